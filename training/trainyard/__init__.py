@@ -1,0 +1,1 @@
+"""Trainyard's runtime: checkpoints, resumable state and telemetry inside a PyTorch training job."""
