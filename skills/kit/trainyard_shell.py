@@ -106,9 +106,9 @@ def _print_document(document: dict[str, object]) -> None:
 _find_packages()
 os.environ.pop("TRAINYARD_REEXECUTED", None)
 
-import click  # noqa: E402  (only after the look-out above)
-from dataclasses import dataclass, field  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
+import click
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
