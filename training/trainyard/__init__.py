@@ -1,1 +1,22 @@
 """Trainyard's runtime: checkpoints, resumable state and telemetry inside a PyTorch training job."""
+
+from trainyard.checkpointer import Checkpointer
+from trainyard.data import GlobalOrder, data_fingerprint
+from trainyard.errors import FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
+from trainyard.policy import SavePolicy
+from trainyard.process import World, init_distributed
+
+__all__ = [
+    "Checkpointer",
+    "FolderError",
+    "GlobalOrder",
+    "MismatchError",
+    "PeerLostError",
+    "RestoreError",
+    "SaveError",
+    "SavePolicy",
+    "TrainyardError",
+    "World",
+    "data_fingerprint",
+    "init_distributed",
+]

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,15 @@ FORMAT = "trainyard-checkpoint"
 VERSION = 1
 MANIFEST, STATE, TIERS, LATEST, LOCK = "manifest.json", "state.json", "tiers.json", "latest", "lock.json"
 READ_BYTES = 4 << 20
+MAX_MANIFEST_BYTES = 128 << 20
+"""No manifest is larger: a reader must not be made to parse any amount of garbage."""
 ROLLING_REASONS = ("rolling", "stop", "final")
 
-_STEP = re.compile(r"step_(\d{8,})")
-_TEMPORARY = re.compile(r"step_\d{8,}\.(e\d+|removed)\.tmp")
-_ASIDE = re.compile(r"step_(\d{8,})\.aside-e\d+(-\d+)?")
+_STEP = re.compile(r"step_(\d{8,})", re.ASCII)
+_TEMPORARY = re.compile(r"step_\d{8,}\.(e\d+|removed)\.tmp", re.ASCII)
+_ASIDE = re.compile(r"(step_\d{8,})\.aside-e\d+(-\d+)?", re.ASCII)
+# One plain name: a manifest must not be able to point out of its folder.
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", re.ASCII)
 
 
 class DamagedError(Exception):
@@ -67,6 +72,12 @@ def is_temporary(name: str) -> bool:
 def is_aside(name: str) -> bool:
     """True for folders set aside when a run resumed from an older step."""
     return _ASIDE.fullmatch(name) is not None
+
+
+def step_inside(name: str) -> int | None:
+    """Step number that the manifest in a folder of this name must have: a committed one's, or one set aside."""
+    match = _ASIDE.fullmatch(name)
+    return step_of(match[1] if match else name)
 
 
 def shard_name(rank: int, world_size: int) -> str:
@@ -138,6 +149,8 @@ def verify_file(path: Path, entry: dict[str, Any]) -> str:
     algorithm = algorithm_for(entry)
     if algorithm is None:
         raise DamagedError(f"{path.name}: the manifest has no digest of it")
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
+        raise DamagedError(f"{path.name}: not a regular file")
     size, digest, buffer = 0, new_hash(algorithm), memoryview(bytearray(READ_BYTES))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
@@ -161,7 +174,49 @@ def canonical(value: Any) -> bytes:
 def seal(manifest: dict[str, Any]) -> bytes:
     """The bytes of manifest.json: canonical, with the SHA-256 of itself without the digest member."""
     body = {key: value for key, value in manifest.items() if key != "digest"}
-    return canonical({**body, "digest": hashlib.sha256(canonical(body)).hexdigest()})
+    sealed = canonical({**body, "digest": hashlib.sha256(canonical(body)).hexdigest()})
+    if len(sealed) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"a manifest of {len(sealed)} bytes; readers take at most {MAX_MANIFEST_BYTES}")
+    return sealed
+
+
+def _read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """The bytes of a regular file. Raises ValueError for anything else, and for more than `limit_bytes`."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > limit_bytes:
+        raise ValueError(f"{status.st_size} bytes")
+    return path.read_bytes()
+
+
+def read_json(path: Path, limit_bytes: int = MAX_MANIFEST_BYTES) -> Any:
+    """The JSON value in a file of unknown origin. Raises ValueError (also for nesting too deep for a parser) or OSError."""
+    try:
+        return json.loads(_read_bounded(path, limit_bytes))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _shape_problem(manifest: dict[str, Any]) -> str | None:
+    """What a reader of this file relies on and a sealed manifest still lacks; None if nothing."""
+    files, loss = manifest.get("files"), manifest.get("val_loss")
+    if type(manifest.get("step")) is not int or manifest["step"] < 0:
+        return "step is no number"
+    if not isinstance(files, dict) or not files:
+        return "it lists no files"
+    for name, entry in files.items():
+        if not _FILE.fullmatch(name) or name == MANIFEST:
+            return f"{name!r} is no name for a file of a checkpoint"
+        if not isinstance(entry, dict) or type(entry.get("size")) is not int or entry["size"] < 0:
+            return f"{name} has no size"
+    if not isinstance(manifest.get("reasons"), list) or not all(isinstance(reason, str) for reason in manifest["reasons"]):
+        return "reasons is no list of words"
+    if type(manifest.get("end_of_epoch")) is not bool:
+        return "end_of_epoch is neither true nor false"
+    if loss is not None and type(loss) not in (int, float):
+        return "val_loss is no number"
+    return None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -170,23 +225,26 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Every byte is covered: the text must be the canonical form of what it says, and its digest must match. Raises DamagedError.
     """
     try:
-        raw = (folder / MANIFEST).read_bytes()
+        raw = _read_bounded(folder / MANIFEST, MAX_MANIFEST_BYTES)
         manifest = json.loads(raw)
     except FileNotFoundError:
         raise DamagedError(f"{folder.name}: no {MANIFEST}") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise DamagedError(f"{folder.name}: {MANIFEST} cannot be read ({type(error).__name__})") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DamagedError(f"{folder.name}: {MANIFEST} cannot be read: {why}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DamagedError(f"{folder.name}: {MANIFEST} is not a {FORMAT}")
     if manifest.get("version") != VERSION:
         raise DamagedError(f"{folder.name}: format version {manifest.get('version')}, this code reads {VERSION}")
     try:
         intact = seal(manifest) == raw
-    except ValueError:
+    except (ValueError, RecursionError):
         intact = False
     if not intact:
         raise DamagedError(f"{folder.name}: the digest of {MANIFEST} does not match its text")
-    if manifest["step"] != step_of(folder.name) and not is_aside(folder.name):
+    if problem := _shape_problem(manifest):
+        raise DamagedError(f"{folder.name}: {MANIFEST}: {problem}")
+    if manifest["step"] != step_inside(folder.name):
         raise DamagedError(f"{folder.name}: the manifest is of step {manifest['step']}")
     return manifest
 
@@ -236,12 +294,14 @@ OWN_FILES = {LATEST, TIERS, LOCK}
 
 
 def _entry(folder: Path) -> Entry:
-    step = step_of(folder.name)
+    step = step_inside(folder.name)
+    if folder.is_symlink() or not folder.is_dir():  # whatever its name says: we write folders, and no links
+        return Entry(folder.name, "unknown", problem="not written by trainyard")
     if is_temporary(folder.name):
         return Entry(folder.name, "temporary")
-    if (step is None and not is_aside(folder.name)) or folder.is_symlink() or not folder.is_dir():
+    if step is None:
         return Entry(folder.name, "unknown", problem="not written by trainyard")
-    kind = "aside" if step is None else "step"
+    kind = "aside" if is_aside(folder.name) else "step"
     try:
         manifest = read_manifest(folder)
         check_sizes(folder, manifest)
@@ -253,7 +313,8 @@ def _entry(folder: Path) -> Entry:
 def scan(root: Path) -> list[Entry]:
     """Every name in the folder, oldest step first, without reading shards: digests of manifests and sizes of files only."""
     names = sorted(entry.name for entry in os.scandir(root) if entry.name not in OWN_FILES and not entry.name.startswith("."))
-    entries = [_entry(root / name) for name in names]
+    # A run that lives renames and removes folders while we look: what is gone by now is not damaged, it is gone.
+    entries = [entry for entry in map(_entry, (root / name for name in names)) if os.path.lexists(root / entry.name)]
     return sorted(entries, key=lambda entry: (entry.step if entry.step is not None else -1, entry.name))
 
 
@@ -282,10 +343,15 @@ def rebuild_tiers(manifests: Iterable[dict[str, Any]], *, keep_rolling: int, kee
 def read_tiers(root: Path) -> dict[str, Any] | None:
     """tiers.json, or None where it is missing or no such file; it can be rebuilt."""
     try:
-        tiers = json.loads((root / TIERS).read_bytes())
-        return tiers if isinstance(tiers, dict) and tiers.get("format") == 1 and isinstance(tiers["rolling"], list) else None
-    except (OSError, ValueError, KeyError):
+        tiers = read_json(root / TIERS)
+    except (OSError, ValueError):
         return None
+    if not isinstance(tiers, dict) or tiers.get("format") != 1:
+        return None
+    lists, singles = [tiers.get("rolling"), tiers.get("epoch")], [tiers.get("latest"), tiers.get("best")]
+    if not all(isinstance(steps, list) and all(type(step) is int for step in steps) for steps in lists):
+        return None
+    return tiers if all(step is None or type(step) is int for step in singles) else None
 
 
 def named_steps(tiers: dict[str, Any]) -> dict[int, list[str]]:

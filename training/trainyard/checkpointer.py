@@ -1,0 +1,313 @@
+"""The face of the runtime: three calls in a training script.
+
+ck = trainyard.Checkpointer(model=model, optimizer=optimizer, scheduler=scheduler, data=order)
+step = ck.restore()                    # newest verified step, or 0
+while step < steps:
+    ...
+    step += 1
+    ck.step(step, loss=loss)           # snapshot by policy; on an agreed stop: persists, then exits 143
+ck.close()
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from trainyard import codec, layout, objects, restoring, rng
+from trainyard.agreement import Agreement
+from trainyard.commit import StepInfo, clean_temporary
+from trainyard.errors import FolderError, SaveError, TrainyardError
+from trainyard.lock import Lock, take
+from trainyard.policy import SavePolicy
+from trainyard.process import boot_id, start_time
+from trainyard.signals import STOP_EXIT_CODE, StopSignals
+from trainyard.snapshot import Slot
+from trainyard.telemetry import Telemetry, as_number
+from trainyard.writer import Save, Writer, wait_for_commit
+
+STOP, BUSY = 0, 1
+
+
+class Checkpointer:
+    """Saves and restores the complete state of a training loop; every rank has one, and calls it in the same order.
+
+    Keyword objects are modules, optimizers, or anything with `state_dict` and `load_state_dict`. `folder` None means
+    TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. Constructing it takes the folder's
+    lock and is collective. Raises FolderError when the folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        policy: SavePolicy | None = None,
+        config: dict[str, Any] | None = None,
+        total_steps: int | None = None,
+        data_fingerprint: str | None = None,
+        tensorboard: bool = False,
+        **things: Any,
+    ) -> None:
+        self.folder = Path(folder or os.environ.get("TRAINYARD_CHECKPOINTS") or "checkpoints").absolute()
+        self.policy = policy or SavePolicy.from_environment()
+        self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
+        self.epoch, self.best_loss, self.saved_config = 0, None, None
+        self._things: objects.Objects = things
+        self._signals = StopSignals()
+        self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
+        self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
+        run_dir = os.environ.get("TRAINYARD_RUN_DIR")
+        self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0, tensorboard=tensorboard)
+        self._lock = self._take_lock()
+        self._telemetry.incarnation = self._lock.incarnation
+        self._writer, self._slot = Writer(self._telemetry.event), Slot()
+        self._last_save: Save | None = None
+        self._step, self._saved_step, self._rolling_due = 0, 0, False
+        self._exchanges_since_save = 0
+        self._prefaulted = False
+        self._step_ended = time.monotonic()
+        self._tell_start()
+
+    best_loss: float | None
+    saved_config: dict[str, Any] | None
+
+    # --- restore -------------------------------------------------------------------------------------------------
+
+    def restore(self, which: str = "latest") -> int:
+        """Bring every object to a saved step and return it; 0 when there is nothing to restore. Collective.
+
+        `latest` steps down to the newest checkpoint that verifies on every rank; `best`, `epoch:N` and `step:N` are exact; `none`
+        trains from the beginning. An explicit choice holds for the first start of a run. Raises RestoreError, MismatchError.
+        """
+        started = time.monotonic()
+        request = self._agreement.broadcast(restoring.effective_request(which, self._lock))
+        found = restoring.restore(self.folder, request, self._things, self._agreement, self.data_fingerprint)
+        if self.rank == 0:
+            found.aside = restoring.set_newer_aside(self.folder, found.step, self._lock.incarnation)
+            if request != "latest":
+                self._lock = self._lock.with_origin({"requested": request, "step": found.step})
+        self._agreement.broadcast(None)  # nobody trains, and so saves, before rank 0 has cleared the way
+        self._step = self._saved_step = found.step
+        self.epoch = found.shared.get("epoch", 0)
+        self.best_loss, self.saved_config = found.shared.get("best_loss"), found.shared.get("config")
+        self._tell_restored(found, time.monotonic() - started)
+        return found.step
+
+    def _tell_restored(self, found: restoring.Restored, seconds: float) -> None:
+        event = self._telemetry.event
+        event("restored", step=found.step, seconds=round(seconds, 4), requested=found.requested, skipped=found.skipped)
+        if found.aside:
+            event("set-aside", steps=[int(name[5:].split(".")[0]) for name in found.aside], folders=found.aside)
+        if self.rank == 0:
+            where = f"step {found.step} in {seconds:.2f} s" if found.step else "nothing to restore, step 0"
+            print(
+                f"trainyard: {where} from {self.folder} (run {self._lock.run_id}, start {self._lock.incarnation})", flush=True
+            )
+            for entry in found.skipped:
+                print(f"trainyard: skipped step {entry['step']}: {entry['reason']}", flush=True)
+        self._telemetry.begin(found.step)
+        event("training", step=found.step)
+        self._step_ended = time.monotonic()
+
+    # --- every step ----------------------------------------------------------------------------------------------
+
+    def step(
+        self,
+        step: int,
+        *,
+        loss: Any = None,
+        val_loss: Any = None,
+        epoch: int | None = None,
+        end_of_epoch: bool = False,
+        **metrics: Any,
+    ) -> None:
+        """Tell that optimizer step `step` (counted from 1) is done, with its metrics. Collective.
+
+        Saves by policy: rolling, at the end of an epoch, and when `val_loss` is the least so far. When any rank was asked to
+        stop, all ranks save this step and exit with 143.
+        """
+        agreed = self._agreement.exchange([int(self._signals.received is not None), int(self._writer.busy)])
+        self._exchanges_since_save += 1
+        self._step = step
+        self.epoch = self.epoch if epoch is None else epoch
+        val_loss = None if val_loss is None else self._agreement.broadcast_float(float(as_number(val_loss)))
+        reasons = self._reasons(val_loss, end_of_epoch)
+        stop = agreed is not None and agreed[STOP]
+        blocked_s = 0.0
+        if stop:
+            self._record(loss, val_loss, blocked_s, metrics)
+            self._stop(reasons, val_loss, end_of_epoch)
+        if reasons - {"rolling"} or (reasons and self._all_idle(agreed)):
+            blocked_s = self._save(reasons, val_loss, end_of_epoch)
+        elif not self._prefaulted and not self._writer.busy:
+            self._prefault()
+        self._record(loss, val_loss, blocked_s, metrics)
+
+    def _reasons(self, val_loss: float | None, end_of_epoch: bool) -> set[str]:
+        self._rolling_due = self._rolling_due or self._step - self._saved_step >= self.policy.rolling_steps
+        reasons = {"rolling"} if self._rolling_due or self._step % self.policy.rolling_steps == 0 else set()
+        self._rolling_due = bool(reasons)
+        if end_of_epoch:
+            reasons.add("epoch")
+        if val_loss is not None and val_loss < (float("inf") if self.best_loss is None else self.best_loss):
+            self.best_loss = val_loss
+            reasons.add("best")
+        return reasons
+
+    def _all_idle(self, agreed: list[int] | None) -> bool:
+        """Every rank's writer is idle, by flags that were posted after the last snapshot began; same answer on every rank."""
+        if self.world_size == 1:
+            return not self._writer.busy
+        return agreed is not None and not agreed[BUSY] and self._exchanges_since_save >= 2
+
+    def _record(self, loss: Any, val_loss: float | None, blocked_s: float, metrics: dict[str, Any]) -> None:
+        now = time.monotonic()
+        record = {"step": self._step, "loss": as_number(loss), "step_s": round(now - self._step_ended, 6)}
+        self._step_ended = now
+        record["blocked_s"] = round(blocked_s, 6)
+        record.update({key: as_number(value) for key, value in metrics.items()}, val_loss=val_loss, epoch=self.epoch)
+        if isinstance(record["loss"], float) and record["loss"] != record["loss"]:
+            self._telemetry.event("nan-loss", step=self._step)
+        self._telemetry.step(record)
+
+    # --- saving --------------------------------------------------------------------------------------------------
+
+    def _save(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> float:
+        """Copy the state and start the writer; returns the seconds that the loop was held."""
+        started = time.monotonic()
+        self._writer.wait(self.policy.part_timeout_s)
+        tensors, state = objects.capture(self._things)
+        on_rank_0 = objects.buffer_keys(self._things)
+        pieces = layout.own_pieces(tensors, self.rank, self.world_size, on_rank_0)
+        self._slot.copy(pieces)
+        info = StepInfo(
+            step=self._step,
+            epoch=self.epoch,
+            end_of_epoch=end_of_epoch,
+            val_loss=val_loss if val_loss is not None and abs(val_loss) != float("inf") and val_loss == val_loss else None,
+            reasons=tuple(sorted(reasons)),
+            data_fingerprint=self.data_fingerprint,
+        )
+        save = Save(
+            info=info,
+            lock=self._lock,
+            slot=self._slot,
+            rank=self.rank,
+            world_size=self.world_size,
+            tensors=layout.describe(pieces),
+            shared={
+                "step": self._step,
+                "epoch": self.epoch,
+                "best_loss": self.best_loss,
+                "config": self._config(),
+                "objects": state,
+            },
+            rank_state={"rng": codec.encode(rng.capture(), "rng", _no_tensor)},
+            parameters=objects.trainable_keys(self._things),
+            keep_rolling=self.policy.keep_rolling,
+            keep_epochs=self.policy.keep_epochs,
+            part_timeout_s=self.policy.part_timeout_s,
+            taken_at=time.monotonic(),
+        )
+        self._writer.start(save)
+        self._last_save, self._saved_step, self._rolling_due = save, self._step, False
+        self._exchanges_since_save, self._prefaulted = 0, True
+        blocked_s = time.monotonic() - started
+        self._telemetry.event("snapshot", step=self._step, blocked_s=round(blocked_s, 6), reasons=sorted(reasons))
+        return blocked_s
+
+    def _prefault(self) -> None:
+        """Lay the slot out and touch its pages before the first snapshot needs them; the optimizer has its state by now."""
+        tensors, _ = objects.capture(self._things)
+        self._slot.prepare(layout.own_pieces(tensors, self.rank, self.world_size, objects.buffer_keys(self._things)))
+        self._writer.prefault(self._slot)
+        self._prefaulted = True
+
+    def _config(self) -> Any:
+        return codec.encode(self.config, "config", _no_tensor)
+
+    def _finish_last(self) -> str | None:
+        """Wait until the last snapshot is durable on all ranks; its error, None when it is."""
+        error = self._writer.wait(self.policy.part_timeout_s)
+        if error is None and self.rank != 0 and self._last_save is not None:
+            error = wait_for_commit(self._last_save, timeout_s=self.policy.part_timeout_s)
+        return error
+
+    def _save_now(self, reasons: set[str], val_loss: float | None = None, end_of_epoch: bool = False) -> None:
+        """Save this step and wait until it is durable on all ranks. Raises SaveError."""
+        if self._saved_step != self._step:
+            self._finish_last()
+            self._save(reasons, val_loss, end_of_epoch)
+        error = self._finish_last()
+        if error:
+            raise SaveError(f"step {self._step} was not saved: {error}; the older checkpoints in {self.folder} stand")
+
+    def _stop(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> None:
+        self._telemetry.event("stopping", step=self._step, signal=self._signals.received)
+        try:
+            self._save_now(reasons | {"stop"}, val_loss, end_of_epoch)
+        except SaveError as error:
+            print(f"trainyard: {error}", file=sys.stderr, flush=True)
+        self._release(finished=False)
+        sys.exit(STOP_EXIT_CODE)
+
+    def close(self) -> None:
+        """Save the last step and wait until it is durable. Collective. Raises SaveError when it is not."""
+        if self._step:
+            self._save_now({"final"})
+        self._release(finished=self.total_steps is None or self._step >= self.total_steps)
+
+    def _release(self, *, finished: bool) -> None:
+        if self.rank == 0:
+            self._lock.release()
+        self._telemetry.event("closed", step=self._step, finished=finished)
+        self._telemetry.close()
+        self._signals.restore()
+
+    # --- start ---------------------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> Lock:
+        outcome: dict[str, Any] = {}
+        if self.rank == 0:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = take(self.folder)
+                clean_temporary(self.folder)
+                outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
+            except OSError as error:
+                outcome = {
+                    "error": f"checkpoint folder {self.folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"
+                }
+            except TrainyardError as error:
+                outcome = {"error": str(error)}
+        outcome = self._agreement.broadcast(outcome)
+        if "error" in outcome:
+            raise FolderError(outcome["error"])
+        return Lock(self.folder, **outcome)
+
+    def _tell_start(self) -> None:
+        pids = [int(pid) for pid in self._agreement.gather(str(os.getpid()))]
+        self._telemetry.event(
+            "start",
+            process_started=_process_started(),
+            world_size=self.world_size,
+            restart_count=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+            attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
+            total_steps=self.total_steps,
+            pids=pids,
+        )
+
+
+def _no_tensor(path: str, tensor: Any) -> None:
+    raise TrainyardError(f"{path}: a tensor cannot stand here; keep tensors in objects with a state_dict")
+
+
+def _process_started() -> float:
+    """Wall time at which this process began, from its start in ticks since boot."""
+    ticks = start_time(os.getpid())
+    if ticks is None or not boot_id():
+        return time.time()
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

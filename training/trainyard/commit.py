@@ -1,0 +1,142 @@
+"""Rank 0's half of a save: wait for all parts, merge, seal, rename into place, drop what no tier names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard import checkpoint_format as fmt
+from trainyard.errors import SaveError
+from trainyard.files import fsync_folder, remove_folder, write_atomically, write_durably
+from trainyard.lock import Lock
+from trainyard.shard import Part, part_path, read_part
+
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInfo:
+    """What a step's manifest says besides its files."""
+
+    step: int
+    epoch: int
+    end_of_epoch: bool
+    val_loss: float | None
+    reasons: tuple[str, ...]
+    data_fingerprint: str | None
+
+
+class Rejected(SaveError):
+    """The snapshot holds NaN or Inf in parameters; nothing was committed."""
+
+    def __init__(self, step: int, tensors: list[str]) -> None:
+        super().__init__(
+            f"step {step}: NaN or Inf in {', '.join(tensors[:5])}{' ...' if len(tensors) > 5 else ''}; not committed"
+        )
+        self.tensors = tensors
+
+
+def wait_for_parts(
+    folder: Path,
+    world_size: int,
+    incarnation: int,
+    *,
+    timeout_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Part]:
+    """The parts of all ranks. Raises SaveError on a rank's error or after `timeout_s`."""
+    deadline, parts = clock() + timeout_s, {}
+    while True:
+        for rank in range(world_size):
+            if rank not in parts and (part := read_part(folder, rank, incarnation)):
+                if part.error:
+                    raise SaveError(f"rank {rank}: {part.error}")
+                parts[rank] = part
+        if len(parts) == world_size:
+            return [parts[rank] for rank in range(world_size)]
+        if clock() > deadline:
+            missing = sorted(set(range(world_size)) - set(parts))
+            raise SaveError(f"no part from rank {', '.join(map(str, missing))} after {timeout_s:.0f} s")
+        sleep(POLL_S)
+
+
+def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepInfo, lock: Lock) -> int:
+    """Seal the temporary folder and rename it to its step; returns the checkpoint's bytes."""
+    nonfinite = [key for part in parts for key in part.nonfinite]
+    if nonfinite:
+        raise Rejected(info.step, nonfinite)
+    state = fmt.canonical({"format": 1, "shared": shared, "ranks": {str(part.rank): part.state for part in parts}})
+    write_durably(folder / fmt.STATE, state)
+    files = {fmt.shard_name(part.rank, len(parts)): part.file for part in parts}
+    manifest = {
+        "format": fmt.FORMAT,
+        "version": fmt.VERSION,
+        "step": info.step,
+        "epoch": info.epoch,
+        "end_of_epoch": info.end_of_epoch,
+        "val_loss": info.val_loss,
+        "reasons": sorted(info.reasons),
+        "data_fingerprint": info.data_fingerprint,
+        "run_id": lock.run_id,
+        "incarnation": lock.incarnation,
+        "world_size": len(parts),
+        "time": time.time(),
+        "files": {**files, fmt.STATE: fmt.digest_of(state)},
+        "tensors": {key: entry for part in parts for key, entry in part.tensors.items()},
+    }
+    write_durably(folder / fmt.MANIFEST, fmt.seal(manifest))
+    for part in parts:
+        part_path(folder, part.rank).unlink()
+    fsync_folder(folder)
+    _rename_into_place(folder, info.step, lock)
+    return sum(entry["size"] for entry in manifest["files"].values())  # type: ignore[attr-defined]
+
+
+def _rename_into_place(folder: Path, step: int, lock: Lock) -> None:
+    final = folder.with_name(fmt.step_name(step))
+    if not lock.still_held():
+        raise SaveError(f"step {step}: another start of this run has taken {folder.parent} over")
+    if final.exists():  # damaged, or somebody else's: never overwritten
+        set_aside(final, lock.incarnation)
+    folder.rename(final)
+    fsync_folder(final.parent)
+    write_atomically(final.parent / fmt.LATEST, f"{final.name}\n".encode())
+
+
+def set_aside(folder: Path, incarnation: int) -> str:
+    """Rename a step out of the way, keeping its bytes; returns its new name."""
+    for name in [f"{folder.name}.aside-e{incarnation}", *(f"{folder.name}.aside-e{incarnation}-{i}" for i in range(1, 1000))]:
+        if not (folder.parent / name).exists():
+            folder.rename(folder.parent / name)
+            return name
+    raise SaveError(f"{folder}: a thousand copies were set aside already")
+
+
+def apply_retention(root: Path, *, keep_rolling: int, keep_epochs: int) -> list[int]:
+    """Write tiers.json and remove the committed steps that no tier names; returns the steps removed.
+
+    Damaged and foreign folders are not counted and not touched: only what verifies can be known to be superfluous.
+    """
+    entries = fmt.committed(fmt.scan(root))
+    manifests = [entry.manifest for entry in entries if entry.manifest is not None]
+    tiers = fmt.rebuild_tiers(manifests, keep_rolling=keep_rolling, keep_epochs=keep_epochs)
+    write_atomically(root / fmt.TIERS, fmt.canonical(tiers) + b"\n")
+    named = fmt.named_steps(tiers)
+    doomed = [entry for entry in entries if entry.step not in named]
+    for entry in doomed:
+        remove_folder(root / entry.name)
+    return [entry.step for entry in doomed if entry.step is not None]
+
+
+def clean_temporary(root: Path) -> None:
+    """Remove what a killed save or removal left; called with the lock freshly taken."""
+    for entry in fmt.scan(root):
+        if entry.kind == "temporary":
+            remove_folder(root / entry.name)
+    for path in root.glob(".*.????????"):  # leftovers of write_atomically
+        if path.name.split(".")[1] in {name.split(".")[0] for name in fmt.OWN_FILES}:
+            path.unlink()

@@ -1,0 +1,35 @@
+"""Everything the runtime raises on purpose.
+
+TrainyardError
+|- FolderError        the checkpoint folder cannot be used (not writable, belongs to another run)
+|- MismatchError      the checkpoint is of another model, optimizer or data set
+|- RestoreError       the checkpoint asked for is missing or damaged
+|- SaveError          a snapshot that had to be durable is not
+`- PeerLostError      another rank is gone or does not answer
+"""
+
+from __future__ import annotations
+
+
+class TrainyardError(Exception):
+    """Base of all; the text says what happened, where, and what to do next."""
+
+
+class FolderError(TrainyardError):
+    pass
+
+
+class MismatchError(TrainyardError):
+    pass
+
+
+class RestoreError(TrainyardError):
+    pass
+
+
+class SaveError(TrainyardError):
+    pass
+
+
+class PeerLostError(TrainyardError):
+    pass

@@ -1,0 +1,50 @@
+"""Durable files: what is written here is on the disk when the call returns."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write and fsync; the name itself is durable only after `fsync_folder`."""
+    with path.open("wb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Readers see the old content or the new one, also after a crash."""
+    # A name of its own: two writers must not share the temporary file. The leading dot hides it from scan().
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        write_durably(temporary, data)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a checkpoint so that a kill in between leaves no half of one under its name."""
+    doomed = folder
+    if not folder.name.endswith(".tmp"):
+        doomed = folder.with_name(f"{folder.name.partition('.')[0]}.removed.tmp")
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        folder.rename(doomed)
+    shutil.rmtree(doomed)

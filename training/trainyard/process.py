@@ -1,0 +1,100 @@
+"""This process among others: who it is, whose child it is, and its place in the job."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+PR_SET_PDEATHSIG = 1
+
+
+def boot_id() -> str:
+    """Id of this boot of the machine; "" where the kernel does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def start_time(pid: int) -> int | None:
+    """Start of a process in clock ticks since boot (field 22 of /proc/<pid>/stat, see proc(5)); None when there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def identity() -> dict[str, Any]:
+    """What names this process for good: a reused pid has another start time, a rebooted host another boot id."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot_id": boot_id(), "pid": pid, "start_time": start_time(pid)}
+
+
+def is_alive(who: dict[str, Any]) -> bool | None:
+    """True or False for a process of this host; None for one of another host, about which nothing is known here."""
+    if who.get("host") != socket.gethostname():
+        return None
+    return who.get("boot_id") == boot_id() and start_time(who["pid"]) == who["start_time"]
+
+
+def die_with_parent() -> None:
+    """SIGKILL this process when its launcher dies (prctl(2) PR_SET_PDEATHSIG).
+
+    torchrun starts every worker in a session of its own, so a killed launcher leaves them training. The launcher may
+    already be gone when this runs: then the parent is no longer a process of this run, and there is nothing to live for.
+    """
+    run_id = os.environ.get("TRAINYARD_RUN_ID")
+    if not sys.platform.startswith("linux") or not run_id:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    try:
+        parents = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return  # another user's process: not ours to judge
+    if f"TRAINYARD_RUN_ID={run_id}".encode() not in parents:
+        sys.exit("trainyard: the launcher of this worker is gone; leaving")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place in the job."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    device: torch.device
+
+
+def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = None) -> World:
+    """Join the job that torchrun's environment describes: NCCL where there are GPUs, gloo otherwise.
+
+    `process_group` None starts one only where there is more than one process; True also for a single one (FSDP2 wants it).
+    """
+    die_with_parent()
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if (process_group or (process_group is None and size > 1)) and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        timeout = timedelta(seconds=timeout_s)
+        if "MASTER_ADDR" in os.environ:
+            dist.init_process_group(backend, timeout=timeout)
+        else:  # started by hand, alone: a store in this process
+            dist.init_process_group(
+                backend, timeout=timeout, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1
+            )
+    return World(rank, size, local_rank, device)

@@ -1,0 +1,178 @@
+"""Restore: rank 0 proposes a step, every rank verifies what it will read, and all agree or step down to the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from trainyard import checkpoint_format as fmt
+from trainyard import codec, objects, reading, rng
+from trainyard.agreement import Agreement
+from trainyard.commit import set_aside
+from trainyard.errors import MismatchError, RestoreError, TrainyardError
+from trainyard.layout import Piece, local_piece
+from trainyard.lock import Lock
+
+REQUEST = re.compile(r"latest|best|none|epoch:\d+|step:\d+")
+
+
+@dataclass
+class Restored:
+    """What a restore found."""
+
+    step: int = 0
+    requested: str = "latest"
+    shared: dict[str, Any] = field(default_factory=dict)
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
+
+
+def effective_request(requested: str, lock: Lock) -> str:
+    """An explicit choice holds for the first start of a run; its restarts go on from the newest step.
+
+    A run is known by TRAINYARD_RUN_ID; a script started by hand restarts only under torchrun's own counter.
+    """
+    if REQUEST.fullmatch(requested) is None:
+        raise RestoreError(f"restore({requested!r}): use latest, best, none, epoch:N or step:N")
+    restarted = "TRAINYARD_RUN_ID" in os.environ or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if requested != "latest" and restarted and lock.origin and lock.origin["requested"] == requested:
+        return "latest"
+    return requested
+
+
+def candidates(root: Path, requested: str) -> list[int]:
+    """Steps to propose, best first. Raises RestoreError when an explicit choice is not there."""
+    if requested == "none":
+        return []
+    known = fmt.committed(fmt.scan(root))
+    steps = [entry.step for entry in known if entry.step is not None]
+    if requested == "latest":
+        return steps[::-1]
+    manifests = [entry.manifest for entry in known if entry.manifest is not None]
+    kind, _, number = requested.partition(":")
+    if kind == "step":
+        found = [step for step in steps if step == int(number)]
+    elif kind == "epoch":
+        found = [m["step"] for m in manifests if m["end_of_epoch"] and m["epoch"] == int(number)]
+    else:
+        best = fmt.rebuild_tiers(manifests, keep_rolling=1, keep_epochs=1)["best"]
+        found = [] if best is None else [best]
+    if not found:
+        there = ", ".join(map(str, steps)) or "none"
+        raise RestoreError(f"{root} has no intact checkpoint {requested}; steps there: {there}")
+    return found[-1:]
+
+
+@dataclass
+class Prepared:
+    """A verified step, ready to be applied."""
+
+    checkpoint: reading.Checkpoint
+    state: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    pieces: list[Piece]
+
+
+def prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | None) -> Prepared:
+    """Open and verify a step without changing anything. Raises DamagedError, OSError or MismatchError."""
+    checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
+    reading.verify(checkpoint, {fmt.STATE})
+    state = json.loads((checkpoint.folder / fmt.STATE).read_bytes())
+    saved_print = checkpoint.manifest["data_fingerprint"]
+    if fingerprint and saved_print and fingerprint != saved_print:
+        raise MismatchError(
+            f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
+            "Bring the old data back, or start a run of its own"
+        )
+    objects.check_labels(things, state["shared"]["objects"])
+
+    def make(key: str, like: torch.Tensor | None) -> torch.Tensor:
+        if key not in checkpoint.manifest["tensors"]:
+            raise fmt.DamagedError(f"{checkpoint.folder.name}: its state names tensor {key}, which it does not hold")
+        shape, dtype = checkpoint.shape(key), checkpoint.dtype(key)
+        if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
+            return torch.zeros_like(like, dtype=dtype, requires_grad=False)
+        return torch.zeros(shape, dtype=dtype)
+
+    tensors = objects.targets(things, state["shared"]["objects"], make)
+    reading.check_tensors(checkpoint, tensors)
+    pieces = [local_piece(key, tensor.detach()) for key, tensor in tensors.items()]
+    reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
+    return Prepared(checkpoint, state, tensors, pieces)
+
+
+@torch.no_grad()
+def apply(prepared: Prepared, things: objects.Objects, rank: int) -> None:
+    """Fill the tensors and hand every object its state; RNG last, so that nothing uses it up in between."""
+    for piece in prepared.pieces:
+        reading.fill(prepared.checkpoint, piece)
+    objects.apply(things, prepared.state["shared"]["objects"], prepared.tensors)
+    mine = prepared.state["ranks"].get(str(rank))
+    if mine is None:
+        rng.reseed(prepared.checkpoint.manifest["step"], rank)
+    else:
+        rng.restore(codec.decode(mine["rng"], prepared.tensors.__getitem__))
+
+
+def restore(root: Path, requested: str, things: objects.Objects, agreement: Agreement, fingerprint: str | None) -> Restored:
+    """Collective. Bring `things` to the proposed step that verifies on every rank; step 0 when there is nothing to restore.
+
+    Raises RestoreError when an explicit choice, or everything there is, is damaged; MismatchError when it is of another model.
+    """
+    result = Restored(requested=requested)
+    steps = _on_rank_0(agreement, lambda: candidates(root, requested))
+    for step in steps:
+        prepared, verdict = _try_prepare(root, step, things, fingerprint)
+        verdicts = agreement.gather(verdict)
+        mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
+        if mismatch:
+            raise MismatchError(mismatch.partition(": ")[2])
+        damage = "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text}))
+        if not damage:
+            assert prepared is not None
+            apply(prepared, things, agreement.rank)
+            result.step, result.shared = step, prepared.state["shared"]
+            return result
+        result.skipped.append({"step": step, "reason": damage})
+    if result.skipped:
+        reasons = "; ".join(f"step {entry['step']}: {entry['reason']}" for entry in result.skipped)
+        raise RestoreError(f"{root}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
+    return result
+
+
+def _try_prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | None) -> tuple[Prepared | None, str]:
+    try:
+        return prepare(root, step, things, fingerprint), ""
+    except MismatchError as error:
+        return None, f"mismatch: {error}"
+    except (fmt.DamagedError, OSError) as error:
+        return None, f"damaged: {error}"
+
+
+def _on_rank_0(agreement: Agreement, compute: Any) -> Any:
+    """Rank 0's answer on every rank; its TrainyardError or OSError is raised on every rank."""
+    outcome: dict[str, Any] = {}
+    if agreement.rank == 0:
+        try:
+            outcome = {"value": compute()}
+        except TrainyardError as error:
+            outcome = {"error": str(error)}
+        except OSError as error:
+            outcome = {"error": f"{error.filename}: {error.strerror}"}
+    outcome = agreement.broadcast(outcome)
+    if "error" in outcome:
+        raise RestoreError(outcome["error"])
+    return outcome["value"]
+
+
+def set_newer_aside(root: Path, step: int, incarnation: int) -> list[str]:
+    """Rename every step after `step`, intact or not: a later commit must neither collide with it nor fall behind it."""
+    newer = [entry for entry in fmt.scan(root) if entry.kind == "step" and (fmt.step_of(entry.name) or 0) > step]
+    return [set_aside(root / entry.name, incarnation) for entry in newer]

@@ -1,0 +1,99 @@
+"""What a run tells about itself: steps.jsonl, events.jsonl, the step line on stdout, TensorBoard scalars (shared-docs/run-folder.md)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+ROUNDED = {
+    "loss": ".5f",
+    "val_loss": ".5f",
+    "step_s": ".4f",
+    "blocked_s": ".4f",
+    "grad_norm": ".4g",
+    "lr": ".4g",
+    "tokens_per_s": ".0f",
+}
+
+
+def as_number(value: Any) -> Any:
+    """A Python number for a metric; 0-d tensors are read (on a GPU this waits for it)."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _json_number(value: Any) -> Any:
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+
+def step_line(record: dict[str, Any]) -> str:
+    """The line for people, made from a record of steps.jsonl."""
+    shown = {key: value for key, value in record.items() if key not in ("step", "time", "incarnation") and value is not None}
+    fields = (
+        f"{key}={format(value, ROUNDED.get(key, '')) if isinstance(value, float) else value}" for key, value in shown.items()
+    )
+    return f"trainyard step={record['step']} " + " ".join(fields)
+
+
+class Telemetry:
+    """Rank 0's files. Without a run folder only the step line is printed; other ranks are silent."""
+
+    def __init__(self, run_dir: Path | None, *, enabled: bool, tensorboard: bool) -> None:
+        self._enabled = enabled
+        self._folder = run_dir if enabled else None
+        self._tensorboard_wanted = tensorboard and enabled
+        self._tensorboard: SummaryWriter | None = None
+        self.incarnation = 0
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def event(self, type: str, **fields: Any) -> None:
+        """Append to events.jsonl."""
+        record = {"time": time.time(), "type": type, "source": "trainer", "incarnation": self.incarnation, **fields}
+        self._append("events.jsonl", record)
+
+    def begin(self, step: int) -> None:
+        """Training goes on after `step`: points after it in TensorBoard are from a lost future and are purged."""
+        if self._tensorboard_wanted:
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = (self._folder or Path()) / "tensorboard"
+            self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def step(self, record: dict[str, Any]) -> None:
+        """One finished step: steps.jsonl, stdout, TensorBoard."""
+        if not self._enabled:
+            return
+        record = {"step": record.pop("step"), "time": time.time(), "incarnation": self.incarnation, **record}
+        self._append("steps.jsonl", {key: _json_number(value) for key, value in record.items() if value is not None})
+        print(step_line(record), flush=True)
+        if self._tensorboard is not None:
+            for key, value in record.items():
+                if isinstance(value, float) and key != "time":
+                    self._tensorboard.add_scalar(f"train/{key}", value, record["step"])
+
+    def close(self) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        """One write() of one line: the supervisor appends to events.jsonl too, and O_APPEND keeps lines whole."""
+        if self._folder is None:
+            return
+        try:
+            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            # Telemetry must not end a run; the step line on stdout goes on.
+            print(f"trainyard: {name} cannot be written ({error.strerror}); training goes on without it", flush=True)
+            self._folder = None
+            return
+        try:
+            os.write(descriptor, (json.dumps(record) + "\n").encode())
+        finally:
+            os.close(descriptor)
