@@ -11,6 +11,7 @@ ck.close()
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -227,7 +228,8 @@ class Checkpointer:
         self._prefaulted = True
 
     def _config(self) -> Any:
-        return codec.encode(self.config, "config", _no_tensor)
+        """The script's configuration, for the record: what has no form of its own is written as text."""
+        return codec.encode(json.loads(json.dumps(self.config, default=str)), "config", _no_tensor)
 
     def _finish_last(self) -> str | None:
         """Wait until the last snapshot is durable on all ranks; its error, None when it is."""

@@ -132,11 +132,17 @@ def apply_retention(root: Path, *, keep_rolling: int, keep_epochs: int) -> list[
     return [entry.step for entry in doomed if entry.step is not None]
 
 
-def clean_temporary(root: Path) -> None:
-    """Remove what a killed save or removal left; called with the lock freshly taken."""
+def clean_temporary(root: Path, before_step: int | None = None) -> None:
+    """Remove what killed or failed saves and removals left: all of it (lock freshly taken), or that of older steps.
+
+    Once all parts of a step are there, no rank writes to an older one; a newer one may already have begun.
+    """
     for entry in fmt.scan(root):
-        if entry.kind == "temporary":
+        step = int(entry.name[len("step_") :].partition(".")[0]) if entry.kind == "temporary" else 0
+        if entry.kind == "temporary" and (before_step is None or step < before_step):
             remove_folder(root / entry.name)
+    if before_step is not None:
+        return
     for path in root.glob(".*.????????"):  # leftovers of write_atomically
         if path.name.split(".")[1] in {name.split(".")[0] for name in fmt.OWN_FILES}:
             path.unlink()

@@ -51,10 +51,11 @@ def candidates(root: Path, requested: str) -> list[int]:
     """Steps to propose, best first. Raises RestoreError when an explicit choice is not there."""
     if requested == "none":
         return []
-    known = fmt.committed(fmt.scan(root))
-    steps = [entry.step for entry in known if entry.step is not None]
+    entries = fmt.scan(root)
     if requested == "latest":
-        return steps[::-1]
+        return [fmt.step_of(entry.name) or 0 for entry in entries if _is_ours(root, entry)][::-1]
+    known = fmt.committed(entries)
+    steps = [entry.step for entry in known if entry.step is not None]
     manifests = [entry.manifest for entry in known if entry.manifest is not None]
     kind, _, number = requested.partition(":")
     if kind == "step":
@@ -68,6 +69,14 @@ def candidates(root: Path, requested: str) -> list[int]:
         there = ", ".join(map(str, steps)) or "none"
         raise RestoreError(f"{root} has no intact checkpoint {requested}; steps there: {there}")
     return found[-1:]
+
+
+def _is_ours(root: Path, entry: fmt.Entry) -> bool:
+    """A step, intact or damaged. A damaged one must be proposed and refused, or a run whose only checkpoint is damaged
+    would begin again at step 0 without a word. A folder of that name with nothing of a checkpoint in it is somebody else's.
+    """
+    folder = root / entry.name
+    return entry.kind == "step" and ((folder / fmt.MANIFEST).exists() or any(folder.glob("*.safetensors")))
 
 
 @dataclass
@@ -174,5 +183,5 @@ def _on_rank_0(agreement: Agreement, compute: Any) -> Any:
 
 def set_newer_aside(root: Path, step: int, incarnation: int) -> list[str]:
     """Rename every step after `step`, intact or not: a later commit must neither collide with it nor fall behind it."""
-    newer = [entry for entry in fmt.scan(root) if entry.kind == "step" and (fmt.step_of(entry.name) or 0) > step]
+    newer = [entry for entry in fmt.scan(root) if _is_ours(root, entry) and (fmt.step_of(entry.name) or 0) > step]
     return [set_aside(root / entry.name, incarnation) for entry in newer]

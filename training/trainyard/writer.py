@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import checkpoint_format as fmt
-from trainyard.commit import Rejected, StepInfo, apply_retention, commit, wait_for_parts
+from trainyard.commit import Rejected, StepInfo, apply_retention, clean_temporary, commit, wait_for_parts
 from trainyard.errors import SaveError
 from trainyard.files import remove_folder
 from trainyard.lock import Lock
@@ -63,7 +63,7 @@ class Writer:
 
     def start(self, save: Save) -> None:
         assert not self.busy, "one snapshot at a time"
-        self._error = None
+        self._error = "the writer has not finished"
         self._thread = threading.Thread(target=self._run, args=(save,), name="trainyard-writer", daemon=True)
         self._thread.start()
 
@@ -81,18 +81,26 @@ class Writer:
         return self._error
 
     def _run(self, save: Save) -> None:
+        rejected: list[str] = []
         try:
             write_rank(save)
             if save.rank == 0:
                 commit_all(save, self._on_event)
-        except (OSError, SaveError) as error:
-            self._error = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
-            self._report(save, error)
+            self._error = None
+        except Rejected as error:
+            self._error, rejected = str(error), error.tensors
+        except SaveError as error:
+            self._error = str(error)
+        except OSError as error:
+            self._error = f"{type(error).__name__}: {error}"
+        finally:  # also after an error that nobody expected, whose traceback threading prints
+            if self._error is not None:
+                self._report(save, rejected)
 
-    def _report(self, save: Save, error: Exception) -> None:
+    def _report(self, save: Save, rejected: list[str]) -> None:
         if save.rank == 0:
-            if isinstance(error, Rejected):
-                self._on_event("rejected", step=save.info.step, tensors=error.tensors[:20])
+            if rejected:
+                self._on_event("rejected", step=save.info.step, tensors=rejected[:20])
             else:
                 self._on_event("save-failed", step=save.info.step, error=self._error)
             with contextlib.suppress(OSError):  # else the next start of this run removes it
@@ -120,6 +128,7 @@ def commit_all(save: Save, on_event: Callable[..., None]) -> None:
     size = commit(save.folder, parts, save.shared, save.info, save.lock)
     seconds = time.monotonic() - save.taken_at
     on_event("committed", step=save.info.step, seconds=round(seconds, 4), bytes=size, reasons=sorted(save.info.reasons))
+    clean_temporary(save.lock.root, before_step=save.info.step)
     removed = apply_retention(save.lock.root, keep_rolling=save.keep_rolling, keep_epochs=save.keep_epochs)
     if removed:
         on_event("removed", steps=removed)
