@@ -23,23 +23,22 @@ SNIFFED_BYTES = 8192
 
 
 def read_corpus(data: list[str], max_bytes: int) -> bytes:
-    """The first `max_bytes` of the files, in sorted order, a newline between two files.
+    """The first `max_bytes` of the files, in sorted order, each beginning on a line of its own.
 
     Raises ValueError or OSError, worded for the user, when there is nothing to read.
     """
     paths = [path for name in data for path in _text_files(Path(name))] if data else standard_library_sources()
-    parts: list[bytes] = []
-    size_bytes = 0
+    corpus = bytearray()
     for path in paths:
-        if size_bytes >= max_bytes:
+        if len(corpus) >= max_bytes:
             break
-        text = path.read_bytes()
-        parts.append(text + b"\n" if text and not text.endswith(b"\n") else text)
-        size_bytes += len(parts[-1])
-    corpus = b"".join(parts)[:max_bytes]
+        if corpus and not corpus.endswith(b"\n"):
+            corpus += b"\n"
+        with path.open("rb") as file:
+            corpus += file.read(max_bytes)  # bounded: a file may be larger than the memory
     if not corpus:
         raise ValueError(f"no text in {', '.join(data) or 'the standard library'}")
-    return corpus
+    return bytes(corpus[:max_bytes])
 
 
 def standard_library_sources() -> list[Path]:

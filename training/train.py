@@ -5,7 +5,8 @@
     torchrun --nproc-per-node 4 training/train.py --parallel fsdp --precision bf16 --data texts/ more.txt
 
 It runs on CPUs (gloo) and on GPUs (nccl). Stopped or killed and started again with the same options, it goes on from its newest
-verified checkpoint. The model is in lm_model.py, the text in lm_corpus.py, the options in lm_options.py, all about checkpoints in the package trainyard.
+verified checkpoint. The model is in lm_model.py, the text in lm_corpus.py, the options in lm_options.py, and everything about
+checkpoints in the package trainyard.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lm_corpus import Blocks, read_corpus, split
 from lm_model import GPT, ModelConfig, generate, nats_per_byte
 from lm_options import check_batch, make_parser
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -40,10 +42,11 @@ def parallelize(net: GPT, parallel: str, world: trainyard.World) -> nn.Module:
         return net
     if parallel == "ddp":
         return DistributedDataParallel(net, device_ids=[world.device] if world.device.type == "cuda" else None)
-    mesh = dist.init_device_mesh(world.device.type, (world.world_size,))
+    mesh = init_device_mesh(world.device.type, (world.world_size,))
     for block in net.blocks:
         fully_shard(block, mesh=mesh)
-    return fully_shard(net, mesh=mesh)
+    fully_shard(net, mesh=mesh)
+    return net
 
 
 def make_optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
@@ -122,6 +125,8 @@ class Trainer:
             indices_B = order.next_batch(self.args.batch_size, self.world.rank, self.world.world_size)
             loss_sum += self.loss(self.net, *blocks.batch(indices_B, self.world.device))
         self.model.train()
+        if isinstance(self.net, FSDPModule):
+            self.net.reshard()  # without a backward the outermost parameters would stay gathered
         return self.mean_over_ranks(loss_sum / self.args.eval_batches)
 
     def mean_over_ranks(self, value: torch.Tensor) -> float:
@@ -205,6 +210,8 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes) -> None:
     checkpointer.close()
     if args.sample_bytes > 0:
         print_sample(trainer)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -221,7 +228,10 @@ def main(argv: list[str] | None = None) -> None:
         split(corpus, args.block_size)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    train(args, config, corpus)
+    try:
+        train(args, config, corpus)
+    except trainyard.TrainyardError as error:
+        parser.exit(1, f"{parser.prog}: error: {error}\n")
 
 
 if __name__ == "__main__":

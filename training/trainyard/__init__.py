@@ -2,12 +2,13 @@
 
 from trainyard.checkpointer import Checkpointer
 from trainyard.data import GlobalOrder, data_fingerprint
-from trainyard.errors import FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
+from trainyard.errors import ConfigError, FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
 from trainyard.policy import SavePolicy
 from trainyard.process import World, init_distributed
 
 __all__ = [
     "Checkpointer",
+    "ConfigError",
     "FolderError",
     "GlobalOrder",
     "MismatchError",

@@ -137,15 +137,17 @@ class Checkpointer:
         val_loss = None if val_loss is None else self._agreement.broadcast_float(float(as_number(val_loss)))
         reasons = self._reasons(val_loss, end_of_epoch)
         stop = agreed is not None and agreed[STOP]
-        blocked_s = 0.0
+        blocked_s, save = 0.0, None
         if stop:
             self._record(loss, val_loss, blocked_s, metrics)
             self._stop(reasons, val_loss, end_of_epoch)
         if reasons - {"rolling"} or (reasons and self._all_idle(agreed)):
-            blocked_s = self._save(reasons, val_loss, end_of_epoch)
+            blocked_s, save = self._snapshot(reasons, val_loss, end_of_epoch)
         elif not self._prefaulted and not self._writer.busy:
             self._prefault()
         self._record(loss, val_loss, blocked_s, metrics)
+        if save:  # after the step's line: a restart from this checkpoint does not tell the step again
+            self._writer.start(save)
 
     def _reasons(self, val_loss: float | None, end_of_epoch: bool) -> set[str]:
         self._rolling_due = self._rolling_due or self._step - self._saved_step >= self.policy.rolling_steps
@@ -176,8 +178,8 @@ class Checkpointer:
 
     # --- saving --------------------------------------------------------------------------------------------------
 
-    def _save(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> float:
-        """Copy the state and start the writer; returns the seconds that the loop was held."""
+    def _snapshot(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> tuple[float, Save]:
+        """Copy the state; returns the seconds that the loop was held, and what the writer is to be started with."""
         started = time.monotonic()
         self._writer.wait(self.policy.part_timeout_s)
         tensors, state = objects.capture(self._things)
@@ -213,12 +215,11 @@ class Checkpointer:
             part_timeout_s=self.policy.part_timeout_s,
             taken_at=time.monotonic(),
         )
-        self._writer.start(save)
         self._last_save, self._saved_step, self._rolling_due = save, self._step, False
         self._exchanges_since_save, self._prefaulted = 0, True
         blocked_s = time.monotonic() - started
         self._telemetry.event("snapshot", step=self._step, blocked_s=round(blocked_s, 6), reasons=sorted(reasons))
-        return blocked_s
+        return blocked_s, save
 
     def _prefault(self) -> None:
         """Lay the slot out and touch its pages before the first snapshot needs them; the optimizer has its state by now."""
@@ -242,7 +243,7 @@ class Checkpointer:
         """Save this step and wait until it is durable on all ranks. Raises SaveError."""
         if self._saved_step != self._step:
             self._finish_last()
-            self._save(reasons, val_loss, end_of_epoch)
+            self._writer.start(self._snapshot(reasons, val_loss, end_of_epoch)[1])
         error = self._finish_last()
         if error:
             raise SaveError(f"step {self._step} was not saved: {error}; the older checkpoints in {self.folder} stand")

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainyard import checkpoint_format as fmt
 from trainyard.errors import SaveError
-from trainyard.files import fsync_folder, remove_folder, write_atomically, write_durably
+from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
 from trainyard.lock import Lock
 from trainyard.shard import Part, part_path, read_part
 
@@ -143,6 +143,6 @@ def clean_temporary(root: Path, before_step: int | None = None) -> None:
             remove_folder(root / entry.name)
     if before_step is not None:
         return
-    for path in root.glob(".*.????????"):  # leftovers of write_atomically
-        if path.name.split(".")[1] in {name.split(".")[0] for name in fmt.OWN_FILES}:
+    for path in root.glob(".*"):
+        if is_leftover(path.name, fmt.OWN_FILES):
             path.unlink()

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 import xxhash
 
+from trainyard.errors import MismatchError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -100,16 +102,16 @@ class GlobalOrder:
         }
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where `state` was taken. Raises ValueError, and changes nothing, where the order would be another one."""
+        """Go on where `state` was taken. Raises MismatchError, and changes nothing, where the order would be another one."""
         for name in ("num_samples", "seed", "shuffle"):
             ours = int(getattr(self, name))
             if state.get(name) != ours:
-                raise ValueError(f"the data order was saved with {name}={state.get(name)}, this run has {name}={ours}")
+                raise MismatchError(f"the data order was saved with {name}={state.get(name)}, this run has {name}={ours}")
         position = state.get("position", -1)
         if position < 0:
-            raise ValueError(f"the data order was saved at position {position}")
+            raise MismatchError(f"the data order was saved at position {position}")
         if state.get("order_crc32") != self._order_crc32(position // self.num_samples):
-            raise ValueError(
+            raise MismatchError(
                 f"torch {torch.__version__} shuffles {self.num_samples} samples in another order than the torch that saved this "
                 "state; resume with that release"
             )

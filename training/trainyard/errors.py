@@ -1,6 +1,7 @@
 """Everything the runtime raises on purpose.
 
 TrainyardError
+|- ConfigError        a setting has no meaning (also a ValueError)
 |- FolderError        the checkpoint folder cannot be used (not writable, belongs to another run)
 |- MismatchError      the checkpoint is of another model, optimizer or data set
 |- RestoreError       the checkpoint asked for is missing or damaged
@@ -13,6 +14,10 @@ from __future__ import annotations
 
 class TrainyardError(Exception):
     """Base of all; the text says what happened, where, and what to do next."""
+
+
+class ConfigError(TrainyardError, ValueError):
+    pass
 
 
 class FolderError(TrainyardError):

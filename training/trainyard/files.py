@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -37,6 +39,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def is_leftover(name: str, targets: Iterable[str]) -> bool:
+    """True for the temporary file that a killed `write_atomically` of one of `targets` left."""
+    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}", name)
+    return match is not None and match[1] in targets
 
 
 def remove_folder(folder: Path) -> None:

@@ -28,7 +28,9 @@ class Lock:
     def still_held(self) -> bool:
         """False once another start has taken over; read before anything is renamed into place."""
         now = read_lock(self.root)
-        return bool(now) and (now["run_id"], now["incarnation"]) == (self.run_id, self.incarnation)
+        # The holder too: two starts that read the file at the same moment take the same incarnation, and the later writer has it.
+        ours = (self.run_id, self.incarnation, identity())
+        return bool(now) and (now["run_id"], now["incarnation"], now.get("holder")) == ours
 
     def release(self) -> None:
         """Keep whose folder it is, drop who holds it."""
@@ -37,6 +39,8 @@ class Lock:
 
     def with_origin(self, origin: dict[str, Any]) -> Lock:
         """Record the explicit restore, so that restarts of this run go on from the newest step instead."""
+        if not self.still_held():
+            raise FolderError(f"{self.root}: another start of this run has taken this folder over")
         lock = Lock(self.root, self.run_id, self.incarnation, origin)
         _write(lock, holder=identity())
         return lock

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from trainyard import codec
@@ -28,6 +29,19 @@ def unwrap(module: nn.Module) -> nn.Module:
             module = module._orig_mod  # type: ignore[assignment]
         else:
             return module
+
+
+def reshard(objects: Objects) -> None:
+    """Bring FSDP2 modules back to their shards.
+
+    After a forward without backward the root keeps its gathered parameters, and those are neither what is saved nor what
+    the optimizer holds.
+    """
+    for value in objects.values():
+        if isinstance(value, nn.Module):
+            for module in value.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
 
 
 def plain_name(name: str) -> str:
@@ -67,6 +81,7 @@ def buffer_keys(objects: Objects) -> set[str]:
 
 def capture(objects: Objects) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """(tensors by key, JSON by object). The tensors are the live ones: copy before training goes on."""
+    reshard(objects)
     tensors: dict[str, torch.Tensor] = {}
 
     def put(key: str, tensor: torch.Tensor) -> None:

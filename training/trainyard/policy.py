@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from trainyard.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavePolicy:
@@ -24,9 +26,9 @@ class SavePolicy:
     def __post_init__(self) -> None:
         for name in ("rolling_steps", "keep_rolling"):
             if getattr(self, name) < 1:
-                raise ValueError(f"SavePolicy.{name} must be at least 1, not {getattr(self, name)}")
+                raise ConfigError(f"SavePolicy.{name} must be at least 1, not {getattr(self, name)}")
         if self.keep_epochs < 0:
-            raise ValueError(f"SavePolicy.keep_epochs must not be negative, it is {self.keep_epochs}")
+            raise ConfigError(f"SavePolicy.keep_epochs must not be negative, it is {self.keep_epochs}")
 
     @classmethod
     def from_environment(cls) -> SavePolicy:
@@ -39,5 +41,5 @@ class SavePolicy:
         values = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
         for field, value in values.items():
             if not value.isdecimal():
-                raise ValueError(f"{names[field]}={value!r} is not a whole number")
+                raise ConfigError(f"{names[field]}={value!r} is not a whole number")
         return cls(**{field: int(value) for field, value in values.items()})

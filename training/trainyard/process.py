@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 PR_SET_PDEATHSIG = 1
 
@@ -58,6 +59,8 @@ def die_with_parent() -> None:
     if not sys.platform.startswith("linux") or not run_id:
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return  # a child of the supervisor itself, which ends what is left of a run when it starts again
     try:
         parents = Path(f"/proc/{os.getppid()}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -92,7 +95,12 @@ def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = N
         backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
         timeout = timedelta(seconds=timeout_s)
         if "MASTER_ADDR" in os.environ:
-            dist.init_process_group(backend, timeout=timeout)
+            store, _, _ = next(rendezvous("env://", timeout=timeout))
+            # torchrun keeps one store over its restarts: without a prefix of its own, a rank would find the addresses of the
+            # processes that died, and fail to connect to them.
+            restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            store = torch._C._distributed_c10d.PrefixStore(f"restart-{restart}", store)
+            dist.init_process_group(backend, timeout=timeout, store=store, rank=rank, world_size=size)
         else:  # started by hand, alone: a store in this process
             dist.init_process_group(
                 backend, timeout=timeout, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,41 +54,59 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 blocks.setdefault(key, []).append(block)
     if set(blocks) != set(manifest["tensors"]):
         raise fmt.DamagedError(f"{folder.name}: the shards do not hold the tensors that the manifest lists")
-    return Checkpoint(folder, manifest, blocks)
+    checkpoint = Checkpoint(folder, manifest, blocks)
+    for key, found in blocks.items():
+        if not all(_fits(block, checkpoint.dtype(key), checkpoint.shape(key)) for block in found):
+            raise fmt.DamagedError(f"{folder.name}: a block of {key} does not fit the tensor that the manifest lists")
+    return checkpoint
+
+
+def _fits(block: Block, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
+    inside = len(block.shape) == len(shape) and all(
+        map(lambda at, size, end: at + size <= end, block.offsets, block.shape, shape)
+    )
+    return inside and block.dtype == dtype
 
 
 def _shard_blocks(path: Path) -> list[tuple[str, Block]]:
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > path.stat().st_size:
-            raise fmt.DamagedError(f"{path.name}: its header is longer than the file")
         try:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise fmt.DamagedError(f"{path.name}: its header is longer than the file")
             header = json.loads(file.read(length))
             offsets = json.loads(header.pop("__metadata__")["DCP_SHARDING_INFO"])
-            return [
-                (
-                    key,
-                    Block(
-                        path,
-                        8 + length + entry["data_offsets"][0],
-                        DTYPES[entry["dtype"]],
-                        tuple(entry["shape"]),
-                        tuple(offsets[key]["saved_offsets"]),
-                    ),
-                )
-                for key, entry in header.items()
-            ]
-        except (ValueError, KeyError, TypeError) as error:
+            return [(key, _block(path, 8 + length, entry, offsets[key]["saved_offsets"])) for key, entry in header.items()]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
             raise fmt.DamagedError(f"{path.name}: its header cannot be read ({type(error).__name__})") from error
 
 
+def _block(path: Path, data_begin: int, entry: dict[str, Any], offsets: list[int]) -> Block:
+    """Raises ValueError, KeyError or TypeError for what no writer writes: a header is read before its file is verified."""
+    begin, end = entry["data_offsets"]
+    shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
+    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape, *offsets)):
+        raise ValueError("not a block")
+    if len(shape) != len(offsets) or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError("not a block")
+    return Block(path, data_begin + begin, dtype, shape, tuple(offsets))
+
+
 def files_for(checkpoint: Checkpoint, pieces: list[Piece]) -> set[str]:
-    """The files that hold any element of these pieces, and the state file."""
+    """The files that hold any element of these pieces, and the state file.
+
+    Raises DamagedError unless they hold every element: a header that was changed could hide a block, and with it its file.
+    """
     used = {fmt.STATE}
     for piece in pieces:
+        covered = 0
         for block in checkpoint.blocks[piece.key]:
-            if overlap(piece, block) is not None:
+            common = overlap(piece, block)
+            if common is not None:
                 used.add(block.path.name)
+                covered += math.prod(part.stop - part.start for part in common[0])
+        if covered != piece.local.numel():
+            raise fmt.DamagedError(f"{checkpoint.folder.name}: the shards do not hold all of {piece.key}")
     return used
 
 
@@ -115,7 +134,8 @@ def fill(checkpoint: Checkpoint, piece: Piece) -> None:
         common = overlap(piece, block)
         if common is None:
             continue
-        if tuple(piece.local.shape) == block.shape and piece.local.is_contiguous() and piece.local.device.type == "cpu":
+        same_block = (tuple(piece.local.shape), piece.offsets) == (block.shape, block.offsets)
+        if same_block and piece.local.is_contiguous() and piece.local.device.type == "cpu":
             _read_into(block, piece.local)  # the usual case: same layout as saved, no copy in between
             continue
         loaded = torch.empty(block.shape, dtype=block.dtype)

@@ -100,6 +100,7 @@ def prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | N
             f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
             "Bring the old data back, or start a run of its own"
         )
+    objects.reshard(things)
     objects.check_labels(things, state["shared"]["objects"])
 
     def make(key: str, like: torch.Tensor | None) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,14 @@ class Telemetry:
         self._tensorboard_wanted = tensorboard and enabled
         self._tensorboard: SummaryWriter | None = None
         self.incarnation = 0
+        self._torn: set[str] = set()
+        """Files whose last line was cut short by a full disk."""
+        self._told: set[str] = set()
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self._complain(str(self._folder), error)
 
     def event(self, type: str, **fields: Any) -> None:
         """Append to events.jsonl."""
@@ -83,17 +90,28 @@ class Telemetry:
             self._tensorboard.close()
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
-        """One write() of one line: the supervisor appends to events.jsonl too, and O_APPEND keeps lines whole."""
+        """One write() of one line: the supervisor appends to events.jsonl too, and O_APPEND keeps lines whole.
+
+        Telemetry must not end a run: on a full disk the line is lost, the step line on stdout and the training go on.
+        """
         if self._folder is None:
             return
+        line = (json.dumps(record) + "\n").encode()
+        if name in self._torn:  # what the last write left has no newline
+            line = b"\n" + line
         try:
             descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                written = os.write(descriptor, line)
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            # Telemetry must not end a run; the step line on stdout goes on.
-            print(f"trainyard: {name} cannot be written ({error.strerror}); training goes on without it", flush=True)
-            self._folder = None
+            self._complain(name, error)
             return
-        try:
-            os.write(descriptor, (json.dumps(record) + "\n").encode())
-        finally:
-            os.close(descriptor)
+        (self._torn.discard if written == len(line) else self._torn.add)(name)
+
+    def _complain(self, name: str, error: OSError) -> None:
+        """Once for each file."""
+        if name not in self._told:
+            self._told.add(name)
+            print(f"trainyard: {name} cannot be written ({error.strerror}); training goes on", file=sys.stderr, flush=True)
