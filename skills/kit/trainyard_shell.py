@@ -47,14 +47,15 @@ MAX_TEXT_CHARS = 2000
 
 
 def _header_packages(script: str) -> list[str]:
-    """Package names in the PEP 723 header of `script`; [] when it has none."""
+    """Package names in the PEP 723 header of `script`, without those commented `# optional`; [] when it has none."""
     try:
         with open(script, encoding="utf-8") as file:
             head = file.read(4096)
     except OSError:
         return []
     block = re.search(r"^# /// script$(.*?)^# ///$", head, re.MULTILINE | re.DOTALL)
-    return re.findall(r'"([A-Za-z0-9_.-]+)', block[1].split("dependencies", 1)[-1]) if block else []
+    listed = block[1].split("dependencies", 1)[-1] if block else ""
+    return re.findall(r'"([A-Za-z0-9_.-]+)[^"\n]*"(?!.*# optional)', listed)
 
 
 def _missing(packages: list[str]) -> list[str]:
@@ -175,8 +176,9 @@ def progress(text: str) -> None:
 
 
 def emit(type: str, **fields: Any) -> None:
-    """One line of a stream (`logs --follow`, `watch`): a JSON object with a `type`."""
-    sys.stdout.write(json.dumps({"type": type, **fields}) + "\n")
+    """One line of a stream (`logs --follow`, `watch`): a JSON object with a `type`; plain words on a terminal."""
+    words = str(fields["line"]) if "line" in fields else f"{type} " + " ".join(f"{k}={v}" for k, v in fields.items())
+    sys.stdout.write((words if _wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
     sys.stdout.flush()
 
 
@@ -233,9 +235,11 @@ class Program(click.Group):
         super().__init__(*args, context_settings={"help_option_names": ["-h", "--help"]}, **kwargs)
         self.skill = skill
 
-    def command(self, *args: Any, **kwargs: Any) -> Any:
+    def command(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> Callable[[Callable[..., Any]], click.Command]:
         """`@cli.command(...)` as in click, plus `--json` and `--format` on every verb."""
-        add = super().command(*args, **kwargs)
+        add: Callable[[Callable[..., Any]], click.Command] = super().command(*args, **kwargs)
 
         def decorate(function: Callable[..., Any]) -> click.Command:
             verb = add(function)
@@ -246,13 +250,13 @@ class Program(click.Group):
 
         return decorate
 
-    def main(self, args: Any = None, **kwargs: Any) -> Any:
+    def main(self, args: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         words = list(sys.argv[1:] if args is None else args)
         kwargs["standalone_mode"] = False
         verb = next((word for word in words if word in self.commands), None)
-        document, code = self._run(words or ["--help"], verb, kwargs)
+        document, code = self._run(words, verb, kwargs)
         if not document:  # click has printed the help
-            sys.exit(0 if words else EXIT_CODES["usage"])
+            sys.exit(0)
         if _wants_table(words):
             _print_tables(document)
         else:
@@ -261,6 +265,8 @@ class Program(click.Group):
 
     def _run(self, words: list[str], verb: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], int]:
         try:
+            if not words:
+                raise SkillError("usage", f"no verb; there are {', '.join(self.commands)}", hint=f"{self.name} --help")
             result = super().main(words, **kwargs)
             if result == 0 and set(words) & {"-h", "--help"}:
                 return {}, 0
@@ -312,9 +318,10 @@ class Program(click.Group):
 
 
 def _wants_table(words: list[str]) -> bool:
+    words = words[: words.index("--")] if "--" in words else words  # what follows belongs to somebody else's program
     if "--json" in words or "--format=json" in words:
         return False
-    for option, value in zip(words, words[1:] + [""], strict=True):
+    for option, value in zip(words, [*words[1:], ""], strict=False):
         if option == "--format":
             return value == "table"
     return "--format=table" in words or sys.stdout.isatty()
@@ -353,6 +360,8 @@ def _print_value(data: dict[str, Any], indent: str) -> None:
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             click.echo(f"{indent}{key}:")
             _print_rows(value, indent + "  ")
+        elif isinstance(value, list) and sum(len(str(item)) + 2 for item in value) > 100:  # log lines, say: one a line
+            click.echo("\n".join([f"{indent}{key}:", *(f"{indent}  {clean(str(item))}" for item in value)]))
         elif isinstance(value, list):
             click.echo(f"{indent}{key}: {', '.join(_cell(item) for item in value) or '-'}")
         elif isinstance(value, dict):
@@ -372,5 +381,5 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
     return clean(json.dumps(value) if isinstance(value, dict | list) else str(value), 80)

@@ -1,0 +1,163 @@
+"""Processes: who is who, who belongs to a run, and how to end them all. Linux, standard library only.
+
+A pid alone proves nothing, because the kernel hands it out again: an Identity adds the boot and the start time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROC = Path("/proc")
+DEAD_STATES = "ZXx"  # a zombie has ended; only its exit code is left
+FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.25
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process, never to be mistaken for a later one with the same pid."""
+
+    boot_id: str
+    pid: int
+    start_time: int
+    """Clock ticks since boot: field 22 of /proc/<pid>/stat."""
+
+    @classmethod
+    def from_document(cls, document: Any) -> Identity | None:
+        try:
+            return cls(str(document["boot_id"]), int(document["pid"]), int(document["start_time"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Stat:
+    parent_pid: int
+    state: str
+    start_time: int
+
+
+def boot_id() -> str:
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def stat(pid: int) -> Stat | None:
+    """What /proc says about `pid`; None when it is gone."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    return Stat(int(fields[1]), fields[0], int(fields[19]))
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of a living process; None when it is gone or a zombie."""
+    found = stat(pid)
+    return Identity(boot_id(), pid, found.start_time) if found and found.state not in DEAD_STATES else None
+
+
+def is_alive(process: Identity | None) -> bool:
+    return process is not None and identify(process.pid) == process
+
+
+def send(process: Identity, signal_number: int) -> bool:
+    """Signal exactly this process; False when it is gone. Raises PermissionError when it is another user's."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not is_alive(process):  # the handle pins the pid, so this look is not too early
+            return False
+        signal.pidfd_send_signal(handle, signal_number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def environment(pid: int) -> dict[str, str]:
+    """The environment `pid` was started with; {} when it is gone or not ours to read."""
+    try:
+        raw = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def _all_stats() -> dict[int, Stat]:
+    pids = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    return {pid: found for pid in pids if (found := stat(pid))}
+
+
+def _family(stats: dict[int, Stat], root: int) -> set[int]:
+    """Pids of all descendants of `root`."""
+    children: dict[int, list[int]] = {}
+    for pid, found in stats.items():
+        children.setdefault(found.parent_pid, []).append(pid)
+    family: set[int] = set()
+    todo = [root]
+    while todo:
+        new = [pid for pid in children.get(todo.pop(), []) if pid not in family]
+        family.update(new)
+        todo += new
+    return family
+
+
+def ancestors(pid: int) -> set[int]:
+    """`pid` and its parents."""
+    line: set[int] = set()
+    while pid > 0 and pid not in line and (found := stat(pid)):
+        line.add(pid)
+        pid = found.parent_pid
+    return line
+
+
+def of_run(run_id: str, *, family_of: int | None = None, except_pids: Iterable[int] = ()) -> list[Identity]:
+    """Living processes of a run: those started with its TRAINYARD_RUN_ID, and the descendants of `family_of`.
+
+    A process that left its session and its parents keeps the environment; one that wiped its environment keeps its
+    place below the supervisor, which is a child subreaper.
+    """
+    stats, boot = _all_stats(), boot_id()
+    pids = _family(stats, family_of) if family_of is not None else set()
+    pids |= {pid for pid in stats if environment(pid).get("TRAINYARD_RUN_ID") == run_id}
+    pids -= {*except_pids, os.getpid()}
+    return [Identity(boot, pid, stats[pid].start_time) for pid in sorted(pids) if stats[pid].state not in DEAD_STATES]
+
+
+def end_all(
+    find: Callable[[], list[Identity]], *, grace_s: float, kill_timeout_s: float = 20.0, idle: Callable[[], None] = lambda: None
+) -> list[Identity]:
+    """SIGTERM once to whatever `find` returns, SIGKILL after `grace_s`; what still lives `kill_timeout_s` later.
+
+    `idle` runs between two looks (the supervisor reaps its children there).
+    """
+    start, poll_s = time.monotonic(), FIRST_POLL_S
+    asked: set[Identity] = set()
+    while left := find():
+        waited_s = time.monotonic() - start
+        if waited_s > grace_s + kill_timeout_s:
+            return left
+        for process in left:
+            if waited_s >= grace_s:
+                send(process, signal.SIGKILL)
+            elif process not in asked:
+                send(process, signal.SIGTERM)
+                asked.add(process)
+        idle()
+        time.sleep(poll_s)
+        poll_s = min(poll_s * 1.5, LONGEST_POLL_S)
+        idle()
+    return []

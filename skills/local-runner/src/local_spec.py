@@ -1,0 +1,63 @@
+"""What was submitted: the specification, how it is stored, and how two of them differ. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One run on this machine. Paths are absolute."""
+
+    run_id: str
+    name: str
+    workdir: str
+    command: list[str]
+    python: str
+    procs: int | None = 1
+    """None: one a GPU of this machine, looked up at each start."""
+    max_restarts: int = 3
+    stop_grace_s: float = 60.0
+    backoff_s: float = 1.0
+    """Delay before the first restart; it doubles."""
+    checkpoints: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """As stored in runner-spec.json: a value whose name sounds secret is replaced by a digest."""
+        env = {name: self._shown(name, value) for name, value in sorted(self.env.items())}
+        return {"format": 1, **asdict(self), "env": env}
+
+    def _shown(self, name: str, value: str) -> str:
+        if not SECRET_NAME.search(name):
+            return value
+        return "sha256:" + hashlib.sha256(f"{self.run_id} {value}".encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], env: dict[str, str]) -> Spec:
+        """`env` brings the values that the document does not hold."""
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name != "env"}, env=env)
+
+
+def resume_call(stored: dict[str, Any], run_dir: str) -> str:
+    """The call that goes on with this run, ready to paste; hidden values are left to fill in."""
+    words = ["run_local.py", "submit", "--run-dir", run_dir, "--run-id", stored["run_id"], "--name", stored["name"]]
+    words += ["--workdir", stored["workdir"], "--python", stored["python"], "--checkpoints", stored["checkpoints"]]
+    words += ["--procs", str(stored["procs"] or "auto"), "--max-restarts", str(stored["max_restarts"])]
+    words += ["--stop-grace-s", f"{stored['stop_grace_s']:g}", "--backoff-s", f"{stored['backoff_s']:g}"]
+    for name, value in stored["env"].items():
+        words += ["--env", f"{name}={'VALUE' if SECRET_NAME.search(name) else value}"]
+    return shlex.join([*words, "--resume", "--", *stored["command"]])
+
+
+def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Names of the members that differ, `env` one by one."""
+    names = [name for name in wanted if name != "env" and stored.get(name) != wanted[name]]
+    old, new = stored.get("env") or {}, wanted["env"]
+    return names + [f"env {name}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]

@@ -1,0 +1,223 @@
+"""The supervisor: one process a run that starts the launcher, restarts it, and leaves nothing behind.
+
+`run_local.py submit` starts it as `python local_supervisor.py RUN_DIR LOCK_FD`, detached. It holds runner.lock while
+it lives, so there is never a second one. Standard library only, one thread: prctl's parent-death signal belongs to the
+thread that made the child.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import local_system as system
+from local_command import arguments, clean_environment, job_environment, understand
+from local_folder import EventReader, RunFolder, read_json
+from local_process import Identity, end_all, identify, of_run
+from local_reason import explain, root_cause
+from local_record import RunRecord, note
+from local_spec import Spec
+
+TICK_S = 1.0
+SWEEP_GRACE_S = 5.0
+"""What is left of a job whose launcher died has this long to end by itself."""
+LONGEST_BACKOFF_S = 60.0
+GOOD_ATTEMPT_S = 60.0
+"""An attempt that lived this long made progress: the back-off starts again."""
+
+
+@dataclass
+class StopRequest:
+    by: str
+    now: bool = False
+    """Without grace."""
+    wanted: bool = True
+    """False: the supervisor itself was told to go, so the run was not stopped by its user."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended. `final` says why it cannot be repeated."""
+
+    exit_code: int | None
+    reason: str
+    final: bool = False
+
+
+class Supervisor:
+    """State machine of one run; what it knows is in runner.json after every step."""
+
+    def __init__(self, folder: RunFolder, spec: Spec, environ: dict[str, str]) -> None:
+        self.folder, self.spec, self.environ = folder, spec, environ
+        self.record = RunRecord.begin(folder, spec, _identity(os.getpid()))
+        self.stop: StopRequest | None = None
+        self.launcher: subprocess.Popen[bytes] | None = None
+        self.asked_to_end = False
+        """The launcher was sent SIGTERM, so an exit code of 0 no longer says that the work is finished."""
+        self.events = EventReader(folder.events)
+        self.restarts_before = 0
+        """Restarts of both layers before this attempt."""
+
+    # --- the run ---
+
+    def run(self) -> None:
+        self.record.save()
+        # a supervisor that was killed may have left processes: they end before anything new starts
+        if self._sweep(self.spec.stop_grace_s):
+            return self.record.end("failed", "processes of an earlier start of this run cannot be ended", None)
+        self._listen(0)
+        ended, backoff_s = Ended(None, "stopped before it was started"), self.spec.backoff_s
+        while not self.stop:
+            started = time.monotonic()
+            ended = self._attempt()
+            if ended.exit_code == 0 and not self.asked_to_end:
+                return self.record.end("finished", "the command exited with 0", 0)
+            if not self.stop:
+                if refusal := self._no_restart(ended):
+                    return self.record.end("failed", refusal, ended.exit_code)
+                if time.monotonic() - started >= GOOD_ATTEMPT_S:
+                    backoff_s = self.spec.backoff_s
+                self._back_off(backoff_s, ended.reason)
+                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+        if self.stop.wanted:
+            return self.record.end("stopped", f"stopped by {self.stop.by}", ended.exit_code)
+        return self.record.end("failed", f"the supervisor was told to end: {self.stop.by}", ended.exit_code)
+
+    def _no_restart(self, ended: Ended) -> str | None:
+        """Why there is no further attempt; None when there is one."""
+        if ended.final:
+            return ended.reason
+        if self.record["restarts"] >= self.spec.max_restarts:
+            return f"{ended.reason}; max_restarts ({self.spec.max_restarts}) is used up"
+        return None
+
+    def _back_off(self, delay_s: float, reason: str) -> None:
+        attempt, restarts = self.record["attempt"] + 1, self.record["restarts"] + 1
+        self.record.save(state="backing-off", reason=reason, restarts=restarts, launcher=None)
+        self.record.event("restart-scheduled", attempt=attempt, delay_s=delay_s, restarts=restarts)
+        deadline = time.monotonic() + delay_s
+        while not self.stop and (left_s := deadline - time.monotonic()) > 0:
+            self._listen(min(TICK_S, left_s))
+        if not self.stop:
+            self.record.document["attempt"] = attempt
+
+    # --- one attempt ---
+
+    def _attempt(self) -> Ended:
+        self.restarts_before, attempt = self.record["restarts"], self.record["attempt"]
+        self.events.skip()
+        try:
+            self.launcher = self._start(attempt)
+        except OSError as error:
+            return Ended(None, f"the command could not be started: {error}", final=True)
+        log = str(self.folder.log(attempt).relative_to(self.folder.path))
+        self.record.save(state="running", reason=None, launcher=asdict(_identity(self.launcher.pid)), log=log)
+        self.record.event("attempt", attempt=attempt, pid=self.launcher.pid)
+        left = self._sweep(self._watch(self.launcher))
+        exit_code = self.launcher.returncode
+        reason = "it does not end" if exit_code is None else self._explain(exit_code)
+        self.record.event("attempt-ended", attempt=attempt, exit_code=exit_code, reason=reason)
+        if left:
+            pids = [process.pid for process in left]
+            return Ended(exit_code, f"{reason}; not even SIGKILL ends the processes {pids}", final=True)
+        return Ended(exit_code, reason)
+
+    def _start(self, attempt: int) -> subprocess.Popen[bytes]:
+        left = max(0, self.spec.max_restarts - self.restarts_before)
+        added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt, restarts_left=left)
+        env, log = {**self.environ, **added}, self.folder.log(attempt)
+        return system.start(arguments(self.spec), env=env, cwd=self.spec.workdir, log=log)
+
+    def _watch(self, launcher: subprocess.Popen[bytes]) -> float:
+        """Until the launcher has ended or a stop's grace is over; seconds that the others have left to end."""
+        deadline: float | None = None
+        while True:
+            system.reap(launcher)
+            self._count_inner_restarts()
+            if launcher.returncode is not None:
+                return SWEEP_GRACE_S if deadline is None else max(0.0, deadline - time.monotonic())
+            if self.stop and deadline is None:
+                self.asked_to_end = True
+                launcher.send_signal(signal.SIGTERM)
+                deadline = time.monotonic() + self.spec.stop_grace_s
+                self.record.save(state="stopping", stop_requested=self.stop.by)
+            if self.stop and deadline and (self.stop.now or time.monotonic() >= deadline):
+                return 0
+            self._listen(TICK_S if deadline is None else min(TICK_S, deadline - time.monotonic()))
+
+    def _sweep(self, grace_s: float) -> list[Identity]:
+        """End every process of this run; returns those that not even SIGKILL ended."""
+        me = os.getpid()
+        left = end_all(lambda: of_run(self.spec.run_id, family_of=me), grace_s=grace_s, idle=lambda: system.reap(self.launcher))
+        system.reap(self.launcher)
+        return left
+
+    # --- what others tell us ---
+
+    def _listen(self, timeout_s: float) -> None:
+        """Wait for a signal and note what it asks for."""
+        message = system.next_message(timeout_s)
+        if message is not None and message.si_signo in (system.STOP, system.STOP_NOW):
+            self._request(StopRequest(system.user_name(message.si_uid), now=message.si_signo == system.STOP_NOW))
+        elif message is not None and message.si_signo in (signal.SIGTERM, signal.SIGINT):
+            name = signal.Signals(message.si_signo).name
+            self._request(StopRequest(f"{name} from pid {message.si_pid}", wanted=False))
+        elif not self.folder.path.is_dir():
+            self._request(StopRequest("the run folder is gone", wanted=False))
+
+    def _request(self, request: StopRequest) -> None:
+        if self.stop is None:
+            self.record.event("stop-requested", by=request.by)
+            self.stop = request
+        self.stop.now |= request.now
+        self.stop.wanted |= request.wanted
+
+    def _count_inner_restarts(self) -> None:
+        """torchrun's own restarts, as the trainers of this attempt report them."""
+        for event in self.events.new():
+            count = event.get("restart_count")
+            if event.get("type") == "start" and event.get("attempt") == self.record["attempt"] and isinstance(count, int):
+                self._raise_restarts(self.restarts_before + count)
+
+    def _raise_restarts(self, restarts: int) -> None:
+        if restarts > self.record["restarts"]:
+            self.record.save(restarts=restarts)
+
+    def _explain(self, exit_code: int) -> str:
+        self._count_inner_restarts()
+        cause = root_cause(self.folder.log(self.record["attempt"])) if understand(self.spec.command).launcher else None
+        if exit_code == 0 or cause is None or self.stop:
+            return explain(exit_code)
+        # it names a root cause only when its restarts are used up, also those of a script that tells us nothing
+        self._raise_restarts(self.spec.max_restarts)
+        return f"torchrun gave up: rank {cause[0]} {explain(cause[1])}"
+
+
+def _identity(pid: int) -> Identity:
+    return identify(pid) or Identity("", pid, 0)  # a child that has already ended is nobody
+
+
+def main() -> int:
+    folder, lock = RunFolder(Path(sys.argv[1])), int(sys.argv[2])
+    system.become_supervisor()
+    os.set_inheritable(lock, False)
+    if not os.path.samestat(os.fstat(lock), folder.lock.stat()):
+        note("the descriptor handed over is not runner.lock")
+        return 1
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    document = read_json(folder.spec)
+    assert document is not None, "submit writes the specification first"
+    spec = Spec.from_document(document, json.loads(os.environ.pop("TRAINYARD_RUNNER_ENV")))
+    Supervisor(folder, spec, clean_environment(os.environ)).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["click>=8.1"]
+# ///
+"""Run a training job on this machine: start it, watch it, restart it when it dies, stop it without leftovers."""
+
+from __future__ import annotations
+
+import trainyard_shell as shell
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+RUNS = Path(".trainyard") / "runs"
+
+
+class Seconds(click.FloatRange):
+    """Seconds within bounds; FloatRange alone lets NaN through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if seconds != seconds:
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
+@shell.program("local-runner")
+def cli() -> None:
+    """Run a training job on this machine: start, watch, restart, stop. The run lives in one folder, RUN_DIR.
+
+    A supervisor of its own keeps the job going after this program has returned.
+    """
+
+
+@cli.command(
+    epilog=shell.examples(
+        "run_local.py submit --run-dir runs/tiny --procs 2 -- torchrun training/train.py --steps 400",
+        'run_local.py submit --run-dir runs/hello -- python -c "print(42)"',
+        "run_local.py submit --run-dir runs/tiny --procs 2 --resume -- torchrun training/train.py --steps 400",
+    )
+)
+@click.option("--run-dir", required=True, help="Folder of this run; made if it is not there.")
+@click.option("--run-id", help="16 hex digits.  [default: the folder's run, else a new one]")
+@click.option("--name", help="Name of the run.  [default: the folder's name]")
+@click.option("--workdir", default=".", show_default=True, help="Working folder of the job.")
+@click.option("--python", help="Interpreter of the job.  [default: WORKDIR/.venv, else the one that runs this]")
+@click.option("--procs", default="1", show_default=True, help="Processes (ranks), or auto: one a GPU.")
+@click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="torchrun's and ours.")
+@click.option("--stop-grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Time to save.")
+@click.option("--backoff-s", default=1.0, show_default=True, type=Seconds(0, 60), help="First delay; doubles.")
+@click.option("--env", multiple=True, metavar="K=V", help="Variable for the job; may be repeated.")
+@click.option("--checkpoints", help="Checkpoint folder.  [default: RUN_DIR/checkpoints]")
+@click.option("--resume", is_flag=True, help="Start a stopped, failed or lost run again.")
+@click.option("--dry-run", is_flag=True, help="Say what would be started; start nothing.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def submit(
+    run_dir: str,
+    run_id: str | None,
+    name: str | None,
+    workdir: str,
+    python: str | None,
+    procs: str,
+    max_restarts: int,
+    stop_grace_s: float,
+    backoff_s: float,
+    env: tuple[str, ...],
+    checkpoints: str | None,
+    resume: bool,
+    dry_run: bool,
+    command: tuple[str, ...],
+) -> shell.Result:
+    """Start a run in the background and return.
+
+    COMMAND follows `--`. Its first word `torchrun` stands for the launcher, `python` for --python; anything else is
+    started as it is, as one process. No shell is involved.
+    """
+    import local_checks as checks
+    import local_submit
+    from local_folder import RunFolder
+    from local_spec import Spec
+
+    checks.need_linux()
+    folder = RunFolder(Path(checks.not_a_file(run_dir, "--run-dir")))
+    folder_of_job = checks.existing_folder(workdir, "--workdir")
+    known = local_submit.known(folder)
+    if procs != "auto" and not (procs.isdigit() and int(procs)):
+        raise shell.SkillError("usage", f"--procs {procs!r} is neither a number nor auto", hint="--procs 2")
+    spec = Spec(
+        run_id=checks.run_id(run_id or known.get("run_id") or secrets.token_hex(8)),
+        name=checks.name(name or folder.path.name),
+        workdir=folder_of_job,
+        command=list(command),
+        python=checks.python(python or known.get("python"), folder_of_job, sys.executable),
+        procs=None if procs == "auto" else int(procs),
+        max_restarts=max_restarts,
+        stop_grace_s=stop_grace_s,
+        backoff_s=backoff_s,
+        checkpoints=checks.not_a_file(checkpoints or str(folder.path / "checkpoints"), "--checkpoints"),
+        env=checks.variables(env),
+    )
+    checks.command(spec, os.environ)
+    if dry_run:
+        return shell.Result(data=local_submit.plan(folder, spec, resume=resume))
+    answer = local_submit.submit(folder, spec, resume=resume)
+    verbs = ["logs"] if answer.data["state"] == "finished" else ["status", "wait", "logs", "stop"]
+    return shell.Result(data=answer.data, changed=answer.changed, next=[f"run_local.py {v} {folder.path}" for v in verbs])
+
+
+@cli.command(epilog=shell.examples("run_local.py status runs/tiny", "run_local.py status runs/tiny --format table"))
+@click.argument("run_dir")
+def status(run_dir: str) -> shell.Result:
+    """State, attempt, restarts, pids of the ranks, exit code and reason. Exit 0 whatever the state is."""
+    from local_status import open_run, resume_call, view
+
+    folder = open_run(run_dir)
+    seen = view(folder)
+    looks = {"orphaned": [f"run_local.py stop {folder.path}"], "failed": [f"run_local.py logs {folder.path}"]}
+    again = [resume_call(folder)] if seen["state"] in ("orphaned", "lost", "failed", "stopped") else []
+    return shell.Result(data=seen, next=looks.get(seen["state"], []) + again)
+
+
+@cli.command(
+    epilog=shell.examples("run_local.py logs runs/tiny --lines 20", "run_local.py logs runs/tiny --follow --timeout 600")
+)
+@click.argument("run_dir")
+@click.option("--attempt", type=click.IntRange(0), help="Number of the start.  [default: the newest]")
+@click.option("--lines", default=100, show_default=True, type=click.IntRange(1, 2000), help="At most so many, the last.")
+@click.option("--follow", is_flag=True, help="Go on until the run ends, one JSON object a line.")
+@click.option("--timeout", default=86400.0, show_default=True, type=Seconds(0, 1e9), help="Seconds to follow.")
+def logs(run_dir: str, attempt: int | None, lines: int, follow: bool, timeout: float) -> shell.Result:
+    """What the job printed, stdout and stderr together."""
+    import signal
+
+    import local_logs
+    from local_status import open_run, view
+
+    folder = open_run(run_dir)
+    attempts = folder.attempts()
+    if attempt is not None and attempt not in attempts:
+        there = f"there are {', '.join(map(str, attempts))}" if attempts else "none has started yet"
+        raise shell.SkillError("not-found", f"no log of attempt {attempt}", hint=there)
+    if follow:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `logs --follow | head` ends quietly
+        count = local_logs.follow(folder, attempt=attempt, lines=lines, timeout_s=timeout)
+        return shell.Result(data={"run_dir": str(folder.path), "state": view(folder)["state"], "lines": count})
+    if not attempts:
+        return shell.Result(data={"run_dir": str(folder.path), "attempt": None, "log": None, "lines": []})
+    shown = attempts[-1] if attempt is None else attempt
+    text, more = local_logs.last_lines(folder.log(shown), lines)
+    return shell.Result(data={"attempt": shown, "log": str(folder.log(shown)), "lines": text}, truncated=more)
+
+
+@cli.command(epilog=shell.examples("run_local.py wait runs/tiny", "run_local.py wait runs/tiny --timeout 60"))
+@click.argument("run_dir")
+@click.option("--timeout", default=3600.0, show_default=True, type=Seconds(0, 1e9), help="Seconds.")
+def wait(run_dir: str, timeout: float) -> shell.Result:
+    """Until the run has ended. Exit 0: finished; 1: failed, stopped or lost; 7: still going."""
+    from local_status import open_run, resume_call
+    from local_status import wait as wait_for
+
+    folder = open_run(run_dir)
+    seen = wait_for(folder, timeout)
+    good = seen["state"] == "finished"
+    check = shell.Check(
+        id="run.finished",
+        status="pass" if good else "fail",
+        summary=f"{seen['state']}: {seen['reason']}",
+        evidence=seen["log"],
+        fix=None if good else f"run_local.py logs {folder.path}",
+    )
+    return shell.Result(data=seen, checks=[check], next=[] if good else [resume_call(folder)])
+
+
+@cli.command(epilog=shell.examples("run_local.py stop runs/tiny", "run_local.py stop runs/tiny --now"))
+@click.argument("run_dir")
+@click.option("--now", is_flag=True, help="SIGKILL without grace: nothing is saved.")
+@click.option("--dry-run", is_flag=True, help="Say what would be ended; end nothing.")
+def stop(run_dir: str, now: bool, dry_run: bool) -> shell.Result:
+    """End the run and every process of it: SIGTERM, the grace of submit, SIGKILL. Checkpoints stay."""
+    import local_stop
+    from local_status import open_run, resume_call
+
+    folder = open_run(run_dir)
+    if dry_run:
+        return shell.Result(data={"run_dir": str(folder.path), "would": local_stop.plan(folder, now)})
+    seen, changed = local_stop.stop(folder, now)
+    return shell.Result(data=seen, changed=changed, next=[resume_call(folder)] if seen["state"] == "stopped" else [])
+
+
+@cli.command(name="list", epilog=shell.examples("run_local.py list .", "run_local.py list .trainyard/runs --limit 5"))
+@click.argument("folder", default=".")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Rows, the newest first.")
+def list_runs(folder: str, limit: int) -> shell.Result:
+    """The runs in FOLDER, or in FOLDER/.trainyard/runs."""
+    from local_checks import existing_folder
+    from local_folder import RunFolder
+    from local_status import view
+
+    root = Path(existing_folder(folder, "FOLDER"))
+    root = root / RUNS if (root / RUNS).is_dir() else root
+    found = [path.parent for path in root.glob("*/runner-spec.json")]
+    found.sort(key=lambda path: (path / "runner-spec.json").stat().st_mtime, reverse=True)
+    columns = ("name", "state", "attempt", "restarts", "run_id", "run_dir")
+    views = [view(RunFolder(path)) for path in found[:limit]]
+    rows = [{column: seen[column] for column in columns} for seen in views]
+    return shell.Result(data={"folder": str(root), "total": len(found), "runs": rows}, truncated=len(found) > limit)
+
+
+if __name__ == "__main__":
+    cli()
