@@ -257,10 +257,13 @@ class Program(click.Group):
         document, code = self._run(words, verb, kwargs)
         if not document:  # click has printed the help
             sys.exit(0)
-        if _wants_table(words):
-            _print_tables(document)
-        else:
-            _print_document(document)
+        try:
+            if _wants_table(words):
+                _print_tables(document)
+            else:
+                _print_document(document)
+        except BrokenPipeError:  # `| head` has seen enough; what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(code)
 
     def _run(self, words: list[str], verb: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], int]:

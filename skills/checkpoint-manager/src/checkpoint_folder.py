@@ -1,0 +1,177 @@
+"""A checkpoint folder as it lies on disk: find it, read its small files, tell what each name in it is."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trainyard_shell as shell
+from checkpoint_format import LATEST, OWN_FILES, Entry, committed, named_steps, read_tiers, scan, step_of
+from checkpoint_holder import Holder, read_holder
+
+MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
+"""A folder with one of these is a run folder; its checkpoints are in checkpoints/."""
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """One look at a folder: names, manifests and sizes; no shard has been read."""
+
+    root: Path
+    entries: list[Entry]
+    tiers: dict[str, Any] | None
+    """tiers.json, None where it is missing or no such file."""
+    pointer: str | None
+    """What `latest` says, None where there is none."""
+    holder: Holder
+
+    @property
+    def steps(self) -> list[Entry]:
+        """Everything with a step's name, damaged or not, oldest first."""
+        return [entry for entry in self.entries if entry.kind == "step"]
+
+    @property
+    def committed(self) -> list[Entry]:
+        """Steps whose manifest verifies and whose files have their sizes, oldest first."""
+        return committed(self.entries)
+
+    def entry_of(self, step: int) -> Entry:
+        """The entry of a step; SkillError `not-found` that names the steps there are."""
+        for entry in self.steps:
+            if step_of(entry.name) == step:
+                return entry
+        there = ", ".join(str(step_of(entry.name)) for entry in self.steps[-5:]) or "none"
+        raise shell.SkillError(
+            "not-found",
+            f"no step {step} in {self.root}; the newest there: {there}",
+            hint=f"manage_checkpoints.py list {self.root}",
+        )
+
+
+def locate(text: str) -> Path:
+    """The checkpoint folder that FOLDER names: itself, or checkpoints/ in a run folder. SkillError says what it is instead."""
+    path = Path(text)
+    try:
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise shell.SkillError("not-found", f"{shown(text)} is a file, not a folder", hint="give the folder that holds it")
+        names = {entry.name for entry in os.scandir(path)}
+        if "checkpoints" in names and not _is_checkpoint_folder(names) and (path / "checkpoints").is_dir():
+            path, names = path / "checkpoints", {entry.name for entry in os.scandir(path / "checkpoints")}
+    except FileNotFoundError:
+        hint = "give the folder that holds step_00000000 or so, or its run folder"
+        raise shell.SkillError("not-found", f"no folder {shown(text)}", hint=hint) from None
+    except PermissionError as error:
+        raise shell.SkillError("permission", f"{shown(text)} cannot be read", hint=f"ls -ld {shown(text)}") from error
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it, a disk that fails
+        raise shell.SkillError("not-found", f"{shown(text)} cannot be used: {error}", hint="check the path") from error
+    if names and not _is_checkpoint_folder(names):
+        mark = next((mark for mark in MARKS if mark in names), None)
+        what = (
+            f"a run folder ({mark}) without checkpoints yet"
+            if mark
+            else "no checkpoint folder: no step, latest or lock.json in it"
+        )
+        raise shell.SkillError("not-found", f"{shown(text)} is {what}", hint="give the folder that holds step_00000000 or so")
+    return path
+
+
+def _is_checkpoint_folder(names: set[str]) -> bool:
+    """Empty folders count: a run that has not saved yet looks like that."""
+    return bool(names & OWN_FILES) or any(step_of(name.partition(".")[0]) is not None for name in names)
+
+
+def look(text: str) -> CheckpointFolder:
+    """Find the folder and read its names, manifests and small files. SkillError when it cannot be read."""
+    root = locate(text)
+    try:
+        return CheckpointFolder(root, scan(root), read_tiers(root), read_pointer(root), read_holder(root))
+    except PermissionError as error:
+        raise shell.SkillError(
+            "permission", f"{shown(str(root))} cannot be read: {error}", hint=f"ls -la {shown(str(root))}"
+        ) from error
+
+
+def read_pointer(root: Path) -> str | None:
+    """The line in `latest`; None when there is none, or none that could be a name."""
+    path = root / LATEST
+    try:
+        if not path.is_file() or path.stat().st_size > 255:
+            return None
+        return path.read_text(encoding="utf-8", errors="replace").strip() or None
+    except OSError:
+        return None
+
+
+def row(entry: Entry, root: Path, tiers: dict[int, list[str]]) -> dict[str, Any]:
+    """One line of `list`."""
+    manifest = entry.manifest or {}
+    saved = manifest.get("time")
+    size = entry.size_bytes if entry.manifest else _bytes_in(root / entry.name)
+    return {
+        "step": entry.step,
+        "kind": entry.kind,
+        "size": size_text(size),
+        "age": age_text(time.time() - saved) if isinstance(saved, int | float) else None,
+        "epoch": manifest.get("epoch"),
+        "val_loss": manifest.get("val_loss"),
+        "tiers": tiers.get(entry.step, []) if entry.kind == "step" and entry.step is not None else [],
+        "problem": shell.clean(entry.problem) if entry.problem else None,
+        "name": shown(entry.name),
+        "size_bytes": size,
+        "saved": _utc(saved),
+    }
+
+
+def _utc(saved: Any) -> str | None:
+    try:
+        return datetime.datetime.fromtimestamp(saved, datetime.UTC).isoformat(timespec="seconds")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def rows(folder: CheckpointFolder) -> list[dict[str, Any]]:
+    """Every name in the folder, newest step first."""
+    tiers = named_steps(folder.tiers) if folder.tiers else {}
+    return [row(entry, folder.root, tiers) for entry in reversed(folder.entries)]
+
+
+def _bytes_in(path: Path) -> int | None:
+    """Bytes of the files in a folder that has no manifest to say so; None for anything else."""
+    try:
+        if path.is_symlink():
+            return None
+        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(path))
+    except OSError:
+        return None
+
+
+# --- words for people --------------------------------------------------------------------------------------------
+
+
+def shown(name: str, limit_chars: int = 200) -> str:
+    """A file name as text that a terminal can print: what is not printable stands as an escape."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+    return shell.clean(escaped, limit_chars)
+
+
+def size_text(size_bytes: int | None) -> str | None:
+    if size_bytes is None:
+        return None
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def age_text(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,183 @@
+"""Every program of every skill keeps shared-docs/contract.md; a new skill is found by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import contract_rules as rules
+import pytest
+from contract_calls import Called, document_problems
+
+from tests import kit_copies
+
+ROOT = Path(__file__).resolve().parents[2]
+SKILLS = sorted(path.parent for path in ROOT.glob("skills/*/SKILL.md"))
+Rule = Callable[[Path], list[str]]
+
+
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("skill", SKILLS, ids=lambda skill: skill.name)
+def test_every_skill_keeps_the_contract(skill: Path, rule: Rule) -> None:
+    problems = rule(skill)
+    assert not problems, "\n".join(problems)
+
+
+def test_module_names_are_unique_over_all_skills() -> None:
+    assert rules.clashing_modules(SKILLS) == []
+
+
+def test_the_copies_of_the_kit_are_equal() -> None:
+    assert kit_copies.differing() == []
+
+
+# --- negative controls: the same rules find what is wrong with a small bad skill ---------------------------------
+
+PROGRAM = '''#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "click>=8.1",
+# ]
+# ///
+"""Say hello."""
+
+import trainyard_shell as shell
+import click
+
+
+@shell.program("hello-sayer")
+def cli() -> None:
+    """Say hello."""
+
+
+@cli.command(epilog=shell.examples("say_hello.py greet you", "say_hello.py greet me --json"))
+@click.argument("name")
+def greet(name: str) -> shell.Result:
+    """Greet somebody."""
+    if name.startswith("/nonexistent"):
+        raise shell.SkillError("not-found", "nobody of that name", hint="say_hello.py greet you")
+    return shell.Result({"greeting": f"hello {name}"})
+
+
+if __name__ == "__main__":
+    cli()
+'''
+WORDS = """---
+name: hello-sayer
+description: Say hello to somebody. Use when somebody should be greeted. Not for farewells.
+license: Apache-2.0
+---
+
+# Hello
+
+Run `src/say_hello.py greet NAME` when somebody should be greeted; everything in `src/` belongs to it.
+"""
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    """A small skill that keeps the contract."""
+    skill = tmp_path / "hello-sayer"
+    (skill / "src").mkdir(parents=True)
+    (skill / "SKILL.md").write_text(WORDS)
+    (skill / "src" / "say_hello.py").write_text(PROGRAM)
+    (skill / "src" / "trainyard_shell.py").write_bytes((ROOT / "skills" / "kit" / "trainyard_shell.py").read_bytes())
+    return skill
+
+
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+def test_a_good_skill_passes(hello: Path, rule: Rule) -> None:
+    assert rule(hello) == []
+
+
+FAULTS: list[tuple[Rule, str, str, str, str]] = [
+    (rules.folder_problems, "say_hello.py", "# /// script", "# nothing", "no program"),
+    (rules.header_problems, "say_hello.py", '"click>=8.1"', '"click"', "no lower bound"),
+    (rules.words_problems, "SKILL.md", "name: hello-sayer", "name: hello", "the folder is"),
+    (rules.words_problems, "SKILL.md", "Say hello to somebody.", "Say hello. " * 50, "characters"),
+    (rules.words_problems, "SKILL.md", "# Hello", "# Hello\n" + "more\n" * 200, "lines"),
+    (rules.words_problems, "SKILL.md", "license:", "version:", "unknown field"),
+    (rules.lint_problems, "SKILL.md", "license:", "version:", "agentskills"),
+    (rules.lint_problems, "SKILL.md", " Use when somebody should be greeted.", "", "skillsaw"),
+    (rules.import_problems, "say_hello.py", "import click", "import click, monitor_folder", "monitor_folder"),
+    (rules.help_problems, "say_hello.py", "import click", "import click, rich", "imports rich"),
+    (rules.help_problems, "say_hello.py", ', "say_hello.py greet me --json"', "", "two examples"),
+    (rules.usage_problems, "say_hello.py", "import click", 'import click\nprint("hello")', "not JSON alone"),
+    (
+        rules.usage_problems,
+        "say_hello.py",
+        '@click.argument("name")',
+        '@click.argument("name", default="you")\n@click.option("--no-such-option", is_flag=True, expose_value=False)',
+        "exit code",
+    ),
+    (rules.usage_problems, "say_hello.py", 'raise shell.SkillError("not-found", ', "raise ValueError(", "traceback"),
+    (rules.usage_problems, "say_hello.py", "hello-sayer", "someone-else", "skill is"),
+    (rules.terminal_problems, "trainyard_shell.py", "or sys.stdout.isatty()", "", "on a terminal prints"),
+    (rules.terminal_problems, "trainyard_shell.py", 'if "--json" in words or', "if", "prints no JSON"),
+    (
+        rules.dependency_problems,
+        "say_hello.py",
+        "import trainyard_shell as shell\nimport click",
+        "import click\nimport trainyard_shell as shell",
+        "exit code",
+    ),
+    (rules.dependency_problems, "trainyard_shell.py", 'os.environ.get("TRAINYARD_PYTHON")', "None", "did not go on"),
+    (rules.alone_problems, "say_hello.py", "import click", "import click, yaml", "alone, by uv"),
+    (
+        rules.alone_problems,
+        "say_hello.py",
+        "import click",
+        'import click\nopen(__file__ + "/../../../README.md")',
+        "alone, by python",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "file", "old", "new", "expected"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
+def test_a_fault_is_found_by_its_rule(hello: Path, rule: Rule, file: str, old: str, new: str, expected: str) -> None:
+    path = hello / file if file == "SKILL.md" else hello / "src" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert expected in "\n".join(rule(hello))
+
+
+def test_links_and_underscores_are_found(hello: Path) -> None:
+    (hello / "src" / "_private.py").write_text("")
+    (hello / "link").symlink_to(hello / "SKILL.md")
+    assert sorted(rules.folder_problems(hello)) == ["_private.py starts with an underscore", "link is a symbolic link"]
+
+
+def test_a_module_in_two_skills_and_one_that_hides_the_library_are_found(hello: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "src"
+    other.mkdir(parents=True)
+    for name in ("say_hello.py", "trainyard_shell.py", "logging.py"):
+        (other / name).write_text("")
+    assert rules.clashing_modules([hello, other.parent]) == [
+        "say_hello is in hello-sayer, other",
+        "logging hides the standard library's",
+    ]
+
+
+ENVELOPE = '{"ok": true, "skill": "s", "verb": "v", "data": {}, "checks": [], "changed": [], "next": [], "truncated": false}'
+UNKNOWN = '[{"id": "a", "status": "unknown", "summary": "", "evidence": null, "fix": null}]'
+
+
+@pytest.mark.parametrize(
+    ("code", "stdout", "expected"),
+    [
+        (0, ENVELOPE, ""),
+        (0, '{"type": "line"}\n' + ENVELOPE, ""),
+        (0, '{"line": 1}\n' + ENVELOPE, "has no type"),
+        (1, ENVELOPE, "ok does not fit"),
+        (0, "", "no document"),
+        (0, "hello\n" + ENVELOPE, "not JSON alone"),
+        (0, ENVELOPE.replace('"next": [], ', ""), "missing or too many"),
+        (0, ENVELOPE.replace("[]", UNKNOWN, 1), "ok with a check that is unknown"),
+        (0, ENVELOPE.replace("[]", UNKNOWN.replace("unknown", "healthy"), 1), "not a check"),
+    ],
+)
+def test_a_wrong_document_is_found(code: int, stdout: str, expected: str) -> None:
+    problems = document_problems(Called(("s.py", "v"), code, stdout, ""), "s", {0, 1})
+    assert (expected in "\n".join(problems)) if expected else problems == []
