@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 TORCH_BACKEND ?=
-KIT_SHELL := skills/kit/trainyard_shell.py
 SKILLS := $(patsubst skills/%/SKILL.md,%,$(wildcard skills/*/SKILL.md))
 
 .DEFAULT_GOAL := help

@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def copies() -> dict[Path, list[Path]]:
     """Source file -> the places that hold a copy of it."""
     skills = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))
-    shell = ROOT / "skills" / "kit" / "trainyard_shell.py"
+    kit = sorted((ROOT / "skills" / "kit").glob("*.py"))
     inspector = ROOT / "training" / "trainyard" / "checkpoint_format.py"
     return {
-        shell: [skill / "src" / shell.name for skill in skills],
+        **{source: [skill / "src" / source.name for skill in skills] for source in kit},
         inspector: [ROOT / "skills" / "checkpoint-manager" / "src" / inspector.name],
     }
 

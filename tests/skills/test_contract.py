@@ -82,7 +82,8 @@ def hello(tmp_path: Path) -> Path:
     (skill / "src").mkdir(parents=True)
     (skill / "SKILL.md").write_text(WORDS)
     (skill / "src" / "say_hello.py").write_text(PROGRAM)
-    (skill / "src" / "trainyard_shell.py").write_bytes((ROOT / "skills" / "kit" / "trainyard_shell.py").read_bytes())
+    for source in (ROOT / "skills" / "kit").glob("*.py"):
+        (skill / "src" / source.name).write_bytes(source.read_bytes())
     return skill
 
 

@@ -1,0 +1,236 @@
+"""Is the run fit? Each check asks one question of one look at the run folder. Unknown is never healthy."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
+from monitor_records import number, shown
+from monitor_status import duration, last_checkpoint
+from trainyard_shell import Check, clean
+import itertools
+
+if TYPE_CHECKING:
+    from monitor_observe import Observation
+
+OVERDUE_WARN, OVERDUE_FAIL = 2, 4
+"""Intervals between checkpoints without a new one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    stall_factor: float = STALL_FACTOR
+    """Stalled after this many median step times without a step line."""
+    start_limit_s: float = 600.0
+    """A start without a step line is `unknown` for this long, then a failure."""
+
+
+def health_checks(view: Observation, limits: Limits) -> list[Check]:
+    return [
+        _run_state(view),
+        _process_alive(view),
+        _progress(view, limits),
+        _loss(view),
+        _checkpoint(view, limits),
+        _saves(view),
+        _restarts(view),
+        _files(view),
+        _clock(view),
+    ]
+
+
+def _run_state(view: Observation) -> Check:
+    state, log = view.state, (view.runner.log if view.runner else None) or "the job's log"
+    answers = {
+        "finished": ("pass", None),
+        "starting": ("pass", None),
+        "running": ("pass", None),
+        "stopping": ("pass", None),
+        "stopped": ("warn", "it was stopped before its end: resume it when you want the rest"),
+        "backing-off": ("warn", f"read the end of {log}: an attempt has just died"),
+        "failed": ("fail", f"read the end of {log}, mend the cause, then resume the run"),
+        "lost": ("fail", "nothing of the run lives: resume it, it goes on from its newest checkpoint"),
+        "orphaned": ("fail", "stop the run (that ends its processes), then resume it"),
+    }
+    status, fix = answers.get(state.name, ("unknown", "look from the machine on which the run was started"))
+    return Check("run.state", status, f"the run is {state.name}", f"{state.source}: {clean(state.evidence, 200)}", fix)
+
+
+def _process_alive(view: Observation) -> Check:
+    state, runner = view.state, view.runner
+    if state.ended and state.name != "lost":
+        return Check("process.alive", "skipped", f"the run is {state.name}")
+    if runner is None:
+        return Check("process.alive", "skipped", "no runner.json names a process", view.runner_problem)
+    pids = ", ".join(
+        f"{role} {one.pid}" for role, one in (("supervisor", runner.supervisor), ("launcher", runner.launcher)) if one
+    )
+    if state.name == "lost":
+        return Check("process.alive", "fail", "no process of the run lives", pids, "resume the run")
+    if state.name == "orphaned":
+        living = ", ".join(map(str, state.pids[:10]))
+        return Check("process.alive", "fail", "the supervisor is gone, workers live", f"living: {living}", "stop the run")
+    if state.name == "unknown":
+        return Check("process.alive", "unknown", "the processes cannot be seen from here", state.evidence)
+    if state.launcher_alive is False and state.name == "running":
+        return Check(
+            "process.alive", "warn", "the supervisor lives, the launcher does not", pids, "look again in a few seconds"
+        )
+    return Check("process.alive", "pass", "the run's processes live", pids)
+
+
+def _progress(view: Observation, limits: Limits) -> Check:
+    name = "progress.stalled"
+    if view.state.ended or view.state.name in ("backing-off", "stopping"):
+        return Check(name, "skipped", f"the run is {view.state.name}")
+    since = _start_without_step(view)
+    if view.last is None or since is not None:
+        return _starting(view, since, limits)
+    age_s, limit_s = view.last_step_age_s or 0.0, stall_limit_s(view.median_step_s, limits.stall_factor)
+    evidence = f"median step {view.median_step_s or 0:.3g} s, last step line {age_s:.3g} s ago, limit {limit_s:.3g} s"
+    if age_s <= limit_s:
+        return Check(name, "pass", f"step {view.last.step}, {duration(age_s)} ago", evidence)
+    fix = "read the end of the job's log and the stacks of its processes (py-spy dump); if it hangs, stop and resume the run"
+    return Check(name, "fail", f"no step line for {duration(age_s)}", evidence, fix)
+
+
+def _start_without_step(view: Observation) -> float | None:
+    """When the newest start of the script or launcher began, if it has not written a step line yet."""
+    begun = view.last_event("start", "attempt")
+    if begun is None or (view.last is not None and view.last.time >= begun.time):
+        return None
+    if view.last is not None and begun.incarnation is not None and begun.incarnation <= view.last.incarnation:
+        return None  # its lines are there; the clock was set back in between
+    return begun.time
+
+
+def _starting(view: Observation, since: float | None, limits: Limits) -> Check:
+    name = "progress.stalled"
+    begun = since or (view.runner.started if view.runner else None) or view.records_written
+    if begun is None:
+        return Check(name, "unknown", "no step line, and nothing tells when the run began")
+    age_s = max(0.0, view.now - begun)
+    evidence = f"begun {age_s:.3g} s ago, limit {limits.start_limit_s:.3g} s"
+    if age_s <= limits.start_limit_s:
+        return Check(name, "unknown", "starting: no step line yet", evidence, "ask again in a while")
+    fix = "read the job's log from its beginning: data, rendezvous or restore hangs; --start-limit-s allows more"
+    return Check(name, "fail", f"no step line {duration(age_s)} after the start", evidence, fix)
+
+
+def _loss(view: Observation) -> Check:
+    name, told = "loss.finite", [line for line in view.steps if line.loss is not None]
+    if not told:
+        return Check(name, "unknown", "no loss was written yet")
+    bad = [line for line in told if not abs(number(line.loss)) < float("inf")]
+    last, fix = told[-1], "resume from `best` or an older step with a lower learning rate; look at the data of that step"
+    if bad and bad[-1] is last:
+        return Check(name, "fail", f"loss is {shown(last.loss)} at step {last.step}", f"since step {_since(view)}", fix)
+    if bad:
+        return Check(
+            name, "warn", f"{len(bad)} of the last {len(told)} losses are not finite", f"last at step {bad[-1].step}", fix
+        )
+    return Check(name, "pass", f"loss {shown(last.loss):.4g} at step {last.step}", f"{len(told)} step lines looked at")
+
+
+def _since(view: Observation) -> int:
+    """First step of the unbroken row of losses that are not finite."""
+    step = view.steps[-1].step
+    for line in reversed(view.steps):
+        if line.loss is not None and abs(number(line.loss)) < float("inf"):
+            break
+        step = line.step
+    return step
+
+
+def _checkpoint(view: Observation, limits: Limits) -> Check:
+    name, step = "checkpoint.age", view.last.step if view.last else 0
+    newest = last_checkpoint(view, step)
+    if newest is None:
+        return _no_checkpoint(view, limits)
+    age = f"step {newest['step']}, {newest['age_steps']} steps"
+    age += " before the last" if view.state.ended else f" and {duration(newest['age_s'])} old"
+    interval = _interval_steps(view)
+    evidence = f"seen in {newest['source']}, not verified; " + (
+        f"one every {interval} steps" if interval else "interval not known"
+    )
+    if view.state.ended or interval is None or newest["age_steps"] <= OVERDUE_WARN * interval:
+        return Check(name, "pass", age, evidence)
+    status = "fail" if newest["age_steps"] > OVERDUE_FAIL * interval else "warn"
+    return Check(
+        name, status, f"overdue: {age}", evidence, "look for save-failed in events.jsonl, and at the disk's free space"
+    )
+
+
+def _no_checkpoint(view: Observation, limits: Limits) -> Check:
+    name, begun = "checkpoint.age", view.last_event("start", "attempt")
+    age_s = view.now - begun.time if begun else 0.0
+    evidence = view.checkpoints.problem or "no step folder with a manifest"
+    if view.state.name == "finished":
+        return Check(
+            name, "warn", "the run finished without a checkpoint", evidence, "look where TRAINYARD_CHECKPOINTS pointed"
+        )
+    if age_s <= limits.start_limit_s and not view.state.ended:
+        return Check(name, "skipped", "no checkpoint yet", evidence)
+    return Check(name, "warn", "no checkpoint: a death loses all the work", evidence, "save more often (rolling_steps)")
+
+
+def _interval_steps(view: Observation) -> int | None:
+    """Median distance of the steps committed within one life."""
+    commits = [event for event in view.events if event.type == "committed" and event.step is not None]
+    pairs = itertools.pairwise(commits)
+    gaps = [(b.step or 0) - (a.step or 0) for a, b in pairs if a.incarnation == b.incarnation and (b.step or 0) > (a.step or 0)]
+    return round(statistics.median(gaps)) if gaps else None
+
+
+def _saves(view: Observation) -> Check:
+    name, bad = "saves.failing", [event for event in view.events if event.type in ("save-failed", "rejected")]
+    committed = view.last_event("committed")
+    if not bad:
+        status, text = ("pass", f"last commit at step {committed.step}") if committed else ("skipped", "no save has ended yet")
+        return Check(name, status, text, f"{len(view.events)} events looked at")
+    last = bad[-1]
+    what = clean(f"step {last.step}: {last.error or ('NaN or Inf in ' + str(last.tensors))}", 300)
+    if committed is not None and committed.time > last.time:
+        return Check(name, "warn", f"{len(bad)} saves failed, then one was committed", what, "see events.jsonl")
+    fix = "free space, or check the volume; the older checkpoints stand" if last.type == "save-failed" else "go back to `best`"
+    return Check(name, "fail", f"the last save was {'refused' if last.type == 'rejected' else 'lost'}", what, fix)
+
+
+def _restarts(view: Observation) -> Check:
+    name, runner = "restarts.budget", view.runner
+    if runner is None or runner.max_restarts is None:
+        return Check(name, "skipped", "no runner.json tells the budget")
+    text = f"{runner.restarts} of {runner.max_restarts} restarts used"
+    if runner.restarts < runner.max_restarts or view.state.name in ("finished", "stopped"):
+        return Check(name, "pass", text)
+    return Check(name, "warn", f"{text}: the next death ends the run", None, "find what kills it before you raise max_restarts")
+
+
+def _files(view: Observation) -> Check:
+    bad = [tally for tally in view.tallies if tally.unreadable]
+    if view.runner_problem:
+        return Check(
+            "files.readable", "fail", "runner.json cannot be used", clean(view.runner_problem, 300), "see who writes it"
+        )
+    if not bad:
+        return Check("files.readable", "pass", f"{sum(tally.lines for tally in view.tallies)} lines read")
+    hopeless = any(tally.unreadable == tally.lines for tally in bad)
+    evidence = clean("; ".join(f"{tally.name}: {tally.first_unreadable}" for tally in bad), 300)
+    text = "; ".join(note for tally in bad if (note := tally.note()))
+    return Check("files.readable", "fail" if hopeless else "warn", text, evidence, "see what else writes into the run folder")
+
+
+def _clock(view: Observation) -> Check:
+    times = [line.time for line in view.steps]
+    jumps = sum(b < a - CLOCK_SLACK_S for a, b in itertools.pairwise(times))
+    ahead_s = max([*times[-1:], *(event.time for event in view.events[-1:])], default=view.now) - view.now
+    if ahead_s > CLOCK_SLACK_S:
+        fix = "compare the clocks of the two machines; ages are taken from the file times"
+        return Check("clock.order", "warn", f"the last record lies {duration(ahead_s)} in the future", None, fix)
+    if jumps:
+        return Check(
+            "clock.order", "warn", f"the clock went backwards {jumps} times", None, "times around there are not to be trusted"
+        )
+    return Check("clock.order", "pass", "times are in order")

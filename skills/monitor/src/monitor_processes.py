@@ -1,0 +1,71 @@
+"""Which processes live: by boot id, pid and start time, or by the run id in their environment. Linux only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from monitor_records import Identity
+
+PROC = Path("/proc")
+
+
+def boot_id() -> str | None:
+    """This boot of this machine; None where the kernel does not tell."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def booted_at() -> float | None:
+    """Wall time at which this machine was started."""
+    try:
+        lines = (PROC / "stat").read_text().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[1]) for line in lines if line.startswith("btime ")), None)
+
+
+def stat_fields(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat from `state` (field 3) on; None when there is no such process."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+
+
+def lives(identity: Identity) -> bool:
+    """True when this very process runs here; a zombie does not."""
+    fields = stat_fields(identity.pid)
+    if fields is None or identity.boot_id != boot_id():
+        return False
+    return fields[0] not in "ZX" and int(fields[19]) == identity.start_time
+
+
+def _ancestors() -> set[int]:
+    """This process and those that started it: a shell with the run's variables is no part of the run."""
+    pids, pid = set(), os.getpid()
+    while pid > 1 and pid not in pids:
+        pids.add(pid)
+        fields = stat_fields(pid)
+        pid = int(fields[1]) if fields else 0
+    return pids
+
+
+def pids_of_run(run_id: str) -> list[int]:
+    """Living processes that carry this run id; those of other users are invisible without root."""
+    wanted, found, own = f"TRAINYARD_RUN_ID={run_id}".encode(), [], _ancestors()
+    for entry in PROC.iterdir():
+        if not entry.name.isdigit() or int(entry.name) in own:
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if wanted in environment.split(b"\0"):  # empty for a zombie
+            found.append(int(entry.name))
+    return sorted(found)

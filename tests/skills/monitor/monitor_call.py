@@ -1,0 +1,33 @@
+"""Run the monitor as a user does: a process, its stdout, its exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SKILL = Path(__file__).resolve().parents[3] / "skills" / "monitor"
+PROGRAM = SKILL / "src" / "monitor_training.py"
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=120)
+
+
+def call(*words: object, code: int = 0) -> dict[str, Any]:
+    """The document; the exit code must be `code`."""
+    done = run(*words)
+    assert done.returncode == code, (done.returncode, done.stdout[-3000:], done.stderr[-3000:])
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def statuses(document: dict[str, Any]) -> dict[str, str]:
+    return {check["id"]: check["status"] for check in document["checks"]}
+
+
+def check(document: dict[str, Any], id: str) -> dict[str, Any]:
+    return next(check for check in document["checks"] if check["id"] == id)
