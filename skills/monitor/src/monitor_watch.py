@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trainyard_shell as shell
+import trainyard_tables
 from monitor_records import finite
 from monitor_state import ENDED
 from monitor_status import duration
@@ -76,7 +77,9 @@ def panel(view: Observation, data: dict[str, Any], checks: list[shell.Check]) ->
     progress = ProgressBar(total=data["total_steps"] or 1, completed=data["step"] if data["total_steps"] else 0)
     bar.add_row(progress)
     bad = [check for check in checks if check.status not in ("pass", "skipped")]
-    told = [Text(f"{check.status:8}{check.id:20} {check.summary}", style=shell.COLOURS[check.status]) for check in bad]
+    told = [
+        Text(f"{check.status:8}{check.id:20} {check.summary}", style=trainyard_tables.COLOURS[check.status]) for check in bad
+    ]
     events = [Text(line, style="dim") for line in _events(view)]
     title = Text(f"{data['name']}: {data['state']}", style="bold")
     return Group(Panel(Group(_figures(data), bar, Text(sparkline(view)), *told, *events), title=title, expand=True))

@@ -1,0 +1,187 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["click>=8.1", "msgspec>=0.19", "PyYAML>=6.0.2"]
+# ///
+"""Run a training job from one job file: plan, submit, watch, report; then status, logs, stop, resume.
+
+Each stage is a program of a sibling skill, called with an argument list; its one JSON document is read and kept in run.json,
+so that the same command goes on where it was killed and never starts a second job. Runs lie in .trainyard/runs/NAME
+beside the job file.
+"""
+
+from __future__ import annotations
+
+import trainyard_shell as shell
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+WEEK_S = 7 * 86400.0
+
+
+@shell.program("training-job-deployer")
+def cli() -> None:
+    """Run a training job from one job file: plan, submit, watch, report; then status, logs, stop, resume.
+
+    RUN is a job file, the name of a run, or a run folder. Runs lie in .trainyard/runs/NAME beside the job file.
+    """
+
+
+def on_a_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument and the option that every verb on one run takes."""
+    state_dir = click.option(
+        "--state-dir", metavar="DIR", help="Where runs/NAME lies. Default: .trainyard beside the job file."
+    )
+    return click.argument("run", metavar="RUN")(state_dir(function))
+
+
+def watching(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the verbs that watch."""
+    detach = click.option("--detach", is_flag=True, help="Return once the job is submitted; exit 0 then means just that.")
+    limit = click.FloatRange(min=0, max=10 * WEEK_S)
+    timeout = click.option(
+        "--timeout",
+        "timeout_s",
+        type=limit,
+        default=WEEK_S,
+        metavar="SECONDS",
+        help="Watch no longer (exit 7); the job goes on.",
+    )
+    dry_run = click.option("--dry-run", is_flag=True, help="Print the plan and the call that would be made.")
+    return detach(timeout(dry_run(function)))
+
+
+@cli.command(epilog=shell.examples("deploy.py plan job.yaml", "deploy.py plan job.yaml --format table"))
+@on_a_run
+def plan(run: str, state_dir: str | None) -> shell.Result:
+    """What `run` would do: stages, what each writes, cost, and problems found beforehand. Makes nothing."""
+    import deploy_plan
+    from deploy_ref import resolve
+
+    ref = resolve(run, state_dir)
+    deployment = deploy_plan.load(ref)
+    return shell.Result(
+        data=deploy_plan.describe(deployment), checks=deploy_plan.problems(deployment), next=[ref.command("run")]
+    )
+
+
+@cli.command("run", epilog=shell.examples("deploy.py run job.yaml", "deploy.py run job.yaml --fresh --detach"))
+@on_a_run
+@watching
+@click.option("--fresh", is_flag=True, help="A new run id; the old run is kept as runs/NAME@RUN_ID. Refused while it lives.")
+@click.option(
+    "--yes", is_flag=True, help="Agree to the plan of a target that costs money or changes a cluster; local needs none."
+)
+def run_verb(
+    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, fresh: bool, yes: bool
+) -> shell.Result:
+    """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running."""
+    return _run_or_resume(run, state_dir, detach, timeout_s, dry_run, fresh=fresh, resume=False)
+
+
+@cli.command(epilog=shell.examples("deploy.py resume job.yaml", "deploy.py resume tiny-lm --detach"))
+@on_a_run
+@watching
+def resume(run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool) -> shell.Result:
+    """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, job file and source as they are now."""
+    return _run_or_resume(run, state_dir, detach, timeout_s, dry_run, fresh=False, resume=True)
+
+
+def _run_or_resume(
+    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, *, fresh: bool, resume: bool
+) -> shell.Result:
+    import deploy_plan
+    import deploy_run
+    from deploy_ref import resolve
+
+    deployment = deploy_plan.load(resolve(run, state_dir))
+    if dry_run:
+        return deploy_run.preview(deployment, resume=resume)
+    try:
+        return deploy_run.run(deployment, fresh=fresh, resume=resume, detach=detach, timeout_s=timeout_s)
+    except deploy_run.PlanFailed as answer:
+        return answer.result
+
+
+@cli.command(epilog=shell.examples("deploy.py status job.yaml", "deploy.py status tiny-lm --json"))
+@on_a_run
+def status(run: str, state_dir: str | None) -> shell.Result:
+    """How the run is: the runner's state, the monitor's progress and checks, the stages. `health` is the worst check, `concerns` those that do not pass."""
+    import deploy_views
+    from deploy_ref import resolve
+
+    return deploy_views.status(resolve(run, state_dir))
+
+
+@cli.command(epilog=shell.examples("deploy.py logs job.yaml --lines 50", "deploy.py logs tiny-lm --follow"))
+@on_a_run
+@click.option("--follow", is_flag=True, help="One JSON object a line until the job ends.")
+@click.option("--lines", type=click.IntRange(min=1), help="How many of the last lines.")
+@click.option("--attempt", type=click.IntRange(min=0), help="Of this start of the launcher. Default: the newest.")
+def logs(run: str, state_dir: str | None, follow: bool, lines: int | None, attempt: int | None) -> shell.Result:
+    """The job's output."""
+    import deploy_views
+    from deploy_ref import resolve
+
+    options = [
+        *(["--lines", str(lines)] if lines is not None else []),
+        *(["--attempt", str(attempt)] if attempt is not None else []),
+    ]
+    return deploy_views.logs(resolve(run, state_dir), options, follow=follow)
+
+
+@cli.command(epilog=shell.examples("deploy.py stop job.yaml", "deploy.py stop tiny-lm --dry-run"))
+@on_a_run
+@click.option("--now", is_flag=True, help="SIGKILL without time to save.")
+@click.option("--dry-run", is_flag=True, help="Say what would be stopped.")
+def stop(run: str, state_dir: str | None, now: bool, dry_run: bool) -> shell.Result:
+    """End the job: SIGTERM, time to save, SIGKILL. Deletes nothing and names the checkpoints that stay."""
+    import deploy_views
+    from deploy_ref import resolve
+
+    return deploy_views.stop(resolve(run, state_dir), now=now, dry_run=dry_run)
+
+
+@cli.command(epilog=shell.examples("deploy.py report job.yaml", "deploy.py report tiny-lm --output tiny-lm.html"))
+@on_a_run
+@click.option("--output", metavar="FILE", help="Where to write. Default: report.html in the run folder.")
+@click.option("--dry-run", is_flag=True, help="Compute it, write nothing.")
+def report(run: str, state_dir: str | None, output: str | None, dry_run: bool) -> shell.Result:
+    """One HTML file: plots, time line, and where the wall time went."""
+    import deploy_views
+    from deploy_ref import resolve
+
+    return deploy_views.report(resolve(run, state_dir), output, dry_run=dry_run)
+
+
+@cli.command("list", epilog=shell.examples("deploy.py list", "deploy.py list job.yaml --limit 10"))
+@click.argument("where", metavar="[JOB_FILE|FOLDER]", required=False)
+@click.option(
+    "--state-dir", metavar="DIR", help="Look in DIR/runs. Default: .trainyard beside the job file, else here or above."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Rows at most.")
+def list_verb(where: str | None, state_dir: str | None, limit: int) -> shell.Result:
+    """The runs of a folder, those set aside by --fresh included."""
+    import deploy_views
+    from deploy_ref import runs_folder
+
+    return deploy_views.list_runs(runs_folder(where, state_dir), limit)
+
+
+@cli.command(epilog=shell.examples("deploy.py schema", "deploy.py schema --output job.schema.json"))
+@click.option("--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write the schema alone: a file for an editor.")
+def schema(output: str | None) -> shell.Result:
+    """JSON Schema of the job file: every key, its type, default and meaning."""
+    import job_file
+
+    document = job_file.schema()
+    if output is None:
+        return shell.Result(data=document)
+    job_file.write_schema(output, document)
+    return shell.Result(data={"path": output}, changed=[output])
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,191 @@
+"""Problems of a job on this machine, found before anything is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import deploy_siblings
+from trainyard_shell import Check, clean
+
+if TYPE_CHECKING:
+    from deploy_stages import Stage
+    from job_file import JobFile
+
+STOP_GRACE_S = 60.0
+"""Time between SIGTERM and SIGKILL; the runner gives torchrun four fifths of it."""
+LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
+# find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
+PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_spec(n) is not None for n in sys.argv[1:]}))"
+
+
+def interpreter(job_file: JobFile) -> Path:
+    """The Python of a local job: `python:` of the job file, else SOURCE/.venv, else the one running this."""
+    wanted = job_file.job.python
+    if wanted == "auto":
+        own = job_file.source / ".venv" / "bin" / "python"
+        return own if own.exists() else Path(sys.executable)
+    if "/" not in wanted:
+        return Path(shutil.which(wanted) or wanted)
+    # not resolved: a virtual environment's python is a link, and works by where the link lies
+    return Path(os.path.normpath(job_file.path.parent / Path(wanted).expanduser()))
+
+
+def local(job_file: JobFile, run_dir: Path) -> list[Check]:
+    """The checks of target local, in the order in which they would bite."""
+    return [
+        *_python(job_file),
+        _script(job_file),
+        _processes(job_file),
+        *_secrets(job_file),
+        _folder(run_dir),
+        _disk(run_dir),
+        _grace(run_dir),
+    ]
+
+
+def skills(stages: tuple[Stage, ...]) -> list[Check]:
+    """One check for each skill that the stages need."""
+    checks = []
+    for skill, script in dict.fromkeys((stage.skill, stage.script) for stage in stages):
+        there = deploy_siblings.is_there(skill, script)
+        fix = f"put the folder {skill} into {deploy_siblings.SKILLS_FOLDER}; ./install.sh in a checkout links all"
+        summary = "there" if there else f"the skill {skill} is missing"
+        checks.append(Check(f"skill.{skill}", "pass" if there else "fail", summary, fix=None if there else fix))
+    return checks
+
+
+def ignored(job_file: JobFile) -> list[Check]:
+    from job_schema import IGNORED_ON_LOCAL, Job
+
+    default = Job(name=job_file.job.name, run=job_file.job.run)
+    given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]
+    return [Check("job.ignored", "skipped", f"not used on local: {', '.join(given)}")] if given else []
+
+
+def _python(job_file: JobFile) -> list[Check]:
+    python, fix = interpreter(job_file), "name another one under `python:` in the job file"
+    wanted = ["torch"] if job_file.command.launcher else []
+    module = job_file.command.script.partition(".")[0] if job_file.command.is_module and job_file.command.script else None
+    found = _find(python, job_file, [*wanted, "trainyard", *([module] if module else [])])
+    if isinstance(found, str):
+        return [Check("python", "fail", f"{python} does not run: {found}", fix=fix)]
+    checks = [Check("python", "pass", str(python))]
+    for name in wanted + ([module] if module else []):
+        status = "pass" if found[name] else "fail"
+        checks.append(Check(f"python.{name}", status, "there" if found[name] else f"{python} has no module {name}", fix=fix))
+    return [*checks, _trainyard(job_file, python, found["trainyard"])]
+
+
+def _trainyard(job_file: JobFile, python: Path, found: bool) -> Check:
+    """Needed by scripts that name it; a script without it trains, and the platform sees neither steps nor checkpoints."""
+    if found:
+        return Check("python.trainyard", "pass", "there")
+    script = job_file.source / (job_file.command.script or "")
+    needed = script.is_file() and "trainyard" in script.read_text(encoding="utf-8", errors="replace")
+    summary = f"{python} has no module trainyard" + ("" if needed else "; the script does not name it")
+    return Check(
+        "python.trainyard", "fail" if needed else "warn", summary, fix=f"{python} -m pip install CHECKOUT_OF_TRAINYARD"
+    )
+
+
+def _find(python: Path, job_file: JobFile, modules: list[str]) -> dict[str, bool] | str:
+    """Which modules that Python finds, or why it does not run."""
+    try:
+        done = subprocess.run(
+            [str(python), "-c", PROBE, *modules],
+            cwd=job_file.source,
+            env={**os.environ, **job_file.job.env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        found = json.loads(done.stdout)
+        return {name: bool(found[name]) for name in modules}
+    except subprocess.CalledProcessError as error:
+        return clean(error.stderr.strip().splitlines()[-1] if error.stderr.strip() else f"exit {error.returncode}", 200)
+    except subprocess.TimeoutExpired:
+        return "no answer within 30 s"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    except (ValueError, KeyError, TypeError):
+        return "it is no Python"
+
+
+def _script(job_file: JobFile) -> Check:
+    script, fix = job_file.command.script, "paths in `run:` are relative to `source:`"
+    if script is None or job_file.command.is_module:
+        return Check("script", "skipped", f"not a file: {script or job_file.command.words[0]}")
+    if (job_file.source / script).is_file():
+        return Check("script", "pass", script)
+    return Check("script", "fail", f"no file {script} in {job_file.source}", fix=fix)
+
+
+def _processes(job_file: JobFile) -> Check:
+    procs, cores = job_file.procs, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if procs != "auto" and int(procs) > 2 * cores:
+        return Check("processes", "warn", f"{procs} processes on {cores} cores")
+    return Check("processes", "pass", f"{procs} on {cores} cores")
+
+
+def _secrets(job_file: JobFile) -> list[Check]:
+    return [
+        Check(f"secret.{name}", "pass", "in the environment")
+        if name in os.environ
+        else Check(
+            f"secret.{name}",
+            "fail",
+            f"{name} is not set",
+            fix=f"export {name} before the call; on local it is taken from there",
+        )
+        for name in job_file.job.secrets
+    ]
+
+
+def _folder(run_dir: Path) -> Check:
+    existing = next(path for path in (run_dir, *run_dir.parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return Check("run-folder", "pass", str(run_dir))
+    why = "may not be written" if existing.is_dir() else "is a file"
+    return Check("run-folder", "fail", f"{existing} {why}", fix="--state-dir DIR puts the run elsewhere")
+
+
+def _disk(run_dir: Path) -> Check:
+    existing = next(path for path in (run_dir, *run_dir.parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    status = "fail" if free < NO_DISK_BYTES else "warn" if free < LITTLE_DISK_BYTES else "pass"
+    return Check(
+        "disk",
+        status,
+        f"{free / 2**30:.1f} GiB free for {run_dir}",
+        fix=None if status == "pass" else "--state-dir DIR elsewhere",
+    )
+
+
+def _grace(run_dir: Path) -> Check:
+    """An agreed stop saves within torchrun's share of the grace; the last save that was measured tells whether it fits."""
+    share_s = 0.8 * STOP_GRACE_S
+    seconds = _last_save_s(run_dir / "events.jsonl")
+    if seconds is None:
+        return Check("stop.grace", "skipped", f"no save was measured yet; a stop leaves {share_s:.0f} s for one")
+    status = "pass" if seconds < share_s / 2 else "warn"
+    return Check("stop.grace", status, f"the last save took {seconds:.1f} s; a stop leaves {share_s:.0f} s")
+
+
+def _last_save_s(events: Path) -> float | None:
+    last = None
+    try:
+        with events.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if '"committed"' in line and line.endswith("\n"):
+                    last = line
+        return float(json.loads(last)["seconds"]) if last else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,80 @@
+"""Which run the user means: a job file, a run's name (also one set aside), or a run folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import trainyard_shell as shell
+from deploy_siblings import OURSELVES
+
+RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,39}(@[0-9a-f]{16})?")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A run, as the user named it and as it lies on the disk."""
+
+    given: str
+    run_dir: Path
+    job_path: Path | None
+    """The job file, when the user named it."""
+    state_dir: str | None = None
+
+    def command(self, verb: str, *more: str) -> str:
+        """The line that does `verb` on this run, as the user could type it here."""
+        script = min((os.path.relpath(OURSELVES), str(OURSELVES)), key=len)
+        options = ["--state-dir", self.state_dir] if self.state_dir else []
+        return shlex.join(["python", script, verb, self.given, *options, *more])
+
+
+def resolve(given: str, state_dir: str | None) -> Ref:
+    """Raises SkillError: not-found, usage (the job file has no usable name)."""
+    path = Path(given)
+    if path.is_dir() and (path / "run.json").exists():
+        return Ref(given, path.absolute(), None)
+    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in given or not RUN_NAME.fullmatch(given):
+        return of_job_file(given, state_dir)
+    return _of_name(given, state_dir)
+
+
+def of_job_file(given: str, state_dir: str | None) -> Ref:
+    import job_file
+
+    path = Path(given).absolute()
+    folder = Path(state_dir).absolute() if state_dir else path.parent / ".trainyard"
+    try:
+        name = job_file.read_name(Path(given))
+    except shell.SkillError:
+        job_file.read(Path(given))  # says everything that is wrong, not only the name
+        raise
+    return Ref(given, folder / "runs" / name, path, state_dir)
+
+
+def _of_name(name: str, state_dir: str | None) -> Ref:
+    places = (
+        [Path(state_dir).absolute()] if state_dir else [place / ".trainyard" for place in (Path.cwd(), *Path.cwd().parents)]
+    )
+    for place in places:
+        if (place / "runs" / name / "run.json").exists():
+            return Ref(name, place / "runs" / name, None, state_dir)
+    there = sorted({path.parent.name for place in places for path in place.glob("runs/*/run.json")})
+    known = f"; there are: {', '.join(there[:10])}" if there else ""
+    hint = "give the job file, or --state-dir: runs lie in .trainyard/runs beside their job file"
+    raise shell.SkillError("not-found", f"no run {name} in {places[0]}{' or above' if not state_dir else ''}{known}", hint=hint)
+
+
+def runs_folder(given: str | None, state_dir: str | None) -> Path:
+    """Where `list` looks: --state-dir, beside a job file, a folder's .trainyard, or .trainyard here or above."""
+    if state_dir:
+        return Path(state_dir).absolute() / "runs"
+    if given:
+        path = Path(given).absolute()
+        if not path.exists():
+            raise shell.SkillError("not-found", f"no job file or folder {given}", hint="list JOB_FILE, or list --state-dir DIR")
+        return (path if path.is_dir() else path.parent) / ".trainyard" / "runs"
+    places = [place / ".trainyard" / "runs" for place in (Path.cwd(), *Path.cwd().parents)]
+    return next((place for place in places if place.is_dir()), places[0])

@@ -1,0 +1,151 @@
+"""The other skills, as programs: an argument list in, one JSON document out. Nothing of theirs is imported."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trainyard_shell as shell
+
+OURSELVES = Path(__file__).resolve().parent / "deploy.py"
+SKILLS_FOLDER = OURSELVES.parents[2]
+"""Skills stand side by side; links that install.sh made lead to the checkout."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sibling program said."""
+
+    exit_code: int
+    document: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        return self.document.get("ok") is True
+
+    @property
+    def data(self) -> dict[str, Any]:
+        data = self.document.get("data")
+        return data if isinstance(data, dict) else {}
+
+    @property
+    def checks(self) -> list[shell.Check]:
+        names = ("id", "status", "summary", "evidence", "fix")
+        return [shell.Check(**{name: check.get(name) for name in names}) for check in self.document.get("checks", [])]
+
+    @property
+    def error_code(self) -> str | None:
+        return (self.document.get("error") or {}).get("code")
+
+    def or_raise(self) -> Answer:
+        """This answer, or its error as ours: same code, same words, same hint."""
+        error = self.document.get("error")
+        if error is None:
+            return self
+        code = error.get("code") if error.get("code") in shell.EXIT_CODES else "internal"
+        message = f"{self.document.get('skill')} {self.document.get('verb') or ''}: {error.get('message')}"
+        raise shell.SkillError(
+            code,
+            message,
+            hint=error.get("hint") or "",
+            retryable=bool(error.get("retryable")),
+            data=self.data,
+            checks=self.checks,
+        )
+
+
+def script(skill: str, name: str) -> Path:
+    """The program of a sibling skill. Raises SkillError dependency when the skill is not there."""
+    path = SKILLS_FOLDER / skill / "src" / name
+    if not path.is_file():
+        hint = f"put the folder {skill} beside {OURSELVES.parents[1].name} in {SKILLS_FOLDER}; ./install.sh in a checkout links all"
+        raise shell.SkillError("dependency", f"the skill {skill} is missing ({path} is no file)", hint=hint)
+    return path
+
+
+def is_there(skill: str, name: str) -> bool:
+    return (SKILLS_FOLDER / skill / "src" / name).is_file()
+
+
+def call(program: tuple[str, str], arguments: list[str], *, timeout_s: float = 120.0) -> Answer:
+    """Runs `program` (skill, script) to its end and reads its one document.
+
+    Raises SkillError: dependency (not there), timeout, internal (no document).
+    """
+    process = _start(program, arguments, stderr=subprocess.PIPE)
+    try:
+        output, messages = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        _end(process)
+        raise shell.SkillError("timeout", f"{program[0]} did not answer within {timeout_s:.0f} s", retryable=True) from error
+    except BaseException:
+        _end(process)
+        raise
+    return _answer(program, arguments, process.returncode, output, messages)
+
+
+def stream(program: tuple[str, str], arguments: list[str]) -> Iterator[dict[str, Any] | Answer]:
+    """Each line of a streaming verb, as it comes; the envelope last, as an Answer."""
+    process = _start(program, arguments, stderr=None)
+    last = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            document = _object(line)
+            if document is not None and "type" in document and "ok" not in document:
+                yield document
+            elif line.strip():
+                last = line
+        process.wait(timeout=30)
+    finally:
+        _end(process)
+    yield _answer(program, arguments, process.returncode, last, "")
+
+
+def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None) -> subprocess.Popen[str]:
+    # A process group of its own: Ctrl-C reaches us alone, and we decide what becomes of the child.
+    return subprocess.Popen(
+        [sys.executable, str(script(*program)), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        process_group=0,
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answer(program: tuple[str, str], arguments: list[str], code: int, output: str, messages: str) -> Answer:
+    document = _object(output)
+    if document is None or "ok" not in document:
+        tail = shell.clean(" ".join(messages.split()[-60:]), 400)
+        what = f"{program[0]} {arguments[0] if arguments else ''} ended with {code} and no JSON document"
+        raise shell.SkillError("internal", f"{what}: {tail}" if tail else what, hint=f"run it by hand: {script(*program)}")
+    if code == shell.EXIT_CODES["internal"] and messages:
+        shell.progress(messages)
+    return Answer(code, document)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

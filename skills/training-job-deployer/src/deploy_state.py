@@ -1,0 +1,136 @@
+"""run.json and its lock: what was begun, what is done, under which run id. Written before anything else is made."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+import trainyard_shell as shell
+
+FORMAT = 1
+
+
+class StageRecord(Struct, kw_only=True):
+    """One stage of the run. `begun` without `ended`: the call was made, its answer was never read."""
+
+    digest: str
+    program: str
+    begun: float
+    ended: float | None = None
+    request: list[str] = []
+    """The arguments of the call, so that a repeated call is the same call."""
+    result: dict[str, Any] = {}
+
+
+class Run(Struct, kw_only=True):
+    """The content of run.json."""
+
+    format: int = FORMAT
+    run_id: str
+    name: str
+    target: str
+    job_file: str
+    created: float
+    job: dict[str, Any] = {}
+    """The job file as read, without secret values (it never has any)."""
+    inputs: dict[str, str] = {}
+    """Digest of each input of the submission: the job file's keys, and `source`."""
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+
+    def done(self, stage: str, digest: str) -> bool:
+        record = self.stages.get(stage)
+        return record is not None and record.ended is not None and record.digest == digest
+
+
+def new(name: str, target: str, job_file: Path) -> Run:
+    return Run(run_id=secrets.token_hex(8), name=name, target=target, job_file=str(job_file), created=time.time())
+
+
+def load(run_dir: Path) -> Run | None:
+    """The run in this folder, None when there is none. Raises SkillError conflict when run.json is not ours."""
+    path = run_dir / "run.json"
+    try:
+        run = msgspec.json.decode(path.read_bytes(), type=Run)
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise shell.SkillError("conflict", f"{run_dir} is a file, not a run folder", hint="move it away") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        hint = f"move {run_dir} away; it is kept as it is"
+        raise shell.SkillError("conflict", f"{path} is not readable as a run: {error}", hint=hint) from error
+    if run.format != FORMAT:
+        raise shell.SkillError("conflict", f"{path} has format {run.format}; this program knows {FORMAT}")
+    return run
+
+
+def save(run_dir: Path, run: Run) -> None:
+    """Replaces run.json: after a kill at any point it holds the old text or the new one."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        fresh = run_dir / "run.json.tmp"  # one name: whoever writes holds the lock
+        with fresh.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(run_dir / "run.json")
+        _sync_folder(run_dir)
+        _sync_folder(run_dir.parent)
+    except OSError as error:
+        raise shell.SkillError(
+            "permission", f"{run_dir} cannot be written: {error.strerror}", hint="--state-dir puts the run elsewhere"
+        ) from error
+
+
+def set_aside(run_dir: Path, run_id: str) -> Path:
+    """Renames the run folder to `<name>@<run id>`; nothing is deleted."""
+    aside = run_dir.with_name(f"{run_dir.name}@{run_id}")
+    if aside.exists():
+        raise shell.SkillError("conflict", f"{aside} exists already", hint="move it away")
+    run_dir.rename(aside)
+    _sync_folder(run_dir.parent)
+    return aside
+
+
+@contextmanager
+def locked(run_dir: Path, *, timeout_s: float = 20.0) -> Iterator[None]:
+    """Held while a run is submitted or its run.json changes. It lies outside the run folder, which may be set aside."""
+    path = run_dir.parent / f".{run_dir.name}.lock"
+    try:
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise shell.SkillError(
+            "permission", f"{run_dir.parent} cannot be written: {error.strerror}", hint="--state-dir puts the run elsewhere"
+        ) from error
+    try:
+        if not shell.wait_until(lambda: _try_lock(handle), timeout_s=timeout_s, interval_s=0.1):
+            message = f"another deploy.py is at work on {run_dir.name}"
+            raise shell.SkillError("timeout", message, hint="the same call again in a moment", retryable=True)
+        yield
+    finally:
+        os.close(handle)  # ends the lock
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

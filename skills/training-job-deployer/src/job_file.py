@@ -1,0 +1,151 @@
+"""A job file on disk -> a `JobFile` that is right in itself, or every finding of one reading together."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import job_command
+import job_schema
+import job_yaml
+import trainyard_shell as shell
+from job_convert import Finding, convert
+from job_schema import Job
+
+NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
+ENGINE_VARIABLE = re.compile(
+    r"(PET|TRAINYARD|TORCHELASTIC|TORCH_ELASTIC|GROUP|ROLE)_.*|((LOCAL|NODE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
+)
+SECRET_VARIABLE = re.compile(
+    r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
+)
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A job file that was read and is right in itself; whether it fits this machine is the plan's question."""
+
+    path: Path
+    job: Job
+    command: job_command.Command
+    source: Path
+
+    @property
+    def procs(self) -> str:
+        """What the launcher is told: a plain command is one process."""
+        return str(self.job.procs_per_node) if self.command.launcher else "1"
+
+
+def read(path: Path) -> JobFile:
+    """Raises SkillError: not-found, permission, usage (with one failed check for each finding)."""
+    mapping = job_yaml.read_mapping(path)
+    findings: list[Finding] = []
+    job = convert(mapping, Job, "$", findings)
+    command = None
+    if isinstance(mapping.get("run"), str):
+        command = _command(mapping["run"], findings)
+    if isinstance(job, Job):
+        findings += _beyond_types(job, command, path)
+    elif isinstance(mapping.get("name"), str):
+        findings += _name(mapping["name"])
+    if findings or not isinstance(job, Job) or command is None:
+        raise _refusal(path, findings)
+    return JobFile(path.absolute(), job, command, source_folder(path, job))
+
+
+def read_name(path: Path) -> str:
+    """Only the run's name: `status` and `stop` work while the rest of the file is being edited."""
+    name = job_yaml.read_mapping(path).get("name")
+    findings = _name(name) if isinstance(name, str) else [Finding("$.name", "expected str")]
+    if findings or not isinstance(name, str):
+        raise _refusal(path, findings)
+    return name
+
+
+def source_folder(path: Path, job: Job) -> Path:
+    return Path(path.absolute().parent / Path(job.source).expanduser()).resolve()
+
+
+def _refusal(path: Path, findings: list[Finding]) -> shell.SkillError:
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return shell.SkillError(
+        "usage",
+        f"{path}: {findings[0].path}: {findings[0].problem}{more}",
+        hint="correct the file; `deploy.py schema` prints every key",
+        checks=[shell.Check(finding.path, "fail", shell.clean(finding.problem, 400)) for finding in findings],
+    )
+
+
+# --- what types cannot say ----------------------------------------------------------------------------------------
+
+
+def _name(name: str) -> list[Finding]:
+    if NAME_RULE.fullmatch(name):
+        return []
+    rule = "a-z, 0-9 and -, starting with a letter, not ending with -, at most 40 characters"
+    return [Finding("$.name", f"{name!r} is no name: {rule}")]
+
+
+def _command(line: str, findings: list[Finding]) -> job_command.Command | None:
+    try:
+        return job_command.parse(line)
+    except job_command.CommandError as error:
+        findings.append(Finding("$.run", str(error)))
+        return None
+
+
+def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> list[Finding]:
+    findings = _name(job.name) + _variables(job)
+    if not source_folder(path, job).is_dir():
+        findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
+    several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
+    if command and not command.launcher and several:
+        problem = f"starts with {command.words[0]!r}; more than one process needs torchrun as the first word"
+        findings.append(Finding("$.run", problem))
+    if job.target == "local" and job.nodes > 1:
+        findings.append(Finding("$.nodes", f"target local is one machine, not {job.nodes}"))
+    if job.image and (job.image.uri is None) == (job.image.build is None):
+        findings.append(Finding("$.image", "needs either uri or build"))
+    return findings
+
+
+def _variables(job: Job) -> list[Finding]:
+    findings = []
+    for section, variables in (("env", job.env), ("secrets", job.secrets)):
+        for name in variables:
+            path = f"$.{section}.{name}"
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                findings.append(Finding(path, "is no name of a variable"))
+            elif ENGINE_VARIABLE.fullmatch(name):
+                findings.append(Finding(path, "is set by the engine; leave it out"))
+    for name, value in job.env.items():
+        if "\0" in value:
+            findings.append(Finding(f"$.env.{name}", "holds a NUL character"))
+        if SECRET_VARIABLE.fullmatch(name.upper()):
+            findings.append(
+                Finding(f"$.env.{name}", f"looks like a secret; name it instead: `secrets: {{{name}: secret/key}}`")
+            )
+        if name in job.secrets:
+            findings.append(Finding(f"$.env.{name}", "stands under secrets too"))
+    for name, place in job.secrets.items():
+        if not re.fullmatch(r"[a-z0-9][-a-z0-9.]*/[-._a-zA-Z0-9]+", place):
+            findings.append(Finding(f"$.secrets.{name}", "expected secret/key: the name of a Secret and a key in it"))
+    return findings
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the job file, for editors."""
+    document = msgspec.json.schema(job_schema.Job)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Trainyard job file", **document}
+
+
+def write_schema(path: str, document: dict[str, Any]) -> None:
+    try:
+        Path(path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise shell.SkillError("permission", f"{path} cannot be written: {error.strerror}", hint="another --output") from error

@@ -1,0 +1,120 @@
+"""The job file's keys, types and defaults: one struct a section, one description a key.
+
+`deploy.py schema` prints these as JSON Schema; job_file.py reads a file into `Job`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+Quantity = Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1)]
+
+
+class Section(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Unknown keys are errors everywhere."""
+
+
+class Image(Section):
+    """The container image: one that exists (`uri`), or one to build, test and push. Ignored on local."""
+
+    uri: Annotated[Text | None, Meta(description="An existing image, best by digest: repository@sha256:...")] = None
+    build: Annotated[Literal["auto"] | None, Meta(description="auto: built from `source`.")] = None
+    test: Annotated[Literal["quick", "standard", "full"], Meta(description="How much is tried in a built image.")] = "standard"
+    tag: Annotated[Text, Meta(description="Tag of a built image; auto: from the source digest.")] = "auto"
+
+
+class Toleration(Section):
+    """A Kubernetes toleration, in its own words."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    tolerationSeconds: int | None = None
+
+
+class Cluster(Section):
+    """Where the job goes on Kubernetes. Ignored on local."""
+
+    context: Annotated[Text | None, Meta(description="kubectl context; default: the current one.")] = None
+    namespace: Annotated[Text, Meta(description="Kubernetes namespace.")] = "default"
+    queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
+    priority: Annotated[Text | None, Meta(description="Priority class.")] = None
+    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = {}
+    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = []
+    service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
+    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = []
+
+
+class Resources(Section):
+    """What one node gives to the job. Ignored on local."""
+
+    instance_type: Annotated[Text | None, Meta(description="Instance type, such as ml.g5.8xlarge.")] = None
+    cpu: Quantity = "auto"
+    memory: Quantity = "auto"
+    shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1)] = "auto"
+
+
+class Storage(Section):
+    """The volume for checkpoints. On local they lie in the run folder."""
+
+    storage_class: Annotated[Text | None, Meta(description="Storage class of the volume.")] = field(name="class", default=None)
+    size: Annotated[Text | None, Meta(description="Size of the volume, such as 500Gi.")] = None
+
+
+class Checkpoints(Section):
+    """What is saved and kept; used where the training script gives no value of its own."""
+
+    storage: Annotated[Storage | None, Meta(description="The volume; ignored on local.")] = None
+    rolling_steps: Annotated[Count, Meta(description="Steps between two checkpoints.")] = 250
+    keep_rolling: Annotated[Count, Meta(description="Newest rolling checkpoints kept.")] = 10
+    keep_epochs: Annotated[Annotated[int, Meta(ge=0)], Meta(description="Newest end-of-epoch checkpoints kept.")] = 5
+
+
+class Monitor(Section):
+    """When a job counts as stalled, and how often it may be restarted."""
+
+    stall_factor: Annotated[float, Meta(gt=1, description="Stalled: no step for this many median step times.")] = 10.0
+    max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
+
+
+class Budget(Section):
+    """What the job may cost."""
+
+    max_usd: Annotated[float, Meta(gt=0, description="Upper bound of the whole job in US dollars.")]
+
+
+class Job(Section):
+    """A Trainyard job file."""
+
+    name: Annotated[str, Meta(description="Name of the run: a-z, 0-9 and -, starting with a letter, at most 40 characters.")]
+    run: Annotated[str, Meta(description="The command, split like a shell would and run without one: torchrun SCRIPT ...")]
+    target: Annotated[Literal["local", "eks", "hyperpod"], Meta(description="Where it runs.")] = "local"
+    source: Annotated[Text, Meta(description="Project folder, relative to this file; the job's working directory.")] = "."
+    python: Annotated[Text, Meta(description="Local only. An interpreter; auto: SOURCE/.venv, else the caller's.")] = "auto"
+    nodes: Annotated[Count, Meta(description="Machines.")] = 1
+    procs_per_node: Annotated[Count | Literal["auto"], Meta(description="Processes a machine; auto: one an accelerator.")] = (
+        "auto"
+    )
+    image: Image | None = None
+    engine: Annotated[
+        Literal["pytorchjob", "trainjob", "hyperpodjob", "rayjob", "raycluster"] | None,
+        Meta(description="What runs the job on a cluster; ignored on local."),
+    ] = None
+    cluster: Cluster | None = None
+    resources: Resources | None = None
+    network: Annotated[Literal["auto", "efa", "tcp"], Meta(description="efa fails rather than fall back to TCP.")] = "auto"
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = {}
+    secrets: Annotated[
+        dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
+    ] = {}
+    monitor: Monitor = field(default_factory=Monitor)
+    budget: Budget | None = None
+
+
+IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")

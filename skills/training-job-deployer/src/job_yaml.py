@@ -1,0 +1,76 @@
+"""Text of a job file -> one mapping; what YAML would let pass in silence (a key twice) is an error here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import trainyard_shell as shell
+
+MAX_BYTES = 1_000_000
+
+
+class StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key that stands twice in one mapping: YAML would keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                line = key_node.start_mark.line + 1
+                if key_node.value in seen:
+                    problem = f"the key {key_node.value!r} stands twice, first in line {seen[key_node.value]}"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+                seen[key_node.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in the YAML file at `path`.
+
+    Raises SkillError: not-found (no such file), permission, usage (not a YAML mapping, with line and column).
+    """
+    value = _parse(path, _read_text(path))
+    if value is None:
+        raise shell.SkillError("usage", f"{path} is empty", hint="a job file needs at least `name:` and `run:`")
+    if not isinstance(value, dict):
+        raise shell.SkillError("usage", f"$: expected a mapping (key: value) in {path}, got a {type(value).__name__}")
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise shell.SkillError("usage", f"{path} is a folder", hint=f"name the job file, such as {path / 'job.yaml'}")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise shell.SkillError("usage", f"{path} is longer than {MAX_BYTES} bytes; a job file is not")
+        return data.decode("utf-8")
+    except FileNotFoundError as error:
+        raise shell.SkillError("not-found", f"no job file {path}", hint="give the path of a job file (YAML)") from error
+    except PermissionError as error:
+        raise shell.SkillError("permission", f"the job file {path} may not be read") from error
+    except OSError as error:
+        raise shell.SkillError("usage", f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise shell.SkillError("usage", f"{path} is not UTF-8 text (byte {error.start})") from error
+
+
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=StrictLoader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = error.problem or error.context or "not YAML"
+        if "'\\t'" in problem:
+            problem = "a tab; YAML indents with spaces only"
+        raise shell.SkillError("usage", f"{path}{where}: {problem}", hint="correct the file and repeat the call") from error
+    except yaml.YAMLError as error:
+        raise shell.SkillError("usage", f"{path} is not YAML: {error}") from error
+    except (RecursionError, ValueError, TypeError) as error:
+        # Nesting without end, a date that does not exist, an unhashable key: YAML's own constructor gives up.
+        raise shell.SkillError("usage", f"{path} is not a job file: {shell.clean(str(error), 200)}") from error

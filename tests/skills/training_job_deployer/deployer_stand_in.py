@@ -1,0 +1,61 @@
+"""A trainer without torch: writes what shared-docs/run-folder.md asks of a trainer, and goes on from its own checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--steps", type=int, default=3)
+parser.add_argument("--until-told", action="store_true", help="wait before the last step for the file ../end")
+parser.add_argument("--fail", action="store_true", help="exit 3 after the first step")
+parser.add_argument("--loss", type=float, default=4.0)
+args = parser.parse_args()
+
+folder, project = Path(os.environ["TRAINYARD_RUN_DIR"]), Path.cwd().parent
+with (project / "starts.txt").open("a") as starts:
+    starts.write(os.environ["TRAINYARD_RUN_ID"] + "\n")
+checkpoint = Path(os.environ["TRAINYARD_CHECKPOINTS"]) / "stand-in.json"
+checkpoint.parent.mkdir(exist_ok=True)
+done = json.loads(checkpoint.read_text()) if checkpoint.exists() else {"step": 0, "incarnation": 0}
+incarnation = done["incarnation"] + 1
+
+
+def event(type: str, **fields: object) -> None:
+    line = {"time": time.time(), "type": type, "source": "trainer", "incarnation": incarnation, **fields}
+    with (folder / "events.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+event("start", process_started=time.time(), world_size=1, restart_count=0, total_steps=args.steps, pids=[os.getpid()],
+      attempt=int(os.environ["TRAINYARD_ATTEMPT"]))  # fmt: skip
+event("restored", step=done["step"], seconds=0.0, requested="latest", skipped=[])
+event("training", step=done["step"])
+for step in range(done["step"] + 1, args.steps + 1):
+    deadline = time.monotonic() + 120
+    while args.until_told and step == args.steps and not (project / "end").exists():
+        if time.monotonic() > deadline:
+            sys.exit("nobody told me to end")
+        time.sleep(0.02)
+    line = {
+        "step": step,
+        "time": time.time(),
+        "incarnation": incarnation,
+        "loss": args.loss / step,
+        "step_s": 0.01,
+        "blocked_s": 0.0,
+    }
+    with (folder / "steps.jsonl").open("a") as steps:
+        steps.write(json.dumps(line) + "\n")
+    print(f"trainyard step={step} loss={args.loss / step:.5f}", flush=True)
+    checkpoint.write_text(json.dumps({"step": step, "incarnation": incarnation}))
+    event("committed", step=step, seconds=0.01, bytes=10, reasons=["rolling"])
+    if args.fail:
+        sys.exit(3)
+event("closed", step=args.steps, finished=True)
+(folder / "sample.txt").write_text("def main():\n")
+print("environment", json.dumps({name: value for name, value in os.environ.items() if name.startswith("TRAINYARD_")}))

@@ -1,0 +1,192 @@
+"""What a job file may say, and how a wrong one is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployer_calls import DEPLOY, Project, deploy
+
+GOOD = "name: toy\nrun: torchrun train.py\nsource: src\n"
+
+# (line added to GOOD, path of the finding, what it tells)
+KEYS = [
+    ("procs_per_nod: 2", "$.procs_per_nod", "did you mean procs_per_node?"),
+    ("rolling_steps: 5", "$.rolling_steps", "stands under checkpoints:"),
+    ("checkpoints: {rolling_step: 5}", "$.checkpoints.rolling_step", "did you mean rolling_steps?"),
+    ("zzz: 1", "$.zzz", "known here: name, run"),
+    ("nodes: two", "$.nodes", "expected int, got str"),
+    ("nodes: 0", "$.nodes", "expected int >= 1, got 0"),
+    ("nodes: 2", "$.nodes", "target local is one machine"),
+    ("procs_per_node: 0", "$.procs_per_node", ">= 1"),
+    ("procs_per_node: many", "$.procs_per_node", "auto"),
+    ("target: moon", "$.target", "eks, hyperpod, local"),
+    ("monitor: 3", "$.monitor", "expected a mapping, got int"),
+    ("monitor: {max_restarts: -1}", "$.monitor.max_restarts", ">= 0"),
+    ("image: {uri: a, build: auto}", "$.image", "either uri or build"),
+    ("cluster: {tolerations: [{key: 3}]}", "$.cluster.tolerations[0].key", "got int"),
+    ("env: {SEED: 1}", "$.env.SEED", "quote it"),
+    ("env: {FLAG: yes}", "$.env.FLAG", "quote it"),
+    ("env: {RANK: '1'}", "$.env.RANK", "set by the engine"),
+    ("env: {PET_NNODES: '1'}", "$.env.PET_NNODES", "set by the engine"),
+    ("env: {HF_TOKEN: abc}", "$.env.HF_TOKEN", "looks like a secret"),
+    ("env: {'A B': x}", "$.env.A B", "no name of a variable"),
+    ("secrets: {HF_TOKEN: the-token-itself}", "$.secrets.HF_TOKEN", "secret/key"),
+    ("budget: {}", "$.budget.max_usd", "is missing"),
+]
+# (the run line, what the finding tells)
+RUN_LINES = [
+    ("torchrun --nnodes 2 train.py", "--nnodes is set by the engine"),
+    ("torchrun --nproc_per_node=2 train.py", "--nproc_per_node is set by the engine"),
+    ("torchrun --rdzv-backend c10d train.py", "set by the engine"),
+    ("torchrun --steps 5 train.py", "no option of torchrun"),
+    ("torchrun", "names no script"),
+    ("python -m trainyard.launch --standalone train.py", "set by the engine"),
+    ("cd src && torchrun train.py", "no shell"),
+    ("SEED=1 torchrun train.py", "belongs under `env:`"),
+    ("torchrun 'train.py", "cannot be split"),
+    ("", "is empty"),
+]
+# what is no YAML mapping: the bytes, what is told
+NO_MAPPING = [
+    (b"", "is empty"),
+    (b"- name: toy\n", "expected a mapping"),
+    (b"just words", "expected a mapping"),
+    (b"name: toy\nname: tom\n", "line 2, column 1: the key 'name' stands twice"),
+    (b"env:\n\tA: b\n", "line 2, column 1: a tab"),
+    (b"name: [", "line 1"),
+    (b"name: !!python/object/apply:os.system [id]\n", "tag"),
+    (b"? [a]\n: b\n", "unhashable"),
+    (b"name: 2020-99-99\n", "month"),
+    (b"\xff\xfe", "not UTF-8"),
+    (b"name: \x01", "not YAML"),
+    (b"{" * 1200, "not a job file"),
+    (b"#" * 1_100_000, "longer than"),
+]
+NAMES = ["Toy", "1toy", "toy-", "toy_1", "x" * 41, "../toy", "toy@1", ""]
+RIGHT_RUN_LINES = ["torchrun --tee 3 -r3 --role=x train.py --nnodes 2", "torchrun -m pkg.train", "torchrun \\\n train.py"]
+
+READER = """
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import job_file, trainyard_shell
+answers = {}
+for text in json.load(sys.stdin):
+    path = pathlib.Path(sys.argv[2])
+    path.write_bytes(text.encode("latin-1"))
+    try:
+        job_file.read(path)
+        answers[text] = {}
+    except trainyard_shell.SkillError as error:
+        answers[text] = {check.id: check.summary for check in error.checks} or {error.code: str(error)}
+json.dump(answers, sys.stdout)
+"""
+
+
+def with_run(line: str) -> str:
+    return json.dumps({"name": "toy", "source": "src", "run": line})
+
+
+def with_name(name: str) -> str:
+    return json.dumps({"name": name, "source": "src", "run": "torchrun train.py"})
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Job file -> path -> what is wrong; all of them read in one fresh process."""
+    folder = tmp_path_factory.mktemp("job-files")
+    (folder / "src").mkdir()
+    texts = [GOOD, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
+    texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
+    texts += [text.decode("latin-1") for text, _ in NO_MAPPING]
+    done = subprocess.run(
+        [sys.executable, "-c", READER, str(DEPLOY.parent), str(folder / "job.yaml")],
+        input=json.dumps(texts),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    answers: dict[str, dict[str, str]] = json.loads(done.stdout)
+    return answers
+
+
+def test_a_good_file_has_no_finding(findings: dict[str, dict[str, str]]) -> None:
+    assert findings[GOOD] == {}
+
+
+@pytest.mark.parametrize(("line", "path", "told"), KEYS)
+def test_each_wrong_key_is_told_with_its_path(findings: dict[str, dict[str, str]], line: str, path: str, told: str) -> None:
+    found = findings[GOOD + line]
+    assert list(found) == [path]
+    assert told in found[path]
+
+
+@pytest.mark.parametrize(("line", "told"), RUN_LINES)
+def test_a_run_line_that_cannot_be_used_says_why(findings: dict[str, dict[str, str]], line: str, told: str) -> None:
+    assert told in findings[with_run(line)]["$.run"]
+
+
+@pytest.mark.parametrize("line", RIGHT_RUN_LINES)
+def test_options_of_the_launcher_and_of_the_script_are_told_apart(findings: dict[str, dict[str, str]], line: str) -> None:
+    assert findings[with_run(line)] == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_no_dns_label_is_refused(findings: dict[str, dict[str, str]], name: str) -> None:
+    assert list(findings[with_name(name)]) == ["$.name"]
+
+
+def test_several_processes_need_a_launcher(project: Project) -> None:
+    project.write_job("python train.py", procs_per_node=2)
+    answer = deploy("plan", project.job)
+    assert answer.exit_code == 2
+    assert "more than one process needs torchrun" in answer.check("$.run")["summary"]
+    project.write_job("python train.py", procs_per_node=1)
+    assert deploy("plan", project.job).data["processes"] == "1"
+
+
+def test_all_findings_of_one_reading_come_together(project: Project) -> None:
+    project.job.write_text("name: Toy\nrun: a && b\nnodes: x\nsource: src\nzzz: 1\n")
+    answer = deploy("run", project.job)
+    assert (answer.exit_code, answer.error["code"]) == (2, "usage")
+    assert {check["id"] for check in answer.document["checks"]} == {"$.name", "$.run", "$.nodes", "$.zzz"}
+
+
+@pytest.mark.parametrize(("text", "told"), NO_MAPPING)
+def test_what_is_no_yaml_mapping_is_told_with_its_place(findings: dict[str, dict[str, str]], text: bytes, told: str) -> None:
+    assert told in findings[text.decode("latin-1")]["usage"]
+
+
+def test_a_file_that_cannot_be_read_makes_nothing(project: Project) -> None:
+    project.job.write_bytes(b"\xff\xfe")
+    answer = deploy("run", project.job)
+    assert (answer.exit_code, answer.error["code"]) == (2, "usage")
+    assert not (project.folder / ".trainyard").exists()
+
+
+def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    assert deploy("plan", tmp_path / "none.yaml").exit_code == 3
+    folder = deploy("plan", tmp_path)
+    assert (folder.exit_code, "is a folder" in folder.error["message"]) == (2, True)
+
+
+def test_the_schema_names_every_key_with_its_meaning() -> None:
+    schema = deploy("schema").data
+    job = schema["$defs"]["Job"]
+    assert job["additionalProperties"] is False
+    assert job["required"] == ["name", "run"]
+    told: dict[str, Any] = job["properties"]
+    assert {"name", "target", "source", "run", "python", "nodes", "procs_per_node", "image", "engine", "cluster", "resources",
+            "network", "checkpoints", "env", "secrets", "monitor", "budget"} == set(told)  # fmt: skip
+    assert told["run"]["description"]
+
+
+def test_the_schema_can_be_written_for_an_editor(tmp_path: Path) -> None:
+    answer = deploy("schema", "--output", tmp_path / "job.schema.json")
+    assert answer.document["changed"] == [str(tmp_path / "job.schema.json")]
+    assert json.loads((tmp_path / "job.schema.json").read_text()) == deploy("schema").data
