@@ -11,7 +11,9 @@ ck.close()
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -93,7 +95,8 @@ class Checkpointer:
         self._agreement.broadcast(None)  # nobody trains, and so saves, before rank 0 has cleared the way
         self._step = self._saved_step = found.step
         self.epoch = found.shared.get("epoch", 0)
-        self.best_loss, self.saved_config = found.shared.get("best_loss"), found.shared.get("config")
+        self.best_loss = found.shared.get("best_loss")
+        self.saved_config = codec.decode(found.shared.get("config"), dict[str, Any]().__getitem__)
         self._tell_restored(found, time.monotonic() - started)
         return found.step
 
@@ -155,7 +158,7 @@ class Checkpointer:
         self._rolling_due = bool(reasons)
         if end_of_epoch:
             reasons.add("epoch")
-        if val_loss is not None and val_loss < (float("inf") if self.best_loss is None else self.best_loss):
+        if val_loss is not None and math.isfinite(val_loss) and (self.best_loss is None or val_loss < self.best_loss):
             self.best_loss = val_loss
             reasons.add("best")
         return reasons
@@ -181,7 +184,9 @@ class Checkpointer:
     def _snapshot(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> tuple[float, Save]:
         """Copy the state; returns the seconds that the loop was held, and what the writer is to be started with."""
         started = time.monotonic()
-        self._writer.wait(self.policy.part_timeout_s)
+        error = self._writer.wait(self.policy.part_timeout_s)
+        if self._writer.busy:  # it still reads the buffer: copying into it now would tear the checkpoint that it writes
+            raise SaveError(f"step {self._step} was not saved: the writer of step {self._saved_step} is {error}")
         tensors, state = objects.capture(self._things)
         on_rank_0 = objects.buffer_keys(self._things)
         pieces = layout.own_pieces(tensors, self.rank, self.world_size, on_rank_0)
@@ -190,7 +195,7 @@ class Checkpointer:
             step=self._step,
             epoch=self.epoch,
             end_of_epoch=end_of_epoch,
-            val_loss=val_loss if val_loss is not None and abs(val_loss) != float("inf") and val_loss == val_loss else None,
+            val_loss=val_loss if val_loss is not None and math.isfinite(val_loss) else None,
             reasons=tuple(sorted(reasons)),
             data_fingerprint=self.data_fingerprint,
         )
@@ -265,7 +270,8 @@ class Checkpointer:
 
     def _release(self, *, finished: bool) -> None:
         if self.rank == 0:
-            self._lock.release()
+            with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
+                self._lock.release()
         self._telemetry.event("closed", step=self._step, finished=finished)
         self._telemetry.close()
         self._signals.restore()

@@ -72,10 +72,12 @@ def take(root: Path) -> Lock:
             raise FolderError(
                 f"{root} holds the checkpoints of run {found['run_id']}; this is run {run_id}. Give this run a folder of its own"
             )
-        if holder and is_alive(holder) is not False:
+        alive = is_alive(holder) if holder else False
+        if holder and alive is not False:
+            used = "is in use by" if alive else "was last used, and maybe still is, by"
             raise FolderError(
-                f"{root} is in use by process {holder['pid']} on {holder['host']} (run {found['run_id']}). "
-                f"Stop that one first, or use another folder"
+                f"{root} {used} process {holder['pid']} on {holder['host']} (run {found['run_id']}). "
+                f"Stop that one first, or use another folder{'' if alive else f'; if it is gone, move {root / LOCK} away'}"
             )
         run_id = found["run_id"]
     lock = Lock(root, run_id or secrets.token_hex(8), found.get("incarnation", 0) + 1, found.get("origin"))

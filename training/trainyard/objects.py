@@ -108,7 +108,7 @@ def _optimizer_state(label: str, optimizer: torch.optim.Optimizer, names: dict[i
         own = [_named(label, parameter, names) for parameter in group["params"]]
         groups.append({**{key: value for key, value in group.items() if key != "params"}, "params": own})
     state = {_named(label, parameter, names): dict(slots) for parameter, slots in optimizer.state.items()}
-    return {"state": state, "param_groups": groups}
+    return {"kind": type(optimizer).__name__, "state": state, "param_groups": groups}
 
 
 def _named(label: str, parameter: torch.Tensor, names: dict[int, str]) -> str:
@@ -172,8 +172,6 @@ def _load_extra_state(module: nn.Module, saved: dict[str, Any], tensors: dict[st
 def _load_optimizer(label: str, optimizer: torch.optim.Optimizer, saved: dict[str, Any], names: dict[int, str]) -> None:
     """Names back to the positions that `Optimizer.load_state_dict` counts by."""
     current = [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
-    if current != [group["params"] for group in saved["param_groups"]]:
-        raise MismatchError(f"{label}: its parameter groups are not those of the checkpoint")
     positions = {name: i for i, name in enumerate(name for group in current for name in group)}
     numbered = [{**group, "params": [positions[name] for name in group["params"]]} for group in saved["param_groups"]]
     state = {positions[name]: slots for name, slots in saved["state"].items()}
@@ -181,7 +179,7 @@ def _load_optimizer(label: str, optimizer: torch.optim.Optimizer, saved: dict[st
 
 
 def check_labels(objects: Objects, saved: dict[str, Any]) -> None:
-    """The script and the checkpoint name the same objects, and optimizers have the same groups. Raises MismatchError."""
+    """The script and the checkpoint name the same objects. Raises MismatchError."""
     missing, unknown = sorted(set(objects) - set(saved)), sorted(set(saved) - set(objects))
     if missing or unknown:
         raise MismatchError(
@@ -195,3 +193,16 @@ def check_labels(objects: Objects, saved: dict[str, Any]) -> None:
                 if part
             )
         )
+
+
+def check_optimizers(objects: Objects, saved: dict[str, Any]) -> None:
+    """The optimizers are of the same kind and have the same groups; torch itself would load one's state into another. Raises MismatchError."""
+    names = parameter_names(objects)
+    for label, value in objects.items():
+        if isinstance(value, torch.optim.Optimizer):
+            kind = saved[label].get("kind")
+            if kind != type(value).__name__:
+                raise MismatchError(f"{label} is {type(value).__name__} here, {kind} in the checkpoint")
+            here = [[names[id(parameter)] for parameter in group["params"]] for group in value.param_groups]
+            if here != [group["params"] for group in saved[label]["param_groups"]]:
+                raise MismatchError(f"{label}: its parameter groups are not those of the checkpoint")

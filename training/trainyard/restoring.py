@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,29 @@ def candidates(root: Path, requested: str) -> list[int]:
     elif kind == "epoch":
         found = [m["step"] for m in manifests if m["end_of_epoch"] and m["epoch"] == int(number)]
     else:
-        best = fmt.rebuild_tiers(manifests, keep_rolling=1, keep_epochs=1)["best"]
-        found = [] if best is None else [best]
+        found = _best(root, entries)
     if not found:
-        there = ", ".join(map(str, steps)) or "none"
-        raise RestoreError(f"{root} has no intact checkpoint {requested}; steps there: {there}")
+        raise RestoreError(f"{root} has no intact checkpoint {requested}; steps there: {_listed(steps)}")
     return found[-1:]
+
+
+def _best(root: Path, entries: list[fmt.Entry]) -> list[int]:
+    """The step with the least validation loss, [] when none was validated.
+
+    A damaged manifest tells no loss: then tiers.json says that the best one was there, and the second best is not it.
+    """
+    known = fmt.committed(entries)
+    named = (fmt.read_tiers(root) or {}).get("best")
+    for entry in entries:
+        if named is not None and entry.name == fmt.step_name(named) and entry.manifest is None:
+            there = _listed(other.step for other in known)
+            raise RestoreError(f"{root}: the best checkpoint is damaged ({entry.problem}); steps there: {there}")
+    best = fmt.rebuild_tiers((e.manifest for e in known if e.manifest), keep_rolling=1, keep_epochs=1)["best"]
+    return [] if best is None else [best]
+
+
+def _listed(steps: Iterable[int | None]) -> str:
+    return ", ".join(map(str, steps)) or "none"
 
 
 def _is_ours(root: Path, entry: fmt.Entry) -> bool:
@@ -113,6 +131,7 @@ def prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | N
 
     tensors = objects.targets(things, state["shared"]["objects"], make)
     reading.check_tensors(checkpoint, tensors)
+    objects.check_optimizers(things, state["shared"]["objects"])
     pieces = [local_piece(key, tensor.detach()) for key, tensor in tensors.items()]
     reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
     return Prepared(checkpoint, state, tensors, pieces)
@@ -153,6 +172,9 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
         result.skipped.append({"step": step, "reason": damage})
     if result.skipped:
         reasons = "; ".join(f"step {entry['step']}: {entry['reason']}" for entry in result.skipped)
+        if requested != "latest":
+            others = [entry.step for entry in fmt.committed(fmt.scan(root)) if entry.step not in steps]
+            raise RestoreError(f"{root}: checkpoint {requested} is damaged ({reasons}); other steps there: {_listed(others)}")
         raise RestoreError(f"{root}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
     return result
 

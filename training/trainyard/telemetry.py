@@ -33,6 +33,13 @@ def _json_number(value: Any) -> Any:
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
+def _ends_torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        return file.read() not in (b"", b"\n")
+
+
 def step_line(record: dict[str, Any]) -> str:
     """The line for people, made from a record of steps.jsonl."""
     shown = {key: value for key, value in record.items() if key not in ("step", "time", "incarnation") and value is not None}
@@ -52,11 +59,12 @@ class Telemetry:
         self._tensorboard: SummaryWriter | None = None
         self.incarnation = 0
         self._torn: set[str] = set()
-        """Files whose last line was cut short by a full disk."""
+        """Files whose last line was cut short by a full disk or a kill."""
         self._told: set[str] = set()
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                self._torn = {path.name for path in self._folder.glob("*.jsonl") if _ends_torn(path)}
             except OSError as error:
                 self._complain(str(self._folder), error)
 
