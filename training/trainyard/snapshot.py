@@ -6,9 +6,14 @@ tensors back to back, widest element first, so that every one of them is aligned
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import mmap
 import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +21,10 @@ import torch
 from trainyard.layout import Piece, dtype_name
 
 HEADER_ALIGNMENT_BYTES = 8
+COPY_BYTES = 16 << 20
+PARALLEL_BYTES = 64 << 20
+"""Less than this is copied before a second thread has started."""
+MAX_COPY_THREADS = 4
 
 
 @dataclass
@@ -24,7 +33,7 @@ class Slot:
 
     _memory: mmap.mmap | None = None
     _pinned: torch.Tensor | None = None
-    _layout: list[tuple[str, torch.dtype, tuple[int, ...]]] = field(default_factory=list)
+    _layout: list[tuple[str, torch.dtype, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     _views: list[torch.Tensor] = field(default_factory=list)
     header: bytes = b""
     """safetensors header of the last snapshot, its eight length bytes included."""
@@ -34,26 +43,27 @@ class Slot:
     def prepare(self, pieces: list[Piece]) -> list[Piece]:
         """Make room for `pieces`; returns them in the order in which they stand in the buffer."""
         ordered = sorted(pieces, key=lambda piece: (-piece.local.element_size(), piece.key))
-        layout = [(piece.key, piece.local.dtype, tuple(piece.local.shape)) for piece in ordered]
+        layout = [(piece.key, piece.local.dtype, tuple(piece.local.shape), piece.offsets) for piece in ordered]
         if layout != self._layout or not self.header:
-            self._views = self._carve(ordered)
-            self._layout = layout
-        self.header = _header(ordered)  # the offsets may change while shapes stay
+            self._views, self.header, self._layout = self._carve(ordered), _header(ordered), layout
         return ordered
 
     def copy(self, pieces: list[Piece]) -> None:
         """Copy the pieces' values as they are now."""
         ordered = self.prepare(pieces)
-        cuda = False
+        in_memory = deque[tuple[int, int, int]]()
         for view, piece in zip(self._views, ordered, strict=True):
-            cuda = cuda or piece.local.is_cuda
-            view.copy_(piece.local, non_blocking=True)
-        if cuda:
+            if piece.local.device.type == "cpu" and piece.local.is_contiguous():
+                in_memory.append((view.data_ptr(), piece.local.data_ptr(), piece.nbytes))
+            else:
+                view.copy_(piece.local, non_blocking=True)
+        _copy_memory(in_memory)
+        if any(piece.local.is_cuda for piece in ordered):
             torch.cuda.current_stream().synchronize()
 
     def view_of(self) -> dict[str, torch.Tensor]:
         """key -> the snapshot's tensor, for checks on it."""
-        return {key: view for (key, _, _), view in zip(self._layout, self._views, strict=True)}
+        return {key: view for (key, *_), view in zip(self._layout, self._views, strict=True)}
 
     def _carve(self, ordered: list[Piece]) -> list[torch.Tensor]:
         size = sum(piece.nbytes for piece in ordered)
@@ -82,6 +92,35 @@ class Slot:
         """Touch every page once, so that the first snapshot is as fast as the later ones."""
         if self.body.nbytes:
             torch.frombuffer(self.body, dtype=torch.uint8).zero_()
+
+
+def _copy_memory(blocks: deque[tuple[int, int, int]]) -> None:
+    """Copy (to, from, bytes) with as many threads as torch would use, and one join at the end.
+
+    `Tensor.copy_` joins its threads once a tensor: on a busy machine each join waits for a thread that has no core
+    (366 tensors, 2.2 GB: 3.4 s instead of 0.5 s; on an idle one both take 0.17 s).
+    """
+    blocks = deque(part for block in blocks for part in _split(*block))
+    helpers = []
+    if sum(size for _, _, size in blocks) >= PARALLEL_BYTES:
+        count = min(torch.get_num_threads(), MAX_COPY_THREADS) - 1
+        helpers = [threading.Thread(target=_drain, args=(blocks,), daemon=True) for _ in range(count)]
+    for helper in helpers:
+        helper.start()
+    _drain(blocks)
+    for helper in helpers:
+        helper.join()
+
+
+def _split(to: int, source: int, size: int) -> Iterator[tuple[int, int, int]]:
+    for start in range(0, size, COPY_BYTES):
+        yield to + start, source + start, min(COPY_BYTES, size - start)
+
+
+def _drain(blocks: deque[tuple[int, int, int]]) -> None:
+    with contextlib.suppress(IndexError):  # popleft is atomic, and empty means done
+        while True:
+            ctypes.memmove(*blocks.popleft())
 
 
 def _header(ordered: list[Piece]) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 from trainyard import checkpoint_format as fmt
 from trainyard.commit import Rejected, StepInfo, apply_retention, clean_temporary, commit, wait_for_parts
-from trainyard.errors import SaveError
+from trainyard.errors import SaveError, TrainyardError
 from trainyard.files import remove_folder
 from trainyard.lock import Lock
 from trainyard.shard import Part, nonfinite_keys, write_part, write_shard
@@ -89,7 +89,7 @@ class Writer:
             self._error = None
         except Rejected as error:
             self._error, rejected = str(error), error.tensors
-        except SaveError as error:
+        except TrainyardError as error:
             self._error = str(error)
         except OSError as error:
             self._error = f"{type(error).__name__}: {error}"
