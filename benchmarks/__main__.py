@@ -1,0 +1,95 @@
+"""Measure Trainyard beside its peers and print ratios: python -m benchmarks --only save --size small"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+from benchmarks import disk, report
+from benchmarks.measuring import Group, progress
+
+ROOT = Path(__file__).resolve().parents[1]
+GROUPS = ("save", "async", "restore", "ranks", "help")
+REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "help": 25}
+
+
+def main() -> int:
+    """Exit code 0 when everything was measured, whether or not goals were met; 2 when something cannot be measured here."""
+    options = _options()
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+    options.dir.mkdir(parents=True, exist_ok=True)
+    kind = disk.file_system(options.dir)
+    if kind in disk.MEMORY_FILE_SYSTEMS:
+        progress(f"note: {options.dir} is {kind}, memory and not a disk; choose another folder with --dir")
+    about = report.machine(kind)
+    groups: list[Group] = []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as folder:
+        try:
+            for name in options.only:
+                groups += _measure(name, Path(folder), options)
+        except disk.NoRoom as error:
+            progress(f"error: {error}")
+            return 2
+    print(report.as_text(groups))
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    for output in options.output:
+        report.write(output, report.as_document(about, command, options.note, groups), groups)
+    return 0
+
+
+def _measure(name: str, folder: Path, options: argparse.Namespace) -> list[Group]:
+    repeats = options.repeat or REPEATS[name]
+    if name == "help":
+        from benchmarks import starting
+
+        progress("help")
+        return [starting.run(ROOT, folder, repeats)]
+    sizes = ("small", "2g") if options.size == "both" else (options.size,)
+    return [_measure_state(name, size, folder, repeats) for size in sizes]
+
+
+def _measure_state(name: str, size: str, folder: Path, repeats: int) -> Group:
+    from benchmarks import holding, loading, ranks, saving, subject
+
+    disk.check_room(folder, subject.SIZES[size].nbytes)
+    progress(f"{name}, {size}")
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        if name == "ranks":
+            return ranks.run(size, Path(own), repeats)
+        built = subject.build(subject.SIZES[size])
+        run = {"save": saving.run, "async": holding.run, "restore": loading.run}[name]
+        group = run(built, Path(own), repeats)
+    group.title += f", {built.nbytes / 1e6:,.0f} MB in {len(built.tensors())} tensors"
+    return group
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", type=_groups, default=list(GROUPS), help=f"comma-separated, of {', '.join(GROUPS)}")
+    parser.add_argument("--size", choices=["small", "2g", "both"], default="both", help="of the state (default: both)")
+    parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {REPEATS})")
+    parser.add_argument("--dir", type=Path, default=ROOT / ".trainyard", help="folder on the disk to measure")
+    parser.add_argument("--output", type=Path, action="append", default=[], help="also write here: .json, or .md; repeatable")
+    parser.add_argument("--note", default="", help="a sentence to keep with the result")
+    options = parser.parse_args()
+    if options.repeat is not None and options.repeat < 1:
+        parser.error("--repeat must be at least 1")
+    return options
+
+
+def _groups(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = sorted(set(names) - set(GROUPS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    return [name for name in GROUPS if name in names]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
