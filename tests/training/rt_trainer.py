@@ -151,8 +151,8 @@ ACTIONS: dict[str, Callable[..., object]] = {
 
 # --- killing itself inside a call --------------------------------------------------------------------------------
 
-CALLS = {"write", "fsync", "rename", "unlink", "mkdir", "rmdir", "copy_"}
-"""Calls after or before which the disk, or the snapshot, looks different."""
+CALLS = {"write", "fsync", "rename", "unlink", "mkdir", "rmdir"}
+"""Calls after which the disk looks different."""
 
 
 class KillAt:

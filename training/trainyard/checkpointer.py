@@ -88,17 +88,21 @@ class Checkpointer:
         started = time.monotonic()
         request = self._agreement.broadcast(restoring.effective_request(which, self._lock))
         found = restoring.restore(self.folder, request, self._things, self._agreement, self.data_fingerprint)
-        if self.rank == 0:
-            found.aside = restoring.set_newer_aside(self.folder, found.step, self._lock.incarnation)
-            if request != "latest":
-                self._lock = self._lock.with_origin({"requested": request, "step": found.step})
-        self._agreement.broadcast(None)  # nobody trains, and so saves, before rank 0 has cleared the way
+        # Nobody trains, and so saves, before rank 0 has cleared the way; a failure there is raised on every rank.
+        found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found.step))
         self._step = self._saved_step = found.step
         self.epoch = found.shared.get("epoch", 0)
         self.best_loss = found.shared.get("best_loss")
         self.saved_config = codec.decode(found.shared.get("config"), dict[str, Any]().__getitem__)
         self._tell_restored(found, time.monotonic() - started)
         return found.step
+
+    def _clear_the_way(self, request: str, step: int) -> list[str]:
+        """Rank 0: newer steps aside, an explicit choice into the lock; returns the folders set aside."""
+        aside = restoring.set_newer_aside(self.folder, step, self._lock.incarnation)
+        if request != "latest":
+            self._lock = self._lock.with_origin({"requested": request, "step": step})
+        return aside
 
     def _tell_restored(self, found: restoring.Restored, seconds: float) -> None:
         event = self._telemetry.event

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from trainyard.errors import ConfigError
+
 DTYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -49,7 +51,7 @@ def local_piece(key: str, tensor: torch.Tensor) -> Piece:
     if not isinstance(tensor, DTensor):
         return whole(key, tensor)
     if any(placement.is_partial() for placement in tensor.placements):
-        raise ValueError(f"{key}: a DTensor with a pending reduction cannot be saved")
+        raise ConfigError(f"{key}: a DTensor with a pending reduction cannot be saved")
     (chunk,) = tensor.__create_chunk_list__()  # type: ignore[no-untyped-call]  # the protocol that torch.distributed.checkpoint uses
     return Piece(key, tensor.to_local(), tuple(tensor.shape), tuple(chunk.offsets))
 
@@ -101,5 +103,5 @@ def describe(pieces: list[Piece]) -> dict[str, dict[str, Any]]:
 
 def dtype_name(piece: Piece) -> str:
     if piece.local.dtype not in DTYPE_NAMES:
-        raise ValueError(f"{piece.key}: tensors of {piece.local.dtype} cannot be stored as safetensors")
+        raise ConfigError(f"{piece.key}: tensors of {piece.local.dtype} cannot be stored as safetensors")
     return DTYPE_NAMES[piece.local.dtype]

@@ -156,7 +156,7 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
     Raises RestoreError when an explicit choice, or everything there is, is damaged; MismatchError when it is of another model.
     """
     result = Restored(requested=requested)
-    steps = _on_rank_0(agreement, lambda: candidates(root, requested))
+    steps = on_rank_0(agreement, lambda: candidates(root, requested))
     for step in steps:
         prepared, verdict = _try_prepare(root, step, things, fingerprint)
         verdicts = agreement.gather(verdict)
@@ -188,7 +188,7 @@ def _try_prepare(root: Path, step: int, things: objects.Objects, fingerprint: st
         return None, f"damaged: {error}"
 
 
-def _on_rank_0(agreement: Agreement, compute: Any) -> Any:
+def on_rank_0(agreement: Agreement, compute: Any) -> Any:
     """Rank 0's answer on every rank; its TrainyardError or OSError is raised on every rank."""
     outcome: dict[str, Any] = {}
     if agreement.rank == 0:

@@ -25,8 +25,9 @@ ROUNDED = {
 
 
 def as_number(value: Any) -> Any:
-    """A Python number for a metric; 0-d tensors are read (on a GPU this waits for it)."""
-    return value.item() if hasattr(value, "item") else value
+    """A metric as a number, or as one word; 0-d tensors are read (on a GPU this waits for it)."""
+    value = value.item() if hasattr(value, "item") else value
+    return value if value is None or isinstance(value, bool | int | float) else "_".join(str(value).split())
 
 
 def _json_number(value: Any) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def _described(pid: int, start_time: int, words: bytes, environment: list[bytes]
 
 
 @contextlib.contextmanager
-def held_still(processes: Iterable[Process]):  # type: ignore[no-untyped-def]
+def held_still(processes: Iterable[Process]) -> Iterator[None]:
     """SIGSTOP, and SIGCONT at the end: what is read inside stays true until the kill that follows it."""
     stopped = [process for process in processes if process.send(signal.SIGSTOP)]
     try:
