@@ -14,6 +14,12 @@ import pytest
 MARK = "TRAINYARD_TEST_SESSION"
 
 
+def pytest_configure() -> None:
+    """A suite started in the background inherits SIGINT ignored, and would pass that on to programs whose Ctrl-C is tested."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def marked_processes(mark: str) -> dict[int, str]:
     """Pid -> command line of every other living process whose environment holds `mark`."""
     found = {}
