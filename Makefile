@@ -29,7 +29,7 @@ test: setup      ## all tests
 
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
-	$(BIN)/python -m tests.training.soak --kills $(KILLS)
+	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
 check: setup     ## format, lint, types, copies of the kit, shell scripts
 	$(BIN)/ruff format --check .

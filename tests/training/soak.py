@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -59,7 +60,8 @@ def soak(kills: int, seed: int, folder: Path) -> tuple[list[Row], list[Kill]]:
     """Kill `kills` times, three times a run, in turn over the configurations."""
     references: dict[Configuration, Run] = {}
     rows = {configuration: Row(configuration) for configuration in CONFIGURATIONS}
-    chance, happened, number = random.Random(seed), [], 0
+    chance, number = random.Random(seed), 0
+    happened: list[Kill] = []
     while len(happened) < kills:
         configuration = CONFIGURATIONS[number % len(CONFIGURATIONS)]
         if configuration not in references:
@@ -118,6 +120,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.kills < 1:
         parser.error(f"--kills {args.kills} is less than 1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, it takes the run at hand with it
     folder, began = Path(tempfile.mkdtemp(prefix="trainyard-soak-")), time.monotonic()
     rows, kills = soak(args.kills, args.seed, folder)
     text = report(rows, kills, args.seed, time.monotonic() - began)
