@@ -8,6 +8,7 @@ import shlex
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import disk, report
@@ -28,30 +29,34 @@ def main() -> int:
     if kind in disk.MEMORY_FILE_SYSTEMS:
         progress(f"note: {options.dir} is {kind}, memory and not a disk; choose another folder with --dir")
     about = report.machine(kind)
-    groups: list[Group] = []
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as folder:
-        try:
-            for name in options.only:
-                groups += _measure(name, Path(folder), options)
-        except disk.NoRoom as error:
-            progress(f"error: {error}")
-            return 2
-    print(report.as_text(groups))
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    for output in options.output:
-        report.write(output, report.as_document(about, command, options.note, groups), groups)
+    groups: list[Group] = []
+    try:
+        for group in _measured(options):  # told and kept as soon as it is there: the whole takes a while
+            groups.append(group)
+            print(report.group_as_text(group), end="\n\n", flush=True)
+            for output in options.output:
+                report.write(output, report.as_document(about, command, options.note, groups), groups)
+    except disk.NoRoom as error:
+        progress(f"error: {error}")
+        return 2
+    print(report.summary(groups))
     return 0
 
 
-def _measure(name: str, folder: Path, options: argparse.Namespace) -> list[Group]:
-    repeats = options.repeat or REPEATS[name]
-    if name == "help":
-        from benchmarks import starting
-
-        progress("help")
-        return [starting.run(ROOT, folder, repeats)]
+def _measured(options: argparse.Namespace) -> Iterator[Group]:
+    """One group after the other, each in a folder that is removed behind it."""
     sizes = ("small", "2g") if options.size == "both" else (options.size,)
-    return [_measure_state(name, size, folder, repeats) for size in sizes]
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as folder:
+        for name in options.only:
+            repeats = options.repeat or REPEATS[name]
+            if name == "help":
+                from benchmarks import starting
+
+                progress(name)
+                yield starting.run(ROOT, Path(folder), repeats)
+            else:
+                yield from (_measure_state(name, size, Path(folder), repeats) for size in sizes)
 
 
 def _measure_state(name: str, size: str, folder: Path, repeats: int) -> Group:
@@ -70,10 +75,11 @@ def _measure_state(name: str, size: str, folder: Path, repeats: int) -> Group:
 
 
 def _options() -> argparse.Namespace:
+    defaults = ", ".join(f"{count} for {name}" for name, count in REPEATS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", type=_groups, default=list(GROUPS), help=f"comma-separated, of {', '.join(GROUPS)}")
     parser.add_argument("--size", choices=["small", "2g", "both"], default="both", help="of the state (default: both)")
-    parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {REPEATS})")
+    parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {defaults})")
     parser.add_argument("--dir", type=Path, default=ROOT / ".trainyard", help="folder on the disk to measure")
     parser.add_argument("--output", type=Path, action="append", default=[], help="also write here: .json, or .md; repeatable")
     parser.add_argument("--note", default="", help="a sentence to keep with the result")

@@ -83,13 +83,13 @@ class Group:
         }
 
 
-def interleave(contestants: dict[str, Contestant], repeats: int, *, warm_ups: int = 1) -> dict[str, Series]:
-    """Every contestant once a round, `repeats` rounds that count.
+def interleave(contestants: dict[str, Contestant], repeats: int) -> dict[str, Series]:
+    """Every contestant once a round, `repeats` rounds that count, after one that does not (a single round goes without).
 
     Each round starts with another contestant, so that nobody always runs in the wake of the same neighbour.
     """
     names, seconds = list(contestants), {name: list[float]() for name in contestants}
-    for turn in range(-warm_ups, repeats):
+    for turn in range(-1 if repeats > 1 else 0, repeats):
         start = turn % len(names)
         for name in names[start:] + names[:start]:
             taken_s = contestants[name]()

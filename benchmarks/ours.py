@@ -54,9 +54,10 @@ class Ours:
             blocked_s = time.monotonic() - started
         self._finish()
         os.sync()  # what the removal of the older step still has to write is not the next contestant's
-        # The event counts from the end of the copy, which is the end of the blocked time but for the thread's start.
+        save = self.checkpointer._last_save
+        assert save is not None
         written_s = self._event("committed")["seconds"] if self.checkpointer.rank == 0 else float("nan")
-        return Saved(blocked_s, blocked_s + written_s)
+        return Saved(blocked_s, save.taken_at - started + written_s)  # the event counts from the end of the copy
 
     def restore(self) -> float:
         """Seconds of `restore()`."""

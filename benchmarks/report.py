@@ -28,12 +28,8 @@ def machine(file_system: str) -> dict[str, Any]:
     }
 
 
-def as_text(groups: list[Group]) -> str:
-    """Tables in aligned columns; the last line counts the goals."""
-    return "\n\n".join([*(_text_group(group) for group in groups), summary(groups)])
-
-
-def _text_group(group: Group) -> str:
+def group_as_text(group: Group) -> str:
+    """Ratios, seconds and notes of one group, in aligned columns."""
     ratios = _aligned(COMPARISON_HEAD, [_comparison_row(each) for each in group.comparisons])
     seconds = _aligned(SERIES_HEAD, [_series_row(each) for each in group.series])
     return "\n".join([f"== {group.title}", ratios, seconds, *(f"  {note}" for note in group.notes)])

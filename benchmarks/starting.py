@@ -40,7 +40,7 @@ def run(root: Path, folder: Path, repeats: int) -> Group:
     peer.write_text(ONE_OPTION)
     names = {program.relative_to(root).as_posix(): program for program in programs(root)}
     contestants: dict[str, Contestant] = {name: _starter(path) for name, path in {PEER: peer, **names}.items()}
-    series = interleave(contestants, repeats, warm_ups=2)
+    series = interleave(contestants, repeats)
     comparisons = [Comparison(name, series[name], series[PEER], GOAL) for name in names]
     return Group("--help of each program", list(series.values()), comparisons, [f"{PEER}: the smallest program of its kind"])
 

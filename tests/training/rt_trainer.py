@@ -233,7 +233,7 @@ def train(options: dict[str, Any]) -> None:
         step += 1
         loss = train_one(things, step, options)
         told = digest(things)
-        if options.get("paced", True):
+        if options.get("paced", True) or step <= options.get("paced_to", 0):
             wait_for_idle()
         if kill and kill["at"] == step:
             KillAt(**{name: value for name, value in kill.items() if name != "at"}).arm()

@@ -54,7 +54,7 @@ def test_two_ranks_save_together_and_each_gets_its_state_back(zygote: Zygote, re
 
 def test_when_a_rank_dies_the_other_ends_by_itself_and_saves_nothing_more(zygote: Zygote, run_dir: Path) -> None:
     dies = {"after": {3: [["exit", 9]]}}
-    survivor, dead = run_two(zygote, run_dir, {}, dies, steps=100, policy=POLICY, wait_after=[2], paced=False)
+    survivor, dead = run_two(zygote, run_dir, {}, dies, steps=100, policy=POLICY, wait_after=[2], paced=False, paced_to=2)
     assert dead.code == 9
     assert survivor.code == 1 and "PeerLostError: rank 0: another rank is gone or does not answer" in survivor.stderr
     assert committed(run_dir) == [2] and not events(run_dir, "closed")
@@ -63,7 +63,7 @@ def test_when_a_rank_dies_the_other_ends_by_itself_and_saves_nothing_more(zygote
 def test_a_rank_that_lives_and_does_not_answer_is_given_up_after_the_deadline(zygote: Zygote, run_dir: Path) -> None:
     policy = {**POLICY, "peer_timeout_s": 3.0}
     stopped = {"after": {3: [["signal", "SIGSTOP"]]}}
-    first, second = start_two(zygote, run_dir, {}, stopped, steps=100, policy=policy, wait_after=[2], paced=False)
+    first, second = start_two(zygote, run_dir, {}, stopped, steps=100, policy=policy, wait_after=[2], paced=False, paced_to=2)
     survivor = first.wait(BOUND_S)
     os.kill(second.pid, signal.SIGKILL)
     assert second.wait(BOUND_S).code == -9
@@ -117,7 +117,14 @@ def test_a_snapshot_is_not_copied_over_one_that_a_slow_disk_still_takes(
     policy = {**POLICY, "part_timeout_s": 1.0}
     blocked = str(run_dir / "checkpoints" / "step_00000004.e1.tmp" / SECOND_SHARD.replace("00002", "00001"))
     ended = zygote.run(
-        run_dir, steps=8, policy=policy, paced=False, wait_after=[2], after={3: [["mkfifo", blocked]]}, val_losses={5: 1.0}
+        run_dir,
+        steps=8,
+        policy=policy,
+        paced=False,
+        paced_to=3,
+        wait_after=[2],
+        after={3: [["mkfifo", blocked]]},
+        val_losses={5: 1.0},
     )
     assert (
         ended.code == 1 and "SaveError: step 5 was not saved: the writer of step 4 is still writing after 1 s" in ended.stderr
