@@ -52,7 +52,9 @@ for step in range(done["step"] + 1, args.steps + 1):
     with (folder / "steps.jsonl").open("a") as steps:
         steps.write(json.dumps(line) + "\n")
     print(f"trainyard step={step} loss={args.loss / step:.5f}", flush=True)
-    checkpoint.write_text(json.dumps({"step": step, "incarnation": incarnation}))
+    unfinished = checkpoint.with_suffix(".tmp")  # a kill may hit between any two of these lines
+    unfinished.write_text(json.dumps({"step": step, "incarnation": incarnation}))
+    unfinished.replace(checkpoint)
     event("committed", step=step, seconds=0.01, bytes=10, reasons=["rolling"])
     if args.fail:
         sys.exit(3)
