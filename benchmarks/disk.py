@@ -35,6 +35,14 @@ def remove(path: Path) -> None:
     os.sync()
 
 
+def remove_whole(path: Path, state_bytes: int) -> None:
+    """Remove what a contestant wrote, once it is clear that it wrote the whole state. Raises RuntimeError when it did not."""
+    written = sum(file.stat().st_size for file in files_in(path))
+    if written < state_bytes:
+        raise RuntimeError(f"{path}: {written} bytes were written, the state has {state_bytes}")
+    remove(path)
+
+
 def files_in(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
 

@@ -77,13 +77,13 @@ class _Ours:
 
 class _Peer:
     def __init__(self, make: Callable[[Subject], peers.AsyncPeer], subject: Subject, places: Iterator[Path]) -> None:
-        self._peer, self._places = make(subject), places
+        self._peer, self._places, self._state_bytes = make(subject), places, subject.nbytes
 
     def save(self) -> float:
         place = next(self._places)
         blocked_s, wait = self._peer.save(place)
         wait()
-        disk.remove(place)
+        disk.remove_whole(place, self._state_bytes)
         return blocked_s
 
     def close(self) -> None:

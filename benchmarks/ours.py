@@ -36,7 +36,7 @@ class Ours:
         policy = SavePolicy(rolling_steps=10**9, keep_rolling=1, keep_epochs=0)
         with _environment(TRAINYARD_RUN_DIR=str(self._run_dir)), _silence():
             self.checkpointer = Checkpointer(folder, policy=policy, model=subject.model, optimizer=subject.optimizer)
-        self._step = 0
+        self._step, self._state_bytes = 0, subject.nbytes
 
     def step_without_save(self) -> None:
         """The first step of a run: nothing is due, and the snapshot's memory is made ready beside training."""
@@ -56,8 +56,12 @@ class Ours:
         os.sync()  # what the removal of the older step still has to write is not the next contestant's
         save = self.checkpointer._last_save
         assert save is not None
-        written_s = self._event("committed")["seconds"] if self.checkpointer.rank == 0 else float("nan")
-        return Saved(blocked_s, save.taken_at - started + written_s)  # the event counts from the end of the copy
+        if self.checkpointer.rank:
+            return Saved(blocked_s, float("nan"))
+        committed = self._event("committed")
+        if committed["bytes"] < self._state_bytes:
+            raise RuntimeError(f"{committed['bytes']} bytes were committed, the state has {self._state_bytes}")
+        return Saved(blocked_s, save.taken_at - started + committed["seconds"])  # the event counts from the end of the copy
 
     def restore(self) -> float:
         """Seconds of `restore()`."""

@@ -87,7 +87,7 @@ def _contestants(built: Subject, folder: Path, rank: int) -> dict[str, Contestan
             seconds = save(place)
             dist.barrier()
             if rank == 0:
-                disk.remove(place)
+                disk.remove_whole(place, built.nbytes)
             return seconds
 
         return run_once

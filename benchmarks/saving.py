@@ -30,7 +30,7 @@ def run(subject: Subject, folder: Path, repeats: int) -> Group:
         write_shard(place, 0, 1, slot)
         return time.monotonic() - started
 
-    new_place = functools.partial(in_new_place, folder, itertools.count())
+    new_place = functools.partial(in_new_place, folder, itertools.count(), subject.nbytes)
     contestants: dict[str, Contestant] = {
         OURS: lambda: ours.save().durable_s,
         WRITER: new_place(writer_alone),
@@ -55,13 +55,13 @@ def snapshot_of(subject: Subject):  # type: ignore[no-untyped-def]
     return slot
 
 
-def in_new_place(folder: Path, numbers: itertools.count[int], save: Callable[[Path], float]) -> Contestant:
+def in_new_place(folder: Path, numbers: itertools.count[int], state_bytes: int, save: Callable[[Path], float]) -> Contestant:
     """`save` to a path that does not exist yet, and remove what it wrote outside the measured time."""
 
     def run_once() -> float:
         place = folder / f"save-{next(numbers)}"
         seconds = save(place)
-        disk.remove(place)
+        disk.remove_whole(place, state_bytes)
         return seconds
 
     return run_once
