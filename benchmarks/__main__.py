@@ -15,8 +15,8 @@ from benchmarks import disk, report
 from benchmarks.measuring import Group, progress
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("save", "async", "restore", "ranks", "help")
-REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "help": 25}
+GROUPS = ("save", "async", "restore", "ranks", "telling", "help")
+REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25}
 
 
 def main() -> int:
@@ -55,6 +55,11 @@ def _measured(options: argparse.Namespace) -> Iterator[Group]:
 
                 progress(name)
                 yield starting.run(ROOT, Path(folder), repeats)
+            elif name == "telling":
+                from benchmarks import telling
+
+                progress(name)
+                yield telling.run(ROOT, Path(folder), repeats)
             else:
                 yield from (_measure_state(name, size, Path(folder), repeats) for size in sizes)
 

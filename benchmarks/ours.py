@@ -34,21 +34,21 @@ class Ours:
 
         self.folder, self._run_dir = folder, folder.with_name(f"{folder.name}-run")
         policy = SavePolicy(rolling_steps=10**9, keep_rolling=1, keep_epochs=0)
-        with _environment(TRAINYARD_RUN_DIR=str(self._run_dir)), _silence():
+        with environment(TRAINYARD_RUN_DIR=str(self._run_dir)), silence():
             self.checkpointer = Checkpointer(folder, policy=policy, model=subject.model, optimizer=subject.optimizer)
         self._step, self._state_bytes = 0, subject.nbytes
 
     def step_without_save(self) -> None:
         """The first step of a run: nothing is due, and the snapshot's memory is made ready beside training."""
         self._step += 1
-        with _silence():
+        with silence():
             self.checkpointer.step(self._step)
         self._finish()
 
     def save(self) -> Saved:
         """One step that saves; returns when its step is committed and older ones are removed."""
         self._step += 1
-        with _silence():
+        with silence():
             started = time.monotonic()
             self.checkpointer.step(self._step, val_loss=-self._step)  # the best so far: always saved
             blocked_s = time.monotonic() - started
@@ -65,13 +65,13 @@ class Ours:
 
     def restore(self) -> float:
         """Seconds of `restore()`."""
-        with _silence():
+        with silence():
             started = time.monotonic()
             self._step = self.checkpointer.restore()
             return time.monotonic() - started
 
     def close(self) -> None:
-        with _silence():
+        with silence():
             self.checkpointer.close()
 
     def _finish(self) -> None:
@@ -92,7 +92,7 @@ class Ours:
 
 
 @contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def environment(**values: str) -> Iterator[None]:
     """The job's environment while a Checkpointer is made; a surrounding job's own must not reach in."""
     before = {key: os.environ.pop(key) for key in list(os.environ) if key.startswith("TRAINYARD_")}
     os.environ.update(values)
@@ -105,7 +105,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Step lines are printed, as in a job, but not shown here."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

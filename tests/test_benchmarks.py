@@ -29,11 +29,18 @@ def test_every_group_prints_ratios_and_keeps_them(tmp_path: Path) -> None:
     words = ["--size", "small", "--repeat", "1", "--dir", str(tmp_path), "--output", str(kept), "--note", "a test"]
     done = run(*words)
     assert done.returncode == 0, done.stderr
-    for title in ("durable save, 8 MB", "blocked time", "verified restore", "durable save at 2 ranks", "--help"):
+    for title in (
+        "durable save, 8 MB",
+        "blocked time",
+        "verified restore",
+        "durable save at 2 ranks",
+        "telling of a step",
+        "--help",
+    ):
         assert f"== {title}" in done.stdout
     assert re.search(r"\d+ of \d+ goals met", done.stdout.splitlines()[-1])
     groups = json.loads(kept.read_text())["groups"]
-    assert len(groups) == 5
+    assert len(groups) == 6
     for group in groups:
         assert group["comparisons"] and all(each["ratio"] > 0 for each in group["comparisons"])
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "the measured folder was left behind"

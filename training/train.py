@@ -5,8 +5,8 @@
     torchrun --nproc-per-node 4 training/train.py --parallel fsdp --precision bf16 --data texts/ more.txt
 
 It runs on CPUs (gloo) and on GPUs (nccl). Stopped or killed and started again with the same options, it goes on from its newest
-verified checkpoint. The model is in lm_model.py, the text in lm_corpus.py, the options in lm_options.py, and everything about
-checkpoints in the package trainyard.
+verified checkpoint. The model is in lm_model.py, the text in lm_corpus.py and lm_loader.py, the options in lm_options.py, and
+everything about checkpoints in the package trainyard.
 """
 
 from __future__ import annotations
@@ -15,16 +15,27 @@ import argparse
 import contextlib
 import math
 import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    import lm_dependencies
+
+    lm_dependencies.check(sys.argv[1:])  # before an import fails
 
 import torch
 import torch.distributed as dist
 import trainyard
 from lm_corpus import Blocks, read_corpus, split
+from lm_loader import BatchLoader
 from lm_model import GPT, ModelConfig, generate, nats_per_byte
-from lm_options import check_batch, make_parser
+from lm_options import Parser, check_options, make_parser
+from lm_profile import StepProfiler
+from lm_stopping import EarlyStopping
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -32,12 +43,21 @@ from torch.nn.parallel import DistributedDataParallel
 
 # B batch (this rank's share), T tokens (bytes) of a block
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+SAMPLE_PROMPT = b"def "
+
+Convert = Callable[[GPT], dict[str, Any]]
+"""Changes the new model before it is shared out to the ranks; returns what it did, for the record."""
+
 
 # --- model, optimizer, schedule ----------------------------------------------------------------------------------
 
 
-def parallelize(net: GPT, parallel: str, world: trainyard.World) -> nn.Module:
+def parallelize(net: GPT, parallel: str, world: trainyard.World, *, compiled: bool = False) -> nn.Module:
     """The module to train with. One process alone has nothing to share, so it trains `net` as it is."""
+    if compiled:
+        for block in net.blocks:
+            block.compile()  # in place, so the names in a checkpoint stay; all blocks are alike and share one compilation
     if world.world_size == 1:
         return net
     if parallel == "ddp":
@@ -80,11 +100,14 @@ class Trainer:
     """The bare model: with DDP the module inside, with FSDP the sharded model itself."""
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    """Scales the loss with fp16, so that small gradients do not vanish; otherwise passes everything on."""
     world: trainyard.World
     args: argparse.Namespace
 
     def loss(self, model: nn.Module, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
+        dtype = AUTOCAST.get(self.args.precision)
+        with torch.autocast(self.world.device.type, dtype, enabled=dtype is not None):
             logits_BTV = model(tokens_BT)
         return nats_per_byte(logits_BTV, targets_BT)
 
@@ -98,21 +121,26 @@ class Trainer:
         self.loss(self.model, zeros_BT, zeros_BT).backward()
         self.optimizer.zero_grad()
 
-    def step(self, blocks: Blocks, indices_B: torch.Tensor) -> tuple[float, float]:
-        """One optimizer step on this rank's samples; (loss, gradient norm) of the whole global batch, the same on every rank."""
-        parts = indices_B.chunk(self.args.gradient_accumulation)
+    def step(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> tuple[float, float]:
+        """One optimizer step on this rank's samples; (loss, gradient norm) of the whole global batch, the same on every rank.
+
+        The gradients, clipped, stay until the next step.
+        """
+        self.optimizer.zero_grad()
+        count = self.args.gradient_accumulation
         loss_sum = torch.zeros((), device=self.world.device)
-        for number, part_B in enumerate(parts, start=1):
-            with gradient_sync(self.model, on=number == len(parts)):
-                loss = self.loss(self.model, *blocks.batch(part_B, self.world.device)) / len(parts)
-                loss.backward()
+        for number, part in enumerate(zip(tokens_BT.chunk(count), targets_BT.chunk(count), strict=True), start=1):
+            with gradient_sync(self.model, on=number == count):
+                loss = self.loss(self.model, *part) / count
+                self.scaler.scale(loss).backward()
             loss_sum += loss.detach()
+        self.scaler.unscale_(self.optimizer)
         max_norm = self.args.grad_clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
         if isinstance(norm, dist.tensor.DTensor):
             norm = norm.full_tensor()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.scaler.step(self.optimizer)  # not done where a scaled gradient has overflown; the scale is lowered instead
+        self.scaler.update()
         return self.mean_over_ranks(loss_sum), float(norm)
 
     @torch.no_grad()
@@ -144,59 +172,99 @@ def gradient_sync(model: nn.Module, *, on: bool) -> contextlib.AbstractContextMa
     return contextlib.nullcontext()
 
 
-def print_sample(trainer: Trainer) -> None:
-    """Text from the trained model, on stdout and in the run folder. Control characters are not passed on to a terminal."""
+# --- what is shown besides the loss ------------------------------------------------------------------------------
+
+
+def sample(trainer: Trainer) -> str:
+    """Text from the model as it is; training goes on as if nothing had happened. Collective. Control characters are left out."""
     args = trainer.args
     trainer.model.eval()
-    raw = generate(trainer.net, b"def ", args.sample_bytes, args.block_size, seed=args.seed)
+    raw = generate(trainer.net, SAMPLE_PROMPT, args.sample_bytes, args.block_size, seed=args.seed)
+    trainer.model.train()
+    if isinstance(trainer.net, FSDPModule):
+        trainer.net.reshard()
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in raw.decode("utf-8", errors="replace"))
+
+
+def show_sample(trainer: Trainer) -> None:
+    """On stdout and in the run folder."""
+    text = sample(trainer)
     if trainer.world.rank > 0:
         return
-    text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in raw.decode("utf-8", errors="replace"))
     for line in text.split("\n"):
         print(f"sample: {line}", flush=True)
     if run_dir := os.environ.get("TRAINYARD_RUN_DIR"):
         Path(run_dir, "sample.txt").write_text(text + "\n", encoding="utf-8")
 
 
+def log_histograms(net: nn.Module, checkpointer: trainyard.Checkpointer) -> None:
+    """All weights and their gradients. Collective: with FSDP every rank has a part of each."""
+    for name, parameter in net.named_parameters():
+        for kind, values in (("weights", parameter.detach()), ("gradients", parameter.grad)):
+            if values is not None:
+                whole = values.full_tensor() if isinstance(values, dist.tensor.DTensor) else values
+                checkpointer.log_histogram(f"{kind}/{name}", whole)
+
+
+def is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
 # --- the run -----------------------------------------------------------------------------------------------------
 
 
-def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes) -> None:
+def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert: Convert | None = None) -> None:
     training, validation = split(corpus, args.block_size)
     world = trainyard.init_distributed(timeout_s=300)
     torch.manual_seed(args.seed)  # the same weights on every rank
     net = GPT(config).to(world.device)
-    model = parallelize(net, args.parallel, world)
+    converted = convert(net) if convert else {}
+    model = parallelize(net, args.parallel, world, compiled=args.compile)
     optimizer = make_optimizer(model, args)
     schedule = make_schedule(optimizer, args)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=args.precision == "fp16")
     order = trainyard.GlobalOrder(len(training), seed=args.seed)
-    trainer = Trainer(net, model, optimizer, world, args)
+    stopping = EarlyStopping(args.patience, args.min_delta)
+    trainer = Trainer(net, model, optimizer, scaler, world, args)
 
     checkpointer = trainyard.Checkpointer(
         model=model,
         optimizer=optimizer,
         scheduler=schedule,
+        scaler=scaler,
         data=order,
+        stopping=stopping,
         config=vars(args),
         total_steps=args.steps,
         data_fingerprint=trainyard.data_fingerprint(corpus),
         tensorboard=args.tensorboard,
+        wandb=args.wandb,
     )
+    if converted:
+        checkpointer.log_event("converted", **converted)
     if not args.skip_warm_up:
         trainer.warm_up()
     torch.manual_seed(args.seed * 100_003 + world.rank)  # each rank drops out other units; restore brings back the saved RNG
     step = checkpointer.restore(args.resume)
+    loader = BatchLoader(
+        training, order, args.batch_size, world, workers=args.workers, prefetch=args.prefetch, pin_memory=args.pin_memory
+    )
+    profiler = StepProfiler(args.profile if world.rank == 0 else None, Path(os.environ.get("TRAINYARD_RUN_DIR", ""), "profile"))
 
-    while step < args.steps:
+    while step < args.steps and not stopping.is_over:
+        profiler.before(step + 1)
         began = time.perf_counter()
         epoch = order.epoch
         lr = schedule.get_last_lr()[0]
         indices_B = order.next_batch(args.batch_size, world.rank, world.world_size)
-        loss, grad_norm = trainer.step(training, indices_B)
+        loss, grad_norm = trainer.step(*loader.batch(indices_B))
         schedule.step()
         step += 1
         tokens_per_s = args.batch_size * args.block_size / (time.perf_counter() - began)
-        is_evaluated = step % args.eval_interval == 0 or step == args.steps
+        val_loss = None
+        if is_due(step, args.eval_interval) or step == args.steps:
+            val_loss = trainer.evaluate(validation)
+            stopping.update(val_loss)
         checkpointer.step(
             step,
             loss=loss,
@@ -205,33 +273,46 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes) -> None:
             tokens_per_s=tokens_per_s,
             epoch=epoch,
             end_of_epoch=order.epoch > epoch,
-            val_loss=trainer.evaluate(validation) if is_evaluated else None,
+            val_loss=val_loss,
         )
-    checkpointer.close()
+        if is_due(step, args.histogram_interval):
+            log_histograms(net, checkpointer)
+        if is_due(step, args.sample_interval):
+            checkpointer.log_text("sample", sample(trainer))
+        profiler.after(step)
+    loader.close()
+    profiler.close(step)
+    if stopping.is_over and step < args.steps:
+        checkpointer.log_event("early-stop", step=step, best_val_loss=stopping.best_loss)
+    checkpointer.close(finished=True)
     if args.sample_bytes > 0:
-        print_sample(trainer)
+        show_sample(trainer)
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = make_parser(__doc__)
-    args = parser.parse_args(argv)
+def run(parser: Parser, args: argparse.Namespace, convert: Convert | None = None) -> None:
+    """Check what the options say together, then train; what goes wrong on the user's side is one line and exit 1 or 2."""
     torch.set_num_threads(args.threads)
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
         torch.use_deterministic_algorithms(True)
     try:
-        check_batch(args, int(os.environ.get("WORLD_SIZE", "1")))
+        check_options(args, int(os.environ.get("WORLD_SIZE", "1")))
         config = ModelConfig(**{field: getattr(args, field) for field in ModelConfig.__dataclass_fields__})
         corpus = read_corpus(args.data, args.max_bytes)
         split(corpus, args.block_size)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     try:
-        train(args, config, corpus)
+        train(args, config, corpus, convert)
     except trainyard.TrainyardError as error:
         parser.exit(1, f"{parser.prog}: error: {error}\n")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    run(parser, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -174,3 +174,14 @@ def test_a_folder_that_becomes_forbidden_in_mid_run_fails_its_saves_until_it_is_
     assert ended.code == 0, ended.stderr
     assert ended_saves(memory_path) == [("committed", 2), ("save-failed", 4), ("committed", 6)]
     assert zygote.run(memory_path, steps=6, close=False).restored == (6, reference[6])
+
+
+def test_a_pointer_that_cannot_be_written_costs_the_tidying_and_not_the_save(
+    zygote: Zygote, reference: dict[int, str], memory_path: Path
+) -> None:
+    (memory_path / "checkpoints" / "tiers.json").mkdir(parents=True)
+    ended = zygote.run(memory_path, steps=4, policy={"rolling_steps": 2}, wait_after=[2, 4])
+    assert ended.code == 0 and "step 4 is saved; older ones could not be tidied" in ended.stderr, ended.stderr
+    assert ended_saves(memory_path) == [("committed", 2), ("committed", 4)]
+    assert [event["step"] for event in events(memory_path, "retention-failed")] == [2, 4]
+    assert zygote.run(memory_path, steps=4, close=False).restored == (4, reference[4])

@@ -18,12 +18,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainyard import codec, layout, objects, restoring, rng
 from trainyard.agreement import Agreement
 from trainyard.commit import StepInfo, clean_temporary
-from trainyard.errors import FolderError, SaveError, TrainyardError
+from trainyard.errors import ConfigError, FolderError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.policy import SavePolicy
 from trainyard.process import boot_id, start_time
@@ -32,6 +32,9 @@ from trainyard.snapshot import Slot
 from trainyard.telemetry import Telemetry, as_number
 from trainyard.writer import Save, Writer, wait_for_commit
 
+if TYPE_CHECKING:
+    import torch
+
 STOP, BUSY = 0, 1
 
 
@@ -39,8 +42,9 @@ class Checkpointer:
     """Saves and restores the complete state of a training loop; every rank has one, and calls it in the same order.
 
     Keyword objects are modules, optimizers, or anything with `state_dict` and `load_state_dict`. `folder` None means
-    TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. Constructing it takes the folder's
-    lock and is collective. Raises FolderError when the folder cannot be used.
+    TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. `tensorboard` and `wandb` ("offline" or
+    "online") draw curves beside the run folder's own files. Constructing it takes the folder's lock and is collective. Raises
+    FolderError when a folder cannot be used, ConfigError when a chart that is asked for cannot be had.
     """
 
     def __init__(
@@ -52,9 +56,10 @@ class Checkpointer:
         total_steps: int | None = None,
         data_fingerprint: str | None = None,
         tensorboard: bool = False,
+        wandb: str | None = None,
         **things: Any,
     ) -> None:
-        self.folder = Path(folder or os.environ.get("TRAINYARD_CHECKPOINTS") or "checkpoints").absolute()
+        self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
         self.epoch, self.best_loss, self.saved_config = 0, None, None
@@ -63,12 +68,13 @@ class Checkpointer:
         self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
         self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
         run_dir = os.environ.get("TRAINYARD_RUN_DIR")
-        self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0, tensorboard=tensorboard)
-        self._lock = self._take_lock()
+        self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0)
+        self._lock = self._take_lock(tensorboard=tensorboard, wandb=wandb)
         self._telemetry.incarnation = self._lock.incarnation
         self._writer, self._slot = Writer(self._telemetry.event), Slot()
         self._last_save: Save | None = None
         self._step, self._saved_step, self._rolling_due = 0, 0, False
+        self._last_record: dict[str, Any] = {}
         self._exchanges_since_save = 0
         self._prefaulted = False
         self._step_ended = time.monotonic()
@@ -116,7 +122,7 @@ class Checkpointer:
             )
             for entry in found.skipped:
                 print(f"trainyard: skipped step {entry['step']}: {entry['reason']}", flush=True)
-        self._telemetry.begin(found.step)
+        self._telemetry.begin(found.step, found.requested)
         event("training", step=found.step)
         self._step_ended = time.monotonic()
 
@@ -181,7 +187,20 @@ class Checkpointer:
         record.update({key: as_number(value) for key, value in metrics.items()}, val_loss=val_loss, epoch=self.epoch)
         if isinstance(record["loss"], float) and record["loss"] != record["loss"]:
             self._telemetry.event("nan-loss", step=self._step)
+        self._last_record = record
         self._telemetry.step(record)
+
+    def log_event(self, type: str, **fields: Any) -> None:
+        """A line of the script's own in events.jsonl (rank 0; elsewhere nothing)."""
+        self._telemetry.event(type, **fields)
+
+    def log_text(self, tag: str, text: str) -> None:
+        """A text in the charts at this step (rank 0; elsewhere, and without charts, nothing)."""
+        self._telemetry.text(tag, text, self._step)
+
+    def log_histogram(self, tag: str, values: torch.Tensor) -> None:
+        """The distribution of `values` in the charts at this step (rank 0; elsewhere, and without charts, nothing)."""
+        self._telemetry.histogram(tag, values, self._step)
 
     # --- saving --------------------------------------------------------------------------------------------------
 
@@ -267,11 +286,18 @@ class Checkpointer:
         self._release(finished=False)
         sys.exit(STOP_EXIT_CODE)
 
-    def close(self) -> None:
-        """Save the last step and wait until it is durable. Collective. Raises SaveError when it is not."""
+    def close(self, *, finished: bool | None = None) -> None:
+        """Save the last step and wait until it is durable. Collective. Raises SaveError when it is not.
+
+        `finished` None means that the run is finished if it has done `total_steps`; True is for a script that ends early on purpose.
+        """
         if self._step:
             self._save_now({"final"})
-        self._release(finished=self.total_steps is None or self._step >= self.total_steps)
+        if finished is None:
+            finished = self.total_steps is None or self._step >= self.total_steps
+        if self._last_record:  # this start has trained; one that found the work done already has nothing new to tell
+            self._telemetry.result(self.config, {"best_val_loss": self.best_loss, **self._last_record}, self._step)
+        self._release(finished=finished)
 
     def _release(self, *, finished: bool) -> None:
         if self.rank == 0:
@@ -283,12 +309,13 @@ class Checkpointer:
 
     # --- start ---------------------------------------------------------------------------------------------------
 
-    def _take_lock(self) -> Lock:
+    def _take_lock(self, *, tensorboard: bool, wandb: str | None) -> Lock:
         outcome: dict[str, Any] = {}
         if self.rank == 0:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 lock = take(self.folder)
+                self._telemetry.open_charts(tensorboard=tensorboard, wandb=wandb, run_id=lock.run_id, config=self.config)
                 clean_temporary(self.folder)
                 outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
             except OSError as error:
@@ -296,10 +323,10 @@ class Checkpointer:
                     "error": f"checkpoint folder {self.folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"
                 }
             except TrainyardError as error:
-                outcome = {"error": str(error)}
+                outcome = {"error": str(error), "is_setting": isinstance(error, ConfigError)}
         outcome = self._agreement.broadcast(outcome)
         if "error" in outcome:
-            raise FolderError(outcome["error"])
+            raise (ConfigError if outcome.get("is_setting") else FolderError)(outcome["error"])
         return Lock(self.folder, **outcome)
 
     def _tell_start(self) -> None:
@@ -313,6 +340,11 @@ class Checkpointer:
             total_steps=self.total_steps,
             pids=pids,
         )
+
+
+def default_folder(folder: str | Path | None) -> Path:
+    """The checkpoint folder: as given, else TRAINYARD_CHECKPOINTS, else ./checkpoints."""
+    return Path(folder or os.environ.get("TRAINYARD_CHECKPOINTS") or "checkpoints").absolute()
 
 
 def _no_tensor(path: str, tensor: Any) -> None:

@@ -14,7 +14,7 @@ from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atom
 from trainyard.lock import Lock
 from trainyard.shard import Part, part_path, read_part
 
-POLL_S = 0.02
+FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def wait_for_parts(
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Part]:
     """The parts of all ranks. Raises SaveError on a rank's error or after `timeout_s`."""
-    deadline, parts = clock() + timeout_s, {}
+    deadline, parts, poll_s = clock() + timeout_s, {}, FIRST_POLL_S
     while True:
         for rank in range(world_size):
             if rank not in parts and (part := read_part(folder, rank, incarnation)):
@@ -61,16 +61,16 @@ def wait_for_parts(
         if clock() > deadline:
             missing = sorted(set(range(world_size)) - set(parts))
             raise SaveError(f"no part from rank {', '.join(map(str, missing))} after {timeout_s:.0f} s")
-        sleep(POLL_S)
+        sleep(poll_s)
+        poll_s = min(2 * poll_s, LONGEST_POLL_S)
 
 
 def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepInfo, lock: Lock) -> int:
-    """Seal the temporary folder and rename it to its step; returns the checkpoint's bytes."""
+    """Seal the temporary folder and rename it to its step; returns the checkpoint's bytes. It is durable when this returns."""
     nonfinite = [key for part in parts for key in part.nonfinite]
     if nonfinite:
         raise Rejected(info.step, nonfinite)
     state = fmt.canonical({"format": 1, "shared": shared, "ranks": {str(part.rank): part.state for part in parts}})
-    write_durably(folder / fmt.STATE, state)
     files = {fmt.shard_name(part.rank, len(parts)): part.file for part in parts}
     manifest = {
         "format": fmt.FORMAT,
@@ -88,9 +88,9 @@ def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepIn
         "files": {**files, fmt.STATE: fmt.digest_of(state)},
         "tensors": {key: entry for part in parts for key, entry in part.tensors.items()},
     }
-    write_durably(folder / fmt.MANIFEST, fmt.seal(manifest))
     for part in parts:
         part_path(folder, part.rank).unlink()
+    write_durably({folder / fmt.STATE: state, folder / fmt.MANIFEST: fmt.seal(manifest)})
     fsync_folder(folder)
     _rename_into_place(folder, info.step, lock)
     return sum(entry["size"] for entry in manifest["files"].values())  # type: ignore[attr-defined]
@@ -104,7 +104,6 @@ def _rename_into_place(folder: Path, step: int, lock: Lock) -> None:
         set_aside(final, lock.incarnation)
     folder.rename(final)
     fsync_folder(final.parent)
-    write_atomically(final.parent / fmt.LATEST, f"{final.name}\n".encode())
 
 
 def set_aside(folder: Path, incarnation: int) -> str:
@@ -116,11 +115,12 @@ def set_aside(folder: Path, incarnation: int) -> str:
     raise SaveError(f"{folder}: a thousand copies were set aside already")
 
 
-def apply_retention(root: Path, *, keep_rolling: int, keep_epochs: int) -> list[int]:
-    """Write tiers.json and remove the committed steps that no tier names; returns the steps removed.
+def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: int) -> list[int]:
+    """Point `latest` to `newest`, write tiers.json, remove the committed steps that no tier names; returns the steps removed.
 
     Damaged and foreign folders are not counted and not touched: only what verifies can be known to be superfluous.
     """
+    write_atomically(root / fmt.LATEST, f"{fmt.step_name(newest)}\n".encode())
     entries = fmt.committed(fmt.scan(root))
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
     tiers = fmt.rebuild_tiers(manifests, keep_rolling=keep_rolling, keep_epochs=keep_epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -19,26 +20,36 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write and fsync; the name itself is durable only after `fsync_folder`."""
-    with path.open("wb", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
+def write_durably(files: dict[Path, bytes]) -> None:
+    """Write and fsync; the names themselves are durable only after `fsync_folder`.
+
+    All are written before the first fsync: a journaling file system then commits them together, and the other fsyncs are cheap.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = [(stack.enter_context(path.open("wb", buffering=0)), data) for path, data in files.items()]
+        for file, data in opened:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+        for file, _ in opened:
+            os.fsync(file.fileno())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Readers see the old content or the new one, also after a crash."""
+def write_atomically(path: Path, data: bytes, *, durably: bool = True) -> None:
+    """Readers see the old content or the new one; with `durably` the new one also after a power cut."""
     # A name of its own: two writers must not share the temporary file. The leading dot hides it from scan().
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        write_durably(temporary, data)
+        if durably:
+            write_durably({temporary: data})
+        else:
+            temporary.write_bytes(data)
         temporary.rename(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    if durably:
+        fsync_folder(path.parent)
 
 
 def is_leftover(name: str, targets: Iterable[str]) -> bool:

@@ -22,6 +22,7 @@ DIGEST_BYTES = 256 << 10
 """Stays in a core's own cache between the two digests of it."""
 START_WRITEBACK = 2
 """SYNC_FILE_RANGE_WRITE of sync_file_range(2)."""
+LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def part_path(folder: Path, rank: int) -> Path:
 
 
 def write_part(folder: Path, part: Part) -> None:
-    write_atomically(part_path(folder, part.rank), json.dumps(vars(part)).encode())
+    """Tell rank 0. Not fsynced: the commit, which is, carries all of it, and without a commit nobody asks for it."""
+    write_atomically(part_path(folder, part.rank), json.dumps(vars(part)).encode(), durably=False)
 
 
 def read_part(folder: Path, rank: int, incarnation: int) -> Part | None:
@@ -91,7 +93,7 @@ def _write_all(descriptor: int, data: memoryview) -> None:
 
 def _start_writeback(descriptor: int, count: int) -> None:
     """Let the disk begin with the last `count` bytes, which the kernel would keep until fsync. Linux; elsewhere nothing."""
-    start = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    start = getattr(LIBC, "sync_file_range", None)
     if start is not None:
         position = os.lseek(descriptor, 0, os.SEEK_CUR)
         start(descriptor, ctypes.c_int64(position - count), ctypes.c_int64(count), START_WRITEBACK)

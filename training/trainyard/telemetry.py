@@ -1,4 +1,4 @@
-"""What a run tells about itself: steps.jsonl, events.jsonl, the step line on stdout, TensorBoard scalars (shared-docs/run-folder.md)."""
+"""What a run tells about itself: steps.jsonl, events.jsonl, the step line on stdout, charts (shared-docs/run-folder.md)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainyard.charts import Charts, TensorBoard, Wandb
+
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    import torch
 
 ROUNDED = {
     "loss": ".5f",
@@ -53,11 +55,10 @@ def step_line(record: dict[str, Any]) -> str:
 class Telemetry:
     """Rank 0's files. Without a run folder only the step line is printed; other ranks are silent."""
 
-    def __init__(self, run_dir: Path | None, *, enabled: bool, tensorboard: bool) -> None:
+    def __init__(self, run_dir: Path | None, *, enabled: bool) -> None:
         self._enabled = enabled
         self._folder = run_dir if enabled else None
-        self._tensorboard_wanted = tensorboard and enabled
-        self._tensorboard: SummaryWriter | None = None
+        self._charts = Charts([], self._complain)
         self.incarnation = 0
         self._torn: set[str] = set()
         """Files whose last line was cut short by a full disk or a kill."""
@@ -74,29 +75,43 @@ class Telemetry:
         record = {"time": time.time(), "type": type, "source": "trainer", "incarnation": self.incarnation, **fields}
         self._append("events.jsonl", record)
 
-    def begin(self, step: int) -> None:
-        """Training goes on after `step`: points after it in TensorBoard are from a lost future and are purged."""
-        if self._tensorboard_wanted:
-            from torch.utils.tensorboard import SummaryWriter
+    def open_charts(self, *, tensorboard: bool, wandb: str | None, run_id: str, config: dict[str, Any]) -> None:
+        """Rank 0, before anything is restored. Raises ConfigError, FolderError where a chart that is wanted cannot be had."""
+        folder = self._folder or Path()
+        charts: list[TensorBoard | Wandb] = [TensorBoard(folder / "tensorboard")] if tensorboard else []
+        charts += [Wandb(folder, wandb, run_id, config)] if wandb else []
+        self._charts = Charts(charts, self._complain)
 
-            folder = (self._folder or Path()) / "tensorboard"
-            self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
+    def begin(self, step: int, requested: str) -> None:
+        """Training goes on after `step`: points after it are from a lost future, and TensorBoard is told to purge them."""
+        how = f"restored step {step} ({requested})" if step else "began at step 0"
+        self._charts.each(lambda chart: chart.begin(step))
+        self._charts.each(lambda chart: chart.text("run/starts", f"start {self.incarnation}: {how}", step))
+        self._charts.each(lambda chart: chart.scalars({"run/incarnation": self.incarnation}, step + 1))
 
     def step(self, record: dict[str, Any]) -> None:
-        """One finished step: steps.jsonl, stdout, TensorBoard."""
+        """One finished step: steps.jsonl, stdout, charts."""
         if not self._enabled:
             return
         record = {"step": record.pop("step"), "time": time.time(), "incarnation": self.incarnation, **record}
         self._append("steps.jsonl", {key: _json_number(value) for key, value in record.items() if value is not None})
         print(step_line(record), flush=True)
-        if self._tensorboard is not None:
-            for key, value in record.items():
-                if isinstance(value, float) and key != "time":
-                    self._tensorboard.add_scalar(f"train/{key}", value, record["step"])
+        values = {f"train/{key}": value for key, value in record.items() if isinstance(value, float) and key != "time"}
+        self._charts.each(lambda chart: chart.scalars(values, record["step"]))
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        self._charts.each(lambda chart: chart.text(tag, text, step))
+
+    def histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
+        self._charts.each(lambda chart: chart.histogram(tag, values, step))
+
+    def result(self, settings: dict[str, Any], metrics: dict[str, Any], step: int) -> None:
+        """What the run came to, beside its settings."""
+        numbers = {f"result/{key}": float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+        self._charts.each(lambda chart: chart.result(settings, numbers, step))
 
     def close(self) -> None:
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self._charts.each(lambda chart: chart.close())
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
         """One write() of one line: the supervisor appends to events.jsonl too, and O_APPEND keeps lines whole.

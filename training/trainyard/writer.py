@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,10 @@ def write_rank(save: Save) -> None:
     file, error, nonfinite = None, None, []
     save.folder.mkdir(exist_ok=True)
     try:
-        file = write_shard(save.folder, save.rank, save.world_size, save.slot)
-        nonfinite = nonfinite_keys(save.slot, save.parameters)
+        with ThreadPoolExecutor(1, "trainyard-check") as pool:  # reads the memory while the disk is waited for
+            check = pool.submit(nonfinite_keys, save.slot, save.parameters)
+            file = write_shard(save.folder, save.rank, save.world_size, save.slot)
+            nonfinite = check.result()
     except OSError as problem:
         error = f"{type(problem).__name__}: {problem}"
     write_part(save.folder, Part(save.rank, save.lock.incarnation, file, save.tensors, save.rank_state, nonfinite, error))
@@ -128,8 +131,20 @@ def commit_all(save: Save, on_event: Callable[..., None]) -> None:
     size = commit(save.folder, parts, save.shared, save.info, save.lock)
     seconds = time.monotonic() - save.taken_at
     on_event("committed", step=save.info.step, seconds=round(seconds, 4), bytes=size, reasons=sorted(save.info.reasons))
+    try:
+        retain(save, on_event)
+    except OSError as error:  # the step is durable and will be found: no reason to call the save failed
+        on_event("retention-failed", step=save.info.step, error=f"{type(error).__name__}: {error}")
+        print(
+            f"trainyard: step {save.info.step} is saved; older ones could not be tidied: {error}", file=sys.stderr, flush=True
+        )
+
+
+def retain(save: Save, on_event: Callable[..., None]) -> None:
+    """Rank 0: pointer and tiers, and away with what no tier names."""
     clean_temporary(save.lock.root, before_step=save.info.step)
-    removed = apply_retention(save.lock.root, keep_rolling=save.keep_rolling, keep_epochs=save.keep_epochs)
+    root, step = save.lock.root, save.info.step
+    removed = apply_retention(root, newest=step, keep_rolling=save.keep_rolling, keep_epochs=save.keep_epochs)
     if removed:
         on_event("removed", steps=removed)
 
