@@ -35,7 +35,7 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory kit-check types
-	$(BIN)/shellcheck install.sh .ci/run
+	$(BIN)/shellcheck install.sh install/*.sh .ci/run
 
 .PHONY: types kit-check
 types: setup

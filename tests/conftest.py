@@ -1,4 +1,4 @@
-"""What all tests share: nothing that a test started outlives the suite."""
+"""What all tests share: nothing that a test started outlives the suite, and in CI nothing is skipped for want of a component."""
 
 from __future__ import annotations
 
@@ -6,18 +6,43 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 MARK = "TRAINYARD_TEST_SESSION"
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 def pytest_configure() -> None:
     """A suite started in the background inherits SIGINT ignored, and would pass that on to programs whose Ctrl-C is tested."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+BY_DESIGN = "by design: "
+"""Begins the reason of a skip that no component could prevent."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return refuse_skip((yield))
+
+
+def refuse_skip(report: Report) -> Report:
+    """With TRAINYARD_REQUIRE=all a skip is a failure: a machine that lacks something has not run the tests."""
+    if os.environ.get("TRAINYARD_REQUIRE") == "all" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if BY_DESIGN not in reason:
+            report.outcome, report.longrepr = "failed", f"TRAINYARD_REQUIRE=all, and it was skipped: {reason}"
+    return report
 
 
 def marked_processes(mark: str) -> dict[int, str]:

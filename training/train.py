@@ -32,9 +32,10 @@ import torch.distributed as dist
 import trainyard
 from lm_corpus import Blocks, read_corpus, split
 from lm_loader import BatchLoader
-from lm_model import GPT, ModelConfig, generate, nats_per_byte
+from lm_model import GPT, ModelConfig, nats_per_byte
 from lm_options import Parser, check_options, make_parser
 from lm_profile import StepProfiler
+from lm_showing import log_histograms, sample, show_sample
 from lm_stopping import EarlyStopping
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -44,7 +45,6 @@ from torch.nn.parallel import DistributedDataParallel
 # B batch (this rank's share), T tokens (bytes) of a block
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-SAMPLE_PROMPT = b"def "
 
 Convert = Callable[[GPT], dict[str, Any]]
 """Changes the new model before it is shared out to the ranks; returns what it did, for the record."""
@@ -172,45 +172,11 @@ def gradient_sync(model: nn.Module, *, on: bool) -> contextlib.AbstractContextMa
     return contextlib.nullcontext()
 
 
-# --- what is shown besides the loss ------------------------------------------------------------------------------
-
-
-def sample(trainer: Trainer) -> str:
-    """Text from the model as it is; training goes on as if nothing had happened. Collective. Control characters are left out."""
-    args = trainer.args
-    trainer.model.eval()
-    raw = generate(trainer.net, SAMPLE_PROMPT, args.sample_bytes, args.block_size, seed=args.seed)
-    trainer.model.train()
-    if isinstance(trainer.net, FSDPModule):
-        trainer.net.reshard()
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in raw.decode("utf-8", errors="replace"))
-
-
-def show_sample(trainer: Trainer) -> None:
-    """On stdout and in the run folder."""
-    text = sample(trainer)
-    if trainer.world.rank > 0:
-        return
-    for line in text.split("\n"):
-        print(f"sample: {line}", flush=True)
-    if run_dir := os.environ.get("TRAINYARD_RUN_DIR"):
-        Path(run_dir, "sample.txt").write_text(text + "\n", encoding="utf-8")
-
-
-def log_histograms(net: nn.Module, checkpointer: trainyard.Checkpointer) -> None:
-    """All weights and their gradients. Collective: with FSDP every rank has a part of each."""
-    for name, parameter in net.named_parameters():
-        for kind, values in (("weights", parameter.detach()), ("gradients", parameter.grad)):
-            if values is not None:
-                whole = values.full_tensor() if isinstance(values, dist.tensor.DTensor) else values
-                checkpointer.log_histogram(f"{kind}/{name}", whole)
+# --- the run -----------------------------------------------------------------------------------------------------
 
 
 def is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
-
-
-# --- the run -----------------------------------------------------------------------------------------------------
 
 
 def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert: Convert | None = None) -> None:
@@ -278,7 +244,7 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
         if is_due(step, args.histogram_interval):
             log_histograms(net, checkpointer)
         if is_due(step, args.sample_interval):
-            checkpointer.log_text("sample", sample(trainer))
+            checkpointer.log_text("sample", sample(net, args))
         profiler.after(step)
     loader.close()
     profiler.close(step)
@@ -286,7 +252,7 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
         checkpointer.log_event("early-stop", step=step, best_val_loss=stopping.best_loss)
     checkpointer.close(finished=True)
     if args.sample_bytes > 0:
-        show_sample(trainer)
+        show_sample(net, args, world.rank)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -7,54 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 300
-
-
-@dataclass(frozen=True)
-class Place:
-    """A checkout with two skills and a folder that is none, and an empty home."""
-
-    checkout: Path
-    home: Path
-
-    def install(self, *options: str, cwd: str = "/", **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {key: value for key, value in os.environ.items() if key not in ("XDG_CONFIG_HOME", "PYTHON")}
-        return subprocess.run(
-            [str(self.checkout / "install.sh"), *options],
-            cwd=cwd,
-            env={**inherited, "HOME": str(self.home), "PYTHON": sys.executable, **environment},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-        )
-
-    def folders(self) -> list[Path]:
-        return [self.home / name for name in (".config/opencode/skills", ".claude/skills", ".agents/skills")]
-
-    def links(self) -> dict[str, Path]:
-        return {f"{folder.parent.name}/{link.name}": link.resolve() for folder in self.folders() for link in folder.glob("*")}
-
-    def everything(self) -> set[str]:
-        return {str(path.relative_to(self.home)) for path in self.home.rglob("*")}
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    checkout, home = tmp_path / "a check out", tmp_path / "the home"
-    for skill in ("local-runner", "monitor"):
-        (checkout / "skills" / skill).mkdir(parents=True)
-        (checkout / "skills" / skill / "SKILL.md").write_text("a skill\n")
-    (checkout / "skills" / "kit").mkdir()
-    for name in ("install.sh", "constraints.txt"):
-        shutil.copy(ROOT / name, checkout / name)
-    home.mkdir()
-    return Place(checkout, home)
+from install_place import ASSISTANTS, DEADLINE_S, ROOT, Place
 
 
 def test_it_links_every_skill_and_nothing_else_into_each_assistants_folder(place: Place) -> None:
@@ -187,6 +143,11 @@ def test_a_venv_that_it_did_not_make_stays(place: Place) -> None:
     ("options", "environment", "code", "words"),
     [
         (["--everything"], {}, 2, "unknown option --everything"),
+        (["--assistant"], {}, 2, "--assistant needs a name: opencode claude"),
+        (["--assistant", "emacs"], {}, 2, "no assistant emacs; there are opencode claude"),
+        (["--assistant="], {}, 2, "no assistant ; there are opencode claude"),
+        (["--check", "--uninstall"], {}, 2, "exclude each other"),
+        (["--check", "--copy"], {}, 2, "leave --copy out"),
         ([], {"HOME": ""}, 2, "HOME is not set"),
         ([], {"PYTHON": "/bin/false"}, 8, "/bin/false is not there or older than 3.11"),
     ],
@@ -195,6 +156,52 @@ def test_a_mistake_is_one_line(place: Place, options: list[str], environment: di
     done = place.install(*options, **environment)
     assert (done.returncode, done.stderr.count("\n")) == (code, 1)
     assert words in done.stderr
+
+
+# --- --assistant -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("assistant", ASSISTANTS)
+def test_an_assistant_gets_the_skills_into_its_own_folder_and_no_other_does(place: Place, assistant: str) -> None:
+    done = place.install("--no-venv", "--assistant", assistant)
+    assert done.returncode == 0, done.stderr
+    folder = place.home / ASSISTANTS[assistant]
+    assert {link.name: link.resolve() for link in folder.iterdir()} == {
+        skill: place.checkout / "skills" / skill for skill in ("local-runner", "monitor")
+    }
+    assert list(place.home.rglob("monitor")) == [folder / "monitor"]
+
+
+def test_several_assistants_are_served_once_each(place: Place) -> None:
+    done = place.install("--no-venv", "--assistant", "kiro", "--assistant=cursor", "--assistant", "kiro")
+    assert len(done.stdout.splitlines()) == 4
+    assert {path.parts[-3] for path in place.home.rglob("monitor")} == {".kiro", ".cursor"}
+
+
+def test_uninstall_without_a_name_finds_what_was_installed_for_any_assistant(place: Place) -> None:
+    place.install("--no-venv", "--assistant", "kiro", "--assistant", "claude")
+    place.install("--no-venv", "--assistant", "cursor", "--copy")
+    mine = place.home / ".gemini" / "skills" / "monitor"
+    mine.mkdir(parents=True)  # an assistant that was never asked for: its skill of that name is nobody's business
+    done = place.install("--uninstall", "--no-venv")
+    assert done.returncode == 0, done.stderr
+    assert list(place.home.rglob("monitor")) == [mine]
+
+
+def test_uninstall_of_one_assistant_leaves_the_others(place: Place) -> None:
+    place.install("--no-venv")
+    assert place.install("--no-venv", "--uninstall", "--assistant", "codex").returncode == 0
+    assert {name.split("/")[0] for name in place.links()} == {"opencode", ".claude"}
+
+
+# --- the script itself -------------------------------------------------------------------------------------------
+
+
+def test_shellcheck_finds_nothing_in_all_its_parts() -> None:
+    parts = ["install.sh", *(f"install/{path.name}" for path in sorted((ROOT / "install").glob("*.sh")))]
+    command = [str(Path(sys.executable).with_name("shellcheck")), "--check-sourced", "--external-sources", *parts]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_checkout_without_skills_says_so(place: Place) -> None:
@@ -206,7 +213,9 @@ def test_a_checkout_without_skills_says_so(place: Place) -> None:
 def test_help_names_every_option_and_changes_nothing(place: Place) -> None:
     done = place.install("--help")
     assert done.returncode == 0
-    assert all(option in done.stdout for option in ("--dry-run", "--uninstall", "--no-venv"))
+    options = ("--assistant", "--copy", "--check", "--dry-run", "--uninstall", "--no-venv")
+    assert all(option in done.stdout for option in options)
+    assert all(name in done.stdout for name in ASSISTANTS)
     assert place.everything() == set()
 
 

@@ -53,3 +53,12 @@ def test_the_assignment_does_not_depend_on_the_order_in_which_a_rank_names_its_t
 def test_a_tensor_of_a_type_that_safetensors_lacks_is_refused_by_its_name() -> None:
     with pytest.raises(ValueError, match=r"wave: tensors of torch.complex64 cannot be stored"):
         layout.describe([layout.whole("wave", torch.zeros(2, dtype=torch.complex64))])
+
+
+def test_a_tensor_that_is_a_shell_around_others_is_refused_by_its_name() -> None:
+    """Quantized optimizer states are such shells: they have no address, and copying from it would end the process."""
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    shell = TwoTensor(torch.zeros(2), torch.zeros(2))
+    with pytest.raises(layout.ConfigError, match=r"optimizer\.state\.w\.exp_avg: a TwoTensor cannot be saved"):
+        layout.own_pieces({"optimizer.state.w.exp_avg": shell}, 0, 1, set())

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.lm_runs import TRAINING, Ended, make_trainer, ramp, start, step, train
+from tests.training.lm_runs import TRAINING, Ended, make_trainer, ramp, start, step
 
 import lm_profile  # isort: skip
+import lm_showing  # isort: skip
 import lm_stopping  # isort: skip
 
 EXACT = ("--steps", "8", "--dropout", "0.1", "--gradient-accumulation", "2", "--sample-bytes", "0")
@@ -186,5 +187,5 @@ def test_the_loss_is_the_same_with_and_without_the_options_that_only_look(whole:
 
 def test_a_sample_leaves_the_model_in_training() -> None:
     trainer = make_trainer("--dropout", "0.1", "--sample-bytes", "5")
-    assert train.sample(trainer) == train.sample(trainer)
+    assert lm_showing.sample(trainer.net, trainer.args) == lm_showing.sample(trainer.net, trainer.args)
     assert trainer.model.training and len(ramp()) > 0

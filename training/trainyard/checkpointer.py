@@ -26,7 +26,7 @@ from trainyard.commit import StepInfo, clean_temporary
 from trainyard.errors import ConfigError, FolderError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.policy import SavePolicy
-from trainyard.process import boot_id, start_time
+from trainyard.process import process_started
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
 from trainyard.snapshot import Slot
 from trainyard.telemetry import Telemetry, as_number
@@ -111,19 +111,16 @@ class Checkpointer:
         return aside
 
     def _tell_restored(self, found: restoring.Restored, seconds: float) -> None:
-        event = self._telemetry.event
-        event("restored", step=found.step, seconds=round(seconds, 4), requested=found.requested, skipped=found.skipped)
+        tell = self._telemetry
+        tell.event("restored", step=found.step, seconds=round(seconds, 4), requested=found.requested, skipped=found.skipped)
         if found.aside:
-            event("set-aside", steps=[int(name[5:].split(".")[0]) for name in found.aside], folders=found.aside)
-        if self.rank == 0:
-            where = f"step {found.step} in {seconds:.2f} s" if found.step else "nothing to restore, step 0"
-            print(
-                f"trainyard: {where} from {self.folder} (run {self._lock.run_id}, start {self._lock.incarnation})", flush=True
-            )
-            for entry in found.skipped:
-                print(f"trainyard: skipped step {entry['step']}: {entry['reason']}", flush=True)
-        self._telemetry.begin(found.step, found.requested)
-        event("training", step=found.step)
+            tell.event("set-aside", steps=[int(name[5:].split(".")[0]) for name in found.aside], folders=found.aside)
+        where = f"step {found.step} in {seconds:.2f} s" if found.step else "nothing to restore, step 0"
+        tell.line(f"{where} from {self.folder} (run {self._lock.run_id}, start {self._lock.incarnation})")
+        for entry in found.skipped:
+            tell.line(f"skipped step {entry['step']}: {entry['reason']}")
+        tell.begin(found.step, found.requested)
+        tell.event("training", step=found.step)
         self._step_ended = time.monotonic()
 
     # --- every step ----------------------------------------------------------------------------------------------
@@ -333,7 +330,7 @@ class Checkpointer:
         pids = [int(pid) for pid in self._agreement.gather(str(os.getpid()))]
         self._telemetry.event(
             "start",
-            process_started=_process_started(),
+            process_started=process_started(),
             world_size=self.world_size,
             restart_count=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
             attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
@@ -349,11 +346,3 @@ def default_folder(folder: str | Path | None) -> Path:
 
 def _no_tensor(path: str, tensor: Any) -> None:
     raise TrainyardError(f"{path}: a tensor cannot stand here; keep tensors in objects with a state_dict")
-
-
-def _process_started() -> float:
-    """Wall time at which this process began, from its start in ticks since boot."""
-    ticks = start_time(os.getpid())
-    if ticks is None or not boot_id():
-        return time.time()
-    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))

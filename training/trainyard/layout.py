@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from trainyard.errors import ConfigError
 
@@ -43,6 +44,10 @@ class Piece:
 
 
 def whole(key: str, tensor: torch.Tensor) -> Piece:
+    """Raises ConfigError for a tensor that is a shell around others: it has no bytes of its own, and reading them would crash."""
+    if is_traceable_wrapper_subclass(tensor):
+        kind = type(tensor).__name__
+        raise ConfigError(f"{key}: a {kind} cannot be saved; keep this state in plain tensors (quantized optimizers do not)")
     return Piece(key, tensor, tuple(tensor.shape), (0,) * tensor.dim())
 
 
@@ -53,7 +58,8 @@ def local_piece(key: str, tensor: torch.Tensor) -> Piece:
     if any(placement.is_partial() for placement in tensor.placements):
         raise ConfigError(f"{key}: a DTensor with a pending reduction cannot be saved")
     (chunk,) = tensor.__create_chunk_list__()  # type: ignore[no-untyped-call]  # the protocol that torch.distributed.checkpoint uses
-    return Piece(key, tensor.to_local(), tuple(tensor.shape), tuple(chunk.offsets))
+    local = whole(key, tensor.to_local()).local
+    return Piece(key, local, tuple(tensor.shape), tuple(chunk.offsets))
 
 
 def _holds_first_copy(tensor: DTensor) -> bool:

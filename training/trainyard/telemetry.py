@@ -75,6 +75,11 @@ class Telemetry:
         record = {"time": time.time(), "type": type, "source": "trainer", "incarnation": self.incarnation, **fields}
         self._append("events.jsonl", record)
 
+    def line(self, text: str) -> None:
+        """A line for people on stdout."""
+        if self._enabled:
+            print(f"trainyard: {text}", flush=True)
+
     def open_charts(self, *, tensorboard: bool, wandb: str | None, run_id: str, config: dict[str, Any]) -> None:
         """Rank 0, before anything is restored. Raises ConfigError, FolderError where a chart that is wanted cannot be had."""
         folder = self._folder or Path()

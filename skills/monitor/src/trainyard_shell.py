@@ -89,7 +89,7 @@ def _find_packages() -> None:
                 "code": "dependency",
                 "message": f"{sys.executable} lacks {', '.join(missing)}",
                 "hint": f"uv run {script} ..., or: {sys.executable} -m pip install {' '.join(missing)}, "
-                "or set TRAINYARD_PYTHON to a Python that has them",
+                "or ./install.sh in a checkout of Trainyard, or set TRAINYARD_PYTHON to a Python that has them",
                 "retryable": False,
             },
             "data": {},
