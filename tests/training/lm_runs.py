@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +45,25 @@ class Ended:
 
     def column(self, name: str) -> list[float]:
         return [line[name] for line in self.steps() if line.get(name) is not None]
+
+
+@contextlib.contextmanager
+def running(folder: Path, *options: str, after_step: int, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """train.py in one process, once it has told `after_step` steps; killed at the end if it still lives."""
+    environment = {**os.environ, "TRAINYARD_RUN_DIR": str(folder), "OMP_NUM_THREADS": "1", **(env or {})}
+    command = [sys.executable, str(TRAINING / "train.py"), *TINY.split(), *options]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline, told = time.monotonic() + DEADLINE_S, folder / "steps.jsonl"
+    try:
+        while not told.exists() or len(told.read_text().splitlines()) < after_step:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
 
 
 def start(folder: Path, *options: str, ranks: int = 0, script: str = "train.py", env: dict[str, str] | None = None) -> Ended:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.lm_runs import DEADLINE_S, TINY, TRAINING, Ended, start
+from tests.training.lm_runs import DEADLINE_S, Ended, running, start
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 plugin_accumulator = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator")
@@ -37,22 +36,11 @@ ROLLING = {"TRAINYARD_ROLLING_STEPS": "2", "TRAINYARD_KEEP_ROLLING": "100000"}
 
 def start_and_kill_after(folder: Path, step: int) -> None:
     """SIGKILL once that step is told and step 2 is committed."""
-    environment = {"TRAINYARD_RUN_DIR": str(folder), "PATH": "", "OMP_NUM_THREADS": "1", **ROLLING}
-    command = [sys.executable, str(TRAINING / "train.py"), *TINY.split(), *OPTIONS, "--steps", "100000"]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    try:
+    with running(folder, *OPTIONS, "--steps", "100000", after_step=step, env=ROLLING) as process:
         deadline = time.monotonic() + DEADLINE_S
-        while not (has_told(folder, step) and (folder / "checkpoints" / "step_00000002").exists()):
+        while not (folder / "checkpoints" / "step_00000002").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait(DEADLINE_S)
-
-
-def has_told(folder: Path, step: int) -> bool:
-    path = folder / "steps.jsonl"
-    return path.exists() and len(path.read_text().splitlines()) >= step
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.lm_runs import TRAINING, Ended, make_trainer, ramp, start, step
+from tests.training.lm_runs import DEADLINE_S, TRAINING, Ended, make_trainer, ramp, running, start, step
 
 import lm_profile  # isort: skip
 import lm_showing  # isort: skip
@@ -47,6 +49,19 @@ def test_batches_read_ahead_are_not_lost_when_a_run_goes_on(whole: Ended, tmp_pa
     first = start(tmp_path, *EXACT, *STOPS_EARLY, "--workers", "2", "--prefetch", "4")
     assert (first.code, len(first.steps())) == (0, 4), first.err
     assert_same_training(start(tmp_path, *EXACT, "--workers", "1"), whole)
+
+
+def test_a_stop_reaches_the_training_and_takes_its_workers_along(tmp_path: Path) -> None:
+    """The signal goes to the workers too, as a launcher or a terminal sends it; the last step still gets its batch."""
+    with running(tmp_path, "--steps", "100000", "--workers", "2", after_step=3) as process:
+        workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        assert len(workers) == 2
+        for pid in (*workers, process.pid):
+            os.kill(pid, signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 143
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+    last = json.loads((tmp_path / "steps.jsonl").read_text().splitlines()[-1])["step"]
+    assert (tmp_path / "checkpoints" / f"step_{last:08}" / "manifest.json").exists()
 
 
 # --- early stopping ----------------------------------------------------------------------------------------------
