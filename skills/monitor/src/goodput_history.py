@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from log_history import LogTold
+
 
 @dataclass
 class StepTable:
@@ -91,6 +93,9 @@ class History:
     tallies: tuple[Tally, Tally]
     clock_jumps: int
     """Places where the records' time goes backwards."""
+    log: LogTold | None = None
+    """Where steps and lives come from, if not from records of the trainer."""
+    log_total_steps: int | None = None
 
     @property
     def begin(self) -> float | None:
@@ -104,7 +109,7 @@ class History:
 
     @property
     def total_steps(self) -> int | None:
-        return next((event.total_steps for event in reversed(self.events) if event.total_steps), None)
+        return next((event.total_steps for event in reversed(self.events) if event.total_steps), self.log_total_steps)
 
     def of_type(self, *types: str) -> list[EventLine]:
         return [event for event in self.events if event.type in types]
@@ -119,21 +124,21 @@ def read_history(path: Path) -> History:
     """Stream both files once. Files that are not there are empty."""
     step_tally, event_tally = Tally("steps.jsonl"), Tally("events.jsonl")
     events = list(decoded(all_lines(path / "events.jsonl"), EVENT, event_tally))
-    jumps = _backwards(event.time for event in events)
+    jumps = backwards(event.time for event in events)
     steps = StepTable()
     lives: dict[int, Life] = {}
     _read_steps(decoded(all_lines(path / "steps.jsonl"), STEP, step_tally), steps, lives)
-    jumps += _backwards(steps.time)
+    jumps += backwards(steps.time)
     for event in events:
         if event.incarnation is not None:
             _note(lives.setdefault(event.incarnation, Life(event.incarnation)), event)
     ordered = [lives[number] for number in sorted(lives)]
     _locate(ordered, events)
-    _mark_undone(steps, ordered)
+    mark_undone(steps, ordered)
     return History(steps, events, ordered, (step_tally, event_tally), jumps)
 
 
-def _backwards(times: Iterable[float]) -> int:
+def backwards(times: Iterable[float]) -> int:
     jumps, before = 0, -math.inf
     for time in times:
         jumps += time < before - CLOCK_SLACK_S
@@ -186,7 +191,7 @@ def _locate(lives: list[Life], events: list[EventLine]) -> None:
             life.attempt = before[-1] if before else None
 
 
-def _mark_undone(steps: StepTable, lives: list[Life]) -> None:
+def mark_undone(steps: StepTable, lives: list[Life]) -> None:
     """Backwards: a row is undone when a later life restored a step before it, or a later row has its step or an older one."""
     steps.undone = bytearray(len(steps))
     least = math.inf

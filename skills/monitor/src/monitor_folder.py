@@ -21,12 +21,13 @@ def open_run_folder(text: str) -> Path:
     if not path.exists():
         raise shell.SkillError("not-found", f"{text} does not exist", hint="deploy.py list names the runs of a job file")
     if not path.is_dir():
-        raise shell.SkillError("not-found", f"{text} is a file, not a run folder", hint=f"{path.parent}")
+        hint = f"the run folder may be {path.parent}; a log alone: monitor_training.py metrics {text}"
+        raise shell.SkillError("not-found", f"{text} is a file, not a run folder", hint=hint)
     try:
         names = {entry.name for entry in path.iterdir()}
     except PermissionError as error:
         raise shell.SkillError("permission", f"{text} cannot be read", hint=f"ls -ld {text}") from error
-    if names.isdisjoint(MARKS):
+    if names.isdisjoint(MARKS) and not any((path / "logs").glob("attempt-*.log")):
         raise shell.SkillError(
             "not-found", f"{text} is no run folder: none of {', '.join(MARKS[:3])} is there", hint=_hint(path)
         )

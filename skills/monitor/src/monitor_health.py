@@ -13,6 +13,7 @@ from trainyard_shell import Check, clean
 import itertools
 
 if TYPE_CHECKING:
+    from monitor_joblog import JobLog
     from monitor_observe import Observation
 
 OVERDUE_WARN, OVERDUE_FAIL = 2, 4
@@ -85,15 +86,34 @@ def _progress(view: Observation, limits: Limits) -> Check:
     name = "progress.stalled"
     if view.state.ended or view.state.name in ("backing-off", "stopping"):
         return Check(name, "skipped", f"the run is {view.state.name}")
+    if view.log is not None and not view.steps:
+        return _silent_or_unknown(view.log, view.now, limits)
     since = _start_without_step(view)
     if view.last is None or since is not None:
         return _starting(view, since, limits)
-    age_s, limit_s = view.last_step_age_s or 0.0, stall_limit_s(view.median_step_s, limits.stall_factor)
-    evidence = f"median step {view.median_step_s or 0:.3g} s, last step line {age_s:.3g} s ago, limit {limit_s:.3g} s"
+    age_s, limit_s = view.last_step_age_s or 0.0, stall_limit_s(view.pace_s, limits.stall_factor)
+    if view.log is not None and view.pace_s is None:
+        text = f"last line with metrics at most {duration(age_s)} ago; the log does not tell how often there is one"
+        return Check(name, "unknown", text, "no times in the log, no progress bar", "print times or a progress bar in the log")
+    usual = (
+        f"a line every {view.pace_s:.3g} s ({view.log.pace_source})" if view.log else f"median step {view.pace_s or 0:.3g} s"
+    )
+    evidence = f"{usual}, last step line {age_s:.3g} s ago, limit {limit_s:.3g} s"
     if age_s <= limit_s:
         return Check(name, "pass", f"step {view.last.step}, {duration(age_s)} ago", evidence)
     fix = "read the end of the job's log and the stacks of its processes (py-spy dump); if it hangs, stop and resume the run"
     return Check(name, "fail", f"no step line for {duration(age_s)}", evidence, fix)
+
+
+def _silent_or_unknown(log: JobLog, now: float, limits: Limits) -> Check:
+    """A log without metrics in a known format: it is at least written to, or not even that."""
+    name, age_s = "progress.stalled", max(0.0, now - log.written)
+    evidence = f"{log.file.name}: {log.lines} lines, none in a known format"
+    if age_s > limits.start_limit_s:
+        fix = "read the end of the log and the stacks of the job's processes (py-spy dump); --start-limit-s allows more"
+        return Check(name, "fail", f"the job's log is silent for {duration(age_s)}", evidence, fix)
+    fix = "`metrics --pattern` shows whether a pattern reads it; a trainer that writes steps.jsonl is judged by its steps"
+    return Check(name, "unknown", f"no progress to be read; the log was written to {duration(age_s)} ago", evidence, fix)
 
 
 def _start_without_step(view: Observation) -> float | None:
@@ -147,6 +167,11 @@ def _since(view: Observation) -> int:
 def _checkpoint(view: Observation, limits: Limits) -> Check:
     name, step = "checkpoint.age", view.last.step if view.last else 0
     newest = last_checkpoint(view, step)
+    if newest is None and view.log is not None:
+        evidence = "the trainer keeps no records in the run folder"
+        return Check(
+            name, "skipped", "its checkpoints are not known here", evidence, "checkpoint-manager lists and verifies them"
+        )
     if newest is None:
         return _no_checkpoint(view, limits)
     age = f"step {newest['step']}, {newest['age_steps']} steps"
@@ -187,6 +212,12 @@ def _interval_steps(view: Observation) -> int | None:
 def _saves(view: Observation) -> Check:
     name, bad = "saves.failing", [event for event in view.events if event.type in ("save-failed", "rejected")]
     committed = view.last_event("committed")
+    untidy = view.last_event("retention-failed")
+    if not bad and untidy is not None:
+        fix = "the steps are safe; look at `latest`, tiers.json and the disk's free space"
+        return Check(
+            name, "warn", f"old checkpoints could not be tidied at step {untidy.step}", clean(str(untidy.error), 300), fix
+        )
     if not bad:
         status, text = ("pass", f"last commit at step {committed.step}") if committed else ("skipped", "no save has ended yet")
         return Check(name, status, text, f"{len(view.events)} events looked at")
@@ -214,6 +245,8 @@ def _files(view: Observation) -> Check:
         return Check(
             "files.readable", "fail", "runner.json cannot be used", clean(view.runner_problem, 300), "see who writes it"
         )
+    if view.log is not None and not bad:
+        return Check("files.readable", "pass", f"{view.log.lines} lines of {view.log.file.name} read", view.log.format)
     if not bad:
         return Check("files.readable", "pass", f"{sum(tally.lines for tally in view.tallies)} lines read")
     hopeless = any(tally.unreadable == tally.lines for tally in bad)
@@ -223,6 +256,8 @@ def _files(view: Observation) -> Check:
 
 
 def _clock(view: Observation) -> Check:
+    if view.log is not None and not view.log.has_times:
+        return Check("clock.order", "skipped", "the log has no times")
     times = [line.time for line in view.steps]
     jumps = sum(b < a - CLOCK_SLACK_S for a, b in itertools.pairwise(times))
     ahead_s = max([*times[-1:], *(event.time for event in view.events[-1:])], default=view.now) - view.now

@@ -18,6 +18,7 @@ from monitor_records import EVENT, STEP, EventLine, Runner, StepLine
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from monitor_joblog import JobLog
     from monitor_state import RunState
 
 STEPS_TAIL_BYTES = 256 << 10
@@ -53,6 +54,8 @@ class Observation:
     records_written: float | None
     """Newest modification time of the run's files."""
     steps_written: float | None
+    log: JobLog | None = None
+    """The job's log, where the trainer writes no steps.jsonl; `steps` are taken from it then."""
 
     @property
     def last(self) -> StepLine | None:
@@ -70,10 +73,17 @@ class Observation:
         return statistics.median(times) if times else None
 
     @property
+    def pace_s(self) -> float | None:
+        """Usual seconds between two signs of progress: steps, or lines of a log that tells every tenth step."""
+        return self.log.pace_s if self.log else self.median_step_s
+
+    @property
     def last_step_age_s(self) -> float | None:
-        """Seconds since the last step line; by the file's own time where the line lies in the future."""
+        """Seconds since the last step line; by the file's own time where the line lies in the future, and for a log."""
         if self.last is None:
             return None
+        if self.log is not None:
+            return max(0.0, self.now - self.log.written) + self.log.behind_s
         age_s = self.now - self.last.time
         if age_s < -CLOCK_SLACK_S and self.steps_written is not None:
             age_s = self.now - self.steps_written
@@ -81,7 +91,8 @@ class Observation:
 
     @property
     def total_steps(self) -> int | None:
-        return next((event.total_steps for event in reversed(self.events) if event.total_steps), None)
+        told = next((event.total_steps for event in reversed(self.events) if event.total_steps), None)
+        return told or (self.log.total_steps if self.log else None)
 
     def last_event(self, *types: str) -> EventLine | None:
         return next((event for event in reversed(self.events) if event.type in types), None)
@@ -93,6 +104,7 @@ def observe(path: Path, *, now: float | None = None, stall_factor: float = STALL
     steps = list(decoded(tail_lines(path / "steps.jsonl", STEPS_TAIL_BYTES, step_tally), STEP, step_tally))
     events = _events(path / "events.jsonl", event_tally)
     runner, problem = read_runner(path)
+    log = _job_log(path, runner, events)
     now = time.time() if now is None else now  # after reading: no line read is younger
     view = Observation(
         path=path,
@@ -100,13 +112,16 @@ def observe(path: Path, *, now: float | None = None, stall_factor: float = STALL
         runner=runner,
         runner_problem=problem,
         state=monitor_state.RunState("unknown", "nothing", problem or ""),
-        steps=steps,
+        steps=list(log.steps) if log else steps,
         first=next(decoded(head_lines(path / "steps.jsonl", HEAD_BYTES), STEP, Tally("")), None),
         events=events,
         checkpoints=read_checkpoints(path / "checkpoints"),
         tallies=(step_tally, event_tally),
-        records_written=last_write(path),
+        records_written=max(
+            (time for time in (last_write(path), log.written if log else None) if time is not None), default=None
+        ),
         steps_written=_mtime(path / "steps.jsonl"),
+        log=log,
     )
     return _with_state(view, stall_factor)
 
@@ -115,11 +130,24 @@ def _with_state(view: Observation, stall_factor: float) -> Observation:
     if view.runner is not None:
         state = monitor_state.from_runner(view.runner, view.path, view.records_written)
     elif view.runner_problem is None:
-        limit_s = stall_limit_s(view.median_step_s, stall_factor)
-        state = monitor_state.from_records(view.events, view.last_step_age_s, limit_s)
+        limit_s, source = stall_limit_s(view.pace_s, stall_factor), "the job's log" if view.log else "steps.jsonl"
+        state = monitor_state.from_records(view.events, view.last_step_age_s, limit_s, source)
     else:
         return view
     return Observation(**{**vars(view), "state": state})
+
+
+def trains_with_trainyard(path: Path, events: list[EventLine]) -> bool:
+    """The trainer keeps the run folder's records itself, so its log is not read for metrics."""
+    return (path / "steps.jsonl").exists() or any(event.source == "trainer" for event in events)
+
+
+def _job_log(path: Path, runner: Runner | None, events: list[EventLine]) -> JobLog | None:
+    if trains_with_trainyard(path, events):
+        return None
+    from monitor_joblog import look_at_log
+
+    return look_at_log(path, runner, events)
 
 
 def _events(path: Path, tally: Tally) -> list[EventLine]:

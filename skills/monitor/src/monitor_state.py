@@ -26,7 +26,7 @@ ALIVE = ("starting", "running", "backing-off", "stopping", "orphaned")
 class RunState:
     name: str
     source: str
-    """Where the answer comes from: runner.json, processes, events.jsonl, steps.jsonl, nothing."""
+    """Where the answer comes from: runner.json, processes, events.jsonl, steps.jsonl, the job's log, nothing."""
     evidence: str
     launcher_alive: bool | None = None
     pids: tuple[int, ...] = ()
@@ -75,7 +75,9 @@ def _supervisor_gone(runner: Runner, path: Path) -> RunState:
     return RunState("lost", "processes", f"runner.json says {runner.state}, and no process of the run lives")
 
 
-def from_records(events: list[EventLine], last_step_age_s: float | None, stall_limit_s: float) -> RunState:
+def from_records(
+    events: list[EventLine], last_step_age_s: float | None, stall_limit_s: float, source: str = "steps.jsonl"
+) -> RunState:
     """The state of a run without a supervisor, as far as its own records show it."""
     last = next((event for event in reversed(events) if event.type in ("run-ended", "closed", "start")), None)
     if last is not None and last.type == "run-ended" and last.state in ENDED:
@@ -83,5 +85,5 @@ def from_records(events: list[EventLine], last_step_age_s: float | None, stall_l
     if last is not None and last.type == "closed":
         return RunState("finished" if last.finished else "stopped", "events.jsonl", f"closed at step {last.step}")
     if last_step_age_s is not None and 0 <= last_step_age_s <= stall_limit_s:
-        return RunState("running", "steps.jsonl", f"no runner.json; a step line {last_step_age_s:.1f} s ago")
+        return RunState("running", source, f"no runner.json; a step line {last_step_age_s:.1f} s ago")
     return RunState("unknown", "nothing", "no runner.json, and the records do not say")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from monitor_records import finite, shown
 
 if TYPE_CHECKING:
+    from monitor_joblog import JobLog
     from monitor_lines import Tally
     from monitor_observe import Observation
 
@@ -38,6 +39,7 @@ def status_data(view: Observation) -> dict[str, Any]:
         "attempts": _attempts(view),
         "restarts": _restarts(view),
         "max_restarts": runner.max_restarts if runner else None,
+        "log": view.log.data() if view.log else None,
         "last_checkpoint": last_checkpoint(view, step),
     }
     data["line"] = _line(data)
@@ -63,7 +65,17 @@ def notes(view: Observation) -> list[str]:
     found = [view.runner_problem, *(tally_note(tally) for tally in view.tallies)]
     if not view.steps:
         found.append("no step line yet")
+    if view.log is not None:
+        found += _log_notes(view.log)
     return [note for note in found if note]
+
+
+def _log_notes(log: JobLog) -> list[str]:
+    told = f"the trainer writes no steps.jsonl: read from {log.file.name}"
+    if log.format is None:
+        return [f"{told}, where none of {log.lines} lines is in a known format (`metrics --pattern` reads others)"]
+    times = [] if log.has_times else ["the log has no times: ages are those of the file, and there is no goodput account"]
+    return [f"{told}, format {log.format}", *times, *log.notes]
 
 
 def tally_note(tally: Tally) -> str | None:
@@ -95,7 +107,7 @@ def _smoothed(view: Observation) -> float | None:
 
 def _eta_s(view: Observation, step: int) -> float | None:
     """By the mean of the last steps, pauses included; only while the run goes on."""
-    total, times = view.total_steps, [line.step_s for line in view.recent]
+    total, times = view.total_steps, [line.step_s for line in view.recent if line.step_s > 0]
     if view.state.name not in ("running", "orphaned") or not total or not times:
         return None
     return max(0, total - step) * statistics.fmean(times)
@@ -124,7 +136,8 @@ def _line(data: dict[str, Any]) -> str:
     if data["eta_s"] is not None:
         parts.append(f"{duration(data['eta_s'])} left")
     checkpoint = data["last_checkpoint"]
-    parts.append(f"checkpoint at {checkpoint['step']}" if checkpoint else "no checkpoint")
+    if checkpoint or not data["log"]:  # another trainer's checkpoints are not known here
+        parts.append(f"checkpoint at {checkpoint['step']}" if checkpoint else "no checkpoint")
     if data["restarts"]:
         parts.append(f"{data['restarts']} restart{'s' if data['restarts'] > 1 else ''}")
     return ", ".join(parts)

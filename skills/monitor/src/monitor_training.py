@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["click>=8.1", "msgspec>=0.19", "rich>=13.7"]
 # ///
-"""Watch a training run: progress, health, a live view, and a report with the goodput account.
+"""Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
 RUN_DIR is the run folder (on a local target .trainyard/runs/NAME beside the job file). Nothing in it is changed, except that
 `report` writes report.html.
@@ -17,12 +17,14 @@ import click
 
 @shell.program("monitor")
 def cli() -> None:
-    """Watch a training run: progress, health, a live view, and a report with the goodput account.
+    """Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
-    RUN_DIR is the run folder: on a local target .trainyard/runs/NAME beside the job file.
+    RUN_DIR is the run folder: on a local target .trainyard/runs/NAME beside the job file. `metrics` and `report` also read a log
+    file alone.
     """
 
 
+LOG_FORMATS = ("auto", "trainyard", "huggingface", "lightning", "torchtitan", "torchtune", "verl", "key-value")
 STALL_FACTOR = click.option(
     "--stall-factor",
     type=click.FloatRange(min=1),
@@ -97,10 +99,11 @@ def watch(
     epilog=shell.examples(
         "monitor_training.py report .trainyard/runs/tiny-lm",
         "monitor_training.py report .trainyard/runs/tiny-lm --output /tmp/tiny-lm.html",
+        "monitor_training.py report train.log",
     )
 )
-@click.argument("run_dir")
-@click.option("--output", type=click.Path(), help="Where to write. Default: RUN_DIR/report.html.")
+@click.argument("run_dir", metavar="RUN_DIR_OR_LOG")
+@click.option("--output", type=click.Path(), help="Where to write. Default: RUN_DIR/report.html, LOG.report.html.")
 @click.option("--dry-run", is_flag=True, help="Compute everything, write nothing.")
 @STALL_FACTOR
 def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
@@ -108,6 +111,57 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
     from monitor_verbs import report_result
 
     return report_result(run_dir, output, dry_run, stall_factor)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py metrics train.log --export metrics.csv",
+        "kubectl logs job/train | monitor_training.py metrics - --limit 3",
+        r"monitor_training.py metrics train.log --pattern 'at (?P<step>\d+), loss is (?P<loss>\S+)'",
+    )
+)
+@click.argument("path")
+@click.option(
+    "--log-format", type=click.Choice(LOG_FORMATS), default="auto", show_default=True, help="Who wrote the log; auto finds out."
+)
+@click.option(
+    "--pattern", help="A regular expression for a log in another format; its named groups are the metrics, see above."
+)
+@click.option("--limit", type=click.IntRange(min=0, max=10_000), default=10, show_default=True, help="Print the last points.")
+@click.option("--export", type=click.Path(), help="Write all points to FILE.csv or FILE.json.")
+@click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
+@click.option("--yes", is_flag=True, help="Let --export replace a file that is no export of this program.")
+def metrics(
+    path: str, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
+) -> shell.Result:
+    """Step, loss, throughput, learning rate, gradient norm and evaluations of anybody's log.
+
+    PATH is a log file, - for stdin, or a run folder (its steps.jsonl, else the logs of its attempts). The throughput keeps the unit
+    that the log has; nothing is converted.
+
+    Groups of --pattern: step, loss, eval_loss, lr, grad_norm, throughput, reward, epoch, total (steps), time.
+    """
+    from metrics_verb import metrics_result
+
+    if pattern is not None and log_format != "auto":
+        raise shell.SkillError("usage", "--pattern and --log-format exclude each other", hint="give one of them")
+    return metrics_result(path, log_format, pattern, limit, export, dry_run, yes)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py tensorboard .trainyard/runs/tiny-lm",
+        "monitor_training.py tensorboard .trainyard/runs/tiny-lm --host user@trainbox --port 6007",
+    )
+)
+@click.argument("run_dir")
+@click.option("--host", help="The machine that holds RUN_DIR, as ssh knows it, for the tunnel. Default: this machine's name.")
+@click.option("--port", type=click.IntRange(1024, 65535), default=6006, show_default=True, help="On both ends of the tunnel.")
+def tensorboard(run_dir: str, host: str | None, port: int) -> shell.Result:
+    """The command that shows the run's TensorBoard folder, and the ssh tunnel to it. Starts nothing."""
+    from monitor_tensorboard import tensorboard_result
+
+    return tensorboard_result(run_dir, host, port)
 
 
 if __name__ == "__main__":

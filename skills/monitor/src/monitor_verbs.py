@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 import trainyard_shell as shell
 from monitor_folder import open_run_folder
 from monitor_health import Limits, health_checks
+from metrics_source import job_logs
 from monitor_observe import Observation, observe
 from monitor_status import notes, status_data
 
 if TYPE_CHECKING:
+    from goodput_account import Account
+    from goodput_history import History
     from monitor_watch import Screen
 
 WHOLE_UP_TO_BYTES = 24 << 20
@@ -27,7 +30,8 @@ def status_result(run_dir: str, stall_factor: float) -> shell.Result:
     path = open_run_folder(run_dir)
     view = observe(path, stall_factor=stall_factor)
     data = status_data(view)
-    size = sum(_size(path / name) for name in ("steps.jsonl", "events.jsonl"))
+    logs = job_logs(path, view.runner) if view.log else []
+    size = sum(_size(file) for file in (path / "steps.jsonl", path / "events.jsonl", *logs))
     data["summary"] = _summary(view, stall_factor) if size <= WHOLE_UP_TO_BYTES else None
     data["notes"] = notes(view)
     next_lines = [f"monitor_training.py health {run_dir}"]
@@ -38,13 +42,34 @@ def status_result(run_dir: str, stall_factor: float) -> shell.Result:
 
 
 def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
+    history, booked = _account(view, stall_factor)
+    return _figures(history, booked)
+
+
+def _account(view: Observation, stall_factor: float) -> tuple[History, Account | None]:
+    """The whole history, and where its time went; None where nothing was recorded, or a log has no times."""
     from goodput_account import account
     from goodput_history import read_history
-    from monitor_summary import summarize
 
     history = read_history(view.path)
-    now = view.now if view.state.alive else None
-    return summarize(history, account(history, now=now, stall_factor=stall_factor))
+    if view.log is not None and view.log.format is not None:
+        from log_history import history_of_logs
+
+        history = history_of_logs(job_logs(view.path, view.runner), history, view.runner, view.now)
+    if history.log is not None and not history.log.has_times:
+        return history, None
+    return history, account(history, now=view.now if view.state.alive else None, stall_factor=stall_factor)
+
+
+def _figures(history: History, booked: Account | None) -> dict[str, Any]:
+    from monitor_summary import summarize
+
+    summary = summarize(history, booked)
+    if history.log is None:
+        return summary
+    from log_history import summarize_log
+
+    return summarize_log(summary, history, booked)
 
 
 def _size(path: Path) -> int:
@@ -95,21 +120,22 @@ def _look_until_end(
 
 
 def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
-    from goodput_account import account
-    from goodput_history import read_history
     from monitor_status import tally_note
-    from monitor_summary import summarize
     from report_page import render
 
-    path = open_run_folder(run_dir)
+    alone = Path(run_dir).is_file()
+    path = Path(run_dir) if alone else open_run_folder(run_dir)
     target = _target(path, output)
-    view = observe(path, stall_factor=stall_factor)
-    history = read_history(path)
-    booked = account(history, now=view.now if view.state.alive else None, stall_factor=stall_factor)
+    if alone:
+        view, history, booked = _log_alone(path, stall_factor)
+    else:
+        view = observe(path, stall_factor=stall_factor)
+        history, booked = _account(view, stall_factor)
     found = [view.runner_problem, *(tally_note(tally) for tally in history.tallies)]
+    found += history.log.notes if history.log else []
     if history.clock_jumps:
         found.append(f"the clock went backwards {history.clock_jumps} times; times around there are not to be trusted")
-    summary = summarize(history, booked)
+    summary = _figures(history, booked)
     told = [note for note in found if note]
     page = render(view, history, booked, summary, told, stall_factor)
     changed = [] if dry_run else [_write(target, page)]
@@ -126,9 +152,35 @@ def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor:
     return shell.Result(data=data, changed=changed)
 
 
+def _log_alone(path: Path, stall_factor: float) -> tuple[Observation, History, Account | None]:
+    """A log file without a run folder: its curves, and the account if it has times."""
+    from goodput_account import account
+    from goodput_history import History, StepTable
+    from log_history import history_of_logs
+    from metrics_source import LogSource, refuse_compressed
+    from metrics_verb import read_source, unknown_format
+    from monitor_folder import Checkpoints
+    from monitor_lines import Tally
+    from monitor_state import RunState
+
+    refuse_compressed(path)
+    nothing = History(StepTable(), [], [], (Tally(""), Tally("")), 0)
+    history = history_of_logs([path], nothing, None, time.time())
+    if not len(history.steps):
+        source = LogSource(str(path), (path,), growing=True)
+        raise unknown_format(read_source(source, "auto", None), source, "auto", None)
+    state = RunState("unknown", "the log", "a log alone does not tell whether its run lives")
+    view = Observation(
+        *(path, time.time(), None, None, state, [], None, [], Checkpoints(), history.tallies, path.stat().st_mtime, None)
+    )
+    times = history.log is not None and history.log.has_times
+    return view, history, account(history, stall_factor=stall_factor) if times else None
+
+
 def _target(path: Path, output: str | None) -> Path:
     """Where the report goes; never over something that is no report of ours."""
-    target = (Path(output) if output else path / "report.html").absolute()
+    beside = path.with_name(f"{path.name}.report.html") if path.is_file() else path / "report.html"
+    target = (Path(output) if output else beside).absolute()
     if target.is_dir():
         raise shell.SkillError("usage", f"{target} is a folder", hint=f"--output {target}/report.html")
     if not target.parent.is_dir():

@@ -104,12 +104,19 @@ def _figures(data: dict[str, Any]) -> Table:
             "-" if data["state"] in ENDED else duration(data["eta_s"]),
         ),
         ("loss", _text(data["loss"]), "smoothed", _text(data["loss_smoothed"])),
-        ("tokens/s", _text(data["tokens_per_s"]), "step time", duration(data["step_s_median"])),
+        (*_throughput(data), "step time", duration(data["step_s_median"])),
         ("checkpoint", age, "restarts", f"{_text(data['restarts'])} of {_text(data['max_restarts'])}"),
     ]
     for name, value, other_name, other_value in rows:
         table.add_row(Text(name, style="dim"), Text(value), Text(other_name, style="dim"), Text(other_value))
     return table
+
+
+def _throughput(data: dict[str, Any]) -> tuple[str, str]:
+    log = data["log"] or {}
+    if log.get("throughput") is not None:
+        return log["throughput_unit"], _text(log["throughput"])
+    return "tokens/s", _text(data["tokens_per_s"])
 
 
 def _text(value: object) -> str:

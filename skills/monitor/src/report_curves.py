@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from report_plots import Point, Series, plot, thin
+from trainyard_shell import clean
 
 if TYPE_CHECKING:
     from array import array
@@ -39,13 +40,20 @@ def step_time_plot(history: History) -> str:
     cut = median * CUT_OFF_FACTOR or None
     above = sum(value > cut for value in history.steps.step_s) if cut else 0
     note = f"Cut off at {cut:.3g} s; steps that took longer: {above}." if above and cut else ""
+    if history.log is not None and not history.log.has_times:
+        return ""
+    name = "Step time" if history.log is None else "Time between the log's lines"
     lines = _kept(history, history.steps.step_s)
-    return plot("Step time", [Series("step time", "train", lines)], x_name="step", y_name="seconds", note=note, y_max=cut)
+    return plot(name, [Series(name.lower(), "train", lines)], x_name="step", y_name="seconds", note=note, y_max=cut)
 
 
 def throughput_plot(history: History) -> str:
     lines = _kept(history, history.steps.tokens_per_s)
-    return plot("Throughput", [Series("tokens/s", "train", lines)], x_name="step", y_name="tokens a second")
+    unit = clean(history.log.throughput_unit, 60) if history.log else "tokens/s"
+    y_name = unit if history.log else "tokens a second"
+    if history.log and not lines:
+        return ""
+    return plot("Throughput", [Series(unit, "train", lines)], x_name="step", y_name=y_name)
 
 
 def _span(history: History) -> tuple[float, float]:

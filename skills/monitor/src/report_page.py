@@ -53,8 +53,8 @@ def render(
         notes="".join(f'<p class="warning">{escape(clean(note, 400))}</p>' for note in notes),
         bar=_bar(account) if account else "",
         account=_account_rows(account) if account else "",
-        account_note=escape(_account_note(account, stall_factor)),
-        timeline=timeline(history, account) if account else '<p class="empty">nothing has happened yet</p>',
+        account_note=escape(_account_note(history, account, stall_factor)),
+        timeline=timeline(history, account) if account else f'<p class="empty">{_no_account(history)}</p>',
         curves=curves(history),
         lives=_life_rows(history, account),
         events=_event_rows(history, account),
@@ -70,14 +70,15 @@ def _subtitle(view: Observation) -> str:
 def _tiles(summary: dict[str, Any]) -> str:
     of = f" of {summary['total_steps']:,}" if summary["total_steps"] else ""
     delays = summary["death_to_new_step_s"]
+    kills = "unknown" if summary["kills_survived"] is None else str(summary["kills_survived"])
     tiles = [
         ("steps", f"{summary['steps']:,}{of}"),
         ("loss, first to last", f"{_loss(summary['first_loss'])} → {_loss(summary['last_loss'])}"),
         ("goodput", _share(summary["goodput"])),
         ("wall time", duration(summary["wall_s"])),
-        ("kills survived", str(summary["kills_survived"])),
+        ("kills survived", kills),
         ("steps repeated", f"{summary['steps_repeated']:,}"),
-        ("death to new step, longest", duration(max(delays)) if delays else "none"),
+        ("death to new step, longest", duration(max(delays)) if delays else kills if kills == "unknown" else "none"),
     ]
     return "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles)
 
@@ -109,10 +110,15 @@ def _account_rows(account: Account) -> str:
     return "".join(rows) + total
 
 
-def _account_note(account: Account | None, stall_factor: float) -> str:
+def _no_account(history: History) -> str:
+    return "the log has no times that could be used" if history.log and len(history.steps) else "nothing has happened yet"
+
+
+def _account_note(history: History, account: Account | None, stall_factor: float) -> str:
     if account is None:
-        return "Nothing was recorded yet."
-    return (
+        return "Unknown: the log has no times that could be used." if history.log else "Nothing was recorded yet."
+    from_log = "From the times in the log, which does not tell saves and restores: they are in the other parts. "
+    return (from_log if history.log else "") + (
         f"Goodput is productive time divided by wall time. The stall limit is {stall_factor:g} median step times, here "
         f"{duration(account.stall_limit_s)}. The parts add up to the wall time."
     )

@@ -104,6 +104,13 @@ def test_a_lost_save_fails_until_one_is_committed(fresh: RunWriter, event: dict[
     assert statuses(call("health", fresh.path, "--stall-factor", 1000))["saves.failing"] == "warn"
 
 
+def test_checkpoints_that_could_not_be_tidied_warn_and_are_no_lost_save(fresh: RunWriter) -> None:
+    fresh.train()
+    fresh.commit()
+    fresh.event("retention-failed", step=50, error="OSError: No space left on device")
+    assert statuses(call("health", fresh.path, "--stall-factor", 1000))["saves.failing"] == "warn"
+
+
 def test_a_spent_budget_warns(living_run: RunWriter, fresh: RunWriter) -> None:
     runner = (living_run.path / "runner.json").read_text()
     (fresh.path / "runner.json").write_text(runner.replace('"restarts": 0', '"restarts": 3'))
