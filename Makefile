@@ -40,7 +40,7 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 .PHONY: types kit-check
 types: setup
 	$(BIN)/mypy training/trainyard
-	MYPYPATH=training $(BIN)/mypy training/train.py
+	MYPYPATH=training $(BIN)/mypy training/train.py training/train_fp8.py
 	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(BIN)/mypy skills/$$skill/src/*.py; done
 
 bench: setup     ## measured side by side with peers, printed as ratios
