@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import multiprocessing
-import signal
 from collections.abc import Iterator
 
 import torch
 import trainyard
 from lm_corpus import Blocks
 from torch.utils.data import DataLoader, Dataset
-from trainyard.process import die_with_parent
+from trainyard.loader import begin_worker
 
 # B batch (this rank's share), T tokens (bytes) of a block
 
@@ -60,7 +60,7 @@ class BatchLoader:
                 # Children of this process, which die with it. Those of a fork server would go when a stop signals that server,
                 # and the training could not make its last step.
                 multiprocessing_context=multiprocessing.get_context("fork"),
-                worker_init_fn=_be_a_worker,
+                worker_init_fn=functools.partial(begin_worker, None),
                 generator=torch.Generator(),  # else it draws from the training's own random numbers
             )
             self._ahead = iter(loader)
@@ -81,10 +81,3 @@ class BatchLoader:
 def _indices(order: trainyard.GlobalOrder, global_batch: int, world: trainyard.World) -> Iterator[torch.Tensor]:
     while True:
         yield order.next_batch(global_batch, world.rank, world.world_size)
-
-
-def _be_a_worker(_: int) -> None:
-    """A stop is the training's to answer: it still needs batches, and ends its workers itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    die_with_parent()

@@ -3,6 +3,8 @@
 from trainyard.checkpointer import Checkpointer
 from trainyard.data import GlobalOrder, data_fingerprint
 from trainyard.errors import ConfigError, FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
+from trainyard.loader import ResumableLoader
+from trainyard.objects import PerRank
 from trainyard.policy import SavePolicy
 from trainyard.process import World, init_distributed
 
@@ -13,7 +15,9 @@ __all__ = [
     "GlobalOrder",
     "MismatchError",
     "PeerLostError",
+    "PerRank",
     "RestoreError",
+    "ResumableLoader",
     "SaveError",
     "SavePolicy",
     "TrainyardError",

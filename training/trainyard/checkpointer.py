@@ -233,7 +233,7 @@ class Checkpointer:
                 "config": self._config(),
                 "objects": state,
             },
-            rank_state={"rng": codec.encode(rng.capture(), "rng", _no_tensor)},
+            rank_state={"rng": codec.encode(rng.capture(), "rng", _no_tensor), **objects.capture_per_rank(self._things)},
             parameters=objects.trainable_keys(self._things),
             keep_rolling=self.policy.keep_rolling,
             keep_epochs=self.policy.keep_epochs,

@@ -45,7 +45,8 @@ class Piece:
 
 def whole(key: str, tensor: torch.Tensor) -> Piece:
     """Raises ConfigError for a tensor that is a shell around others: it has no bytes of its own, and reading them would crash."""
-    if is_traceable_wrapper_subclass(tensor):
+    is_shell: bool = is_traceable_wrapper_subclass(tensor)
+    if is_shell:
         kind = type(tensor).__name__
         raise ConfigError(f"{key}: a {kind} cannot be saved; keep this state in plain tensors (quantized optimizers do not)")
     return Piece(key, tensor, tuple(tensor.shape), (0,) * tensor.dim())

@@ -7,17 +7,30 @@ Names are the ones stock torch.distributed.checkpoint gives after flattening {"m
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from trainyard import codec
 from trainyard.errors import MismatchError, TrainyardError
 
 Objects = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PerRank:
+    """Marks an object whose state differs from rank to rank, such as a loader that counts its own samples.
+
+    Each rank's state is kept, and needs the same number of ranks to be restored; tensors cannot be in it. Of other objects rank 0's
+    state is kept for all.
+    """
+
+    thing: Any
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -29,6 +42,15 @@ def unwrap(module: nn.Module) -> nn.Module:
             module = module._orig_mod  # type: ignore[assignment]
         else:
             return module
+
+
+def is_optimizer(value: Any) -> bool:
+    """An optimizer whose state can be taken apart by parameter.
+
+    One with a state_dict of its own is a container of others (torchtitan's) or a wrapper: what it holds itself may be empty, and its
+    state_dict says what is to be kept.
+    """
+    return isinstance(value, torch.optim.Optimizer) and type(value).state_dict is torch.optim.Optimizer.state_dict
 
 
 def reshard(objects: Objects) -> None:
@@ -95,11 +117,24 @@ def capture(objects: Objects) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if isinstance(value, nn.Module):
             entries = {plain_name(name): entry for name, entry in unwrap(value).state_dict().items()}
             state[label] = codec.encode(entries, label, put)
-        elif isinstance(value, torch.optim.Optimizer):
+        elif is_optimizer(value):
             state[label] = codec.encode(_optimizer_state(label, value, names), label, put)
+        elif isinstance(value, PerRank):
+            state[label] = {"per_rank": True}
         else:
             state[label] = codec.encode(value.state_dict(), label, put)
     return tensors, state
+
+
+def capture_per_rank(objects: Objects) -> dict[str, Any]:
+    """{"objects": JSON by object} of those whose state is this rank's own; {} where there are none."""
+
+    def refuse(path: str, tensor: torch.Tensor) -> None:
+        raise TrainyardError(f"{path}: a tensor cannot be in the state of a PerRank object")
+
+    own = {label: value.thing for label, value in objects.items() if isinstance(value, PerRank)}
+    states = {label: codec.encode(thing.state_dict(), label, refuse) for label, thing in own.items()}
+    return {"objects": states} if states else {}
 
 
 def _optimizer_state(label: str, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Any]:
@@ -133,14 +168,33 @@ def targets(
             for name, entry in unwrap(value).state_dict().items():
                 if isinstance(entry, torch.Tensor):
                     wanted[f"{label}.{plain_name(name)}"] = entry
-        elif isinstance(value, torch.optim.Optimizer):
+        elif is_optimizer(value):
             for name, slots in saved[label]["state"].items():
                 for entry in slots.values():
                     if isinstance(entry, dict) and "$tensor" in entry:
                         key = entry["$tensor"]
                         wanted[key] = make(key, by_name.get(name))
-        else:
-            codec.decode(saved[label], lambda key: wanted.setdefault(key, make(key, None)))
+        elif not isinstance(value, PerRank):
+            wanted.update(_stateful_targets(label, value, saved[label], make))
+    return wanted
+
+
+def _stateful_targets(
+    label: str, value: Any, saved: Any, make: Callable[[str, torch.Tensor | None], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """A tensor for each one that is saved of an object with state_dict; sharded where the object's own one is sharded now."""
+    wanted: dict[str, torch.Tensor] = {}
+    sharded: dict[str, torch.Tensor] | None = None
+
+    def want(key: str) -> torch.Tensor:
+        nonlocal sharded
+        if sharded is None:  # asked for only where tensors were saved: it may be dear
+            own: dict[str, torch.Tensor] = {}
+            codec.encode(value.state_dict(), label, own.__setitem__)
+            sharded = {name: tensor for name, tensor in own.items() if isinstance(tensor, DTensor)}
+        return wanted.setdefault(key, make(key, sharded.get(key)))
+
+    codec.decode(saved, want)
     return wanted
 
 
@@ -150,14 +204,16 @@ def _parameters(objects: Objects) -> dict[str, torch.Tensor]:
     return {names[id(parameter)]: parameter for module in modules for parameter in unwrap(module).parameters()}
 
 
-def apply(objects: Objects, saved: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Hand the restored state to every object; module tensors have been filled in place already."""
+def apply(objects: Objects, saved: dict[str, Any], own: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Hand the restored state to every object, `own` to those of this rank; module tensors have been filled in place already."""
     names = parameter_names(objects)
     for label, value in objects.items():
         if isinstance(value, nn.Module):
             _load_extra_state(unwrap(value), saved[label], tensors)
-        elif isinstance(value, torch.optim.Optimizer):
+        elif is_optimizer(value):
             _load_optimizer(label, value, codec.decode(saved[label], tensors.__getitem__), names)
+        elif isinstance(value, PerRank):
+            value.thing.load_state_dict(codec.decode(own[label], tensors.__getitem__))
         else:
             value.load_state_dict(codec.decode(saved[label], tensors.__getitem__))
 
@@ -199,10 +255,22 @@ def check_optimizers(objects: Objects, saved: dict[str, Any]) -> None:
     """The optimizers are of the same kind and have the same groups; torch itself would load one's state into another. Raises MismatchError."""
     names = parameter_names(objects)
     for label, value in objects.items():
-        if isinstance(value, torch.optim.Optimizer):
+        if is_optimizer(value):
             kind = saved[label].get("kind")
             if kind != type(value).__name__:
                 raise MismatchError(f"{label} is {type(value).__name__} here, {kind} in the checkpoint")
             here = [[names[id(parameter)] for parameter in group["params"]] for group in value.param_groups]
             if here != [group["params"] for group in saved[label]["param_groups"]]:
                 raise MismatchError(f"{label}: its parameter groups are not those of the checkpoint")
+
+
+def check_per_rank(objects: Objects, saved: dict[str, Any], own: dict[str, Any], ranks: tuple[int, int]) -> None:
+    """What is each rank's own here was so there, on as many ranks; `ranks` are those (there, here). Raises MismatchError."""
+    for label, value in objects.items():
+        is_own = isinstance(value, PerRank)
+        if is_own != (saved[label] == {"per_rank": True}):
+            raise MismatchError(f"{label} is {'' if is_own else 'not '}given as PerRank here, and otherwise in the checkpoint")
+        if is_own and (label not in own or ranks[0] != ranks[1]):
+            raise MismatchError(
+                f"{label} has a state for each of {ranks[0]} ranks in the checkpoint, and there are {ranks[1]} here"
+            )

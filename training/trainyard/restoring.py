@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -107,7 +108,9 @@ class Prepared:
     pieces: list[Piece]
 
 
-def prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | None) -> Prepared:
+def prepare(
+    root: Path, step: int, things: objects.Objects, fingerprint: str | None, rank: int = 0, world_size: int = 1
+) -> Prepared:
     """Open and verify a step without changing anything. Raises DamagedError, OSError or MismatchError."""
     checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
     reading.verify(checkpoint, {fmt.STATE})
@@ -120,6 +123,8 @@ def prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | N
         )
     objects.reshard(things)
     objects.check_labels(things, state["shared"]["objects"])
+    own = state["ranks"].get(str(rank), {}).get("objects", {})
+    objects.check_per_rank(things, state["shared"]["objects"], own, (len(state["ranks"]), world_size))
 
     def make(key: str, like: torch.Tensor | None) -> torch.Tensor:
         if key not in checkpoint.manifest["tensors"]:
@@ -142,8 +147,8 @@ def apply(prepared: Prepared, things: objects.Objects, rank: int) -> None:
     """Fill the tensors and hand every object its state; RNG last, so that nothing uses it up in between."""
     for piece in prepared.pieces:
         reading.fill(prepared.checkpoint, piece)
-    objects.apply(things, prepared.state["shared"]["objects"], prepared.tensors)
     mine = prepared.state["ranks"].get(str(rank))
+    objects.apply(things, prepared.state["shared"]["objects"], (mine or {}).get("objects", {}), prepared.tensors)
     if mine is None:
         rng.reseed(prepared.checkpoint.manifest["step"], rank)
     else:
@@ -158,7 +163,7 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
     result = Restored(requested=requested)
     steps = on_rank_0(agreement, lambda: candidates(root, requested))
     for step in steps:
-        prepared, verdict = _try_prepare(root, step, things, fingerprint)
+        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement)
         verdicts = agreement.gather(verdict)
         mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
         if mismatch:
@@ -179,9 +184,30 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
     return result
 
 
-def _try_prepare(root: Path, step: int, things: objects.Objects, fingerprint: str | None) -> tuple[Prepared | None, str]:
+def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
+    """(step, its objects' JSON) of the checkpoint that restore("latest") will choose; (0, {}) where there is none. Collective.
+
+    For a trainer that must know the step before it makes its objects. Rank 0 verifies every file, so that no rank finds damage
+    in this checkpoint later and steps down to another.
+    """
+
+    def newest() -> list[Any]:
+        for step in candidates(root, "latest") if root.is_dir() else []:
+            with contextlib.suppress(fmt.DamagedError, OSError):
+                checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
+                reading.verify(checkpoint, set(checkpoint.manifest["files"]))
+                return [step, json.loads((checkpoint.folder / fmt.STATE).read_bytes())["shared"]["objects"]]
+        return [0, {}]
+
+    step, found = on_rank_0(agreement, newest)
+    return step, found
+
+
+def _try_prepare(
+    root: Path, step: int, things: objects.Objects, fingerprint: str | None, agreement: Agreement
+) -> tuple[Prepared | None, str]:
     try:
-        return prepare(root, step, things, fingerprint), ""
+        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size), ""
     except MismatchError as error:
         return None, f"mismatch: {error}"
     except (fmt.DamagedError, OSError) as error:

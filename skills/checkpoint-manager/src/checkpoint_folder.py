@@ -58,7 +58,8 @@ def locate(text: str) -> Path:
     path = Path(text)
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
-            raise shell.SkillError("not-found", f"{shown(text)} is a file, not a folder", hint="give the folder that holds it")
+            hint = f"give the folder that holds it; manage_checkpoints.py inspect {shown(text)} says what the file is"
+            raise shell.SkillError("not-found", f"{shown(text)} is a file, not a folder", hint=hint)
         names = {entry.name for entry in os.scandir(path)}
         if "checkpoints" in names and not _is_checkpoint_folder(names) and (path / "checkpoints").is_dir():
             path, names = path / "checkpoints", {entry.name for entry in os.scandir(path / "checkpoints")}
@@ -76,7 +77,10 @@ def locate(text: str) -> Path:
             if mark
             else "no checkpoint folder: no step, latest or lock.json in it"
         )
-        raise shell.SkillError("not-found", f"{shown(text)} is {what}", hint="give the folder that holds step_00000000 or so")
+        hint = (
+            f"give the folder that holds step_00000000 or so; manage_checkpoints.py inspect {shown(text)} says what this one is"
+        )
+        raise shell.SkillError("not-found", f"{shown(text)} is {what}", hint=hint)
     return path
 
 

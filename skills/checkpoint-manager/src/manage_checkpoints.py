@@ -3,12 +3,13 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #   "click>=8.1",
+#   "numpy>=1.26",  # optional: only compare, export and convert read values
 #   "xxhash>=3.5",  # optional: without it verification uses CRC-32 from the standard library
 # ]
 # ///
-"""Inspect, verify and prune the checkpoint folder of a Trainyard run, without torch.
+"""Inspect, verify and prune the checkpoint folder of a Trainyard run, and read the checkpoints of other tools, without torch.
 
-FOLDER is the checkpoint folder, or a run folder with checkpoints/ in it.
+FOLDER is the checkpoint folder, or a run folder with checkpoints/ in it. PATH is any checkpoint: a file or a folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import Any
 
 import click
 
+from any_format_verbs import add_verbs
+from checkpoint_planner_options import options as planner_options
+
 SCRIPT = "manage_checkpoints.py"
 FOLDER = ".trainyard/runs/tiny-lm/checkpoints"
 limit_option = click.option(
@@ -28,9 +32,9 @@ limit_option = click.option(
 
 @shell.program("checkpoint-manager")
 def cli() -> None:
-    """Inspect, verify and prune the checkpoint folder of a Trainyard run, without torch.
+    """Inspect, verify and prune the checkpoint folder of a Trainyard run, and read the checkpoints of other tools, without torch.
 
-    FOLDER is the checkpoint folder, or a run folder with checkpoints/ in it.
+    FOLDER is the checkpoint folder, or a run folder with checkpoints/ in it. PATH is any checkpoint: a file or a folder.
     """
 
 
@@ -100,12 +104,18 @@ def latest(folder: str, verify: bool) -> shell.Result:
 @click.option("--quick", is_flag=True, help="Sizes only: never a pass, the answer is unknown and exit 1.")
 @limit_option
 def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int) -> shell.Result:
-    """Read every byte and compare it with the manifest. Exit 0: all intact; 1: damaged or unknown, with file and reason."""
+    """Read every byte and compare it with the manifest. Exit 0: all intact; 1: damaged or unknown, with file and reason.
+
+    FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
+    """
+    from any_format_verify import verify_other
     from checkpoint_folder import look
     from checkpoint_verdict import verify as judge
 
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
+    if (other := verify_other(folder, {"step": step is not None, "all": everything, "quick": quick}, limit)) is not None:
+        return other
     found = look(folder)
     chosen = [each for each in found.entries if each.kind in ("step", "aside")] if everything else found.steps[-1:]
     if step is not None:
@@ -119,8 +129,10 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
         verdicts.append(judge(found.root, each, quick=quick))
     shown_first = sorted(verdicts, key=lambda verdict: verdict.status in ("pass", "skipped"))[:limit]
     counts = {status: sum(v.status == status for v in verdicts) for status in ("pass", "fail", "unknown", "skipped")}
-    data = {"folder": str(found.root), "total": len(verdicts), **counts, "checkpoints": [v.row() for v in shown_first]}
     ok = counts["pass"] > 0 and not counts["fail"] and not counts["unknown"]
+    verdict = "intact" if ok else "damaged" if counts["fail"] else "unknown"
+    data = {"folder": str(found.root), "verdict": verdict, "total": len(verdicts), **counts}
+    data["checkpoints"] = [v.row() for v in shown_first]
     next_ = [] if ok else [f"{SCRIPT} latest {folder}"]
     checks = [verdict.check() for verdict in shown_first]
     return shell.Result(data, checks=checks, next=next_, truncated=len(verdicts) > limit, ok=ok)
@@ -200,6 +212,21 @@ def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, 
     return shell.Result(data, checks=plan.checks, changed=changed, truncated=truncated)
 
 
+@cli.command(
+    epilog=shell.examples(
+        f"{SCRIPT} plan --params 7e9 --optimizer adamw --dtype bf16 --nodes 4",
+        f"{SCRIPT} plan --params 70B --nodes 32 --write-bandwidth 2GB/s --step-seconds 6 --usd-per-node-hour 60",
+        f"{SCRIPT} plan --params 125M --gpus-per-node 2 --measure /fsx --step-seconds 0.4 --rolling-steps 100",
+    )
+)
+@planner_options
+def plan(**words: Any) -> shell.Result:
+    """Before training: what checkpoints of a model take in bytes, memory, disk and seconds, and how often to save."""
+    from checkpoint_planner import answer
+
+    return answer(words)
+
+
 def _folders(count: int) -> str:
     return f"{count} folder" if count == 1 else f"{count} folders"
 
@@ -256,6 +283,8 @@ def _folder_checks(found: Any) -> list[shell.Check]:
         )
     return checks
 
+
+add_verbs(cli)
 
 if __name__ == "__main__":
     cli()
