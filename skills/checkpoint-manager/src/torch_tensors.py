@@ -14,7 +14,7 @@ from pickle_names import STORAGE_ELEMENT_BYTES
 from pickle_values import Call, Global, Group, Pairs, Persistent, TooLargeError
 from tensor_layout import STORAGE_DTYPES, TORCH_DTYPES, LayoutError, Tensor, block_in, numbers
 
-MAX_VALUES = 1_000_000
+MAX_VALUES = 500_000
 """Places, not objects: lists that share their parts would be walked through for ever."""
 MAX_DEPTH = 100
 MAX_NAME_CHARS = 1000
