@@ -24,8 +24,8 @@ from tests.conftest import marked_processes
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     path
-    for path in [ROOT / "README.md", *ROOT.glob("skills/*/SKILL.md"), *sorted(ROOT.glob("shared-docs/*.md"))]
-    if path.exists()
+    for pattern in ("README.md", "skills/*/SKILL.md", "skills/*/references/*.md", "shared-docs/*.md", "training/examples/*.md")
+    for path in sorted(ROOT.glob(pattern))
 ]
 DEADLINE_S = 240
 MARK = "TRAINYARD_TRANSCRIPT"
