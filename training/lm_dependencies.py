@@ -1,12 +1,13 @@
-"""Which packages the options ask for, and how to get those that are missing. Runs before torch is imported."""
+"""Which packages the options ask for, and how to get those that are missing. Runs before torch is imported.
+
+Trainyard itself lies beside the trainers and needs no installation for them.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import sys
 from dataclasses import dataclass
-
-CHECKOUT_INSTALL = "uv pip install -e '.[train]'"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,6 @@ class Package:
 
 PACKAGES = (
     Package("torch", "torch>=2.9", "the training itself"),
-    Package("trainyard", "trainyard", f"checkpoints; from a checkout: {CHECKOUT_INSTALL}"),
     Package("numpy", "numpy>=1.26", "random state in checkpoints"),
     Package("safetensors", "safetensors>=0.5", "checkpoints"),
     Package("xxhash", "xxhash>=3.5", "digests of checkpoints"),
@@ -57,6 +57,8 @@ def check(words: list[str], *, fp8: bool = False) -> None:
             print(f"{package.name:12} {installed_version(package.name) or 'missing':14} {package.why}")
         print(f"\nfor {sys.executable}: {install_command(missing) if missing else 'nothing is missing'}")
         sys.exit(1 if missing else 0)
+    if missing and {"-h", "--help"} & set(words):
+        print(sys.modules["__main__"].__doc__)
     if missing:
         names = ", ".join(f"{package.name} ({package.why})" for package in missing)
         print(f"error: missing: {names}. Install with: {install_command(missing)}", file=sys.stderr)

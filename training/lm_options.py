@@ -95,7 +95,14 @@ def _add_machine_options(parser: Parser) -> None:
 
 def _add_checkpoint_options(parser: Parser) -> None:
     checkpoints = parser.add_argument_group("checkpoints")
-    _option(checkpoints, "--resume", "latest", "latest, best, epoch:N, step:N or none", type=resume_choice, metavar="WHICH")
+    _option(
+        checkpoints,
+        "--resume",
+        "latest",
+        "latest, best, epoch:N, step:N, or none: begin anew, older steps are set aside",
+        type=resume_choice,
+        metavar="WHICH",
+    )
     # The negative control of the bit-for-bit tests: without the warm-up, a run resumed at four ranks drifts.
     checkpoints.add_argument("--skip-warm-up", action="store_true", help=argparse.SUPPRESS)
 

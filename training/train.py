@@ -7,6 +7,9 @@
 It runs on CPUs (gloo) and on GPUs (nccl). Stopped or killed and started again with the same options, it goes on from its newest
 verified checkpoint. The model is in lm_model.py, the text in lm_corpus.py and lm_loader.py, the options in lm_options.py, and
 everything about checkpoints in the package trainyard.
+
+Where things go: checkpoints to $TRAINYARD_CHECKPOINTS, else ./checkpoints; steps.jsonl, events.jsonl, tensorboard/, profile/ and
+sample.txt to $TRAINYARD_RUN_DIR (tensorboard/ and profile/ else to the current folder, the others nowhere). A job sets both.
 """
 
 from __future__ import annotations
@@ -217,6 +220,11 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
     )
     profiler = StepProfiler(args.profile if world.rank == 0 else None, Path(os.environ.get("TRAINYARD_RUN_DIR", ""), "profile"))
 
+    if world.rank == 0 and (step >= args.steps or stopping.is_over):
+        print(
+            f"nothing to do: step {step} of {args.steps} is done" + (", stopped early" if stopping.is_over else ""), flush=True
+        )
+
     while step < args.steps and not stopping.is_over:
         profiler.before(step + 1)
         began = time.perf_counter()
@@ -250,6 +258,8 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
     profiler.close(step)
     if stopping.is_over and step < args.steps:
         checkpointer.log_event("early-stop", step=step, best_val_loss=stopping.best_loss)
+        if world.rank == 0:
+            print(f"stopped early at step {step}: {args.patience} evaluations in a row found nothing better", flush=True)
     checkpointer.close(finished=True)
     if args.sample_bytes > 0:
         show_sample(net, args, world.rank)

@@ -89,10 +89,11 @@ def _document(name: str) -> str:
 # --- commit ------------------------------------------------------------------------------------------------------
 
 
-def test_a_commit_leaves_no_part_behind_and_points_latest_to_it(tmp_path: Path) -> None:
+def test_a_commit_leaves_no_part_behind_and_the_tidying_points_latest_to_it(tmp_path: Path) -> None:
     folder = save(take_lock(tmp_path), 7, [[whole("a", torch.ones(2))], [whole("b", torch.ones(2))]])
     names = {path.name for path in folder.iterdir()}
     assert names == {"manifest.json", "state.json", fmt.shard_name(0, 2), fmt.shard_name(1, 2)}
+    apply_retention(tmp_path, newest=7, keep_rolling=1, keep_epochs=0)
     assert (tmp_path / "latest").read_text() == "step_00000007\n"
     assert not list(tmp_path.glob("*.tmp")) and not list(tmp_path.glob(".*"))
 
@@ -222,7 +223,7 @@ def test_retention_keeps_named_damaged_and_foreign_ones_and_removes_the_rest(tmp
     for step in damaged:
         flip(tmp_path / fmt.step_name(step) / "manifest.json", 800)
     before = dict(files_under(tmp_path))
-    removed = apply_retention(tmp_path, keep_rolling=2, keep_epochs=1)
+    removed = apply_retention(tmp_path, newest=13, keep_rolling=2, keep_epochs=1)
     tiers = naive_tiers([m for step, m in manifests.items() if step not in damaged], 2, 1)
     assert json.loads((tmp_path / "tiers.json").read_text()) == tiers == fmt.read_tiers(tmp_path)
     kept = {tiers["latest"], tiers["best"], *tiers["rolling"], *tiers["epoch"]}

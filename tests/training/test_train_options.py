@@ -181,6 +181,7 @@ def test_auto_deps_lists_what_these_options_need_and_how_to_get_it(bare_python: 
     assert code == 1
     assert re.search(r"^torch +missing +the training itself$", told, re.MULTILINE)
     assert re.search(r"uv pip install 'torch>=.*'wandb>=", told) and "tensorboard" not in told
+    assert "'trainyard" not in told, "a package index may hold another project of that name"
 
 
 def test_auto_deps_says_when_nothing_is_missing() -> None:
@@ -193,6 +194,11 @@ def test_a_missing_package_is_one_line_with_the_command_that_brings_it(bare_pyth
     assert (code, error.count("\n")) == (2, 1)
     assert error.startswith("error: missing: torch") and "Install with: uv pip install 'torch>=" in error
     assert "Traceback" not in error
+
+
+def test_help_is_shown_as_far_as_it_can_be_without_the_packages(bare_python: Path) -> None:
+    code, told, error = dependencies(bare_python, "--help")
+    assert code == 2 and "python training/train.py --steps 100" in told and error.startswith("error: missing: torch")
 
 
 def test_the_loss_is_the_same_with_and_without_the_options_that_only_look(whole: Ended, tmp_path: Path) -> None:

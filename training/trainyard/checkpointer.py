@@ -115,7 +115,7 @@ class Checkpointer:
         tell.event("restored", step=found.step, seconds=round(seconds, 4), requested=found.requested, skipped=found.skipped)
         if found.aside:
             tell.event("set-aside", steps=[int(name[5:].split(".")[0]) for name in found.aside], folders=found.aside)
-        where = f"step {found.step} in {seconds:.2f} s" if found.step else "nothing to restore, step 0"
+        where = f"restored step {found.step} in {seconds:.2f} s" if found.step else "nothing to restore, step 0"
         tell.line(f"{where} from {self.folder} (run {self._lock.run_id}, start {self._lock.incarnation})")
         for entry in found.skipped:
             tell.line(f"skipped step {entry['step']}: {entry['reason']}")
@@ -278,6 +278,7 @@ class Checkpointer:
         self._telemetry.event("stopping", step=self._step, signal=self._signals.received)
         try:
             self._save_now(reasons | {"stop"}, val_loss, end_of_epoch)
+            self._telemetry.line(f"asked to stop: step {self._step} is saved, exit {STOP_EXIT_CODE}")
         except SaveError as error:
             print(f"trainyard: {error}", file=sys.stderr, flush=True)
         self._release(finished=False)

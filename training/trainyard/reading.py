@@ -167,4 +167,5 @@ def check_tensors(checkpoint: Checkpoint, wanted: dict[str, torch.Tensor]) -> No
             differences.append(f"{key} is {here[0]}{here[1]}, in the checkpoint {there[0]}{there[1]}")
     if differences:
         more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
-        raise MismatchError(f"{checkpoint.folder} is of another model: {'; '.join(sorted(differences)[:5])}{more}")
+        way_out = "for a new run take another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
+        raise MismatchError(f"{checkpoint.folder} is of another model: {'; '.join(sorted(differences)[:5])}{more}; {way_out}")

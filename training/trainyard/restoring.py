@@ -119,7 +119,7 @@ def prepare(
     if fingerprint and saved_print and fingerprint != saved_print:
         raise MismatchError(
             f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
-            "Bring the old data back, or start a run of its own"
+            "Bring the old data back, or begin anew: another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
         )
     objects.reshard(things)
     objects.check_labels(things, state["shared"]["objects"])

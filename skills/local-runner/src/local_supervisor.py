@@ -193,6 +193,8 @@ class Supervisor:
     def _explain(self, exit_code: int) -> str:
         self._count_inner_restarts()
         cause = root_cause(self.folder.log(self.record["attempt"])) if understand(self.spec.command).launcher else None
+        if self.stop and exit_code not in (0, 143):  # torchrun answers a stop with a traceback and 1
+            return f"ended by the stop: {explain(exit_code).partition(' (')[0]}"
         if exit_code == 0 or cause is None or self.stop:
             return explain(exit_code)
         # it names a root cause only when its restarts are used up, also those of a script that tells us nothing

@@ -59,12 +59,14 @@ def plan(run: str, state_dir: str | None) -> shell.Result:
     """What `run` would do: stages, what each writes, cost, and problems found beforehand. Makes nothing."""
     import deploy_plan
     from deploy_ref import resolve
+    from deploy_run import changed_since
 
     ref = resolve(run, state_dir)
     deployment = deploy_plan.load(ref)
-    return shell.Result(
-        data=deploy_plan.describe(deployment), checks=deploy_plan.problems(deployment), next=[ref.command("run")]
-    )
+    checks = deploy_plan.problems(deployment) + changed_since(deployment)
+    mended = not any(check.status == "fail" for check in checks)
+    next_ = ref.command("run") if mended else f"mend what failed, then {ref.command('plan')}"
+    return shell.Result(data=deploy_plan.describe(deployment), checks=checks, next=[next_])
 
 
 @cli.command("run", epilog=shell.examples("deploy.py run job.yaml", "deploy.py run job.yaml --fresh --detach"))
@@ -85,7 +87,7 @@ def run_verb(
 @on_a_run
 @watching
 def resume(run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool) -> shell.Result:
-    """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, job file and source as they are now."""
+    """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, source files as they are now."""
     return _run_or_resume(run, state_dir, detach, timeout_s, dry_run, fresh=False, resume=True)
 
 

@@ -201,6 +201,20 @@ def _refuse_changed(deployment: Deployment, run: Run, state: str, *, source_may_
     raise shell.SkillError("conflict", message, hint=_way_out(deployment, state, keys))
 
 
+def changed_since(deployment: Deployment) -> list[shell.Check]:
+    """A warning in the plan where `run` will refuse, for the inputs are no longer those of the run that is there."""
+    run = deploy_state.load(deployment.run_dir)
+    if run is None or "submit" not in run.stages:
+        return []
+    keys = [key for key in (*deployment.stage("submit").keys, "source files") if run.inputs.get(key) != deployment.inputs[key]]
+    if not keys:
+        return []
+    told = ", ".join(_told(deployment, run, key) for key in keys)
+    fix = f"put them back, or {deployment.ref.command('run', '--fresh')} starts a new run and keeps this one"
+    summary = f"changed since run {run.run_id} was submitted, so `run` refuses to go on with it: {told}"
+    return [shell.Check("inputs.changed", "warn", summary, fix=fix)]
+
+
 def _way_out(deployment: Deployment, state: str, keys: list[str]) -> str:
     command = deployment.ref.command
     if state not in (*deploy_local.ENDED, "lost"):

@@ -266,3 +266,13 @@ def test_a_damaged_run_json_is_a_conflict_and_stays_as_it_is(project: Project) -
     refused = deploy("run", project.job)
     assert (refused.exit_code, refused.error["code"]) == (5, "conflict")
     assert (project.run_dir / "run.json").read_text() == '{"format": 1'
+
+
+def test_the_plan_says_beforehand_that_a_changed_job_will_be_refused(project: Project) -> None:
+    project.write_job()
+    assert deploy("run", project.job).exit_code == 0
+    assert not [check for check in deploy("plan", project.job).document["checks"] if check["id"] == "inputs.changed"]
+    project.write_job("python train.py --steps 4")
+    (warning,) = [check for check in deploy("plan", project.job).document["checks"] if check["id"] == "inputs.changed"]
+    assert warning["status"] == "warn" and "--fresh" in warning["fix"]
+    assert deploy("run", project.job).exit_code == 5
