@@ -47,7 +47,7 @@ check_venv() {
     if venv_is_foreign; then
         tell foreign "$venv: not made by this script; the skills may use it all the same"
     elif [[ ! -e $venv && ! -L $venv ]]; then
-        tell missing "$venv"
+        tell missing "$venv (--no-venv leaves it out of the check)"
     elif venv_is_fresh && "$venv/bin/python" -c 'import click, msgspec, rich, xxhash, yaml' 2>/dev/null; then
         tell ok "$venv"
     else

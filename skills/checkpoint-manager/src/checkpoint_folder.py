@@ -58,7 +58,10 @@ def locate(text: str) -> Path:
     path = Path(text)
     try:
         if not stat.S_ISDIR(os.stat(path).st_mode):
-            hint = f"give the folder that holds it; manage_checkpoints.py inspect {shown(text)} says what the file is"
+            hint = (
+                f"this verb takes Trainyard's checkpoint folders; manage_checkpoints.py inspect {shown(text)} says what the file is, "
+                "`tensors` and `convert` read it"
+            )
             raise shell.SkillError("not-found", f"{shown(text)} is a file, not a folder", hint=hint)
         names = {entry.name for entry in os.scandir(path)}
         if "checkpoints" in names and not _is_checkpoint_folder(names) and (path / "checkpoints").is_dir():

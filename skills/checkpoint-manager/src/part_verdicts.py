@@ -207,7 +207,7 @@ def pickle_checks(found: list[tuple[str, Suspicion]], limit: int) -> list[shell.
         fix = (
             "do not load it anywhere"
             if suspicion.runs_code
-            else "load it only if you trust where it comes from; `convert` takes the tensors without running it"
+            else "load it only if you trust where it comes from; `convert --accept NAME` takes the tensors without running it"
         )
         all_checks.append(shell.Check("pickle.names", "fail" if suspicion.runs_code else "warn", text, None, fix))
     return all_checks

@@ -36,7 +36,7 @@ MEANINGS = {
     "restoring": "reading and verifying a checkpoint",
     "repeated": "steps undone by going on from an older checkpoint, and the unfinished step of a death",
     "stalled": "the part of a pause beyond the stall limit",
-    "down": "from a death or an end to the next process start",
+    "down": "no process trains: after a death or a stop, and while the launcher ends",
 }
 
 

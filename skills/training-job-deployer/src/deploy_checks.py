@@ -174,9 +174,17 @@ def _grace(run_dir: Path) -> Check:
     share_s = 0.8 * STOP_GRACE_S
     seconds = _last_save_s(run_dir / "events.jsonl")
     if seconds is None:
-        return Check("stop.grace", "skipped", f"no save was measured yet; a stop leaves {share_s:.0f} s for one")
+        return Check(
+            "stop.grace",
+            "skipped",
+            f"no save was measured yet; of the {STOP_GRACE_S:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+        )
     status = "pass" if seconds < share_s / 2 else "warn"
-    return Check("stop.grace", status, f"the last save took {seconds:.1f} s; a stop leaves {share_s:.0f} s")
+    return Check(
+        "stop.grace",
+        status,
+        f"the last save took {seconds:.1f} s; of the {STOP_GRACE_S:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+    )
 
 
 def _last_save_s(events: Path) -> float | None:
