@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -147,6 +148,14 @@ def test_a_measurement_tells_seconds_and_leaves_nothing(in_memory: Path) -> None
     assert [path.name for path in in_memory.iterdir()] == ["mine"]
 
 
+def opened_files(pid: int) -> list[str]:
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            found.append(os.readlink(link))
+    return found
+
+
 def test_a_measurement_that_is_killed_leaves_nothing(in_memory: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, PROGRAM, "plan", "--params", "1e9", "--measure", in_memory],
@@ -156,12 +165,13 @@ def test_a_measurement_that_is_killed_leaves_nothing(in_memory: Path) -> None:
 
     def writing() -> bool:
         assert process.poll() is None, "it ended before it could be killed"
-        opened = (os.path.realpath(link) for link in Path(f"/proc/{process.pid}/fd").iterdir())
-        return any(name.startswith(str(in_memory)) for name in opened)
+        return any(name.startswith(str(in_memory)) for name in opened_files(process.pid))
 
-    wait_for(writing)
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    try:
+        wait_for(writing)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
     assert list(in_memory.iterdir()) == []
 
 
