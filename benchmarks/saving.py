@@ -78,6 +78,6 @@ def judge(title: str, series: dict[str, Series]) -> Group:
     notes = [
         "disk: the same bytes from memory into one new file, 8 MiB a write, fsync",
         "dcp.save: FileSystemWriter with its default sync_files=True (fsync of each file, not of the folder)",
-        "trainyard: copy, digests, fsync of shard, part, state and manifest, of folder and parent, rename, latest",
+        "trainyard: copy, digests, fsync of shard, state, manifest and their folder, rename, fsync of the parent",
     ]
     return Group(title, list(series.values()), comparisons, notes)

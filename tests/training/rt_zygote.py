@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.training.forked import exit_code_of, fork
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 90.0
@@ -119,17 +120,6 @@ def events(run_dir: Path, type: str | None = None) -> list[dict[str, Any]]:
 # --- in the zygote -----------------------------------------------------------------------------------------------
 
 
-def start(request: dict[str, Any]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        code = _child(request)
-    finally:
-        os._exit(code)
-
-
 def _child(request: dict[str, Any]) -> int:
     from tests.training import rt_trainer
 
@@ -142,20 +132,7 @@ def _child(request: dict[str, Any]) -> int:
     if "uid" in request["options"]:
         os.setgid(request["options"]["uid"])
         os.setuid(request["options"]["uid"])
-    code: Any = 0
-    try:
-        rt_trainer.main(request["options"])
-    except SystemExit as end:  # as the interpreter does it: text goes to stderr and means 1
-        code = end.code or 0
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return int(code)
+    return exit_code_of(lambda: rt_trainer.main(request["options"]))
 
 
 def wait(pid: int, timeout_s: float) -> int:
@@ -181,7 +158,7 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
-            print(json.dumps({"pid": start(request["start"])}), flush=True)
+            print(json.dumps({"pid": fork(_child, request["start"])}), flush=True)
         else:
             print(json.dumps({"code": wait(request["wait"], request["timeout_s"])}), flush=True)
 

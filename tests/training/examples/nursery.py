@@ -16,10 +16,11 @@ import random
 import runpy
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.training.forked import exit_code_of, fork
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "training" / "examples"
@@ -92,17 +93,6 @@ def running_nursery() -> Iterator[Nursery]:
 # --- in the nursery ----------------------------------------------------------------------------------------------
 
 
-def start(request: dict[str, Any]) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        code = _run(request)
-    finally:
-        os._exit(code)
-
-
 def _run(request: dict[str, Any]) -> int:
     import numpy as np
     import torch
@@ -117,20 +107,7 @@ def _run(request: dict[str, Any]) -> int:
     random.seed(), np.random.seed(), torch.seed()
     sys.argv = [request["script"], *request["words"]]
     sys.path.insert(0, str(Path(request["script"]).parent))
-    code: Any = 0
-    try:
-        runpy.run_path(request["script"], run_name="__main__")
-    except SystemExit as end:  # as the interpreter does it: text goes to stderr and means 1
-        code = end.code or 0
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return int(code)
+    return exit_code_of(lambda: runpy.run_path(request["script"], run_name="__main__"))
 
 
 def serve() -> None:
@@ -145,7 +122,7 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
-            answer = {"pid": start(request["start"])}
+            answer = {"pid": fork(_run, request["start"])}
         else:
             pid = request["poll"]
             if pid not in ended:
