@@ -7,7 +7,7 @@ TORCH_BACKEND ?=
 SKILLS := $(patsubst skills/%/SKILL.md,%,$(wildcard skills/*/SKILL.md))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check bench kit clean
+.PHONY: help setup demo test soak check bench wheel kit clean
 
 help:            ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -24,27 +24,39 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup      ## train a small language model here, kill a rank in mid-run, resume, report
 	@$(BIN)/python training/recipes/tiny-lm/demo.py
 
-test: setup      ## all tests
-	$(BIN)/python -m pytest tests
+TEST_PROCESSES ?= 3
+test: setup      ## all tests; TEST_PROCESSES=1 one after the other
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES)) tests
 
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
+.PHONY: fit-scheduler
+fit-scheduler: setup  # as root: 200 random situations, `fit` beside the real kube-scheduler
+	FIT_SEEDS=200 FIT_REPORT=benchmarks/results/fit-scheduler.md $(BIN)/python -m pytest tests/skills/cluster_manager/test_fit_scheduler.py
+
 check: setup     ## format, lint, types, copies of the kit, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory kit-check types
-	$(BIN)/shellcheck install.sh install/*.sh .ci/run
+	$(BIN)/shellcheck install.sh install/*.sh .ci/run tests/components/cluster/*.sh tests/components/cluster/parts/*.sh
 
 .PHONY: types kit-check
 types: setup
 	$(BIN)/mypy training/trainyard
 	MYPYPATH=training $(BIN)/mypy training/train.py training/train_fp8.py
+	MYPYPATH=training:training/recipes/fsdp-llama $(BIN)/mypy training/recipes/fsdp-llama/*.py
 	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(BIN)/mypy skills/$$skill/src/*.py; done
 
 bench: setup     ## measured side by side with peers, printed as ratios
 	$(BIN)/python -m benchmarks
+
+wheel: setup     ## build dist/trainyard-*.whl, the runtime for an image of your own
+	@rm -rf build dist/trainyard-*.whl
+	@$(UV) build -q --wheel --offline --no-build-isolation --python $(BIN)/python --out-dir dist .
+	@rm -rf build
+	@ls dist/trainyard-*.whl
 
 kit:             ## copy the shared plumbing into the skills
 	@$(PYTHON) tests/kit_copies.py --write

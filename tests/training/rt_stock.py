@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from trainyard.process import leave_after_gloo
 
 REFERENCE = "reference.safetensors"
 
@@ -127,4 +128,5 @@ def identical(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 if __name__ == "__main__":
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    leave_after_gloo()
     {"write": write, "read": read}[sys.argv[1]](Path(sys.argv[2]))

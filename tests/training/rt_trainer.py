@@ -28,6 +28,9 @@ import trainyard
 from torch import nn
 from trainyard import codec
 
+for name in trainyard.__all__:  # loaded when first used otherwise: too late for a child that has become another user
+    getattr(trainyard, name)
+
 DEADLINE_S = 60.0
 
 

@@ -26,7 +26,7 @@ from trainyard.commit import StepInfo, clean_temporary
 from trainyard.errors import ConfigError, FolderError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.policy import SavePolicy
-from trainyard.process import process_started
+from trainyard.process import leave_after_gloo, process_started
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
 from trainyard.snapshot import Slot
 from trainyard.telemetry import Telemetry, as_number
@@ -59,6 +59,7 @@ class Checkpointer:
         wandb: str | None = None,
         **things: Any,
     ) -> None:
+        leave_after_gloo()
         self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
