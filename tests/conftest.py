@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +20,55 @@ def pytest_configure() -> None:
     """A suite started in the background inherits SIGINT ignored, and would pass that on to programs whose Ctrl-C is tested."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ON_ONE_CLUSTER = (
+    ("tests/components/", "tests/e2e/test_cluster_"),
+    (
+        "tests/e2e/test_transcripts.py",
+        "tests/infrastructure/",
+        "tests/skills/checkpoint_manager/test_pod_",
+        "tests/skills/checkpoint_manager/test_volume_",
+        "tests/skills/cluster_manager/",
+        "tests/skills/kit/",
+        "tests/skills/pytorchjob_manager/",
+        "tests/skills/ray_manager/",
+    ),
+)
+"""Where tests use the cluster. With several processes each row stays in one of them, which starts one cluster; both take as long."""
+LONG = "tests/training/exact/"
+
+
+def row_of(nodeid: str) -> int | None:
+    return next((row for row, places in enumerate(ON_ONE_CLUSTER) if nodeid.startswith(places)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left alone with it at the end."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) is None:
+            raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
+
+    def turn(item: pytest.Item) -> int:
+        row = row_of(item.nodeid)
+        return row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
+
+    items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`-n N`: a file's tests stay together."""
+    # Not --dist loadgroup: xdist 3.8 marks a test's group in its node id, which pytest 9.2 no longer takes.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            row = row_of(nodeid)
+            return f"cluster {row}" if row is not None else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False  # the order above, not the files with most tests first
+    return ByFile(config, log)
 
 
 BY_DESIGN = "by design: "
