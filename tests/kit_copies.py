@@ -5,19 +5,39 @@ Run without third-party packages: `python tests/kit_copies.py [--write]`.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+ALWAYS = ("trainyard_shell", "trainyard_tables")
+
+
+def used_by(skill: Path, module: str, kit: Path) -> bool:
+    """Whether a file of the skill imports a module of the kit, or one that imports it."""
+    if module in ALWAYS:
+        return True
+    files = [path for path in (skill / "src").glob("*.py") if not (kit / path.name).exists()]
+    users = [path.stem for path in kit.glob("*.py") if path.stem != module and imports(path, module)]
+    return any(imports(path, module) for path in files) or any(used_by(skill, user, kit) for user in users)
+
+
+def imports(path: Path, module: str) -> bool:
+    return re.search(rf"^\s*(import|from) {module}\b", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
 def copies() -> dict[Path, list[Path]]:
-    """Source file -> the places that hold a copy of it."""
+    """Source file -> the places that hold a copy of it: each module of the kit in the skills that use it."""
     skills = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))
-    kit = sorted((ROOT / "skills" / "kit").glob("*.py"))
+    kit = ROOT / "skills" / "kit"
     inspector = ROOT / "training" / "trainyard" / "checkpoint_format.py"
     return {
-        **{source: [skill / "src" / source.name for skill in skills] for source in kit},
+        **{
+            source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
+            for source in sorted(kit.glob("*.py"))
+        },
         inspector: [ROOT / "skills" / "checkpoint-manager" / "src" / inspector.name],
     }
 

@@ -22,7 +22,7 @@ from contract_calls import call, call_each, document_problems, environment, help
 HEAVY = {"kubernetes", "boto3", "botocore", "docker", "torch", "requests", "rich"}
 BIN = Path(sys.executable).parent
 HEADER = re.compile(r"^# /// script$(.*?)^# ///$", re.MULTILINE | re.DOTALL)
-MODULES = {"pyyaml": "yaml"}
+MODULES = {"pyyaml": "yaml", "websocket-client": "websocket"}
 KIT = re.compile(r"trainyard_\w+\.py")
 MAX_DESCRIPTION_CHARS, MAX_BODY_LINES = 450, 200
 FIELDS = {"name", "description", "license", "compatibility", "metadata", "allowed-tools"}

@@ -82,8 +82,8 @@ def hello(tmp_path: Path) -> Path:
     (skill / "src").mkdir(parents=True)
     (skill / "SKILL.md").write_text(WORDS)
     (skill / "src" / "say_hello.py").write_text(PROGRAM)
-    for source in (ROOT / "skills" / "kit").glob("*.py"):
-        (skill / "src" / source.name).write_bytes(source.read_bytes())
+    for module in kit_copies.ALWAYS:
+        (skill / "src" / f"{module}.py").write_bytes((ROOT / "skills" / "kit" / f"{module}.py").read_bytes())
     return skill
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
-RUN_ID = "a5f0c0de5f0c0de1"
+RUN_ID = secrets.token_hex(8)
+"""Of this process alone: another one that runs tests beside it has living processes too."""
 
 
 def identity(pid: int) -> dict[str, object]:
