@@ -1,0 +1,95 @@
+"""The nodes of a cluster with what is free on them, read once: nodes, and the pods that count."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from cluster_amounts import Amounts, add, amounts, pod_requests
+from cluster_read import UNFINISHED, Condition, Node, Pod, Taint, read_all
+from instance_types import TYPE_LABEL, ZONE_LABEL
+from trainyard_kube import Cluster
+
+SYSTEM_PRIORITIES = ("system-node-critical", "system-cluster-critical")
+READY, CORDONED = "Ready", "node.kubernetes.io/unschedulable"
+HOLDS_BACK = ("NoSchedule", "NoExecute")
+"""Effects of taints that keep a pod away; PreferNoSchedule does not."""
+
+
+@dataclass
+class Machine:
+    """One node: its labels and taints, what it offers, and what is taken of it."""
+
+    name: str
+    labels: dict[str, str]
+    taints: list[Taint]
+    cordoned: bool
+    ready: bool
+    allocatable: Amounts
+    used: Amounts = field(default_factory=dict)
+    """Requests of all pods on it."""
+    system: Amounts = field(default_factory=dict)
+    """Of these what stays whatever jobs do: DaemonSets, static pods, pods of a system priority."""
+
+    @property
+    def zone(self) -> str | None:
+        return self.labels.get(ZONE_LABEL)
+
+    @property
+    def instance_type(self) -> str | None:
+        return self.labels.get(TYPE_LABEL)
+
+    def free(self, resource: str) -> int:
+        return self.allocatable.get(resource, 0) - self.used.get(resource, 0)
+
+    def whole(self, resource: str) -> int:
+        """What a job can have of the empty node."""
+        return self.allocatable.get(resource, 0) - self.system.get(resource, 0)
+
+
+@dataclass
+class Machines:
+    all: list[Machine]
+    waiting_pods: int = 0
+    """Pods without a node: they want room too, but hold none."""
+
+
+def read_machines(cluster: Cluster) -> Machines:
+    """Two lists in pages; memory holds the nodes and one page of pods. Raises ApiError (nodes or pods may not be listed)."""
+    by_name = {node.metadata.name: machine(node) for node in read_all(cluster, "/api/v1/nodes", Node)}
+    used: dict[str, Amounts] = defaultdict(dict)
+    system: dict[str, Amounts] = defaultdict(dict)
+    waiting = 0
+    for pod in read_all(cluster, "/api/v1/pods", Pod, fieldSelector=UNFINISHED):
+        name = pod.spec.node_name
+        if not name:
+            waiting += 1
+            continue
+        requests = {**pod_requests(pod.spec), "pods": 1}
+        add(used[name], requests)
+        if is_system(pod):
+            add(system[name], requests)
+    for name, one in by_name.items():
+        one.used, one.system = used.get(name, {}), system.get(name, {})
+    return Machines(list(by_name.values()), waiting)
+
+
+def machine(node: Node) -> Machine:
+    return Machine(
+        node.metadata.name,
+        node.metadata.labels or {},
+        node.spec.taints or [],
+        node.spec.unschedulable,
+        is_ready(node.status.conditions),
+        amounts(node.status.allocatable),
+    )
+
+
+def is_ready(conditions: list[Condition] | None) -> bool:
+    """A node without the condition has not reported yet."""
+    return any(each.type == READY and each.status == "True" for each in conditions or [])
+
+
+def is_system(pod: Pod) -> bool:
+    owners = {owner.kind for owner in pod.metadata.owner_references or []}
+    return bool(owners & {"DaemonSet", "Node"}) or pod.spec.priority_class_name in SYSTEM_PRIORITIES

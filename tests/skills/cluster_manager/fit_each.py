@@ -1,0 +1,21 @@
+"""Run the program's `fit` for many job files in one process: a line of JSON in, a line of JSON out.
+
+python fit_each.py FOLDER_OF_THE_PROGRAM < calls > answers         # call: [job file, namespace, claim or null]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+
+import fit_answer
+import trainyard_kube as kube
+from fit_job import read_job
+
+for line in sys.stdin:
+    job_file, namespace, claim = json.loads(line)
+    result = fit_answer.fit(kube.connect(kube.Where(namespace=namespace)), read_job(Path(job_file)), claim)
+    print(json.dumps({"ok": result.is_ok(), "data": result.data, "checks": [vars(check) for check in result.checks]}))
