@@ -1,0 +1,175 @@
+"""scale, suspend, resume, delete: patches of the live object, and only of the one that was looked at."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import trainyard_kube as kube
+import trainyard_shell as shell
+from ptjob_engines import Patch
+from ptjob_find import Job, call_for, check_words, find_with_pods, list_pods
+from ptjob_status import SCALED_AT
+from ptjob_volume import claims, how_it_goes_on, losses
+
+Object = dict[str, Any]
+SCALING = "trainyard.dev/scaling-to"
+"""Set while a scale is under way: the same call takes it up again."""
+POLL_S = 1.0
+
+
+def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_run: bool) -> shell.Result:
+    """A job of fixed size is suspended, resized and resumed: its pods' environment says how many they are. Elastic ones just change.
+
+    Raises SkillError: usage (this kind cannot), timeout (pods still ending; the same call goes on), conflict.
+    """
+    marked = (job.object["metadata"].get("annotations") or {}).get(SCALING)
+    was = job.engine.wanted(job.object)
+    if was == nodes and marked is None:
+        return shell.Result({**about(cluster, job), "nodes": nodes, "was": was, "restarts": False})
+    _may_scale(job, nodes)
+    resize = _resize(job, nodes)
+    restart = (marked is not None or not job.engine.is_suspended(job.object)) and _must_restart(job)
+    data = {**about(cluster, job), "nodes": nodes, "was": was, "restarts": restart, "patch": resize}
+    checks = losses(job) if restart else []
+    if dry_run or not restart:
+        patch(cluster, job, resize, dry_run=dry_run)
+    else:
+        _scale_anew(cluster, job, nodes, timeout_s)
+    if dry_run:
+        return shell.Result(data, checks=checks)
+    changed, then = f"nodes of {job.name}: {was} -> {nodes}", call_for("status", job.name, job.run_id)
+    return shell.Result(data, checks=checks, changed=[changed], next=[then])
+
+
+def _scale_anew(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float) -> None:
+    shell.progress(f"{job.name} stops, so that all of its pods know the new size; then it goes on {how_it_goes_on(job)}")
+    pause = job.engine.suspend_patch(job.object, True) or []
+    patch(cluster, job, [*pause, *_annotate(job, SCALING, str(nodes))])
+    wait_for_no_pods(cluster, job, timeout_s, call_for("scale", job.name, job.run_id, "--nodes", str(nodes)))
+    go_on = job.engine.suspend_patch(job.object, False) or []
+    unmark = {"op": "remove", "path": "/metadata/annotations/" + _escaped(SCALING)}
+    patch(cluster, job, [*_resize(job, nodes), *go_on, unmark])
+
+
+def _resize(job: Job, nodes: int) -> Patch:
+    return [*(job.engine.scale_patch(job.object, nodes) or []), *_annotate(job, SCALED_AT, _now())]
+
+
+def _may_scale(job: Job, nodes: int) -> None:
+    elastic = job.object["spec"].get("elasticPolicy") or {}
+    low, high = elastic.get("minReplicas", 1), elastic.get("maxReplicas", nodes)
+    if not low <= nodes <= high:
+        raise shell.SkillError(
+            "usage", f"{job.name} is elastic between {low} and {high} nodes", hint=f"--nodes {low} to {high}"
+        )
+    if job.engine.scale_patch(job.object, nodes) is None:
+        hint = f"{_delete_call(job)}, then create it with --nodes {nodes}: it goes on {how_it_goes_on(job)}"
+        raise shell.SkillError("usage", f"the size of a {job.engine.kind} is fixed by its API", hint=hint)
+    if job.engine.ended(job.object):
+        raise shell.SkillError("conflict", f"{job.name} has ended", hint=f"create it with --nodes {nodes}")
+
+
+def _must_restart(job: Job) -> bool:
+    """HyperPod's operator has its own answer to a changed size, and no suspension."""
+    return "elasticPolicy" not in job.object["spec"] and job.engine.suspend_patch(job.object, True) is not None
+
+
+def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> shell.Result:
+    """Suspended, the job keeps its object and loses its pods. Raises SkillError usage, conflict."""
+    word = "suspend" if flag else "resume"
+    changes = job.engine.suspend_patch(job.object, flag)
+    if changes is None:
+        hint = f"{_delete_call(job)}; created again it goes on {how_it_goes_on(job)}"
+        raise shell.SkillError("usage", f"a {job.engine.kind} cannot {word}", hint=hint)
+    if job.engine.ended(job.object):
+        raise shell.SkillError(
+            "conflict", f"{job.name} has ended; there is nothing to {word}", hint=call_for("status", job.name, job.run_id)
+        )
+    data = {**about(cluster, job), "suspended": flag}
+    if job.engine.is_suspended(job.object) == flag:
+        return shell.Result(data)
+    if SCALING in (job.object["metadata"].get("annotations") or {}):  # a scale that was cut off must not resume it later
+        changes = [*changes, {"op": "remove", "path": "/metadata/annotations/" + _escaped(SCALING)}]
+    patch(cluster, job, changes, dry_run=dry_run)
+    if dry_run:
+        return shell.Result({**data, "patch": changes}, checks=losses(job))
+    then = call_for("status", job.name, job.run_id)
+    return shell.Result(data, checks=losses(job), changed=[f"{word} {job.name}"], next=[then])
+
+
+def delete(
+    cluster: kube.Cluster, name: str, run_id: str, engine: str | None, timeout_s: float, *, yes: bool, dry_run: bool
+) -> shell.Result:
+    """The job and its pods; never a claim. Returns when the pods are gone. Raises SkillError: confirm, conflict, permission, timeout.
+
+    `absent` is said of the kinds that were read: data.unread names others, where there are any.
+    """
+    check_words(name, run_id)
+    again = call_for("delete", name, run_id, *(["--engine", engine] if engine else []), "--yes")
+    try:
+        job = find_with_pods(cluster, name, run_id, engine)
+    except shell.SkillError as error:
+        if error.code != "not-found":
+            raise
+        # An earlier call may have been cut off while the pods ended.
+        _wait(cluster, f"{kube.RUN}={name},{kube.RUN_ID}={run_id}", timeout_s, again)
+        left = {"unread": error.data["unread"]} if error.data["unread"] else {}
+        data = {"name": name, "run_id": run_id, "state": "absent", **left, "cluster": cluster.identity()}
+        return shell.Result(data, checks=error.checks, ok=True)
+    kind = f"{job.engine.kind} {cluster.namespace}/{name}"
+    plan = {**about(cluster, job), "deletes": [f"{kind}, and its pods"], "keeps": claims(job)}
+    if dry_run:
+        cluster.delete(job.engine.path(cluster, name), job.uid, dry_run=True)
+        return shell.Result(plan)
+    shell.confirm(yes, plan, what=f"delete {job.engine.kind} {name} and its pods", hint=again)
+    cluster.delete(job.engine.path(cluster, name), job.uid)
+    wait_for_no_pods(cluster, job, timeout_s, again)
+    return shell.Result({**plan, "state": "absent"}, changed=[f"deleted {kind}"])
+
+
+def _delete_call(job: Job) -> str:
+    return call_for("delete", job.name, job.run_id, "--yes")
+
+
+def about(cluster: kube.Cluster, job: Job) -> Object:
+    return {"name": job.name, "engine": job.engine.name, "run_id": job.run_id, "uid": job.uid, "cluster": cluster.identity()}
+
+
+# --- the requests ------------------------------------------------------------------------------------------------
+
+
+def patch(cluster: kube.Cluster, job: Job, changes: Patch, *, dry_run: bool = False) -> None:
+    """Raises SkillError conflict when another object has taken the name since it was read."""
+    test = {"op": "test", "path": "/metadata/uid", "value": job.uid}
+    job.object = cluster.patch(job.engine.path(cluster, job.name), [test, *changes], "json", dry_run=dry_run)
+
+
+def _annotate(job: Job, key: str, value: str) -> Patch:
+    return [{"op": "add", "path": "/metadata/annotations/" + _escaped(key), "value": value}]
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def wait_for_no_pods(cluster: kube.Cluster, job: Job, timeout_s: float, again: str) -> None:
+    _wait(cluster, job.selector, timeout_s, again)
+
+
+def _wait(cluster: kube.Cluster, selector: str, timeout_s: float, again: str) -> None:
+    """Raises SkillError timeout. Ended pods count too: the operator does not make a pod anew while its namesake is there."""
+    deadline, told = time.monotonic() + timeout_s, -1
+    while left := list_pods(cluster, selector):
+        if len(left) != told:
+            shell.progress(f"{len(left)} pods are still there; they have time to save")
+            told = len(left)
+        if time.monotonic() > deadline:
+            message = f"{len(left)} pods are still ending, {left[0]['metadata']['name']} among them"
+            raise shell.SkillError("timeout", message, hint=again, retryable=True)
+        time.sleep(POLL_S)

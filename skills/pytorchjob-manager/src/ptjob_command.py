@@ -1,0 +1,57 @@
+"""From the command as written to the words of the container: `torchrun` stands for the launcher of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import trainyard_shell as shell
+
+LAUNCH = ["python3", "-m", "trainyard.launch"]
+"""One in every pod: starts the ranks, and starts them again in all pods when one fails."""
+TOPOLOGY = {
+    "--nproc-per-node": "--procs N, before the --",
+    "--nnodes": "--nodes N, before the --",
+    "--max-restarts": "--max-restarts N, before the --",
+    "--shutdown-timeout": "--grace-s S, before the --",
+    **dict.fromkeys(
+        ["--node-rank", "--standalone", "--master-addr", "--master-port", "--local-addr"]
+        + ["--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--rdzv-conf"],
+        "leave it out: the operator says where the pods meet",
+    ),
+}
+FLAGS = {"-m", "--module", "--no-python", "--run-path", "--virtual-local-rank"}
+"""torchrun's options without a value; `-m` is one, for the module that follows is the script."""
+
+
+@dataclass(frozen=True)
+class Command:
+    launched: bool
+    rest: list[str]
+    """What follows the launcher's name; the whole command where there is no launcher."""
+
+
+def understand(words: Sequence[str], nodes: int, procs: int) -> Command:
+    """Raises SkillError usage: topology in the command, or a plain command for more than one process."""
+    if words[:1] == ("torchrun",) or words[:1] == ["torchrun"]:
+        return _launched(list(words[1:]))
+    if list(words[:3]) in (["python", *LAUNCH[1:]], LAUNCH):
+        return _launched(list(words[3:]))
+    if nodes * procs > 1:
+        message = f"{shell.clean(words[0], 60)!r} starts one process, and this job has {nodes} x {procs}"
+        raise shell.SkillError("usage", message, hint="-- torchrun SCRIPT ARGS...; or --nodes 1 --procs 1")
+    return Command(False, list(words))
+
+
+def _launched(rest: list[str]) -> Command:
+    position = 0
+    while position < len(rest) and rest[position].startswith("-"):
+        word = rest[position]
+        option = word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
+        meant = [name for name in TOPOLOGY if len(option) > 4 and name.startswith(option)]  # argparse takes short forms
+        if meant:
+            raise shell.SkillError("usage", f"{word} in the command: the topology comes from outside", hint=TOPOLOGY[meant[0]])
+        position += 1 if option in FLAGS or "=" in word else 2
+    if position >= len(rest):
+        raise shell.SkillError("usage", "torchrun without a training script", hint="-- torchrun train.py --steps 400")
+    return Command(True, rest)

@@ -1,0 +1,94 @@
+"""The manifest of a job: a YAML template of assets/ plus visible edits, one function an engine."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import trainyard_shell as shell
+from ptjob_command import LAUNCH, understand
+from ptjob_pod import Object, make_pod, metadata, template
+from ptjob_request import JobRequest
+from ptjob_trainer_api import TrainJobApi
+
+PORT = {"name": "pytorchjob-port", "containerPort": 23456}
+GRACE, DEFAULT_GRACE_S = "terminationGracePeriodSeconds", 30.0
+STOCK_TORCHRUN = ["python3", "-m", "torch.distributed.run"]
+
+
+def pytorchjob(request: JobRequest) -> Object:
+    job = template("pytorchjob.yaml")
+    job["metadata"] = metadata(request)
+    spec, replicas = job["spec"], job["spec"]["pytorchReplicaSpecs"]
+    spec["nprocPerNode"] = str(request.procs)
+    command = understand(request.command, request.nodes, request.procs)
+    # An elastic job's size changes under way, which only torchrun's own rendezvous can; trainyard.launch has a fixed size.
+    launcher = STOCK_TORCHRUN if request.elastic else LAUNCH
+    pod = make_pod(request, "pytorch", [*(launcher if command.launched else []), *command.rest])
+    pod["spec"]["containers"][0]["ports"] = [PORT]
+    for role in replicas.values():
+        role["template"] = copy.deepcopy(pod)
+    replicas["Worker"]["replicas"] = request.nodes - 1
+    if request.elastic:
+        del replicas["Master"]  # any worker may go; the master may not
+        replicas["Worker"]["replicas"] = request.nodes
+        spec["elasticPolicy"] = {
+            "minReplicas": request.min_nodes,
+            "maxReplicas": request.max_nodes,
+            "rdzvBackend": "c10d",
+            "maxRestarts": request.max_restarts,
+        }
+    elif request.nodes == 1:
+        del replicas["Worker"]  # one node: the API refuses a Worker group of zero
+    return job
+
+
+def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
+    """Raises SkillError usage where this TrainJob API has no place for something that was asked."""
+    job = template("trainjob.yaml")
+    job["apiVersion"], job["metadata"] = f"trainer.kubeflow.org/{api.version}", metadata(request)
+    job["spec"]["runtimeRef"]["name"] = request.runtime
+    command = understand(request.command, request.nodes, request.procs)
+    request = replace(request, grace_s=grace_s(request, api))
+    pod = make_pod(request, "node", [*(LAUNCH if command.launched else []), *command.rest])
+    main = pod["spec"]["containers"][0]
+    trainer = {"numNodes": request.nodes, "numProcPerNode": request.procs, "resourcesPerNode": main["resources"]}
+    # Here the kubelet restarts a container that gave up; by the pod's UID its successor knows that it is the same pod.
+    main["env"].append({"name": "TRAINYARD_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
+    job["spec"]["trainer"] = {**trainer, **{key: main[key] for key in ("image", "command", "env")}}
+    pod["spec"]["containers"] = [{"name": "node", "volumeMounts": main["volumeMounts"]}]
+    # The API has no key for it: a TrainJob's pods get the token of the namespace's default account.
+    pod["spec"].pop("automountServiceAccountToken", None)
+    if GRACE not in api.pod_keys:
+        del pod["spec"][GRACE]
+    unknown = set() if api.takes_metadata else {"annotations"} & pod["metadata"].keys()
+    if missing := sorted(unknown | (pod["spec"].keys() - api.pod_keys)):
+        message = f"TrainJob {api.version} ({api.patches}) has no place for {', '.join(missing)} of a pod"
+        raise shell.SkillError(
+            "usage", message, hint="leave the option out, put it into a runtime (--runtime), or --engine pytorchjob"
+        )
+    job["spec"][api.patches] = api.patch(pod)
+    return job
+
+
+def grace_s(request: JobRequest, api: TrainJobApi) -> float:
+    """Seconds to save. Trainer before 2.3 cannot set the pods' grace: the kubelet kills after its 30 s, so the save gets 20."""
+    return request.grace_s if GRACE in api.pod_keys else min(request.grace_s, DEFAULT_GRACE_S - 10)
+
+
+def hyperpodjob(request: JobRequest) -> Object:
+    job = template("hyperpodpytorchjob.yaml")
+    job["metadata"] = metadata(request)
+    spec = job["spec"]
+    spec["nprocPerNode"], spec["runPolicy"]["jobMaxRetryCount"] = str(request.procs), request.max_restarts
+    command = understand(request.command, request.nodes, request.procs)
+    words = command.rest
+    if command.launched:
+        words = [*hyperpodrun(request.procs, request.nodes), *command.rest]
+    group = spec["replicaSpecs"][0]
+    group["replicas"], group["template"] = request.nodes, make_pod(request, "pytorch", words)
+    return job
+
+
+def hyperpodrun(procs: int, nodes: int) -> list[str]:
+    return ["hyperpodrun", f"--nproc-per-node={procs}", f"--nnodes={nodes}", "--rdzv-backend=hyperpod"]

@@ -1,0 +1,78 @@
+"""The nodes of a job, one pod each: which of them train, and a row of each for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trainyard_shell as shell
+from ptjob_find import Job
+
+Object = dict[str, Any]
+
+
+def is_running(job: Job, pod: Object) -> bool:
+    """Its container runs. A pod that is being deleted counts no more: its replacement is on the way."""
+    return pod["status"].get("phase") == "Running" and not is_going(pod) and not is_down(job, pod)
+
+
+def is_ready(job: Job, pod: Object) -> bool:
+    return is_running(job, pod) and _is_true(pod, "Ready")
+
+
+def is_going(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def is_down(job: Job, pod: Object) -> bool:
+    """Its container ran and ended, and the kubelet is to start it again: the pod's phase stays Running meanwhile.
+
+    A container that waits for its first start holds the pod in Pending.
+    """
+    statuses = statuses_of(pod)
+    main: Object = next((each for each in statuses if each["name"] == job.engine.container), {})
+    state = main.get("state") or {}
+    ended = "waiting" in state or bool((state.get("terminated") or {}).get("exitCode"))
+    return pod["status"].get("phase") == "Running" and ended
+
+
+def statuses_of(pod: Object) -> list[Object]:
+    """Of its containers; [] before the kubelet has looked at it."""
+    return list(pod["status"].get("containerStatuses") or [])
+
+
+def pod_rows(job: Job, limit: int) -> list[Object]:
+    """One row a pod in the order of ranks, at most `limit`; those that do not run go before when not all have room."""
+    pods = sorted(job.pods, key=lambda pod: (is_running(job, pod), job.rank(pod)))[:limit]
+    rows = [
+        {
+            "name": pod["metadata"]["name"],
+            "role": job.engine.role(pod),
+            "rank": job.rank(pod),
+            "phase": "Terminating" if is_going(pod) else pod["status"].get("phase", "Unknown"),
+            "node": pod["spec"].get("nodeName"),
+            "restarts": sum(int(status.get("restartCount", 0)) for status in statuses_of(pod)),
+            "reason": pod_reason(pod),
+        }
+        for pod in pods
+    ]
+    return sorted(rows, key=lambda row: (row["rank"], row["name"]))
+
+
+def pod_reason(pod: Object) -> str | None:
+    """Kubernetes' own word for why the pod is not simply running."""
+    status = pod["status"]
+    for each in [*(status.get("initContainerStatuses") or []), *statuses_of(pod)]:
+        state = each.get("state") or {}
+        if waiting := (state.get("waiting") or {}).get("reason"):
+            return shell.clean(str(waiting), 80)
+        ended = state.get("terminated") or {}
+        if ended.get("exitCode"):
+            return shell.clean(f"{ended.get('reason') or 'Error'} (exit {ended['exitCode']})", 80)
+    unplaced = [each for each in status.get("conditions") or [] if each["type"] == "PodScheduled" and each["status"] == "False"]
+    reason = status.get("reason") or next((each.get("reason") for each in unplaced), None)
+    return shell.clean(str(reason), 80) if reason else None
+
+
+def _is_true(pod: Object, condition: str) -> bool:
+    listed = pod["status"].get("conditions") or []
+    return any(each["type"] == condition and each["status"] == "True" for each in listed)

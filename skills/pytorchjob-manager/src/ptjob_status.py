@@ -1,0 +1,109 @@
+"""status: state of the job and of each of its nodes, from the job and its pods; events only when something is wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import trainyard_kube as kube
+import trainyard_shell as shell
+from ptjob_engines import conditions
+from ptjob_find import Job, find_with_pods
+from ptjob_findings import find_causes
+from ptjob_nodes import is_down, is_going, is_ready, is_running, pod_reason, pod_rows, statuses_of
+
+Object = dict[str, Any]
+SCALED_AT = "trainyard.dev/scaled-at"
+MAX_ROWS = 200
+
+
+def get_job_status(
+    cluster: kube.Cluster, name: str, run_id: str | None = None, engine: str | None = None, limit: int = MAX_ROWS
+) -> Object:
+    """The data of `status`. Raises SkillError not-found, conflict, permission."""
+    job = find_with_pods(cluster, name, run_id, engine)
+    seen = observe(job)
+    return {
+        **seen,
+        "pods": pod_rows(job, limit),
+        "pods_total": len(job.pods),
+        "conditions": condition_rows(job),
+        "pod_selector": job.selector,
+        "container": job.engine.container,
+        "name": job.name,
+        "engine": job.engine.name,
+        "run_id": job.run_id,
+        "cluster": cluster.identity(),
+        "findings": [vars(finding) for finding in find_causes(cluster, job, seen["state"])],
+    }
+
+
+def observe(job: Job) -> Object:
+    """state, reason, nodes, restarts."""
+    wanted, restarts = job.engine.wanted(job.object), count_restarts(job)
+    running = sum(is_running(job, pod) for pod in job.pods)
+    ready = sum(is_ready(job, pod) for pod in job.pods)
+    state, reason = derive_state(job, wanted, running, restarts)
+    nodes = {"wanted": wanted, "running": running, "ready": ready}
+    return {"state": state, "reason": reason, "nodes": nodes, "restarts": restarts}
+
+
+def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[str, str]:
+    """From the pods rather than from the condition Running, which a PyTorchJob has while most of its pods are pending.
+
+    And not by the pods' phase alone: that of a pod whose container crashes again and again is Running.
+    """
+    if ended := job.engine.ended(job.object):
+        return ended[0], shell.clean(ended[1], 300) or ended[0]
+    true = conditions(job.object)
+    if job.engine.is_suspended(job.object):
+        left = f"; {running} pods are still going" if running else ""
+        return "suspended", f"suspended{left}"
+    if running >= wanted:
+        return "running", f"all {wanted} nodes run"
+    done = sum(pod["status"].get("phase") == "Succeeded" for pod in job.pods)
+    if running and running + done >= wanted:
+        return "running", f"{done} of {wanted} nodes have finished"
+    # The operators set Running when node 0 runs: without it now, the job has run before.
+    was_running = "Running" in true and not any(is_running(job, pod) and job.rank(pod) == 0 for pod in job.pods)
+    down = [pod for pod in job.pods if is_down(job, pod)]
+    if down:
+        told = f"in {len(down)} the container has ended and is started again ({pod_reason(down[0])})"
+        return "restarting", f"{running} of {wanted} nodes run; {told}"
+    if "Restarting" in true or restarts or was_running or any(is_going(pod) for pod in job.pods):
+        return "restarting", f"{running} of {wanted} nodes run; the others come back"
+    return "pending", f"{running} of {wanted} nodes run; {len(job.pods)} pods are made"
+
+
+def count_restarts(job: Job) -> int:
+    """Restarts that can be seen: of containers within their pods, and of pods that were made anew.
+
+    Nothing counts the latter (the operator re-creates a pod under its name): a pod is taken for one when it is clearly younger
+    than the start of the job, or of its last resizing.
+    """
+    containers = sum(int(status.get("restartCount", 0)) for pod in job.pods for status in statuses_of(pod))
+    began = [(job.object.get("status") or {}).get("startTime"), job.object["metadata"].get("creationTimestamp")]
+    scaled = (job.object["metadata"].get("annotations") or {}).get(SCALED_AT)
+    starts = [seconds(value) for value in (began[0] or began[1], scaled) if value]
+    # An operator begins at once and makes some 20 pods a second.
+    allowed_s = max(starts, default=0.0) + 5 + len(job.pods) / 20
+    made_anew = sum(seconds(pod["metadata"]["creationTimestamp"]) > allowed_s for pod in job.pods)
+    return containers + made_anew
+
+
+def seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+def condition_rows(job: Job) -> list[Object]:
+    listed = (job.object.get("status") or {}).get("conditions") or []
+    return [
+        {
+            "type": each["type"],
+            "status": each["status"],
+            "reason": each.get("reason"),
+            "message": shell.clean(str(each.get("message") or ""), 300),
+            "since": each.get("lastTransitionTime"),
+        }
+        for each in listed
+    ]

@@ -1,0 +1,96 @@
+"""The program as its users call it, in one namespace of a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
+RUN, OTHER_RUN = "0123456789abcdef", "fedcba9876543210"
+OURS = ("--run-id", RUN)
+"""What the verbs that change a job must be told."""
+KWOK = ("--node-selector", "type=kwok", "--toleration", '{"key": "kwok", "operator": "Exists"}')
+NOWHERE = ("--node-selector", "type=nowhere")
+"""Pods that stay pending."""
+REAL = ("--node-selector", "type=real", "--cpu", "50m", "--grace-s", "1")
+PYTHON = "local.test/python:3.11"
+TRAIN = ("--", "torchrun", "train.py", "--steps", "4")
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    document: dict[str, Any]
+    stderr: str
+    lines: tuple[dict[str, Any], ...] = ()
+    """What was streamed before the document."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.document["data"]
+        return found
+
+    @property
+    def error(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.document["error"]
+        return found
+
+    def finding(self, id: str) -> dict[str, Any]:
+        return next(each for each in self.data["findings"] if each["id"] == id)
+
+
+@dataclass(frozen=True)
+class Manager:
+    """manage_pytorchjob.py with one kubeconfig and namespace."""
+
+    kubeconfig: Path
+    namespace: str
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def command(self, verb: str, *words: str) -> list[str]:
+        return [sys.executable, str(PROGRAM), verb, "-n", self.namespace, *words]
+
+    def start(self, verb: str, *words: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self.command(verb, *words), stdout=pipe, stderr=pipe, text=True, env=self.environment())
+
+    def __call__(self, verb: str, *words: str) -> Answer:
+        return self.answer(self.start(verb, *words))
+
+    def answer(self, process: subprocess.Popen[str], timeout_s: float = 120) -> Answer:
+        """Of a call that was started. No call may end in a bug of ours."""
+        stdout, stderr = process.communicate(timeout=timeout_s)
+        assert "Traceback" not in stderr and process.returncode in range(9), stderr + stdout
+        *stream, document = [json.loads(line) for line in stdout.splitlines()]
+        return Answer(process.returncode, document, stderr, tuple(stream))
+
+    def create(self, name: str, *words: str, run_id: str = RUN, command: tuple[str, ...] = TRAIN) -> Answer:
+        image = () if "--image" in words else ("--image", "any")
+        return self("create", name, "--run-id", run_id, *image, *words, *command)
+
+    def until(self, state: str, name: str, timeout_s: float = 60, nodes: int | None = None) -> Answer:
+        """The status once it has that state, and that number of running nodes."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self("status", name)
+            if seen.code == 0 and seen.data["state"] == state and nodes in (None, seen.data["nodes"]["running"]):
+                return seen
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.3)
+
+    def until_found(self, finding: str, name: str, timeout_s: float = 60) -> Answer:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            seen = self("status", name)
+            if any(each["id"] == finding for each in seen.data["findings"]):
+                return seen
+            assert time.monotonic() < deadline, seen
+            time.sleep(0.3)

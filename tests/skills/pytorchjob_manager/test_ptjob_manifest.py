@@ -1,0 +1,173 @@
+"""Manifests: what the request says is in them, for every engine and every TrainJob API. Each in a fresh process; no cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[3] / "skills" / "pytorchjob-manager" / "src"
+BUILD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+asked = json.loads(sys.argv[2])
+import ptjob_manifest, trainyard_shell
+from ptjob_request import JobRequest
+from ptjob_trainer_api import api_of
+for key in ("command", "image_pull_secrets", "tolerations"):
+    asked[key] = tuple(asked.get(key, ()))
+asked["secrets"] = {name: tuple(source) for name, source in asked.get("secrets", {}).items()}
+schema = asked.pop("schema", None)
+try:
+    request = JobRequest(**asked)
+    extra = [api_of("v1alpha1", schema)] if request.engine == "trainjob" else []
+    print(json.dumps(getattr(ptjob_manifest, request.engine)(request, *extra)))
+except trainyard_shell.SkillError as error:
+    print(json.dumps({"error": error.code, "message": str(error)}))
+"""
+ASKED: dict[str, Any] = {
+    "name": "tiny",
+    "run_id": "0123456789abcdef",
+    "image": "repo@sha256:0",
+    "command": ["torchrun", "train.py", "--steps", "4"],
+    "nodes": 3,
+    "procs": 8,
+    "claim": "tiny-01234567",
+    "secrets": {"HF_TOKEN": ["hf", "token"]},
+    "cpu": "7500m",
+    "memory": "1.5Gi",
+    "gpus": 8,
+    "efa": 4,
+    "grace_s": 45.5,
+}
+
+
+def build(engine: str, **changes: Any) -> dict[str, Any]:
+    asked = {**ASKED, "engine": engine, **changes}
+    words = [sys.executable, "-c", BUILD, str(SOURCE), json.dumps(asked)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60)
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def pods_of(job: dict[str, Any]) -> list[dict[str, Any]]:
+    spec = job["spec"]
+    groups = spec.get("pytorchReplicaSpecs", {}).values() or spec.get("replicaSpecs", [])
+    return [group["template"]["spec"] for group in groups]
+
+
+@pytest.mark.parametrize("engine", ["pytorchjob", "hyperpodjob"])
+def test_a_pod_has_its_volume_memory_for_shm_devices_secrets_and_time_to_save(engine: str) -> None:
+    for pod in pods_of(build(engine)):
+        main = pod["containers"][0]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        mounts = {mount["mountPath"]: mount["name"] for mount in main["volumeMounts"]}
+        assert volumes[mounts["/trainyard"]]["persistentVolumeClaim"] == {"claimName": "tiny-01234567"}
+        assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": str(3 << 28)}  # half of 1.5Gi
+        devices = {"nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "4"}
+        assert main["resources"]["limits"] == {"memory": "1.5Gi", **devices}
+        assert main["resources"]["requests"] == {"cpu": "7500m", "memory": "1.5Gi"}
+        environment = {each["name"]: each for each in main["env"]}
+        assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "token"}}
+        assert environment["TRAINYARD_CHECKPOINTS"]["value"] == "/trainyard/tiny-0123456789abcdef/checkpoints"
+        assert (environment["TRAINYARD_STOP_GRACE_S"]["value"], pod["terminationGracePeriodSeconds"]) == ("45.5", 76)
+        assert pod["automountServiceAccountToken"] is False
+
+
+def test_a_pytorchjob_has_one_master_and_no_empty_group_of_workers() -> None:
+    groups = build("pytorchjob")["spec"]["pytorchReplicaSpecs"]
+    assert {role: group["replicas"] for role, group in groups.items()} == {"Master": 1, "Worker": 2}
+    assert all(group["restartPolicy"] == "ExitCode" for group in groups.values())
+    assert list(build("pytorchjob", nodes=1)["spec"]["pytorchReplicaSpecs"]) == ["Master"]
+    assert build("pytorchjob")["spec"]["nprocPerNode"] == "8"
+
+
+def test_torchrun_stands_for_the_launcher_of_the_engine() -> None:
+    command = pods_of(build("pytorchjob"))[0]["containers"][0]["command"]
+    assert command == ["python3", "-m", "trainyard.launch", "train.py", "--steps", "4"]
+    command = pods_of(build("hyperpodjob"))[0]["containers"][0]["command"]
+    launcher = ["hyperpodrun", "--nproc-per-node=8", "--nnodes=3", "--rdzv-backend=hyperpod"]
+    assert command == [*launcher, "train.py", "--steps", "4"]
+    elastic = build("pytorchjob", min_nodes=2, max_nodes=4)
+    assert pods_of(elastic)[0]["containers"][0]["command"][:3] == ["python3", "-m", "torch.distributed.run"]
+
+
+def test_one_pod_a_node_is_anti_affinity_and_other_keys_are_spread() -> None:
+    pod = pods_of(build("pytorchjob", spread_key="kubernetes.io/hostname"))[0]
+    (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"] == {"matchLabels": {"trainyard.dev/run-id": "0123456789abcdef"}}
+    pod = pods_of(build("pytorchjob", spread_key="topology.k8s.aws/network-node-layer-1"))[0]
+    assert pod["topologySpreadConstraints"][0]["maxSkew"] == 1
+
+
+def schema(**spec: Any) -> dict[str, Any]:
+    """An OpenAPI document as the API server gives it, cut down to what is read."""
+    job = {"properties": {"spec": {"allOf": [{"properties": spec}], "properties": spec}}}
+    return {"components": {"schemas": {"com.github.kubeflow.trainer.v1alpha1.TrainJob": job}}}
+
+
+def keys(*names: str) -> dict[str, Any]:
+    return {"properties": {name: {} for name in names}}
+
+
+GRACE = "terminationGracePeriodSeconds"
+OF_2_0 = ("containers", "initContainers", "nodeSelector", "schedulingGates", "serviceAccountName", "tolerations", "volumes")
+OF_2_1 = (*OF_2_0, "affinity", "imagePullSecrets")
+OF_2_3 = (*OF_2_1, "securityContext", GRACE)
+"""Keys of a pod that a TrainJob of Kubeflow Trainer 2.0.1, 2.1.0 and 2.3.0 can change, by their CRDs."""
+
+
+def nested(pod: dict[str, Any], *path: str) -> dict[str, Any]:
+    for name in reversed(path):
+        inner = {"items": pod} if name.endswith("[]") else pod
+        pod = {"properties": {name.removesuffix("[]"): inner}}
+    return pod
+
+
+PATCHES_2_3 = {
+    "items": nested(
+        keys(*OF_2_3), *("trainingRuntimeSpec", "template", "spec", "replicatedJobs[]", "template", "spec", "template", "spec")
+    )
+}
+OVERRIDES_2_1 = {"items": nested(keys(*OF_2_1), "spec")}
+OVERRIDES_2_0 = {"items": keys(*OF_2_0, "targetJobs")}
+
+
+def test_a_trainjob_speaks_the_language_of_its_cluster() -> None:
+    job = build("trainjob", schema=schema(runtimePatches=PATCHES_2_3))["spec"]
+    (patch,) = job["runtimePatches"]
+    assert patch["manager"] == "trainyard.dev/pytorchjob-manager"
+    inner = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+    assert inner["name"] == "node" and inner["template"]["spec"]["template"]["spec"]["volumes"]
+    assert (job["trainer"]["numNodes"], job["trainer"]["numProcPerNode"]) == (3, 8)
+    (override,) = build("trainjob", schema=schema(podTemplateOverrides=OVERRIDES_2_1))["spec"]["podTemplateOverrides"]
+    assert override["targetJobs"] == [{"name": "node"}] and override["metadata"]["labels"] and override["spec"]["volumes"]
+    (override,) = build("trainjob", schema=schema(podSpecOverrides=OVERRIDES_2_0))["spec"]["podSpecOverrides"]
+    assert override["targetJobs"] == [{"name": "node"}] and override["volumes"]
+
+
+@pytest.mark.parametrize(("patches", "seconds"), [(PATCHES_2_3, "45.5"), (OVERRIDES_2_1, "20")], ids=["2.3", "2.1"])
+def test_the_time_to_save_is_never_longer_than_the_kubelet_waits(patches: dict[str, Any], seconds: str) -> None:
+    name = "runtimePatches" if patches is PATCHES_2_3 else "podTemplateOverrides"
+    job = build("trainjob", schema=schema(**{name: patches}))["spec"]
+    environment = {each["name"]: each.get("value") for each in job["trainer"]["env"]}
+    assert environment["TRAINYARD_STOP_GRACE_S"] == seconds
+    assert (GRACE in json.dumps(job[name])) is (seconds == "45.5")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": schema(podSpecOverrides=OVERRIDES_2_0), "spread_key": "kubernetes.io/hostname"}, "affinity"),
+        ({"schema": schema(podTemplateOverrides=OVERRIDES_2_1), "priority": "p"}, "priority"),
+        ({"schema": schema(suspend={})}, "none of"),
+    ],
+    ids=["no place for affinity", "no place for the priority", "no overrides at all"],
+)
+def test_what_the_clusters_trainjob_cannot_express_is_refused_and_never_dropped(changes: dict[str, Any], words: str) -> None:
+    refused = build("trainjob", **changes)
+    assert refused["error"] in ("usage", "dependency") and words in refused["message"]
