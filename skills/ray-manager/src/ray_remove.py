@@ -1,0 +1,109 @@
+"""Delete what a run made, and list what there is."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import trainyard_shell as shell
+from trainyard_kube import MANAGED, RUN, RUN_ID, ApiError, Cluster, Object, owner, unknown
+
+from ray_objects import look, of_run_or_raise, path
+from ray_spec import KINDS, run_id_or_raise
+from ray_state import object_state
+from ray_submit import stop_jobs
+
+
+def plan(cluster: Cluster, name: str, kind: str | None, run_id: str) -> dict[str, Any]:
+    """What `delete` would remove; `uid` None where it is gone already. Raises SkillError conflict where it is not this run's."""
+    found = look(cluster, name, kind, run_id)
+    if found:
+        of_run_or_raise(found[1], run_id)
+    pods = [pod["metadata"]["name"] for pod in pods_of_run(cluster, name, run_id)]
+    return {
+        "name": name,
+        "kind": found[0] if found else kind,
+        "uid": found[1]["metadata"]["uid"] if found else None,
+        "run_id": run_id,
+        "pods": pods[:100],
+        "keeps": claims(found[1]) if found else [],
+        "cluster": cluster.identity(),
+    }
+
+
+def delete(cluster: Cluster, wanted: dict[str, Any], timeout_s: float) -> tuple[list[str], list[shell.Check]]:
+    """Remove the object that was planned and wait until its pods are gone: (what it changed, warnings). Raises SkillError timeout.
+
+    Its jobs are asked to save and end first.
+    """
+    name, run_id, changed = wanted["name"], wanted["run_id"], []
+    deadline = time.monotonic() + timeout_s
+    found = look(cluster, name, wanted["kind"], run_id) if wanted["uid"] else None
+    is_there = found is not None and found[1]["metadata"]["uid"] == wanted["uid"]  # it may have gone by itself since
+    checks = stop_jobs(cluster, *found, timeout_s) if found and is_there else []
+    if wanted["uid"] and cluster.delete(path(cluster, wanted["kind"], name), wanted["uid"]):
+        changed = [f"{KINDS[wanted['kind']]} {name} deleted"]
+    left_s = max(1.0, deadline - time.monotonic())
+    if not shell.wait_until(lambda: gone(cluster, wanted), timeout_s=left_s, interval_s=1.0):
+        left = [pod["metadata"]["name"] for pod in pods_of_run(cluster, name, run_id)]
+        message = f"{name} is being deleted; {len(left)} pods are left after {timeout_s:.0f} s: {', '.join(left[:5])}"
+        raise shell.SkillError(
+            "timeout", message, hint="the same call; pods may take their grace period", retryable=True, checks=checks
+        )
+    return changed, checks
+
+
+def gone(cluster: Cluster, wanted: dict[str, Any]) -> bool:
+    if pods_of_run(cluster, wanted["name"], wanted["run_id"]):
+        return False
+    if not wanted["uid"]:
+        return True
+    left = cluster.find(path(cluster, wanted["kind"], wanted["name"]))
+    return left is None or left["metadata"]["uid"] != wanted["uid"]
+
+
+def pods_of_run(cluster: Cluster, name: str, run_id: str) -> list[Object]:
+    run_id_or_raise(run_id)
+    selector = f"{MANAGED}=trainyard,{RUN}={name},{RUN_ID}={run_id}"
+    return cluster.list(cluster.namespaced("v1", "pods"), labelSelector=selector)
+
+
+def claims(thing: Object) -> list[str]:
+    """Volume claims that the pods use: they stay."""
+    spec = thing["spec"].get("rayClusterSpec") or thing["spec"]
+    volumes = spec["headGroupSpec"]["template"]["spec"].get("volumes") or []
+    return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
+
+
+def list_all(cluster: Cluster, *, all_owners: bool, limit: int) -> shell.Result:
+    """RayJobs and the RayClusters that are no RayJob's."""
+    rows, checks = [], []
+    for kind in KINDS:
+        try:
+            found = cluster.list(path(cluster, kind), **({} if all_owners else {"labelSelector": f"{MANAGED}=trainyard"}))
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            checks.append(unknown(kind, error))
+            continue
+        rows += [listed(kind, thing) for thing in found if not made_by_rayjob(thing)]
+    rows.sort(key=lambda row: row["created"], reverse=True)
+    data = {"total": len(rows), "jobs": rows[:limit], "cluster": cluster.identity()}
+    return shell.Result(data, checks, truncated=len(rows) > limit)
+
+
+def made_by_rayjob(thing: Object) -> bool:
+    return any(each["kind"] == "RayJob" for each in thing["metadata"].get("ownerReferences") or [])
+
+
+def listed(kind: str, thing: Object) -> dict[str, Any]:
+    meta, (state, reason) = thing["metadata"], object_state(kind, thing)
+    short = reason and shell.clean(reason, 120)
+    return {
+        "name": meta["name"],
+        "kind": kind,
+        "state": state,
+        "reason": short,
+        "run_id": owner(thing),
+        "created": meta["creationTimestamp"],
+    }

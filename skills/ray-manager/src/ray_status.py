@@ -1,0 +1,107 @@
+"""Status: two requests for a healthy RayJob of any size, events only when something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trainyard_shell as shell
+from trainyard_kube import ApiError, Cluster, Object, owner, unknown
+
+from ray_findings import find_causes, find_held
+from ray_objects import CONTAINER, cluster_name, find, head_of, is_ready, pod_selector, pods_of, same_again, wanted_nodes
+from ray_rows import conditions, phases, restarts, row
+from ray_state import object_state
+from ray_submit import id_to_tell_of, submission
+
+
+def get_ray_status(
+    cluster: Cluster,
+    name: str,
+    *,
+    kind: str | None = None,
+    run_id: str | None = None,
+    submission_id: str | None = None,
+    job: bool = True,
+    limit: int = 100,
+) -> shell.Result:
+    """State, pods and findings of a RayJob or RayCluster; `job` False: of a cluster whatever job runs on it.
+
+    With a submission id the state is that job's and no other's: `pending` where Ray does not know it yet.
+    Raises SkillError not-found, permission, conflict.
+    """
+    kind, thing = find(cluster, name, kind, run_id)
+    nodes, submitters, checks = read_pods(cluster, kind, thing)
+    data = described(cluster, kind, thing, nodes, submitters)
+    if kind == "rayjob" and data["state"] == "running" and not checks and data["nodes"]["ready"] < data["nodes"]["wanted"]:
+        data["state"] = "restarting"
+    if kind == "raycluster" and job and (job_id := id_to_tell_of(thing, submission_id)):
+        checks += add_submission(cluster, thing, job_id, data)
+    whole = data["nodes"]["ready"] >= data["nodes"]["wanted"]
+    healthy = data["state"] == "finished" or (data["state"] == "running" and whole)
+    names = {name, data["ray_cluster"] or name}
+    found = find_causes(cluster, thing, nodes + submitters, names, healthy=healthy) + find_held(kind, thing, nodes, data)
+    data["findings"] = [vars(each) for each in found]
+    truncated = len(data["pods"]) > limit
+    return shell.Result(
+        {**data, "pods": data["pods"][:limit]}, checks, next=next_calls(data, submission_id), truncated=truncated
+    )
+
+
+def read_pods(cluster: Cluster, kind: str, thing: Object) -> tuple[list[Object], list[Object], list[shell.Check]]:
+    """(Ray nodes, submitters, checks): where pods may not be listed, none and an unknown check."""
+    try:
+        return *pods_of(cluster, kind, thing), []
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return [], [], [unknown("pods", error)]
+
+
+def described(cluster: Cluster, kind: str, thing: Object, nodes: list[Object], submitters: list[Object]) -> dict[str, Any]:
+    """What the object and its pods say by themselves."""
+    state, reason = object_state(kind, thing)
+    rows = [row(rank, pod) for rank, pod in enumerate(nodes)]
+    ready = sum(is_ready(pod) for pod in nodes)
+    return {
+        "name": thing["metadata"]["name"],
+        "kind": kind,
+        "state": state,
+        "reason": reason and shell.clean(reason),
+        "nodes": {"wanted": wanted_nodes(kind, thing), "running": phases(nodes, "Running"), "ready": ready},
+        "restarts": restarts(thing, rows, submitters),
+        "pods": rows,
+        "conditions": conditions(kind, thing),
+        "ray_cluster": cluster_name(kind, thing),
+        "pod_selector": pod_selector(kind, thing),
+        "container": CONTAINER,
+        "run_id": owner(thing),
+        "cluster": cluster.identity(),
+        "findings": [],
+    }
+
+
+def add_submission(cluster: Cluster, thing: Object, job_id: str, data: dict[str, Any]) -> list[shell.Check]:
+    """The state of a RayCluster that has a job is the job's. Returns a check where it could not be asked."""
+    data["submission_id"] = job_id
+    if data["state"] == "suspended":
+        return []
+    try:
+        head = head_of(cluster, "raycluster", thing)
+        data["state"], data["reason"], data["submission"] = submission(cluster, thing, head, job_id)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return [unknown("submission", error)]
+    except shell.SkillError as error:
+        if error.code not in ("timeout", "unreachable"):
+            raise
+        data["state"] = "restarting" if data["state"] == "running" else data["state"]
+        data["reason"] = str(error)
+    return []
+
+
+def next_calls(data: dict[str, Any], submission_id: str | None) -> list[str]:
+    again = same_again(data, submission_id)
+    if data["state"] in ("failed", "running", "restarting", "finished"):
+        return [f"manage_ray.py logs {again}"]
+    return [f"manage_ray.py wait {again} --timeout 600"] if data["state"] == "pending" else []

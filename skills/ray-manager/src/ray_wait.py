@@ -1,0 +1,83 @@
+"""Wait for the end of a job, or for a RayCluster without a job to be ready; every wait has a deadline."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+import trainyard_shell as shell
+from trainyard_kube import Cluster, Object
+from trainyard_watch import follow, patiently
+
+from ray_objects import find, path, same_again
+from ray_state import ENDED, object_state
+from ray_status import get_ray_status
+from ray_submit import id_to_tell_of
+
+POLL_S = 3.0
+
+
+def wait(
+    cluster: Cluster,
+    name: str,
+    timeout_s: float,
+    *,
+    kind: str | None = None,
+    run_id: str | None = None,
+    submission_id: str | None = None,
+    ready: bool = False,
+) -> shell.Result:
+    """The last status. Exit 0: finished (a cluster without a job: ready); 1: failed.
+
+    `ready`: of a RayCluster only its nodes are waited for, whatever job runs on it. With a submission id that job is waited for,
+    also where it is yet to be submitted.
+    Raises SkillError: timeout (still going), unreachable (nobody knows: the API server was away at the end), not-found, conflict.
+    """
+    deadline = time.monotonic() + timeout_s
+    kind, thing = find(cluster, name, kind, run_id)
+    has_job = kind == "rayjob" or (not ready and bool(id_to_tell_of(thing, submission_id)))
+    ends = ENDED if has_job else (*ENDED, "running")
+    watch_object(cluster, kind, thing, ("running", *ENDED) if kind == "raycluster" else ends, deadline)
+    ask: dict[str, Any] = {"kind": kind, "run_id": run_id, "submission_id": submission_id, "job": has_job}
+    look = partial(get_ray_status, cluster, name, **ask)
+    result = patiently(look, deadline)
+    told = None
+    while result.data["state"] not in ends and time.monotonic() < deadline:
+        if told != (told := sentence(name, result.data["state"], result.data["reason"])):
+            shell.progress(told)
+        time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
+        result = patiently(look, deadline)
+    return judged(result, ends, timeout_s, same_again(result.data, submission_id))
+
+
+def watch_object(cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ...], deadline: float) -> None:
+    """Until the object itself tells of its end: no request is repeated meanwhile."""
+    name, uid, told = thing["metadata"]["name"], thing["metadata"]["uid"], ""
+    for event, seen in follow(cluster, path(cluster, kind), deadline, fieldSelector=f"metadata.name={name}"):
+        if event in ("TICK", "RELISTED") or seen["metadata"]["uid"] != uid:
+            continue
+        state, reason = object_state(kind, seen)
+        if event == "DELETED":
+            raise shell.SkillError("not-found", f"{kind} {name} was deleted while it was waited for", hint="manage_ray.py list")
+        if told != (told := sentence(name, state, reason)):
+            shell.progress(told)
+        if state in ends:
+            return
+
+
+def sentence(name: str, state: str, reason: str | None) -> str:
+    return f"{name}: {state}" + (f" ({reason})" if reason else "")
+
+
+def judged(result: shell.Result, ends: tuple[str, ...], timeout_s: float, again: str) -> shell.Result:
+    state, reason = result.data["state"], result.data["reason"]
+    if state not in ends:
+        message = f"{result.data['name']} is {state} after {timeout_s:.0f} s: {reason or 'still going'}"
+        known = [each["fix"] for each in result.data["findings"] if each["id"] != "events.unknown"]
+        hint = known[0] if known else f"the same call, or manage_ray.py status {again}"
+        raise shell.SkillError("timeout", message, hint=hint, retryable=True, data=result.data)
+    words = f"{state}: {reason}" if reason else state
+    fix = f"manage_ray.py logs {again}" if state == "failed" else None
+    result.checks.append(shell.Check("run.finished", "fail" if state == "failed" else "pass", words, None, fix))
+    return result
