@@ -45,21 +45,9 @@ def cli() -> None:
 @limit_option
 def list_(folder: str, limit: int) -> shell.Result:
     """Every name in the folder, newest step first. Reads manifests and sizes, no shard: nothing here proves a checkpoint intact."""
-    from checkpoint_folder import look, rows
+    from checkpoint_verbs import list_ as answer
 
-    found = look(folder)
-    everything = rows(found)
-    data: dict[str, Any] = {
-        "folder": str(found.root),
-        "total": len(everything),
-        "committed": len(found.committed),
-        "pointer": found.pointer and shell.clean(found.pointer, 80),
-        "run_id": found.holder.run_id and shell.clean(found.holder.run_id, 80),
-        "lock": found.holder.state,
-        "checkpoints": everything[:limit],
-    }
-    next_ = [f"{SCRIPT} latest {folder}"] if found.committed else []
-    return shell.Result(data, checks=_folder_checks(found), next=next_, truncated=len(everything) > limit, ok=True)
+    return answer(folder, limit)
 
 
 @cli.command(epilog=shell.examples(f"{SCRIPT} latest .trainyard/runs/tiny-lm", f"{SCRIPT} latest {FOLDER} --quick"))
@@ -71,26 +59,9 @@ def list_(folder: str, limit: int) -> shell.Result:
 )
 def latest(folder: str, verify: bool) -> shell.Result:
     """The newest step that verifies: what a restore takes. Says which newer ones were skipped, and why."""
-    from checkpoint_folder import look
-    from checkpoint_verdict import newest_intact
+    from checkpoint_verbs import latest as answer
 
-    found = look(folder)
-    if not found.steps:
-        raise shell.SkillError("not-found", f"no checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
-    best, skipped = newest_intact(found.root, found.steps, quick=not verify)
-    data: dict[str, Any] = {
-        "folder": str(found.root),
-        "step": best.step if best else None,
-        "path": str((found.root / best.name).resolve()) if best else None,
-        "algorithm": best.algorithm if best else None,
-        "skipped": [{"step": each.step, "reason": (each.problems or ("",))[0]} for each in skipped],
-    }
-    checks = [each.check() for each in skipped]
-    if best is None:
-        return shell.Result(data, checks=checks, next=[f"{SCRIPT} list {folder}"], ok=False)
-    # An older step verifies, so the answer is yes; what was skipped is a warning.
-    checks = [shell.Check(each.id, "warn", each.summary, each.evidence) for each in checks]
-    return shell.Result(data, checks=[best.check(), *checks])
+    return answer(folder, verify)
 
 
 @cli.command(
@@ -109,33 +80,13 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
     FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
     """
     from any_format_verify import verify_other
-    from checkpoint_folder import look
-    from checkpoint_verdict import verify as judge
+    from checkpoint_verbs import verify as answer
 
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
     if (other := verify_other(folder, {"step": step is not None, "all": everything, "quick": quick}, limit)) is not None:
         return other
-    found = look(folder)
-    chosen = [each for each in found.entries if each.kind in ("step", "aside")] if everything else found.steps[-1:]
-    if step is not None:
-        chosen = [found.entry_of(step)]
-    if not chosen:
-        raise shell.SkillError("not-found", f"no checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
-    verdicts = []
-    for each in reversed(chosen):
-        if everything:
-            shell.progress(f"reading {each.name}")
-        verdicts.append(judge(found.root, each, quick=quick))
-    shown_first = sorted(verdicts, key=lambda verdict: verdict.status in ("pass", "skipped"))[:limit]
-    counts = {status: sum(v.status == status for v in verdicts) for status in ("pass", "fail", "unknown", "skipped")}
-    ok = counts["pass"] > 0 and not counts["fail"] and not counts["unknown"]
-    verdict = "intact" if ok else "damaged" if counts["fail"] else "unknown"
-    data = {"folder": str(found.root), "verdict": verdict, "total": len(verdicts), **counts}
-    data["checkpoints"] = [v.row() for v in shown_first]
-    next_ = [] if ok else [f"{SCRIPT} latest {folder}"]
-    checks = [verdict.check() for verdict in shown_first]
-    return shell.Result(data, checks=checks, next=next_, truncated=len(verdicts) > limit, ok=ok)
+    return answer(folder, step, everything, quick, limit)
 
 
 @cli.command(epilog=shell.examples(f"{SCRIPT} show .trainyard/runs/tiny-lm", f"{SCRIPT} show {FOLDER} --step 400 --limit 500"))
@@ -186,30 +137,9 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
 @limit_option
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:
     """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
-    from checkpoint_folder import look
-    from checkpoint_plan import Wish, make_plan
-    from checkpoint_removal import carry_out
+    from checkpoint_verbs import prune as answer
 
-    found = look(folder)
-    if not dry_run:
-        _may_prune(found, folder, holder_gone)
-    plan = make_plan(found, Wish(**wishes))
-    data = plan.data(found, limit)
-    truncated = max(len(plan.remove), len(plan.keep)) > limit
-    same_tiers = found.tiers is None or plan.tiers == found.tiers
-    if dry_run or not plan.intact or (not plan.remove and same_tiers):
-        return shell.Result(data, checks=plan.checks, truncated=truncated)
-    shell.confirm(yes, data, what=f"remove {_folders(len(plan.remove))} ({data['frees']}) and write tiers.json")
-    changed: list[str] = []
-    try:
-        for change in carry_out(found, plan):
-            shell.progress(change)
-            changed.append(change)
-    except (shell.SkillError, OSError) as error:
-        code = getattr(error, "code", "permission" if isinstance(error, PermissionError) else "unreachable")
-        hint = getattr(error, "hint", "the same command goes on where it stopped")
-        raise shell.SkillError(code, f"{error}", hint=hint, data={**data, "changed": changed}) from error
-    return shell.Result(data, checks=plan.checks, changed=changed, truncated=truncated)
+    return answer(folder, holder_gone, dry_run, yes, limit, **wishes)
 
 
 @cli.command(
@@ -225,63 +155,6 @@ def plan(**words: Any) -> shell.Result:
     from checkpoint_planner import answer
 
     return answer(words)
-
-
-def _folders(count: int) -> str:
-    return f"{count} folder" if count == 1 else f"{count} folders"
-
-
-def _may_prune(found: Any, folder: str, holder_gone: bool) -> None:
-    """SkillError `conflict` unless nobody can be writing into the folder."""
-    from pathlib import Path
-
-    holder = found.holder
-    dry = f"{SCRIPT} prune {folder} --dry-run shows the plan"
-    if Path(folder).is_symlink() or found.root.is_symlink():
-        raise shell.SkillError(
-            "conflict", f"{folder} is a symbolic link", hint=f"name the folder itself: {found.root.resolve()}"
-        )
-    if holder.state == "alive":
-        raise shell.SkillError(
-            "conflict", f"process {holder.pid} of run {holder.run_id} lives and uses this folder", hint=f"stop it; {dry}"
-        )
-    if holder.state == "unreadable":
-        raise shell.SkillError("conflict", "lock.json cannot be read: whose folder this is, is not known", hint=dry)
-    if holder.state == "elsewhere" and not holder_gone:
-        why = f"process {holder.pid} on {holder.host} holds the lock; whether it lives cannot be seen from here"
-        raise shell.SkillError(
-            "conflict", why, hint=f"prune on that host, or make sure it has ended and add --holder-gone; {dry}"
-        )
-
-
-def _folder_checks(found: Any) -> list[shell.Check]:
-    """What a reader of the list should know about the folder itself."""
-    names = {entry.name for entry in found.committed}
-    checks = []
-    if found.pointer is not None and found.pointer not in names:
-        checks.append(
-            shell.Check(
-                "folder.latest",
-                "warn",
-                f"`latest` names {shell.clean(found.pointer, 80)}, which is no committed step",
-                fix="none needed: a restore looks at the steps",
-            )
-        )
-    damaged = [entry.name for entry in found.steps if entry.problem]
-    if damaged:
-        checks.append(
-            shell.Check(
-                "folder.damaged",
-                "warn",
-                f"{len(damaged)} damaged, newest {damaged[-1]}",
-                fix="`latest` names the newest intact one",
-            )
-        )
-    if found.committed and found.tiers is None:
-        checks.append(
-            shell.Check("folder.tiers", "warn", "tiers.json is missing or damaged", fix="the run writes it at its next commit")
-        )
-    return checks
 
 
 add_verbs(cli)

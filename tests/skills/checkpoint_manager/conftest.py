@@ -11,6 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.components.cluster import fixtures
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    fixtures.register(config)
+
+
 BLOCKER = """
 import sys
 

@@ -1,0 +1,88 @@
+"""What a caller of ensure-volume asks for, checked once before the first call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+import trainyard_kube as kube
+import trainyard_shell as shell
+from volume_kinds import KINDS, RWO, RWX
+
+_RUN_ID = re.compile(r"[0-9a-f]{16}")
+_ZONE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def run_id_or_raise(run_id: str) -> str:
+    if not _RUN_ID.fullmatch(run_id):
+        raise shell.SkillError("usage", "--run-id is no run id: 16 hex digits", hint="run.json of the run holds it")
+    return run_id
+
+
+def size_bytes(quantity: str) -> Decimal:
+    """A quantity as Kubernetes writes it (500Gi, 1.5Ti). Raises SkillError `usage`."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    try:
+        value: Decimal = parse_quantity(quantity)
+    except ValueError as error:
+        raise shell.SkillError("usage", f"--size {quantity}: {error}", hint="as Kubernetes writes it: 500Gi, 2Ti") from error
+    if not value.is_finite() or value <= 0:
+        raise shell.SkillError("usage", f"--size {quantity} is nothing", hint="as Kubernetes writes it: 500Gi, 2Ti")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    name: str
+    run_id: str
+    storage_class: str | None = None
+    """None: the cluster's default class."""
+    size: str | None = None
+    """None: the least that the driver offers."""
+    nodes: int = 1
+    claim: str | None = None
+    """An existing claim that is to be used as it is."""
+    zone: str | None = None
+    use: str = "checkpoints"
+    """checkpoints | data"""
+    access_mode: str | None = None
+
+    def __post_init__(self) -> None:
+        kube.name_or_raise("run", self.name, kube.DNS_LABEL)
+        run_id_or_raise(self.run_id)
+        if self.storage_class:
+            kube.name_or_raise("storage class", self.storage_class)
+        if self.claim:
+            kube.name_or_raise("claim", self.claim)
+        if self.zone and not _ZONE.fullmatch(self.zone):
+            raise shell.SkillError("usage", f"{shell.clean(self.zone, 80)!r} is no zone", hint="as in us-west-2a")
+        if self.size:
+            size_bytes(self.size)
+
+    @property
+    def claim_name(self) -> str:
+        return self.claim or f"{self.name}-{self.run_id[:8]}"
+
+    @property
+    def digest(self) -> str:
+        """Of what makes the claim what it is. Not the number of nodes: a job may be scaled, and the access check judges that."""
+        words = [self.storage_class, self.size and str(size_bytes(self.size)), self.use, self.access_mode]
+        return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
+
+    def mode(self, driver: str | None, offered: frozenset[str] | None) -> str:
+        """The access mode to ask for: shared where the storage can, so that the run may grow; `offered` is what free volumes have."""
+        if self.access_mode:
+            return self.access_mode
+        if offered:
+            return RWX if RWX in offered or self.nodes > 1 else RWO
+        kind = KINDS.get(driver or "")
+        return RWX if (kind.shared if kind else self.nodes > 1) else RWO
+
+    def wanted_size(self, driver: str | None, free_sizes: list[str]) -> str:
+        """What is asked for; else of free volumes the smallest, else the least that the driver offers."""
+        kind = KINDS.get(driver or "")
+        return self.size or min(free_sizes, key=size_bytes, default=kind.least_size if kind else "100Gi")
