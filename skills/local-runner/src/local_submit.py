@@ -21,6 +21,7 @@ from local_status import read, settled, supervisor_of, view
 
 LOCK_TIMEOUT_S = 20.0
 TAKE_OVER_TIMEOUT_S = 20.0
+ACCEPTING = "or, once it has ended, --resume --accept-changes (the checkpoints stay where they are)"
 PROGRAM = Path(__file__).with_name("local_supervisor.py")
 
 
@@ -35,15 +36,19 @@ def known(folder: RunFolder) -> dict[str, Any]:
     return read(folder.spec) or {}
 
 
-def submit(folder: RunFolder, spec: Spec, *, resume: bool) -> Answer:
-    """Start the run's supervisor, or say that there is nothing to start. Raises SkillError."""
+def submit(folder: RunFolder, spec: Spec, *, resume: bool, accept_changes: bool = False) -> Answer:
+    """Start the run's supervisor, or say that there is nothing to start. Raises SkillError.
+
+    `accept_changes`: a run that has ended goes on with another specification, also a finished one; the same call again
+    starts nothing then.
+    """
     writable_folder(folder.path)
     lock = _lock_or_running(folder)
     if lock is None:
         _same_run(folder, spec)
         return Answer(view(folder), [])
     try:
-        if _needs_start(folder, spec, resume):
+        if _needs_start(folder, spec, resume, accept_changes):
             write_json(folder.spec, spec.document())
             _start_supervisor(folder, spec, lock)
             return Answer(view(folder), [f"supervisor started in {folder.path}"])
@@ -52,7 +57,7 @@ def submit(folder: RunFolder, spec: Spec, *, resume: bool) -> Answer:
         os.close(lock)  # the supervisor has it too
 
 
-def plan(folder: RunFolder, spec: Spec, *, resume: bool) -> dict[str, Any]:
+def plan(folder: RunFolder, spec: Spec, *, resume: bool, accept_changes: bool = False) -> dict[str, Any]:
     """What `submit` would do, and nothing done."""
     runner, alive = settled(folder)
     if alive:
@@ -62,7 +67,7 @@ def plan(folder: RunFolder, spec: Spec, *, resume: bool) -> dict[str, Any]:
     attempt = attempts[-1] + 1 if attempts else 0
     added = job_environment(spec, environ, run_dir=folder.path, attempt=attempt, restarts_left=spec.max_restarts)
     return {
-        "would_start": not alive and _needs_start(folder, spec, resume),
+        "would_start": not alive and _needs_start(folder, spec, resume, accept_changes),
         "arguments": arguments(spec),
         "environment": {key: "(hidden)" if SECRET_NAME.search(key) else value for key, value in added.items()},
         "workdir": spec.workdir,
@@ -87,30 +92,33 @@ def _lock_or_running(folder: RunFolder) -> int | None:
         time.sleep(0.05)
 
 
-def _same_run(folder: RunFolder, spec: Spec) -> None:
+def _same_run(folder: RunFolder, spec: Spec, accept_changes: bool = False) -> None:
+    """Raises SkillError `conflict` where the folder is another run's, or this run's with another specification."""
     stored = read(folder.spec) or {}
     if stored.get("run_id") != spec.run_id:
         raise shell.SkillError(
             "conflict", f"{folder.path} belongs to run {stored.get('run_id')}, not {spec.run_id}", hint="another --run-dir"
         )
     differing = differences(stored, spec.document())
+    if accept_changes:  # in another folder of checkpoints it would begin anew
+        differing = [name for name in differing if name == "checkpoints"]
     if differing:
         raise shell.SkillError(
             "conflict",
             f"run {spec.run_id} was submitted with another {', '.join(differing)}",
-            hint=f"the values in {folder.spec}, or another --run-dir and run id",
+            hint=f"the values in {folder.spec}; another --run-dir and run id; {ACCEPTING}",
             data={"submitted": {name: stored.get(name) for name in differing if not name.startswith("env ")}},
         )
 
 
-def _needs_start(folder: RunFolder, spec: Spec, resume: bool) -> bool:
+def _needs_start(folder: RunFolder, spec: Spec, resume: bool, accept_changes: bool) -> bool:
     """With the lock in hand: whether a supervisor is to be started. Raises SkillError `conflict`."""
     runner = read(folder.runner)
     if runner is None:  # nothing ever ran here, whatever an interrupted submit wrote
         return True
-    _same_run(folder, spec)
+    _same_run(folder, spec, accept_changes)
     if runner.get("state") == "finished":
-        return False
+        return bool(differences(known(folder), spec.document()))
     if not resume:
         seen = view(folder)
         word = seen["state"] if seen["state"] in ENDED else f"{seen['state']}: its supervisor is gone"

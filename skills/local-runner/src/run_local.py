@@ -42,6 +42,7 @@ def cli() -> None:
         "run_local.py submit --run-dir runs/tiny --procs 2 -- torchrun training/train.py --steps 400",
         'run_local.py submit --run-dir runs/hello -- python -c "print(42)"',
         "run_local.py submit --run-dir runs/tiny --procs 2 --resume -- torchrun training/train.py --steps 400",
+        "run_local.py submit --run-dir runs/tiny --resume --accept-changes -- torchrun training/train.py --steps 800",
     )
 )
 @click.option("--run-dir", required=True, help="Folder of this run; made if it is not there.")
@@ -56,6 +57,7 @@ def cli() -> None:
 @click.option("--env", multiple=True, metavar="K=V", help="Variable for the job; may be repeated.")
 @click.option("--checkpoints", help="Checkpoint folder.  [default: RUN_DIR/checkpoints]")
 @click.option("--resume", is_flag=True, help="Start a stopped, failed or lost run again.")
+@click.option("--accept-changes", is_flag=True, help="With --resume: as this call says; also a finished run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be started; start nothing.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def submit(
@@ -71,6 +73,7 @@ def submit(
     env: tuple[str, ...],
     checkpoints: str | None,
     resume: bool,
+    accept_changes: bool,
     dry_run: bool,
     command: tuple[str, ...],
 ) -> shell.Result:
@@ -104,9 +107,11 @@ def submit(
         env=checks.variables(env),
     )
     checks.command(spec, os.environ)
+    if accept_changes and not resume:
+        raise shell.SkillError("usage", "--accept-changes is for a run that goes on", hint="--resume --accept-changes")
     if dry_run:
-        return shell.Result(data=local_submit.plan(folder, spec, resume=resume))
-    answer = local_submit.submit(folder, spec, resume=resume)
+        return shell.Result(data=local_submit.plan(folder, spec, resume=resume, accept_changes=accept_changes))
+    answer = local_submit.submit(folder, spec, resume=resume, accept_changes=accept_changes)
     verbs = ["logs"] if answer.data["state"] == "finished" else ["status", "wait", "logs", "stop"]
     return shell.Result(data=answer.data, changed=answer.changed, next=[f"run_local.py {v} {folder.path}" for v in verbs])
 

@@ -57,16 +57,16 @@ def watching(function: Callable[..., Any]) -> Callable[..., Any]:
 @on_a_run
 def plan(run: str, state_dir: str | None) -> shell.Result:
     """What `run` would do: stages, what each writes, cost, and problems found beforehand. Makes nothing."""
+    import deploy_agree
     import deploy_plan
     from deploy_ref import resolve
-    from deploy_run import changed_since
 
     ref = resolve(run, state_dir)
     deployment = deploy_plan.load(ref)
-    checks = deploy_plan.problems(deployment) + changed_since(deployment)
-    mended = not any(check.status == "fail" for check in checks)
-    next_ = ref.command("run") if mended else f"mend what failed, then {ref.command('plan')}"
-    return shell.Result(data=deploy_plan.describe(deployment), checks=checks, next=[next_])
+    current = deploy_plan.run_or_preview(deployment)
+    checks = deploy_plan.problems(deployment, current, strict=False) + deploy_agree.changed_since(deployment)
+    next_ = [deploy_plan.next_call(deployment, checks)]
+    return shell.Result(data=deploy_plan.describe(deployment, current), checks=checks, next=next_)
 
 
 @cli.command("run", epilog=shell.examples("deploy.py run job.yaml", "deploy.py run job.yaml --fresh --detach"))
@@ -74,36 +74,42 @@ def plan(run: str, state_dir: str | None) -> shell.Result:
 @watching
 @click.option("--fresh", is_flag=True, help="A new run id; the old run is kept as runs/NAME@RUN_ID. Refused while it lives.")
 @click.option(
-    "--yes", is_flag=True, help="Agree to the plan of a target that costs money or changes a cluster; local needs none."
+    "--yes",
+    is_flag=True,
+    help="Agree to the plan of a target that costs money or changes a cluster (else exit 6); local needs none.",
 )
 def run_verb(
     run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, fresh: bool, yes: bool
 ) -> shell.Result:
     """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running."""
-    return _run_or_resume(run, state_dir, detach, timeout_s, dry_run, fresh=fresh, resume=False)
+    return _run_or_resume(run, state_dir, dry_run, detach=detach, timeout_s=timeout_s, fresh=fresh, yes=yes)
 
 
-@cli.command(epilog=shell.examples("deploy.py resume job.yaml", "deploy.py resume tiny-lm --detach"))
+@cli.command(epilog=shell.examples("deploy.py resume job.yaml --detach", "deploy.py resume job.yaml --accept-changes --yes"))
 @on_a_run
 @watching
-def resume(run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool) -> shell.Result:
-    """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, source files as they are now."""
-    return _run_or_resume(run, state_dir, detach, timeout_s, dry_run, fresh=False, resume=True)
-
-
-def _run_or_resume(
-    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, *, fresh: bool, resume: bool
+@click.option("--accept-changes", is_flag=True, help="With the job file as it is now: a new image, more steps.")
+@click.option("--yes", is_flag=True, help="With --accept-changes on a cluster: agree to the plan (else exit 6).")
+def resume(
+    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, accept_changes: bool, yes: bool
 ) -> shell.Result:
+    """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, source files as they are now."""
+    wish = {"resume": True, "accept_changes": accept_changes, "yes": yes or not accept_changes}
+    return _run_or_resume(run, state_dir, dry_run, detach=detach, timeout_s=timeout_s, **wish)
+
+
+def _run_or_resume(run: str, state_dir: str | None, dry_run: bool, **wish: Any) -> shell.Result:
+    import deploy_agree
     import deploy_plan
     import deploy_run
     from deploy_ref import resolve
 
     deployment = deploy_plan.load(resolve(run, state_dir))
-    if dry_run:
-        return deploy_run.preview(deployment, resume=resume)
     try:
-        return deploy_run.run(deployment, fresh=fresh, resume=resume, detach=detach, timeout_s=timeout_s)
-    except deploy_run.PlanFailed as answer:
+        if dry_run:
+            return deploy_run.preview(deployment, resume="resume" in wish, accept_changes=wish.get("accept_changes", False))
+        return deploy_run.run(deployment, deploy_run.Wish(**wish))
+    except deploy_agree.PlanFailed as answer:
         return answer.result
 
 
@@ -121,25 +127,23 @@ def status(run: str, state_dir: str | None) -> shell.Result:
 @on_a_run
 @click.option("--follow", is_flag=True, help="One JSON object a line until the job ends.")
 @click.option("--lines", type=click.IntRange(min=1), help="How many of the last lines.")
-@click.option("--attempt", type=click.IntRange(min=0), help="Of this start of the launcher. Default: the newest.")
-def logs(run: str, state_dir: str | None, follow: bool, lines: int | None, attempt: int | None) -> shell.Result:
+@click.option("--attempt", type=click.IntRange(min=0), help="On local: of this start of the launcher. Default: the newest.")
+@click.option("--rank", type=click.IntRange(min=0), help="On a cluster: of this node's pod. Default: all.")
+@click.option("--previous", is_flag=True, help="On a cluster: of the containers before their last restart.")
+def logs(run: str, state_dir: str | None, **options: Any) -> shell.Result:
     """The job's output."""
     import deploy_views
     from deploy_ref import resolve
 
-    options = [
-        *(["--lines", str(lines)] if lines is not None else []),
-        *(["--attempt", str(attempt)] if attempt is not None else []),
-    ]
-    return deploy_views.logs(resolve(run, state_dir), options, follow=follow)
+    return deploy_views.logs(resolve(run, state_dir), options)
 
 
 @cli.command(epilog=shell.examples("deploy.py stop job.yaml", "deploy.py stop tiny-lm --dry-run"))
 @on_a_run
-@click.option("--now", is_flag=True, help="SIGKILL without time to save.")
+@click.option("--now", is_flag=True, help="On local: SIGKILL without time to save.")
 @click.option("--dry-run", is_flag=True, help="Say what would be stopped.")
 def stop(run: str, state_dir: str | None, now: bool, dry_run: bool) -> shell.Result:
-    """End the job: SIGTERM, time to save, SIGKILL. Deletes nothing and names the checkpoints that stay."""
+    """End the job: SIGTERM, time to save, SIGKILL. Keeps and names the checkpoints; on a cluster the job's object goes, the volume stays."""
     import deploy_views
     from deploy_ref import resolve
 

@@ -16,9 +16,10 @@ from trainyard_shell import Check, clean
 if TYPE_CHECKING:
     from deploy_stages import Stage
     from job_file import JobFile
+    from job_schema import Job
 
-STOP_GRACE_S = 60.0
-"""Time between SIGTERM and SIGKILL; the runner gives torchrun four fifths of it."""
+SAVE_SHARE = 0.8
+"""Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
 # find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
 PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_spec(n) is not None for n in sys.argv[1:]}))"
@@ -45,12 +46,22 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
         *_secrets(job_file),
         _folder(run_dir),
         _disk(run_dir),
-        _grace(run_dir),
+        grace(run_dir, job_file.job.monitor.stop_grace_s),
     ]
 
 
-def skills(stages: tuple[Stage, ...]) -> list[Check]:
+NO_BUILD = "image.build is planned, not run, by this version"
+NO_BUILD_FIX = "build and push it, then image: {uri: repository@sha256:<64 hex digits>}; docker push prints the digest"
+
+
+def is_to_be_built(job: Job) -> bool:
+    return job.target != "local" and (job.image is None or job.image.uri is None)
+
+
+def skills(stages: tuple[Stage, ...], job: Job) -> list[Check]:
     """One check for each skill that the stages need."""
+    if is_to_be_built(job):
+        return [Check("image", "fail", NO_BUILD, fix=NO_BUILD_FIX)]
     checks = []
     for skill, script in dict.fromkeys((stage.skill, stage.script) for stage in stages):
         there = deploy_siblings.is_there(skill, script)
@@ -169,21 +180,22 @@ def _disk(run_dir: Path) -> Check:
     )
 
 
-def _grace(run_dir: Path) -> Check:
-    """An agreed stop saves within torchrun's share of the grace; the last save that was measured tells whether it fits."""
-    share_s = 0.8 * STOP_GRACE_S
+def grace(run_dir: Path, stop_grace_s: float) -> Check:
+    """An agreed stop saves within its share of the grace; the last save that was measured tells whether it fits."""
+    share_s = SAVE_SHARE * stop_grace_s
     seconds = _last_save_s(run_dir / "events.jsonl")
     if seconds is None:
         return Check(
             "stop.grace",
             "skipped",
-            f"no save was measured yet; of the {STOP_GRACE_S:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+            f"no save was measured yet; of the {stop_grace_s:.0f} s grace of a stop, {share_s:.0f} s are left for one",
         )
     status = "pass" if seconds < share_s / 2 else "warn"
     return Check(
         "stop.grace",
         status,
-        f"the last save took {seconds:.1f} s; of the {STOP_GRACE_S:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+        f"the last save took {seconds:.1f} s; of the {stop_grace_s:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+        fix=None if status == "pass" else "a larger monitor.stop_grace_s in the job file",
     )
 
 

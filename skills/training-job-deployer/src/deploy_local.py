@@ -2,103 +2,177 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import deploy_checks
 import trainyard_shell as shell
+from deploy_places import ABSENT
 from deploy_siblings import Answer, call
 from deploy_stages import MONITOR, RUNNER
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
+    from deploy_state import Run, StageRecord
 
-ABSENT = "absent"
-ENDED = ("finished", "failed", "stopped")
-UNFINISHED = ("lost", "orphaned")
-"""The supervisor died: the job was not ended by anybody and goes on when it is submitted again."""
 SUBMIT_TIMEOUT_S = 300.0
-"""A submit may first end what a lost supervisor left behind, with its grace."""
+"""A submit may first end what a lost supervisor left behind; the grace of its stop comes on top."""
 
 
-def submit_arguments(deployment: Deployment, run_id: str, *, resume: bool = False, dry_run: bool = False) -> list[str]:
+@dataclass
+class LocalPlace:
+    """This machine; see deploy_places.Place."""
+
+    run_dir: Path
+    asks_yes: ClassVar[bool] = False
+
+    # --- before the submission ---
+
+    def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
+        return deploy_checks.ignored(deployment.job_file) + deploy_checks.local(deployment.job_file, self.run_dir)
+
+    def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
+        python = str(deploy_checks.interpreter(deployment.job_file))
+        return {"cost_usd": 0, "python": python, "processes": deployment.job_file.procs}
+
+    def request(self, deployment: Deployment, run: Run, stage: str) -> list[str]:
+        words = submit_arguments(deployment, run.run_id, dry_run=stage == "check")
+        if not deployment.accepts:
+            return words
+        # The runner starts a finished run once for each specification: other source files are another one.
+        return _going_on(words, "--accept-changes", "--env", f"TRAINYARD_SOURCE={deployment.inputs['source files']}")
+
+    def do(self, deployment: Deployment, run: Run, stage: str, request: list[str]) -> dict[str, Any]:
+        timeout_s = SUBMIT_TIMEOUT_S + deployment.job_file.job.monitor.stop_grace_s
+        return call(RUNNER, request, timeout_s=timeout_s).or_raise().data
+
+    def again(self, run: Run, request: list[str]) -> list[str]:
+        return _going_on(request)
+
+    def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
+        if "--accept-changes" in record.request and not _was_taken(record.request):
+            return call(RUNNER, record.request, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
+        return {"answer": "not read: the caller was killed; the runner holds the job"}
+
+    # --- afterwards ---
+
+    def status(self, run: Run) -> dict[str, Any]:
+        answer = call(RUNNER, ["status", str(self.run_dir)])
+        if answer.error_code == "not-found":
+            return {"state": ABSENT}
+        state = answer.or_raise().data.get("state")
+        if not isinstance(state, str):
+            raise shell.SkillError("internal", f"local-runner status has no state: {shell.clean(str(answer.document), 300)}")
+        return answer.data
+
+    def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
+        answer = call(RUNNER, ["wait", str(self.run_dir), "--timeout", f"{timeout_s:.1f}"], timeout_s=timeout_s + 60)
+        if answer.error_code != "timeout" or "state" not in answer.data:
+            answer.or_raise()
+        return answer.data
+
+    def progress(self, run: Run) -> dict[str, Any]:
+        """The monitor's status."""
+        try:
+            answer = call(MONITOR, ["status", str(self.run_dir)])
+        except shell.SkillError:
+            return {}
+        return answer.data if answer.ok else {}
+
+    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+        """The monitor's checks."""
+        try:
+            answer = call(MONITOR, ["health", str(self.run_dir), "--stall-factor", f"{stall_factor:g}"])
+        except shell.SkillError as error:
+            return [shell.Check("monitor", "unknown", f"the monitor did not answer: {error}", fix=error.hint or None)]
+        if answer.checks:
+            return answer.checks
+        message = (answer.document.get("error") or {}).get("message", "no checks")
+        return [shell.Check("monitor", "unknown", f"the monitor did not answer: {message}")]
+
+    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+        if status["state"] != "running":
+            return []
+        checks = self.health(run, status, stall_factor)
+        return [f"{check.id}: {check.summary}" for check in checks if check.status == "fail"]
+
+    def results(self, run: Run) -> dict[str, Any]:
+        return {"checkpoints": str(self.run_dir / "checkpoints")}
+
+    def log_tail(self, run: Run) -> list[str]:
+        path = max((self.run_dir / "logs").glob("attempt-*.log"), default=None)
+        if path is None:
+            return []
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            lines = file.read().decode("utf-8", errors="replace").splitlines()
+        return [shell.clean(line, 300) for line in lines[-15:]]
+
+    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if options["rank"] is not None or options["previous"]:
+            raise shell.SkillError("usage", "--rank and --previous are for pods", hint="on local: --attempt N")
+        given = {name: options[name] for name in ("lines", "attempt") if options[name] is not None}
+        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        return RUNNER, ["logs", str(self.run_dir), *words, *(["--follow"] if options["follow"] else [])]
+
+    def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
+        arguments = ["stop", str(self.run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
+        return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.stop_grace_s).or_raise()
+
+    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), []
+
+    def clear(self, run: Run) -> list[str]:
+        return []  # the next run has a folder of its own
+
+
+def submit_arguments(deployment: Deployment, run_id: str, *, dry_run: bool) -> list[str]:
     """The arguments of `run_local.py submit`: the whole job, as one list."""
     job_file, job = deployment.job_file, deployment.job_file.job
-    checkpoints = {
-        "TRAINYARD_ROLLING_STEPS": job.checkpoints.rolling_steps,
-        "TRAINYARD_KEEP_ROLLING": job.checkpoints.keep_rolling,
-        "TRAINYARD_KEEP_EPOCHS": job.checkpoints.keep_epochs,
-    }
-    variables = [f"{name}={value}" for name, value in {**checkpoints, **job.env}.items()]
+    variables = [f"{name}={value}" for name, value in {**checkpoint_variables(deployment), **job.env}.items()]
     return [
         "submit",
         *("--run-dir", str(deployment.run_dir), "--run-id", run_id, "--name", job.name),
         *("--workdir", str(job_file.source), "--python", str(deploy_checks.interpreter(job_file))),
         *("--procs", job_file.procs, "--max-restarts", str(job.monitor.max_restarts)),
-        *("--stop-grace-s", f"{deploy_checks.STOP_GRACE_S:g}"),
+        *("--stop-grace-s", f"{job.monitor.stop_grace_s:g}"),
         *(word for variable in variables for word in ("--env", variable)),
-        *(["--resume"] if resume else []),
         *(["--dry-run"] if dry_run else []),
         "--",
         *job_file.command.words,
     ]
 
 
-def submit(arguments: list[str]) -> Answer:
-    return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S).or_raise()
+def _was_taken(request: list[str]) -> bool:
+    """Whether the runner holds this very specification: else it calls it a conflict. What has ended since is not started again."""
+    words = [word for word in request if word != "--accept-changes"]
+    words.insert(words.index("--"), "--dry-run")
+    return call(RUNNER, words).error_code != "conflict"
 
 
-def runner_status(run_dir: Path) -> dict[str, Any]:
-    """What the runner says of this run folder; state `absent` when nothing was ever submitted there."""
-    answer = call(RUNNER, ["status", str(run_dir)])
-    if answer.error_code == "not-found":
-        return {"state": ABSENT}
-    state = answer.or_raise().data.get("state")
-    if not isinstance(state, str):
-        raise shell.SkillError("internal", f"local-runner status has no state: {shell.clean(str(answer.document), 300)}")
-    return answer.data
+def _going_on(request: list[str], *how: str) -> list[str]:
+    end = request.index("--")
+    resume = [] if "--resume" in request[:end] else ["--resume"]
+    return [*request[:end], *resume, *how, *request[end:]]
 
 
-def wait(run_dir: Path, timeout_s: float) -> dict[str, Any]:
-    """The runner's status once the job has ended, or after `timeout_s`."""
-    answer = call(RUNNER, ["wait", str(run_dir), "--timeout", f"{timeout_s:.1f}"], timeout_s=timeout_s + 60)
-    if answer.error_code != "timeout" or "state" not in answer.data:
-        answer.or_raise()
-    return answer.data
+def checkpoint_variables(deployment: Deployment) -> dict[str, str]:
+    """What the runtime reads where the script gives no value of its own (shared-docs/run-folder.md)."""
+    checkpoints = deployment.job_file.job.checkpoints
+    return {
+        "TRAINYARD_ROLLING_STEPS": str(checkpoints.rolling_steps),
+        "TRAINYARD_KEEP_ROLLING": str(checkpoints.keep_rolling),
+        "TRAINYARD_KEEP_EPOCHS": str(checkpoints.keep_epochs),
+    }
 
 
 def states(runs: Path) -> dict[str, str]:
-    """State by name of run folder, for every run that was submitted in this folder."""
+    """State by name of run folder, for every local run that was submitted in this folder."""
     answer = call(RUNNER, ["list", str(runs), "--limit", "1000"]).or_raise()
     return {Path(row["run_dir"]).name: str(row["state"]) for row in answer.data.get("runs", [])}
 
 
-def stop(run_dir: Path, *, now: bool, dry_run: bool) -> Answer:
-    arguments = ["stop", str(run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
-    return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S).or_raise()
-
-
-def progress(run_dir: Path) -> dict[str, Any]:
-    """The monitor's status; {} when it cannot answer: looking must never end a run."""
-    try:
-        answer = call(MONITOR, ["status", str(run_dir)])
-    except shell.SkillError:
-        return {}
-    return answer.data if answer.ok else {}
-
-
-def health(run_dir: Path, stall_factor: float) -> list[shell.Check]:
-    """The monitor's checks. No answer is `unknown`, never healthy."""
-    try:
-        answer = call(MONITOR, ["health", str(run_dir), "--stall-factor", f"{stall_factor:g}"])
-    except shell.SkillError as error:
-        return [shell.Check("monitor", "unknown", f"the monitor did not answer: {error}", fix=error.hint or None)]
-    if answer.checks:
-        return answer.checks
-    message = (answer.document.get("error") or {}).get("message", "no checks")
-    return [shell.Check("monitor", "unknown", f"the monitor did not answer: {message}")]
-
-
-def report(run_dir: Path, output: str | None, stall_factor: float, *, dry_run: bool = False) -> Answer:
+def monitor_report(run_dir: Path, output: str | None, stall_factor: float, *, dry_run: bool) -> Answer:
     more = [*(["--output", output] if output else []), *(["--dry-run"] if dry_run else [])]
     return call(MONITOR, ["report", str(run_dir), "--stall-factor", f"{stall_factor:g}", *more]).or_raise()

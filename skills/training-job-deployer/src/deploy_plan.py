@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import deploy_checks
+import deploy_places
 import deploy_source
 import deploy_stages
 import deploy_state
@@ -17,6 +18,9 @@ import trainyard_shell as shell
 from deploy_ref import Ref
 from deploy_stages import Stage
 from job_file import JobFile
+
+NO_RUN_ID = "0" * 16
+"""Stands for the run id in a preview: the real one is drawn by `run`."""
 
 
 @dataclass
@@ -26,24 +30,45 @@ class Deployment:
     ref: Ref
     job_file: JobFile
     stages: tuple[Stage, ...]
+    place: deploy_places.Place
     inputs: dict[str, str] = field(default_factory=dict)
     """Digest of each key of the job file, and of the source."""
+    replaces: bool = False
+    """--fresh, and a run that has ended still holds the name: nobody can be asked yet whether the name is free."""
+
+    accepts: bool = False
+    """resume --accept-changes: a run that has ended goes on with the job file as it is now."""
 
     @property
     def run_dir(self) -> Path:
         return self.ref.run_dir
 
     @property
-    def is_local(self) -> bool:
-        return self.job_file.job.target == "local"
+    def submission(self) -> Stage:
+        """The stage that starts the job."""
+        return self.stage(deploy_stages.submission(self.job_file.job.target))
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
 
+    def before_submission(self) -> list[Stage]:
+        return list(self.stages[: self.stages.index(self.submission)])
+
     def digest(self, name: str) -> str:
         stage = self.stage(name)
-        keys = [*stage.keys, *(["source files"] if stage.uses_source else [])]
-        return _digest([stage.program, {key: self.inputs[key] for key in keys}])
+        return _digest([stage.program, {key: self.inputs[key] for key in _inputs_of(stage)}])
+
+    def done(self, run: deploy_state.Run, name: str) -> bool:
+        """Whether the stage holds its answer for the inputs as they are now; a stage of another target does not."""
+        return any(stage.name == name for stage in self.stages) and run.done(name, self.digest(name))
+
+    def changed_keys(self, run: deploy_state.Run) -> list[str]:
+        """The inputs of the submission that are no longer those of `run`."""
+        return [key for key in _inputs_of(self.submission) if run.inputs.get(key) != self.inputs[key]]
+
+
+def _inputs_of(stage: Stage) -> list[str]:
+    return [*stage.keys, *(["source files"] if stage.uses_source else [])]
 
 
 def load(ref: Ref) -> Deployment:
@@ -56,40 +81,57 @@ def load(ref: Ref) -> Deployment:
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: _digest(value) for key, value in values.items()}
     inputs["source files"] = deploy_source.digest(file.source, leave_out=file.path)
-    return Deployment(ref, file, deploy_stages.for_job(file.job), inputs)
+    place = deploy_places.of(file.job.target, ref.run_dir)
+    return Deployment(ref, file, deploy_stages.for_job(file.job), place, inputs)
 
 
-def problems(deployment: Deployment) -> list[shell.Check]:
+def run_or_preview(deployment: Deployment) -> deploy_state.Run:
+    """The run that is there, or one that stands for it in a plan."""
+    run = deploy_state.load(deployment.run_dir)
+    if run is None:
+        job = deployment.job_file.job
+        run = deploy_state.new(job.name, job.target, deployment.job_file.path)
+        run.run_id = NO_RUN_ID
+    return run
+
+
+def problems(deployment: Deployment, run: deploy_state.Run, *, strict: bool) -> list[shell.Check]:
     """What was found beforehand: a `fail` stops a run before it makes anything."""
-    checks = deploy_checks.skills(deployment.stages)
-    if deployment.is_local:
-        checks += deploy_checks.ignored(deployment.job_file) + deploy_checks.local(deployment.job_file, deployment.run_dir)
-    return checks
+    checks = deploy_checks.skills(deployment.stages, deployment.job_file.job)
+    if any(check.status == "fail" for check in checks) and deployment.place.asks_yes:
+        return checks  # the other questions go to the very programs that are missing
+    return checks + deployment.place.problems(deployment, run, strict=strict)
 
 
-def describe(deployment: Deployment) -> dict[str, Any]:
+def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
+    """After a plan: `run`, unless something failed, or a program could not answer at all: `run` would end there."""
+    again = deployment.ref.command("plan")
+    if any(check.status == "fail" for check in checks):
+        return f"mend what failed, then {again}"
+    stages = {stage.name for stage in deployment.stages}
+    if silent := [check.id for check in checks if check.status == "unknown" and check.id in stages]:
+        return f"{again} once {silent[0]} can be answered"
+    return deployment.ref.command("run", *(["--yes"] if deployment.place.asks_yes else []))
+
+
+def describe(deployment: Deployment, run: deploy_state.Run) -> dict[str, Any]:
     """The plan as data."""
     job = deployment.job_file.job
-    run = deploy_state.load(deployment.run_dir)
-    described = {
+    return {
         "name": job.name,
         "target": job.target,
-        "run_id": run.run_id if run else None,
+        "run_id": None if run.run_id == NO_RUN_ID else run.run_id,
         "command": shlex.join(deployment.job_file.command.words),
         "source": str(deployment.job_file.source),
         "run_dir": str(deployment.run_dir),
-        "cost_usd": 0 if deployment.is_local else None,
+        **deployment.place.describe(deployment, run),
         "stages": [_row(deployment, run, stage) for stage in deployment.stages],
     }
-    if deployment.is_local:
-        described["python"] = str(deploy_checks.interpreter(deployment.job_file))
-        described["processes"] = deployment.job_file.procs
-    return described
 
 
-def _row(deployment: Deployment, run: deploy_state.Run | None, stage: Stage) -> dict[str, Any]:
+def _row(deployment: Deployment, run: deploy_state.Run, stage: Stage) -> dict[str, Any]:
     state = "to do"
-    if run and stage.name in run.stages:
+    if stage.name in run.stages:
         record = run.stages[stage.name]
         state = "begun" if record.ended is None else "done" if record.digest == deployment.digest(stage.name) else "changed"
     return {"stage": stage.name, "program": stage.program, "writes": stage.writes, "cost": stage.cost, "state": state}

@@ -1,244 +1,265 @@
 """`run` and `resume`: plan, then the stages in order, run.json replaced after each; never a second job.
 
 Everything up to the submission happens under the run's lock. Before each call its record is written as begun; whoever
-is started next asks the runner what became of it. Watching holds no lock, so any number of callers may watch.
+is started next asks the place what became of it. Watching holds no lock, so any number of callers may watch.
 """
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-import deploy_local
+import deploy_agree
+import deploy_checks
+import deploy_places
 import deploy_plan
 import deploy_siblings
-import deploy_source
 import deploy_state
 import deploy_watch
 import trainyard_shell as shell
+from deploy_places import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import Deployment
-from deploy_stages import RUNNABLE
+from deploy_stages import Stage
 from deploy_state import Run, StageRecord
 
 
-def run(deployment: Deployment, *, fresh: bool, resume: bool, detach: bool, timeout_s: float) -> shell.Result:
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the caller asked for."""
+
+    fresh: bool = False
+    resume: bool = False
+    accept_changes: bool = False
+    """resume: with the job file as it is now."""
+    detach: bool = False
+    yes: bool = False
+    timeout_s: float = 0.0
+
+
+@dataclass
+class Prepared:
+    """What stands when the lock is given back."""
+
+    run: Run
+    state: str
+    started: bool
+    """Whether this call started the job."""
+    changed: list[str] = field(default_factory=list)
+
+
+def run(deployment: Deployment, wish: Wish) -> shell.Result:
     """Exit 0 only when the job finished (or, with `detach`, was submitted)."""
-    refuse_unrunnable(deployment)
-    deadline = time.monotonic() + timeout_s
+    refuse_missing_skills(deployment)
+    deadline = time.monotonic() + wish.timeout_s
     with deploy_state.locked(deployment.run_dir):
-        changed = [_put_aside(deployment)] if fresh and deploy_state.load(deployment.run_dir) else []
-        current, state, started = _prepare(deployment, resume)
-    if started:
-        changed.append(f"started {current.name} (run {current.run_id}) in {deployment.run_dir}")
-    if detach and state not in deploy_local.ENDED:
-        return _submitted(deployment, current, state, changed)
-    result = deploy_watch.to_the_end(deployment, current, already=None if started else state, deadline=deadline)
+        changed = _put_aside(deployment, wish) if wish.fresh else []
+        prepared = _prepare(deployment, wish)
+    current = prepared.run
+    if prepared.started:
+        changed += [f"started {current.name} (run {current.run_id}) in {deployment.run_dir}", *prepared.changed]
+    if wish.detach and prepared.state not in ENDED:
+        return _submitted(deployment, current, prepared.state, changed)
+    already = None if prepared.started else prepared.state
+    result = deploy_watch.to_the_end(deployment, current, already=already, deadline=deadline)
     result.changed = changed + result.changed
     return result
 
 
-def preview(deployment: Deployment, *, resume: bool) -> shell.Result:
+def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = False) -> shell.Result:
     """--dry-run: the plan, and the very call that would be made."""
-    refuse_unrunnable(deployment)
-    data = deploy_plan.describe(deployment)
-    run_id = data["run_id"] or "0" * 16
-    data["would_call"] = ["run_local.py", *deploy_local.submit_arguments(deployment, run_id, resume=resume)]
-    return shell.Result(data=data, checks=deploy_plan.problems(deployment))
+    refuse_missing_skills(deployment)
+    current = deploy_plan.run_or_preview(deployment)
+    deployment.accepts = accept_changes and bool(deployment.changed_keys(current))
+    checks = deploy_plan.problems(deployment, current, strict=False)
+    data = deploy_plan.describe(deployment, current)
+    request = deployment.place.request(deployment, current, deployment.submission.name)
+    before = current.submission
+    if resume and not deployment.accepts:
+        request = deployment.place.again(current, list(before.request) if before else request)
+    data["would_call"] = [deployment.submission.script, *request]
+    return shell.Result(data=data, checks=checks)
 
 
-def refuse_unrunnable(deployment: Deployment) -> None:
-    """A target whose skills are missing, or whose stages this program cannot run yet."""
-    target = deployment.job_file.job.target
-    if target in RUNNABLE:
-        for stage in deployment.stages:
-            deploy_siblings.script(stage.skill, stage.script)
+def refuse_missing_skills(deployment: Deployment) -> None:
+    """Raises SkillError dependency, which names all folders that are missing."""
+    stages, job = deployment.stages, deployment.job_file.job
+    if deploy_checks.is_to_be_built(job):
+        raise shell.SkillError("usage", deploy_checks.NO_BUILD, hint=deploy_checks.NO_BUILD_FIX)
+    missing = [stage for stage in stages if not deploy_siblings.is_there(stage.skill, stage.script)]
+    if not missing:
         return
-    missing = [stage for stage in deployment.stages if not deploy_siblings.is_there(stage.skill, stage.script)]
-    if missing:
-        names = ", ".join(dict.fromkeys(stage.skill for stage in missing))
-        first = missing[0]
-        hint = f"put these folders into {deploy_siblings.SKILLS_FOLDER} (./install.sh in a checkout that has them links all), or target: local"
-        raise shell.SkillError(
-            "dependency", f"target {target} needs the skill folders {names}; stage {first.name} cannot run", hint=hint
-        )
-    hint = f"this version runs: {', '.join(RUNNABLE)}; `plan` shows the stages"
-    raise shell.SkillError("usage", f"target {target} can be planned, not run, by this version", hint=hint)
+    names = ", ".join(dict.fromkeys(stage.skill for stage in missing))
+    target = job.target
+    hint = f"put these folders into {deploy_siblings.SKILLS_FOLDER} (./install.sh in a checkout that has them links all)"
+    raise shell.SkillError(
+        "dependency",
+        f"target {target} needs the skill folders {names}; stage {missing[0].name} cannot run",
+        hint=hint if target == "local" else f"{hint}, or target: local",
+    )
 
 
 # --- under the lock ------------------------------------------------------------------------------------------------
 
 
-def _put_aside(deployment: Deployment) -> str:
+def _put_aside(deployment: Deployment, wish: Wish) -> list[str]:
     """--fresh: the old run keeps its folder under another name. Refused while it lives."""
-    run = deploy_state.load(deployment.run_dir)
-    assert run is not None
-    state = deploy_local.runner_status(deployment.run_dir)["state"]
-    if state not in (*deploy_local.ENDED, deploy_local.ABSENT, "lost"):
-        message = f"{run.name} (run {run.run_id}) is {state}; --fresh does not set a living run aside"
-        raise shell.SkillError(
-            "conflict", message, hint=f"{deployment.ref.command('run')}, or first {deployment.ref.command('stop')}"
-        )
-    aside = deploy_state.set_aside(deployment.run_dir, run.run_id)
+    old = deploy_state.load(deployment.run_dir)
+    if old is None:
+        return []
+    place = deploy_places.of(old.target, deployment.run_dir)
+    state = place.status(old)["state"]
+    if state not in (*ENDED, ABSENT, "lost"):
+        message = f"{old.name} (run {old.run_id}) is {state}; --fresh does not set a living run aside"
+        command = deployment.ref.command
+        raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
+    if deployment.place.asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
+        deployment.replaces = True
+        successor = deploy_state.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
+        deploy_agree.refuse_problems(deployment, successor)
+        deploy_agree.refuse_without_yes(deployment, successor, wish.yes)
+    removed, kept = place.clear(old), place.results(old)
+    deployment.replaces = False
+    aside = deploy_state.set_aside(deployment.run_dir, old.run_id)
     shell.progress(f"the old run is kept in {aside}")
-    return f"set aside the old run as {aside}"
+    told = f", with its checkpoints on the claim {kept['claim']}" if kept.get("claim") else ""
+    return [*removed, f"set aside the old run as {aside}{told}"]
 
 
-def _prepare(deployment: Deployment, resume: bool) -> tuple[Run, str, bool]:
-    """(the run, its state, whether this call started it)."""
+def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     if "@" in deployment.run_dir.name:
         original = deployment.run_dir.name.partition("@")[0]
         message = f"{deployment.run_dir.name} was set aside by --fresh and is kept to be looked at"
         raise shell.SkillError("conflict", message, hint=f"to go on with it, set {original} aside and rename the folder back")
-    run = deploy_state.load(deployment.run_dir)
-    state = deploy_local.runner_status(deployment.run_dir)["state"] if run else deploy_local.ABSENT
-    if run is None or state == deploy_local.ABSENT:
-        if resume and run is None:
+    current = deploy_state.load(deployment.run_dir)
+    state = deploy_places.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
+    if current is None or state == ABSENT:
+        if wish.resume and current is None:
             raise shell.SkillError(
                 "not-found", f"no run {deployment.job_file.job.name} to resume", hint=deployment.ref.command("run")
             )
-        return _submit_first(deployment, run), "starting", True
-    _note_submitted(deployment, run)
-    goes_on = state in deploy_local.UNFINISHED or (resume and state in ("failed", "stopped"))
-    _refuse_changed(deployment, run, state, source_may_change=resume and goes_on)
+        return _submit_first(deployment, current, wish)
+    if _note_submitted(deployment, current):
+        state = deploy_places.of(current.target, deployment.run_dir).status(current)["state"]
+    if current.submission is None:  # killed between taking the changes and submitting them
+        deployment.accepts = True
+        return _submit_first(deployment, current, wish)
+    goes_on = state in UNFINISHED or (wish.resume and state in RESUMABLE)
+    # a finished run has nothing left to do, unless the job file now asks for more
+    if (goes_on or state == "finished") and wish.accept_changes and deployment.changed_keys(current):
+        return _submit_changed(deployment, current, wish)
+    deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
-        return run, state, False
-    shell.progress(f"{run.name} is {state}; it goes on from its newest checkpoint")
-    _refuse_problems(deployment)
-    _submit(deployment, run, resume=True)
-    return run, "starting", True
+        return Prepared(current, state, started=False)
+    shell.progress(f"{current.name} is {state}; it goes on from its newest checkpoint")
+    deploy_agree.refuse_problems(deployment, current)
+    deployment.place.clear(current)
+    _submit(deployment, current, again=True)
+    return Prepared(current, "starting", started=True)
 
 
-def _submit_first(deployment: Deployment, run: Run | None) -> Run:
-    """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
-    _refuse_problems(deployment)
-    job = deployment.job_file.job
-    run = run or deploy_state.new(job.name, job.target, deployment.job_file.path)
-    run.stages = {name: record for name, record in run.stages.items() if run.done(name, deployment.digest(name))}
-    _take_inputs(deployment, run)
-    deploy_state.save(deployment.run_dir, run)
-    if not run.done("check", deployment.digest("check")):
-        arguments = deploy_local.submit_arguments(deployment, run.run_id, dry_run=True)
-        _stage(deployment, run, "check", arguments, lambda: deploy_local.submit(arguments).data)
-    _submit(deployment, run, resume=False)
-    return run
-
-
-def _submit(deployment: Deployment, run: Run, *, resume: bool) -> None:
-    """One call to the runner, which starts one job for one run id however often it is called."""
-    _take_inputs(deployment, run)
-    for later in ("watch", "report"):
-        run.stages.pop(later, None)
-    before = run.stages.get("submit")
-    # the very call of the first time: `python: auto` may mean another interpreter for another caller
-    arguments = list(before.request) if resume and before else deploy_local.submit_arguments(deployment, run.run_id)
-    if resume and "--resume" not in arguments:
-        arguments.insert(arguments.index("--"), "--resume")
-    _stage(deployment, run, "submit", arguments, lambda: deploy_local.submit(arguments).data)
-
-
-def _stage(deployment: Deployment, run: Run, name: str, request: list[str], do: Callable[[], dict[str, Any]]) -> None:
-    """Record as begun, do, record the answer: each record is on the disk before the next thing happens."""
-    record = StageRecord(
-        digest=deployment.digest(name), program=deployment.stage(name).program, begun=time.time(), request=request
+def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepared:
+    """resume --accept-changes: the same run and its checkpoints, submitted anew from the job file as it is now."""
+    deploy_agree.refuse_unacceptable(deployment, current)
+    planned = copy.copy(current)
+    planned.stages = {name: record for name, record in current.stages.items() if name != deployment.submission.name}
+    deployment.replaces = (
+        True  # the ended job still holds the name; before it goes, the new one has to be possible and agreed to
     )
-    run.stages[name] = record
-    deploy_state.save(deployment.run_dir, run)
-    shell.progress(f"{name}: {record.program}")
-    record.result = do()
+    deploy_agree.refuse_problems(deployment, planned)
+    deploy_agree.refuse_without_yes(deployment, planned, wish.yes)
+    deployment.replaces, deployment.accepts = False, True
+    deployment.place.clear(current)
+    current.stages, current.stopped = planned.stages, None
+    return _submit_first(deployment, current, wish)
+
+
+def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
+    """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
+    job = deployment.job_file.job
+    current = current or deploy_state.new(job.name, job.target, deployment.job_file.path)
+    deploy_agree.refuse_moved(deployment, current)
+    # the volume stays the run's own, whatever else has changed: the fit has to know its zone
+    stages = current.stages.items()
+    current.stages = {name: record for name, record in stages if name == "storage" or deployment.done(current, name)}
+    deploy_agree.refuse_problems(deployment, current)
+    deploy_agree.refuse_without_yes(deployment, current, wish.yes)
+    _take_inputs(deployment, current)
+    deploy_state.save(deployment.run_dir, current)
+    changed: list[str] = []
+    for stage in deployment.before_submission():
+        if not deployment.done(current, stage.name):
+            changed += _stage(deployment, current, stage, deployment.place.request(deployment, current, stage.name))
+    changed += _submit(deployment, current, again=False)
+    return Prepared(current, "starting", started=True, changed=changed)
+
+
+def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
+    """One call to the runner or manager, which starts one job for one run id however often it is called."""
+    _take_inputs(deployment, current)
+    current.starts += 1
+    for later in ("watch", "report"):
+        current.stages.pop(later, None)
+    current.stopped = None
+    before = current.submission
+    # the very call of the first time: `python: auto` may mean another interpreter for another caller
+    request = (
+        list(before.request) if again and before else deployment.place.request(deployment, current, deployment.submission.name)
+    )
+    if again:
+        request = deployment.place.again(current, request)
+    return _stage(deployment, current, deployment.submission, request)
+
+
+def _stage(deployment: Deployment, current: Run, stage: Stage, request: list[str]) -> list[str]:
+    """Record as begun, do, record the answer: each record is on the disk before the next thing happens."""
+    record = StageRecord(digest=deployment.digest(stage.name), program=stage.program, begun=time.time(), request=request)
+    current.stages[stage.name] = record
+    deploy_state.save(deployment.run_dir, current)
+    shell.progress(f"{stage.name}: {record.program}")
+    record.result = deployment.place.do(deployment, current, stage.name, request)
+    current.cluster = current.cluster or _cluster_of(record.result)
     record.ended = time.time()
-    deploy_state.save(deployment.run_dir, run)
+    deploy_state.save(deployment.run_dir, current)
+    made = record.result.get("changed")
+    return [str(each) for each in made] if isinstance(made, list) else []
 
 
-def _note_submitted(deployment: Deployment, run: Run) -> None:
-    """The caller before us was killed after the submission and before its answer was written."""
-    record = run.stages.get("submit")
-    if record is not None and record.ended is None:
-        record.ended, record.result = time.time(), {"answer": "not read: the caller was killed; the runner holds the job"}
-        deploy_state.save(deployment.run_dir, run)
+def _cluster_of(result: dict[str, Any]) -> dict[str, Any]:
+    cluster = result.get("cluster")
+    return cluster if isinstance(cluster, dict) else {}
 
 
-def _take_inputs(deployment: Deployment, run: Run) -> None:
+def _note_submitted(deployment: Deployment, current: Run) -> bool:
+    """The caller before us was killed after the submission and before its answer was written. Whether it was so."""
+    record = current.submission
+    if record is None or record.ended is not None:
+        return False
+    # what was stopped meanwhile is not made again (`_submit` forgets the stop): nobody asked for it
+    if current.stopped is None:
+        record.result = deploy_places.of(current.target, deployment.run_dir).recall(current, record)
+    record.ended = time.time()
+    deploy_state.save(deployment.run_dir, current)
+    return True
+
+
+def _take_inputs(deployment: Deployment, current: Run) -> None:
     import msgspec
 
-    run.inputs = dict(deployment.inputs)
-    run.job_file = str(deployment.job_file.path)
-    run.job = msgspec.to_builtins(deployment.job_file.job)
+    current.inputs = dict(deployment.inputs)
+    current.job_file = str(deployment.job_file.path)
+    current.target = deployment.job_file.job.target
+    current.job = msgspec.to_builtins(deployment.job_file.job)
 
 
-def _refuse_problems(deployment: Deployment) -> None:
-    """A plan with a failed check makes nothing."""
-    checks = deploy_plan.problems(deployment)
-    failed = [check for check in checks if check.status == "fail"]
-    for check in checks:
-        if check.status == "warn":
-            shell.progress(f"warning: {check.id}: {check.summary}")
-    if failed:
-        raise PlanFailed(deployment, checks)
-
-
-class PlanFailed(Exception):
-    """Not a refusal of the call but an answer: no, this job cannot run here."""
-
-    def __init__(self, deployment: Deployment, checks: list[shell.Check]) -> None:
-        super().__init__(deployment.job_file.job.name)
-        self.result = shell.Result(
-            data=deploy_plan.describe(deployment),
-            checks=checks,
-            next=[f"mend what failed, then {deployment.ref.command('plan')}"],
-            ok=False,
-        )
-
-
-def _refuse_changed(deployment: Deployment, run: Run, state: str, *, source_may_change: bool) -> None:
-    """After the submission the inputs stand: other inputs are another run. A resume may bring mended source files."""
-    stage = deployment.stage("submit")
-    keys = [key for key in (*stage.keys, "source files") if run.inputs.get(key) != deployment.inputs[key]]
-    if not keys or (source_may_change and keys == ["source files"]):
-        return
-    told = ", ".join(_told(deployment, run, key) for key in keys)
-    message = f"{run.name} (run {run.run_id}) is {state}, and its inputs changed since it was submitted: {told}"
-    raise shell.SkillError("conflict", message, hint=_way_out(deployment, state, keys))
-
-
-def changed_since(deployment: Deployment) -> list[shell.Check]:
-    """A warning in the plan where `run` will refuse, for the inputs are no longer those of the run that is there."""
-    run = deploy_state.load(deployment.run_dir)
-    if run is None or "submit" not in run.stages:
-        return []
-    keys = [key for key in (*deployment.stage("submit").keys, "source files") if run.inputs.get(key) != deployment.inputs[key]]
-    if not keys:
-        return []
-    told = ", ".join(_told(deployment, run, key) for key in keys)
-    fix = f"put them back, or {deployment.ref.command('run', '--fresh')} starts a new run and keeps this one"
-    summary = f"changed since run {run.run_id} was submitted, so `run` refuses to go on with it: {told}"
-    return [shell.Check("inputs.changed", "warn", summary, fix=fix)]
-
-
-def _way_out(deployment: Deployment, state: str, keys: list[str]) -> str:
-    command = deployment.ref.command
-    if state not in (*deploy_local.ENDED, "lost"):
-        return f"put the inputs back, or {command('status')} looks and {command('stop')} ends it"
-    fresh = f"{command('run', '--fresh')} starts a new run and keeps this one"
-    resumable = keys == ["source files"] and state != "finished"
-    return f"{command('resume')} goes on with the source as it is now; {fresh}" if resumable else f"put them back, or {fresh}"
-
-
-def _told(deployment: Deployment, run: Run, key: str) -> str:
-    if key != "source files":
-        return key
-    submitted = run.stages["submit"].begun if "submit" in run.stages else run.created
-    newer = deploy_source.newer_than(deployment.job_file.source, submitted)
-    return f"source files ({', '.join(newer) if newer else 'one is gone, or has an older date'})"
-
-
-def _submitted(deployment: Deployment, run: Run, state: str, changed: list[str]) -> shell.Result:
+def _submitted(deployment: Deployment, current: Run, state: str, changed: list[str]) -> shell.Result:
     data = {
-        "name": run.name,
-        "run_id": run.run_id,
+        "name": current.name,
+        "run_id": current.run_id,
         "state": state,
         "run_dir": str(deployment.run_dir),
-        "checkpoints": str(deployment.run_dir / "checkpoints"),
+        **deployment.place.results(current),
     }
     return shell.Result(
         data=data, changed=changed, next=[deployment.ref.command("status"), f"{deployment.ref.command('run')}   (watches it)"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from deploy_words import in_job_words
 
 OURSELVES = Path(__file__).resolve().parent / "deploy.py"
 SKILLS_FOLDER = OURSELVES.parents[2]
@@ -36,15 +37,19 @@ class Answer:
 
     @property
     def checks(self) -> list[shell.Check]:
-        names = ("id", "status", "summary", "evidence", "fix")
-        return [shell.Check(**{name: check.get(name) for name in names}) for check in self.document.get("checks", [])]
+        names = ("id", "status", "summary", "evidence")
+        told = self.document.get("checks", [])
+        return [
+            shell.Check(**{name: each.get(name) for name in names}, fix=in_job_words(each.get("fix") or "") or None)
+            for each in told
+        ]
 
     @property
     def error_code(self) -> str | None:
         return (self.document.get("error") or {}).get("code")
 
     def or_raise(self) -> Answer:
-        """This answer, or its error as ours: same code, same words, same hint."""
+        """This answer, or its error as ours: same code, same words, and the hint in the words of the job file."""
         error = self.document.get("error")
         if error is None:
             return self
@@ -53,7 +58,7 @@ class Answer:
         raise shell.SkillError(
             code,
             message,
-            hint=error.get("hint") or "",
+            hint=in_job_words(error.get("hint") or ""),
             retryable=bool(error.get("retryable")),
             data=self.data,
             checks=self.checks,

@@ -49,9 +49,12 @@ def newer_than(source: Path, time_s: float, limit: int = 5) -> list[str]:
 
 
 def _skipped(folder: Path, name: str) -> bool:
-    return (
-        name.startswith(".") or name in SKIPPED_FOLDERS or name.endswith(".egg-info") or (folder / name / "pyvenv.cfg").exists()
-    )
+    if name.startswith(".") or name in SKIPPED_FOLDERS or name.endswith(".egg-info"):
+        return True
+    try:
+        return (folder / name / "pyvenv.cfg").exists()
+    except OSError:  # not ours to read: nothing of the program is in there
+        return True
 
 
 def _one(path: Path) -> str:

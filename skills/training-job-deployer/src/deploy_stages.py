@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from job_schema import RAY_ENGINES
+
 if TYPE_CHECKING:
     from job_schema import Job
 
 RUNNER = ("local-runner", "run_local.py")
 MONITOR = ("monitor", "monitor_training.py")
-
-RUNNABLE = ("local",)
-"""Targets whose stages this program can run, not only plan."""
+CLUSTERS = ("cluster-manager", "manage_cluster.py")
+VOLUMES = ("checkpoint-manager", "manage_volumes.py")
+POD_FILES = ("checkpoint-manager", "pod_checkpoints.py")
+PYTORCHJOB = ("pytorchjob-manager", "manage_pytorchjob.py")
+RAY = ("ray-manager", "manage_ray.py")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ _BUILD = (
     Stage("test", "image-tester", "test_image.py", "nothing", _METERED, ("image",)),
     Stage("push", "ecr-pusher", "push_image.py", "an image in the registry", _METERED, ("image",)),
 )
+_PLACE_KEYS = ("target", "engine", "cluster", "resources", "network", "nodes", "procs_per_node", "checkpoints")
+_CLUSTER_KEYS = (*_PLACE_KEYS, "name", "run", "env", "secrets", "monitor", "image")
 
 
 def for_job(job: Job) -> tuple[Stage, ...]:
@@ -55,15 +61,28 @@ def for_job(job: Job) -> tuple[Stage, ...]:
     return LOCAL if job.target == "local" else _cluster(job)
 
 
+def submission(target: str) -> str:
+    """The stage that starts the job. What the job file says stands from there on."""
+    return "submit" if target == "local" else "deploy"
+
+
+def manager(engine: str | None) -> tuple[str, str]:
+    """The program that makes the job's objects."""
+    return RAY if engine in RAY_ENGINES else PYTORCHJOB
+
+
 def _cluster(job: Job) -> tuple[Stage, ...]:
-    fit = "hyperpod-manager" if job.target == "hyperpod" else "cluster-manager"
-    submit = "ray-manager" if job.engine in ("rayjob", "raycluster") else "pytorchjob-manager"
-    keys = (*_JOB_KEYS, "engine", "cluster", "resources", "network", "monitor", "image")
+    """What makes nothing comes first, so that a job that cannot run leaves no volume behind."""
+    runs = manager(job.engine)
+    from_source = job.image is not None and job.image.build is not None
+    volume = Stage("storage", *VOLUMES, "a volume for checkpoints", _METERED, _PLACE_KEYS, uses_source=False)
     return (
-        *(_BUILD if job.image and job.image.build else ()),
-        Stage("fit", fit, "manage_cluster.py", "nothing", keys=("cluster", "resources", "network", "nodes")),
-        Stage("volume", "checkpoint-manager", "manage_checkpoints.py", "a volume for checkpoints", _METERED, ("checkpoints",)),
-        Stage("submit", submit, "deploy_job.py", "the job's objects in its namespace", _METERED, keys),
-        Stage("watch", *MONITOR, "nothing", keys=("name",), uses_source=False),
+        *(_BUILD if from_source else ()),
+        Stage("fit", *CLUSTERS, "nothing", keys=_PLACE_KEYS, uses_source=False),
+        Stage("network", *CLUSTERS, "nothing", keys=_PLACE_KEYS, uses_source=False),
+        Stage("check", *runs, "nothing", keys=_CLUSTER_KEYS, uses_source=from_source),
+        *((volume,) if job.checkpoints.storage else ()),
+        Stage("deploy", *runs, "the job's objects in its namespace", _METERED, _CLUSTER_KEYS, uses_source=from_source),
+        Stage("watch", *runs, "nothing", keys=("name",), uses_source=False),
         Stage("report", *MONITOR, "report.html in the run folder", keys=("name",), uses_source=False),
     )

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+import deploy_stages
 import trainyard_shell as shell
 
 FORMAT = 1
@@ -44,7 +45,33 @@ class Run(Struct, kw_only=True):
     """The job file as read, without secret values (it never has any)."""
     inputs: dict[str, str] = {}
     """Digest of each input of the submission: the job file's keys, and `source`."""
+    cluster: dict[str, Any] = {}
+    """context, server, cluster_id and namespace, once a cluster answered: later verbs go there and nowhere else."""
     stages: dict[str, StageRecord] = field(default_factory=dict)
+    starts: int = 0
+    """How often the job was submitted: the launcher in a pod tells a user's resume from a pod made anew by it."""
+    stopped: StageRecord | None = None
+    """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
+
+    @property
+    def stop_grace_s(self) -> float:
+        """monitor.stop_grace_s of the job file as submitted."""
+        return float(self._monitor("stop_grace_s", 60.0))
+
+    @property
+    def stall_factor(self) -> float:
+        """monitor.stall_factor of the job file as submitted."""
+        return float(self._monitor("stall_factor", 10.0))
+
+    def _monitor(self, key: str, default: float) -> Any:
+        monitor = self.job.get("monitor")
+        value = monitor.get(key) if isinstance(monitor, dict) else None
+        return value if isinstance(value, int | float) else default
+
+    @property
+    def submission(self) -> StageRecord | None:
+        """The record of the stage that starts the job; None: it was never called."""
+        return self.stages.get(deploy_stages.submission(self.target))
 
     def done(self, stage: str, digest: str) -> bool:
         record = self.stages.get(stage)

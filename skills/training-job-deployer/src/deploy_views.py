@@ -1,64 +1,69 @@
-"""The verbs that look at a run, and `stop`: run.json, the runner's word and the monitor's, side by side."""
+"""The verbs that look at a run, and `stop`: run.json, the place's word and its checks, side by side."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import deploy_cluster_state
 import deploy_local
+import deploy_places
 import deploy_siblings
 import deploy_state
 import trainyard_shell as shell
+from deploy_places import ABSENT, Place
 from deploy_ref import Ref
-from deploy_stages import RUNNER
-from deploy_state import Run
+from deploy_state import Run, StageRecord
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
-"""What `status` shows of the monitor's; the whole of it is one call away."""
+"""What `status` shows of the progress; the whole of it is one call away."""
+OF_THE_PLACE = ("nodes", "cluster", "engine", "claim", "usd_per_hour")
+REFUSED = ("usage", "not-found", "conflict", "permission", "credentials", "dependency")
+"""A stop that ends with one of these has ended nothing; after any other the job may be ending."""
 WORST_FIRST = ("fail", "unknown", "warn", "pass")
 
 
 def status(ref: Ref) -> shell.Result:
-    run = _the_run(ref)
-    runner = deploy_local.runner_status(ref.run_dir)
-    progress = deploy_local.progress(ref.run_dir) if runner["state"] != deploy_local.ABSENT else {}
-    checks = (
-        deploy_local.health(ref.run_dir, _stall_factor(run))
-        if runner["state"] != deploy_local.ABSENT
-        else [_not_submitted(ref)]
-    )
+    run, place = _the_run(ref)
+    status = place.status(run)
+    there = status["state"] != ABSENT
+    progress = place.progress(run) if there else {}
+    checks = place.health(run, status | {"progress": progress}, run.stall_factor) if there else [_not_submitted(ref)]
+    results = place.results(run)
     data = {
         "name": run.name,
         "run_id": run.run_id,
-        "state": runner["state"],
+        "state": status["state"],
         "line": progress.get("line"),
         "health": _worst(checks),
-        "reason": runner.get("reason"),
-        "restarts": runner.get("restarts"),
-        "max_restarts": runner.get("max_restarts"),
+        "reason": status.get("reason"),
+        "restarts": status.get("restarts"),
+        "max_restarts": status.get("max_restarts"),
         "job_file": run.job_file,
         "run_dir": str(ref.run_dir),
-        "checkpoints": str(ref.run_dir / "checkpoints"),
+        **results,
+        **{key: status[key] for key in OF_THE_PLACE if key in status},
         "progress": {key: progress[key] for key in BRIEF if key in progress},
         "stages": [_stage_row(name, record) for name, record in run.stages.items()],
     }
-    # The question is "how is it", and this is the answer, good or bad. So the monitor's checks are data here:
+    # The question is "how is it", and this is the answer, good or bad. So the place's checks are data here:
     # in `checks` one that failed or is unknown would make the answer itself a no.
     data["concerns"] = [
         {"id": check.id, "status": check.status, "summary": check.summary, "fix": check.fix}
         for check in checks
         if check.status not in ("pass", "skipped")
     ]
-    return shell.Result(data=data, next=_next(ref, runner["state"]))
+    return shell.Result(data=data, next=_next(ref, status["state"]))
 
 
-def logs(ref: Ref, options: list[str], *, follow: bool) -> shell.Result:
-    """The runner's logs, word for word."""
-    _the_run(ref)
-    arguments = ["logs", str(ref.run_dir), *options]
-    if not follow:
-        return _passed_on(deploy_siblings.call(RUNNER, arguments))
-    for item in deploy_siblings.stream(RUNNER, [*arguments, "--follow"]):
+def logs(ref: Ref, options: dict[str, Any]) -> shell.Result:
+    """The log, word for word as its keeper gives it."""
+    run, place = _the_run(ref)
+    program, arguments = place.logs(run, options)
+    if not options["follow"]:
+        return _passed_on(deploy_siblings.call(program, arguments))
+    for item in deploy_siblings.stream(program, arguments):
         if isinstance(item, deploy_siblings.Answer):
             return _passed_on(item)
         shell.emit(str(item.pop("type")), **item)
@@ -66,27 +71,57 @@ def logs(ref: Ref, options: list[str], *, follow: bool) -> shell.Result:
 
 
 def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
-    """Ends the job's processes. Nothing of the run is deleted, so no --yes is asked for."""
-    run = _the_run(ref)
-    before = deploy_local.runner_status(ref.run_dir)["state"]
-    if before == deploy_local.ABSENT:
+    """Ends the job. Nothing that `resume` needs is deleted, so no --yes is asked for."""
+    run, place = _the_run(ref)
+    if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
-    answer = deploy_local.stop(ref.run_dir, now=now, dry_run=dry_run)
-    data = {**answer.data, "name": run.name, "run_id": run.run_id, "checkpoints": str(ref.run_dir / "checkpoints")}
+    answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
+    data = {**answer.data, "name": run.name, "run_id": run.run_id, **place.results(run)}
+    if not dry_run and run.target != "local":
+        data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
     result.next = [f"{ref.command('resume')}   (goes on from the newest checkpoint)", ref.command("report")]
     return result
 
 
+def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_siblings.Answer:
+    """On a cluster nothing remains that says `stopped`; run.json says it, from before the object goes."""
+    if run.target == "local":
+        return place.stop(run, now=now, dry_run=False)
+    state = place.status(run)["state"]
+    ended = state if state in ("finished", "failed") else "stopped"  # what had ended by itself stays that
+    before, record = run.stopped, StageRecord(digest="", program="stop", begun=time.time(), result={"state": ended})
+    _save_stop(ref, run, record)
+    try:
+        answer = place.stop(run, now=now, dry_run=False)
+    except shell.SkillError as error:
+        if error.code in REFUSED:  # nothing was ended
+            _save_stop(ref, run, before)
+        raise
+    record.ended = time.time()
+    _save_stop(ref, run, record)
+    return answer
+
+
+def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
+    with deploy_state.locked(ref.run_dir):
+        current = deploy_state.load(ref.run_dir)
+        if current is not None and current.run_id == run.run_id:
+            current.stopped = run.stopped = record
+            deploy_state.save(ref.run_dir, current)
+
+
 def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
-    run = _the_run(ref)
+    run, place = _the_run(ref)
     target = str(Path(output).absolute()) if output else None
-    answer = deploy_local.report(ref.run_dir, target, _stall_factor(run), dry_run=dry_run)
-    return _passed_on(answer)
+    answer, notes = place.report(run, target, run.stall_factor, dry_run=dry_run)
+    result = _passed_on(answer)
+    result.checks += notes
+    return result
 
 
 def list_runs(folder: Path, limit: int) -> shell.Result:
-    """Every run in this folder, those set aside by --fresh included."""
+    """Every run in this folder, those set aside by --fresh included. No cluster is asked: `status` does that."""
     found = sorted(path.parent for path in folder.glob("*/run.json"))
     states = deploy_local.states(folder) if found else {}
     rows = [_row(path, states) for path in found[:limit]]
@@ -95,22 +130,26 @@ def list_runs(folder: Path, limit: int) -> shell.Result:
 
 
 def _row(run_dir: Path, states: dict[str, str]) -> dict[str, Any]:
-    state = states.get(run_dir.name, deploy_local.ABSENT)
+    state = states.get(run_dir.name, ABSENT)
     row: dict[str, Any] = {"run": run_dir.name, "state": state, "run_id": None, "job_file": None, "note": None}
     try:
         run = deploy_state.load(run_dir)
         if run is not None:
             row |= {"run_id": run.run_id, "job_file": run.job_file}
+        if run is not None and run.target != "local":
+            recorded = deploy_cluster_state.as_recorded(run)
+            row["state"] = "submitted" if recorded == "gone" else recorded  # whether it still is, only the cluster knows
+            row["note"] = f"on {run.target}, as last recorded here"
     except shell.SkillError as error:  # one damaged folder must not hide the others
         row["note"] = shell.clean(str(error), 200)
     return row
 
 
-def _the_run(ref: Ref) -> Run:
+def _the_run(ref: Ref) -> tuple[Run, Place]:
     run = deploy_state.load(ref.run_dir)
     if run is None:
         raise shell.SkillError("not-found", f"no run in {ref.run_dir}", hint=f"{ref.command('run')} starts it")
-    return run
+    return run, deploy_places.of(run.target, ref.run_dir)
 
 
 def _passed_on(answer: deploy_siblings.Answer) -> shell.Result:
@@ -131,12 +170,6 @@ def _stage_row(name: str, record: deploy_state.StageRecord) -> dict[str, Any]:
     return {"stage": name, "state": "begun" if record.ended is None else "done", "program": record.program, "seconds": seconds}
 
 
-def _stall_factor(run: Run) -> float:
-    monitor = run.job.get("monitor")
-    value = monitor.get("stall_factor") if isinstance(monitor, dict) else None
-    return float(value) if isinstance(value, int | float) else 10.0
-
-
 def _not_submitted(ref: Ref) -> shell.Check:
     return shell.Check("run.state", "unknown", "nothing was submitted yet", fix=ref.command("run"))
 
@@ -151,8 +184,9 @@ def _next(ref: Ref, state: str) -> list[str]:
         "finished": ["report"],
         "failed": ["logs", "resume"],
         "stopped": ["resume"],
+        "gone": ["resume"],
         "lost": ["run"],
         "orphaned": ["run"],
-        deploy_local.ABSENT: ["run"],
+        ABSENT: ["run"],
     }.get(state, ["logs", "stop"])
     return [ref.command(verb) for verb in verbs]

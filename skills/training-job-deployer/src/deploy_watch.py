@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import deploy_local
 import deploy_state
 import trainyard_shell as shell
+from deploy_places import ENDED, UNFINISHED
 from deploy_plan import Deployment
 from deploy_state import Run, StageRecord
 
 LOOK_INTERVAL_S = 10.0
-"""Between two progress lines; the end of the job is noticed at once, because the runner waits for it."""
+"""Between two progress lines; the end of the job is noticed at once, because the place waits for it."""
 
 
 def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:
@@ -20,75 +20,74 @@ def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadlin
 
     Raises SkillError timeout: after `deadline` (monotonic), or on Ctrl-C. The job goes on in both cases.
     """
-    was_ended = already in deploy_local.ENDED
+    was_ended = already in ENDED
     try:
         if already and not was_ended:
             shell.progress(f"{run.name} is {already} already (run {run.run_id}); watching it")
-        status = deploy_local.runner_status(deployment.run_dir) if was_ended else _watch(deployment, run, deadline)
+        status = deployment.place.status(run) if was_ended else _watch(deployment, run, deadline)
     except KeyboardInterrupt as interrupt:
         raise _left(deployment, run, "you stopped watching") from interrupt
-    problem = _finish(deployment, run, status)
-    return _answer(deployment, run, status, was_ended, problem)
+    notes = _finish(deployment, run, status)
+    return _answer(deployment, run, status, was_ended, notes)
 
 
 def _watch(deployment: Deployment, run: Run, deadline: float) -> dict[str, Any]:
-    """The runner's status at the end."""
-    last_line = ""
+    """The status at the end."""
+    told: set[str] = set()
     while True:
         left_s = max(0.0, deadline - time.monotonic())
-        status = deploy_local.wait(deployment.run_dir, min(LOOK_INTERVAL_S, left_s))
-        line = deploy_local.progress(deployment.run_dir).get("line") or ""
-        if line and line != last_line:
-            shell.progress(line)
-        elif status["state"] == "running":
-            _tell_trouble(deployment)
-        last_line = line
-        if status["state"] in (*deploy_local.ENDED, *deploy_local.UNFINISHED):
+        status = deployment.place.wait(run, min(LOOK_INTERVAL_S, left_s))
+        line = deployment.place.progress(run).get("line") or ""
+        moved = bool(line) and line not in told
+        factor = deployment.job_file.job.monitor.stall_factor
+        for text in [line] if moved else deployment.place.trouble(run, status, factor):
+            if text not in told:
+                shell.progress(text)
+            told.add(text)
+        if status["state"] in (*ENDED, *UNFINISHED):
             return status
         if time.monotonic() >= deadline:
-            raise _left(deployment, run, "the time to watch is over")
+            raise _left(deployment, run, "the time to watch is over", status)
 
 
-def _tell_trouble(deployment: Deployment) -> None:
-    """Nothing moved since the last look: is it stalled?"""
-    for check in deploy_local.health(deployment.run_dir, deployment.job_file.job.monitor.stall_factor):
-        if check.status == "fail":
-            shell.progress(f"{check.id}: {check.summary}")
-
-
-def _left(deployment: Deployment, run: Run, why: str) -> shell.SkillError:
-    progress = deploy_local.progress(deployment.run_dir)
+def _left(deployment: Deployment, run: Run, why: str, status: dict[str, Any] | None = None) -> shell.SkillError:
+    progress = deployment.place.progress(run)
     told = f" ({progress['line']})" if progress.get("line") else ""
     message = f"{why}; {run.name} goes on without this program{told}"
     hint = f"{deployment.ref.command('status')} looks, {deployment.ref.command('run')} watches again, {deployment.ref.command('stop')} ends it"
-    return shell.SkillError("timeout", message, hint=hint, retryable=True, data=_data(deployment, run, {}, progress))
+    return shell.SkillError("timeout", message, hint=hint, retryable=True, data=_data(deployment, run, status or {}, progress))
 
 
-def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> str | None:
-    """Writes the records of watch and report; returns why there is no report."""
-    if status["state"] not in deploy_local.ENDED:
-        return None
+def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[shell.Check]:
+    """Writes the records of watch and report; returns why there is no report, or not all of it."""
+    if status["state"] not in ENDED:
+        return []
     with deploy_state.locked(deployment.run_dir):
         current = deploy_state.load(deployment.run_dir)
         if current is None or not _same_submission(current, run):
-            return None  # somebody resumed it or set it aside while we looked: those records are theirs
+            return []  # somebody resumed it or set it aside while we looked: those records are theirs
         if not current.done("watch", deployment.digest("watch")):
+            assert current.submission is not None
             kept = ("state", "reason", "exit_code", "restarts", "attempt")
-            since = current.stages["submit"].ended or current.stages["submit"].begun
+            since = current.submission.ended or current.submission.begun
             _record(deployment, current, "watch", since, {key: status.get(key) for key in kept})
-        if current.done("report", deployment.digest("report")):
-            return None
-        begun = time.time()
-        try:
-            answer = deploy_local.report(deployment.run_dir, None, deployment.job_file.job.monitor.stall_factor)
-        except shell.SkillError as error:
-            return f"no report: {error}"
+        return [] if current.done("report", deployment.digest("report")) else _report(deployment, current)
+
+
+def _report(deployment: Deployment, current: Run) -> list[shell.Check]:
+    begun, factor = time.time(), deployment.job_file.job.monitor.stall_factor
+    try:
+        answer, notes = deployment.place.report(current, None, factor, dry_run=False)
+    except shell.SkillError as error:
+        return [shell.Check("report", "warn", f"no report: {error}", fix=error.hint or None)]
+    if not notes:  # one that lacks something is tried again by the next `run`
         _record(deployment, current, "report", begun, {key: answer.data.get(key) for key in ("path", "goodput")})
-        return None
+    return notes
 
 
 def _same_submission(current: Run, run: Run) -> bool:
-    return current.run_id == run.run_id and current.stages["submit"].begun == run.stages["submit"].begun
+    one, other = current.submission, run.submission
+    return current.run_id == run.run_id and one is not None and other is not None and one.begun == other.begun
 
 
 def _record(deployment: Deployment, run: Run, name: str, begun: float, result: dict[str, Any]) -> None:
@@ -97,16 +96,16 @@ def _record(deployment: Deployment, run: Run, name: str, begun: float, result: d
     deploy_state.save(deployment.run_dir, run)
 
 
-def _answer(deployment: Deployment, run: Run, status: dict[str, Any], was_ended: bool, problem: str | None) -> shell.Result:
+def _answer(
+    deployment: Deployment, run: Run, status: dict[str, Any], was_ended: bool, notes: list[shell.Check]
+) -> shell.Result:
     state, reason = status["state"], status.get("reason")
     words = f"{run.name} {'was' if was_ended else 'is'} {state}{' already' if was_ended else ''}"
     told = words if state == "finished" or not reason else f"{words}: {reason}"
-    checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told)]
-    if problem:
-        checks.append(shell.Check("report", "warn", problem))
-    data = _data(deployment, run, status, deploy_local.progress(deployment.run_dir))
+    checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *notes]
+    data = _data(deployment, run, status, deployment.place.progress(run))
     if state == "failed":
-        data["log_tail"] = _log_tail(deployment)
+        data["log_tail"] = deployment.place.log_tail(run)
     return shell.Result(data=data, checks=checks, next=_next(deployment, state), ok=state == "finished")
 
 
@@ -124,17 +123,8 @@ def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: di
         "loss": progress.get("loss"),
         "run_dir": str(folder),
         **{key: str(folder / name) if (folder / name).exists() else None for key, name in there.items()},
+        **({} if run.target == "local" else deployment.place.results(run)),
     }
-
-
-def _log_tail(deployment: Deployment) -> list[str]:
-    path = max((deployment.run_dir / "logs").glob("attempt-*.log"), default=None)
-    if path is None:
-        return []
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 8192))
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
-    return [shell.clean(line, 300) for line in lines[-15:]]
 
 
 def _next(deployment: Deployment, state: str) -> list[str]:
@@ -143,6 +133,7 @@ def _next(deployment: Deployment, state: str) -> list[str]:
         "finished": [f"{command('run', '--fresh')}   (a new run; this one is kept)"],
         "failed": [command("logs"), f"{command('resume')}   (after the cause is mended)"],
         "stopped": [f"{command('resume')}   (it was stopped by its user; `run` leaves it so)"],
+        "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` leaves it so)"],
         "lost": [f"{command('run')}   (its supervisor died; the same command goes on)"],
         "orphaned": [f"{command('run')}   (its supervisor died; the same command goes on)"],
     }.get(state, [command("status")])

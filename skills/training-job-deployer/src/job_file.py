@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+import job_cluster
 import job_command
 import job_schema
 import job_yaml
@@ -104,14 +105,15 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
     if not source_folder(path, job).is_dir():
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
     several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
-    if command and not command.launcher and several:
+    drives_ray = job.target != "local" and job.engine in job_schema.RAY_ENGINES  # a plain command is the driver, once
+    if command and not command.launcher and several and not drives_ray:
         problem = f"starts with {command.words[0]!r}; more than one process needs torchrun as the first word"
         findings.append(Finding("$.run", problem))
     if job.target == "local" and job.nodes > 1:
         findings.append(Finding("$.nodes", f"target local is one machine, not {job.nodes}"))
     if job.image and (job.image.uri is None) == (job.image.build is None):
         findings.append(Finding("$.image", "needs either uri or build"))
-    return findings
+    return findings + (job_cluster.findings(job) if job.target != "local" else [])
 
 
 def _variables(job: Job) -> list[Finding]:

@@ -41,7 +41,7 @@ class Cluster(Section):
     """Where the job goes on Kubernetes. Ignored on local."""
 
     context: Annotated[Text | None, Meta(description="kubectl context; default: the current one.")] = None
-    namespace: Annotated[Text, Meta(description="Kubernetes namespace.")] = "default"
+    namespace: Annotated[Text | None, Meta(description="Kubernetes namespace; default: the context's.")] = None
     queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
     priority: Annotated[Text | None, Meta(description="Priority class.")] = None
     node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = {}
@@ -53,17 +53,20 @@ class Cluster(Section):
 class Resources(Section):
     """What one node gives to the job. Ignored on local."""
 
-    instance_type: Annotated[Text | None, Meta(description="Instance type, such as ml.g5.8xlarge.")] = None
+    instance_type: Annotated[
+        Text | None, Meta(description="Instance type, such as p5.48xlarge; on hyperpod ml.p5.48xlarge.")
+    ] = None
     cpu: Quantity = "auto"
     memory: Quantity = "auto"
     shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1)] = "auto"
 
 
 class Storage(Section):
-    """The volume for checkpoints. On local they lie in the run folder."""
+    """The volume for checkpoints: one to be made (`class`, `size`), or one that exists (`claim`). On local they lie in the run folder."""
 
     storage_class: Annotated[Text | None, Meta(description="Storage class of the volume.")] = field(name="class", default=None)
     size: Annotated[Text | None, Meta(description="Size of the volume, such as 500Gi.")] = None
+    claim: Annotated[Text | None, Meta(description="An existing PersistentVolumeClaim; it is used and never changed.")] = None
 
 
 class Checkpoints(Section):
@@ -76,10 +79,11 @@ class Checkpoints(Section):
 
 
 class Monitor(Section):
-    """When a job counts as stalled, and how often it may be restarted."""
+    """When a job counts as stalled, how often it may be restarted, and how long a stop waits for it to save."""
 
     stall_factor: Annotated[float, Meta(gt=1, description="Stalled: no step for this many median step times.")] = 10.0
     max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
+    stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
 
 
 class Budget(Section):
@@ -118,3 +122,4 @@ class Job(Section):
 
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
+RAY_ENGINES = ("rayjob", "raycluster")

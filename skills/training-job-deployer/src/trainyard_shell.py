@@ -39,7 +39,7 @@ EXIT_CODES = {
     "dependency": 8,
     "internal": 70,
 }
-MODULE_OF_PACKAGE = {"pyyaml": "yaml"}
+MODULE_OF_PACKAGE = {"pyyaml": "yaml", "websocket-client": "websocket"}
 MAX_TEXT_CHARS = 2000
 
 

@@ -105,6 +105,33 @@ def test_an_ended_run_is_started_again_only_with_resume(run, word):
     assert "attempt 1: 0" in run.log(1)
 
 
+@pytest.mark.parametrize(("word", "state"), [("0", "finished"), ("3", "failed")])
+def test_an_ended_run_goes_on_as_the_call_says_where_its_changes_are_accepted(run, word, state):
+    run.submit("--max-restarts", "0", job=["python", "attempts.py", word])
+    assert run.wait().data["state"] == state
+    changed = {"job": ["python", "attempts.py", word, "0"]}
+    refused = run.submit("--max-restarts", "1", "--resume", **changed)
+    assert refused.code == 5 and "command" in refused.error["message"] and "--accept-changes" in refused.error["hint"]
+    accepted = ("--max-restarts", "1", "--resume", "--accept-changes")
+    assert run.submit(*accepted, "--dry-run", **changed).data["would_start"] is True
+    resumed = run.submit(*accepted, **changed)
+    assert resumed.code == 0 and resumed.document["changed"] and resumed.data["run_id"] == run.run_id
+    done = run.wait()
+    assert (done.code, done.data["attempt"], done.data["state"], done.data["max_restarts"]) == (0, 1, "finished", 1)
+
+
+def test_accepted_changes_move_no_checkpoints_and_touch_no_living_run(run):
+    run.submit(job=FAMILY)
+    run.pid("job")
+    alive = run.submit("--resume", "--accept-changes", job=[*FAMILY, "--deaf"])
+    assert alive.code == 5 and "command" in alive.error["message"]
+    run.stop()
+    moved = run.submit("--resume", "--accept-changes", "--checkpoints", str(run.folder / "elsewhere"), job=FAMILY)
+    assert moved.code == 5 and "checkpoints" in moved.error["message"]
+    assert run.submit("--accept-changes", job=FAMILY).code == 2
+    assert len(run.events("attempt")) == 1
+
+
 def test_the_call_that_status_prints_resumes_the_run_as_it_stands(run):
     job = ["python", "attempts.py", "3", "0", "a b", "$HOME"]
     run.submit("--max-restarts", "0", "--stop-grace-s", "7.5", "--env", "SEED=a b", job=job)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from deployer_calls import TRAINER, Project, deploy, has_ended
+from deployer_cluster_calls import ClusterProject, make_project
 
 
 @pytest.fixture
@@ -21,3 +22,9 @@ def project(tmp_path: Path) -> Iterator[Project]:
     for run_dir in project.run_dir.parent.glob("toy*/"):
         if (run_dir / "runner-spec.json").exists() and not has_ended(run_dir):
             deploy("stop", run_dir, "--now")
+
+
+@pytest.fixture
+def eks(tmp_path: Path) -> ClusterProject:
+    """A project whose target is a cluster of stand-in managers."""
+    return make_project(tmp_path)

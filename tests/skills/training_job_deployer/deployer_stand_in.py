@@ -12,7 +12,7 @@ from pathlib import Path
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=3)
 parser.add_argument("--until-told", action="store_true", help="wait before the last step for the file ../end")
-parser.add_argument("--fail", action="store_true", help="exit 3 after the first step")
+parser.add_argument("--fail", action="store_true", help="exit 3 after one step, or none that is left")
 parser.add_argument("--loss", type=float, default=4.0)
 args = parser.parse_args()
 
@@ -57,7 +57,9 @@ for step in range(done["step"] + 1, args.steps + 1):
     unfinished.replace(checkpoint)
     event("committed", step=step, seconds=0.01, bytes=10, reasons=["rolling"])
     if args.fail:
-        sys.exit(3)
+        break
+if args.fail:
+    sys.exit(3)
 event("closed", step=args.steps, finished=True)
 (folder / "sample.txt").write_text("def main():\n")
 print("environment", json.dumps({name: value for name, value in os.environ.items() if name.startswith("TRAINYARD_")}))

@@ -27,6 +27,8 @@ KEYS = [
     ("target: moon", "$.target", "eks, hyperpod, local"),
     ("monitor: 3", "$.monitor", "expected a mapping, got int"),
     ("monitor: {max_restarts: -1}", "$.monitor.max_restarts", ">= 0"),
+    ("monitor: {stop_grace_s: 0}", "$.monitor.stop_grace_s", ">= 1"),
+    ("target: eks", "$.image", "is missing"),
     ("image: {uri: a, build: auto}", "$.image", "either uri or build"),
     ("cluster: {tolerations: [{key: 3}]}", "$.cluster.tolerations[0].key", "got int"),
     ("env: {SEED: 1}", "$.env.SEED", "quote it"),
@@ -37,6 +39,25 @@ KEYS = [
     ("env: {'A B': x}", "$.env.A B", "no name of a variable"),
     ("secrets: {HF_TOKEN: the-token-itself}", "$.secrets.HF_TOKEN", "secret/key"),
     ("budget: {}", "$.budget.max_usd", "is missing"),
+]
+EKS = "name: toy\nrun: torchrun train.py\nsource: src\ntarget: eks\nimage: {uri: repo/image:1}\n"
+# the same, added to EKS
+CLUSTER_KEYS = [
+    ("nodes: 2", "$.checkpoints.storage", "a volume that all of them see"),
+    ("checkpoints: {storage: {claim: Shared}}", "$.checkpoints.storage.claim", "is no name"),
+    ("checkpoints: {storage: {claim: shared, size: 5Gi}}", "$.checkpoints.storage.claim", "leave class and size out"),
+    ("checkpoints: {storage: {class: a/b}}", "$.checkpoints.storage.class", "is no name"),
+    ("checkpoints: {storage: {size: much}}", "$.checkpoints.storage.size", "no quantity"),
+    ("resources: {cpu: many}", "$.resources.cpu", "neither auto nor a quantity"),
+    ("engine: hyperpodjob", "$.engine", "target hyperpod only"),
+    ("engine: slurm", "$.engine", "hyperpodjob, pytorchjob"),
+    ("cluster: {namespace: a.b}", "$.cluster.namespace", "no name of a namespace"),
+]
+RIGHT_CLUSTER_KEYS = [
+    "nodes: 2\ncheckpoints: {storage: {claim: shared}}",
+    "nodes: 2\ncheckpoints: {storage: {class: fsx, size: 1.2Ti}}",
+    "resources: {cpu: 500m, memory: 1.5Gi, shm: auto}",
+    "engine: raycluster",
 ]
 # (the run line, what the finding tells)
 RUN_LINES = [
@@ -102,6 +123,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     (folder / "src").mkdir()
     texts = [GOOD, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
     texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
+    texts += [EKS + line for line in (*(line for line, _, _ in CLUSTER_KEYS), *RIGHT_CLUSTER_KEYS)]
     texts += [text.decode("latin-1") for text, _ in NO_MAPPING]
     done = subprocess.run(
         [sys.executable, "-c", READER, str(DEPLOY.parent), str(folder / "job.yaml")],
@@ -124,6 +146,20 @@ def test_each_wrong_key_is_told_with_its_path(findings: dict[str, dict[str, str]
     found = findings[GOOD + line]
     assert list(found) == [path]
     assert told in found[path]
+
+
+@pytest.mark.parametrize(("line", "path", "told"), CLUSTER_KEYS)
+def test_what_a_cluster_asks_of_a_job_file_is_told(
+    findings: dict[str, dict[str, str]], line: str, path: str, told: str
+) -> None:
+    found = findings[EKS + line]
+    assert list(found) == [path]
+    assert told in found[path]
+
+
+@pytest.mark.parametrize("line", RIGHT_CLUSTER_KEYS)
+def test_a_right_file_for_a_cluster_has_no_finding(findings: dict[str, dict[str, str]], line: str) -> None:
+    assert findings[EKS + line] == {}
 
 
 @pytest.mark.parametrize(("line", "told"), RUN_LINES)

@@ -33,9 +33,6 @@ def test_a_plan_names_stages_programs_and_cost_and_writes_nothing(project: Proje
         ({"python": "/bin/true"}, "python", "no Python"),
         ({"run": "torchrun -m no_such_module"}, "python.no_such_module", "no module"),
         ({"secrets": {"NOT_SET_TOKEN": "a/b"}}, "secret.NOT_SET_TOKEN", "is not set"),
-        ({"target": "eks"}, "skill.cluster-manager", "is missing"),
-        ({"target": "hyperpod"}, "skill.hyperpod-manager", "is missing"),
-        ({"target": "eks", "image": {"build": "auto"}}, "skill.image-builder", "is missing"),
     ],
 )
 def test_a_problem_is_found_beforehand(project: Project, change: dict[str, object], check: str, told: str) -> None:
@@ -44,15 +41,6 @@ def test_a_problem_is_found_beforehand(project: Project, change: dict[str, objec
     assert plan.exit_code == 1
     assert plan.check(check)["status"] == "fail"
     assert told in plan.check(check)["summary"]
-
-
-def test_a_target_whose_skills_are_missing_is_not_run(project: Project) -> None:
-    project.write_job("torchrun train.py", target="eks")
-    refused = deploy("run", project.job)
-    assert (refused.exit_code, refused.error["code"]) == (8, "dependency")
-    assert "cluster-manager" in refused.error["message"]
-    assert "install.sh" in refused.error["hint"]
-    assert not (project.folder / ".trainyard").exists()
 
 
 def test_the_skill_alone_says_which_neighbour_is_missing(project: Project, tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""What the targets eks and hyperpod ask of the managers' programs, and what is read in their answers. No Kubernetes in here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import deploy_cluster_calls as calls
+import deploy_cluster_state as states
+import deploy_checks
+import trainyard_shell as shell
+from deploy_cluster_health import judge
+from deploy_cluster_plan import ClusterPlan
+from deploy_cluster_progress import progress_of
+from deploy_cluster_request import START, start_variable
+from deploy_local import monitor_report
+from deploy_places import ABSENT, ENDED
+from deploy_siblings import Answer, call
+from deploy_stages import POD_FILES, RAY, manager
+
+if TYPE_CHECKING:
+    from deploy_plan import Deployment
+    from deploy_state import Run, StageRecord
+
+PROGRESS_LINES = 200
+READY_TIMEOUT_S = 900.0
+"""For the pods of a Ray cluster: large images take minutes to be pulled."""
+
+
+@dataclass
+class ClusterPlace:
+    """A Kubernetes cluster; see deploy_places.Place."""
+
+    run_dir: Path
+    asks_yes: ClassVar[bool] = True
+    _plan: ClusterPlan = field(default_factory=ClusterPlan)
+
+    # --- before the submission ---
+
+    def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
+        if run.submission is not None:
+            told = "the job was submitted: the cluster is not asked again whether it fits"
+            return [shell.Check("fit", "skipped", told)]
+        job = deployment.job_file.job
+        checks = self._plan.checks(deployment, run, strict=strict)
+        return [*checks, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
+
+    def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
+        return self._plan.describe(deployment, run)
+
+    def request(self, deployment: Deployment, run: Run, stage: str) -> list[str]:
+        return self._plan.request(deployment, run, stage)
+
+    def do(self, deployment: Deployment, run: Run, stage: str, request: list[str]) -> dict[str, Any]:
+        result = self._plan.result(deployment, run, stage, request)
+        if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
+            _submit_on_ray(run, list(deployment.job_file.command.words))
+        return result
+
+    def again(self, run: Run, request: list[str]) -> list[str]:
+        return [start_variable(run) if word.startswith(f"{START}=") else word for word in request]
+
+    def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
+        """The same call again: it changes nothing and answers what the first one would have."""
+        answer = call(_manager(run), record.request).or_raise()
+        if run.job.get("engine") == "raycluster":
+            _submit_on_ray(run, calls.words_of(str(run.job["run"])))
+        return answer.data
+
+    # --- afterwards ---
+
+    def status(self, run: Run) -> dict[str, Any]:
+        if run.submission is None:
+            return {"state": ABSENT}
+        return self._read(run, call(_manager(run), calls.of_this_run(run, "status")))
+
+    def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
+        words = calls.of_this_run(run, "wait", "--timeout", f"{max(timeout_s, 1.0):.1f}")
+        try:
+            return self._read(run, call(_manager(run), words, timeout_s=timeout_s + 60))
+        except shell.SkillError as error:
+            if error.code != "unreachable":
+                raise
+            time.sleep(timeout_s)  # the job goes on without its API server, and so does whoever waits for it
+            return {"state": "unreachable", "reason": str(error)}
+
+    def _read(self, run: Run, answer: Answer) -> dict[str, Any]:
+        if answer.error_code == "not-found" and _is_absent(run):
+            return {"state": states.as_recorded(run), "reason": states.reason_of(run)}
+        data = answer.data
+        if "state" not in data or answer.error_code not in (None, "timeout"):
+            answer.or_raise()
+        if (other := data.get("run_id")) != run.run_id:
+            whose = f"belongs to run {shell.clean(str(other), 40)}" if other else "was not made by trainyard"
+            message = f"the job {run.name} on the cluster {whose}, not by run {run.run_id}"
+            raise shell.SkillError("conflict", message, hint="another name in the job file, or another namespace")
+        return states.as_told(run, data)
+
+    def progress(self, run: Run) -> dict[str, Any]:
+        """From the last step line of rank 0's log."""
+        if run.submission is None:
+            return {}
+        # Ray's log is the driver's, and has what every rank printed; with --rank it is that of a node without a job
+        rank = [] if _manager(run) == RAY else ["--rank", "0"]
+        words = calls.of_this_run(run, "logs", "--lines", str(PROGRESS_LINES), *rank)
+        try:
+            answer = call(_manager(run), words)
+        except shell.SkillError:
+            return {}
+        return progress_of(answer.data.get("lines"), answer.data.get("times"), time.time()) if answer.ok else {}
+
+    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+        return judge(status, stall_factor)
+
+    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+        if status["state"] in ENDED:
+            return []
+        if status["state"] == "unreachable":
+            return [f"{status['reason']}; still waiting"]
+        nodes = status.get("nodes") or {}
+        told = f"{status['state']}: {nodes.get('running', 0)} of {nodes.get('wanted', '?')} nodes run"
+        return [told, *(f"{each['id']}: {each['summary']}; {each['fix']}" for each in states.findings(status))]
+
+    def results(self, run: Run) -> dict[str, Any]:
+        claim, folder = calls.claim_of(run), calls.result_of(run, run.submission).get("run_dir")
+        if not claim:
+            return {"checkpoints": None, "claim": None}
+        return {"checkpoints": f"{folder}/checkpoints" if folder else None, "claim": claim}
+
+    def log_tail(self, run: Run) -> list[str]:
+        try:
+            answer = call(_manager(run), calls.of_this_run(run, "logs", "--lines", "15"))
+        except shell.SkillError:
+            return []
+        lines = answer.data.get("lines")
+        return [shell.clean(str(line), 300) for line in lines[-30:]] if isinstance(lines, list) else []
+
+    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if options["attempt"] is not None:
+            raise shell.SkillError("usage", "--attempt is for target local", hint="on a cluster: --previous, --rank N")
+        given = {name: options[name] for name in ("lines", "rank") if options[name] is not None}
+        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        words += [f"--{name}" for name in ("follow", "previous") if options[name]]
+        return _manager(run), calls.of_this_run(run, "logs", *words)
+
+    def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
+        """Deletes the job's object: its pods get SIGTERM and the grace. The claim stays."""
+        if now:
+            raise shell.SkillError("usage", "--now is for target local", hint="on a cluster the grace is monitor.stop_grace_s")
+        if dry_run and states.is_gone(self.status(run)):
+            return Answer(0, {"ok": True, "data": {"state": states.as_recorded(run)}, "checks": calls.kept_volume(run)})
+        answer = _delete(run, dry_run=dry_run)  # of an object that is gone too: its pods may still be saving
+        document = {**answer.document, "checks": [*answer.document.get("checks", []), *calls.kept_volume(run)]}
+        return Answer(answer.exit_code, document)
+
+    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+        """The run's files come from the volume into the run folder; without them the report has what is there already."""
+        notes = [] if dry_run else self._fetch(run)
+        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), notes
+
+    def _fetch(self, run: Run) -> list[shell.Check]:
+        try:
+            pods = self.status(run).get("pods")
+            words = calls.fetch(run, self.run_dir, pods if isinstance(pods, list) else [])
+            if words is None:
+                return [shell.Check("report.files", "warn", "without checkpoints.storage the run's files end with its pods")]
+            answer = call(POD_FILES, words, timeout_s=calls.FETCH_TIMEOUT_S + 60).or_raise()
+        except shell.SkillError as error:
+            summary = f"the run's files could not be fetched from {calls.claim_of(run)}: {error}"
+            return [shell.Check("report.files", "warn", summary, fix=error.hint or None)]
+        return [check for check in answer.checks if check.status in ("warn", "fail", "unknown")]
+
+    def clear(self, run: Run) -> list[str]:
+        """Only what has ended; what still lives is refused before. Returns when the pods are gone too."""
+        if run.submission is None:
+            return []
+        return [str(each) for each in _delete(run, dry_run=False).document.get("changed", [])]
+
+
+def _manager(run: Run) -> tuple[str, str]:
+    return manager(calls.engine_of(run))
+
+
+def _is_absent(run: Run) -> bool:
+    """`not-found` may be said of a kubeconfig or a CRD too: that the job is gone is believed when the cluster lists the others.
+
+    Not where its kind may not be listed, nor where the list is cut: then nobody knows.
+    """
+    answer = call(_manager(run), ["list", "--limit", "1000", *calls.where(run)]).or_raise()
+    jobs, engine = answer.data.get("jobs"), calls.engine_of(run)
+    for check in answer.checks:
+        if check.status == "unknown" and check.id in (engine, f"list.{engine}"):
+            raise shell.SkillError("permission", f"whether {run.name} is gone: {check.summary}", hint=check.fix or "")
+    if not isinstance(jobs, list) or answer.document.get("truncated"):
+        return False
+    return all(row.get("run_id") != run.run_id for row in jobs)
+
+
+def _delete(run: Run, *, dry_run: bool) -> Answer:
+    timeout_s = run.stop_grace_s + 120
+    words = calls.of_this_run(run, "delete", "--timeout", f"{timeout_s:.0f}", "--dry-run" if dry_run else "--yes")
+    return call(_manager(run), words, timeout_s=timeout_s + 60).or_raise()
+
+
+def _submit_on_ray(run: Run, words: list[str]) -> None:
+    """A RayCluster has no command of its own: once it is ready, the job is submitted to it, under the run id."""
+    shell.progress(f"deploy: waiting for the Ray cluster {run.name}")
+    until_ready = calls.of_this_run(run, "wait", "--ready", "--timeout", f"{READY_TIMEOUT_S:.0f}")
+    ready = call(RAY, until_ready, timeout_s=READY_TIMEOUT_S + 60).or_raise()
+    if not ready.ok:
+        message = f"the Ray cluster {run.name} is {ready.data.get('state')}: {ready.data.get('reason')}"
+        raise shell.SkillError("conflict", shell.clean(message, 400), hint="`status` has its findings")
+    call(RAY, ["submit", run.name, "--run-id", run.run_id, *calls.where(run), "--", *words]).or_raise()

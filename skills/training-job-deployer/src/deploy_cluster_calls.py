@@ -1,0 +1,102 @@
+"""Arguments for the managers' programs, from a run.json: where the run is, and what of it lies there."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from job_schema import RAY_ENGINES
+
+if TYPE_CHECKING:
+    from deploy_state import Run, StageRecord
+    from job_schema import Job
+
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+FETCH_TIMEOUT_S = 180
+
+
+def where(run: Run, job: Job | None = None) -> list[str]:
+    """The cluster in run.json, whatever the current context is; before there is one, what the job file says."""
+    if run.cluster:
+        named = {"context": "context", "namespace": "namespace", "cluster-id": "cluster_id"}
+        given = [(option, run.cluster.get(key)) for option, key in named.items()]
+    else:
+        cluster = job.cluster if job else None
+        given = [("context", cluster.context), ("namespace", cluster.namespace)] if cluster else []
+    return [word for option, value in given if value for word in (f"--{option}", str(value))]
+
+
+def words_of(run_line: str) -> list[str]:
+    """The `run` line as it was split when it was submitted; job_command.parse has found it right."""
+    return shlex.split(run_line.replace("\\\n", " "))
+
+
+def engine_of(run: Run) -> str:
+    return str(run.job.get("engine") or "pytorchjob")
+
+
+def of_this_run(run: Run, verb: str, *words: str) -> list[str]:
+    """A call about the very object of this run: its kind and its id, and of a RayCluster's jobs the run's own.
+
+    Somebody may have an object of another kind under the same name, and may submit more jobs to the RayCluster.
+    """
+    engine = engine_of(run)
+    which = ["--kind" if engine in RAY_ENGINES else "--engine", engine]
+    if engine == "raycluster" and verb in ("status", "wait", "logs") and "--ready" not in words:
+        which += ["--submission-id", f"{run.name}-{run.run_id[:8]}"]
+    return [verb, run.name, "--run-id", run.run_id, *which, *words, *where(run)]
+
+
+def result_of(run: Run, record: StageRecord | None) -> dict[str, Any]:
+    return record.result if record is not None and record.ended is not None else {}
+
+
+def claim_of(run: Run) -> str | None:
+    claim = result_of(run, run.stages.get("storage")).get("claim")
+    return str(claim) if claim else None
+
+
+def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> list[str] | None:
+    """The arguments that bring the small files of a run here: from rank 0's pod while it runs, else from the volume; None without one."""
+    claim, result = claim_of(run), result_of(run, run.submission)
+    folder = result.get("run_dir")
+    if not claim or not folder:
+        return None
+    alive = next((pod for pod in pods if pod.get("rank") == 0 and pod.get("phase") == "Running"), None)
+    if alive:
+        source = ["--pod", str(alive["name"]), *(["--container", str(result["container"])] if result.get("container") else [])]
+    else:
+        image = (run.job.get("image") or {}).get("uri")
+        source = ["--claim", claim, *(["--image", str(image)] if image else []), *_helper_placement(run)]
+    return ["fetch", str(folder), str(output), *source, "--timeout", str(FETCH_TIMEOUT_S), *where(run)]
+
+
+def _helper_placement(run: Run) -> list[str]:
+    """Where the job's pods could go the helper can go too; it needs no instance type, but the volume's zone."""
+    request = run.submission.request if run.submission else []
+    words: list[str] = []
+    for option, value in pairwise(request):
+        selects = option == "--node-selector" and not value.startswith(f"{INSTANCE_TYPE}=")
+        if selects or option in ("--toleration", "--image-pull-secret"):
+            words += [option, value]
+    return words
+
+
+def kept_volume(run: Run) -> list[dict[str, Any]]:
+    """What a stop says of the volume: that it stays, and what its deletion would mean."""
+    claim, volume = claim_of(run), result_of(run, run.stages.get("storage"))
+    if claim is None:
+        return [_check("volume", "warn", "there was no volume: the checkpoints ended with the pods", None)]
+    summary = f"the claim {claim} stays, with the checkpoints on it; `resume` uses it again"
+    if volume.get("reclaim_policy") == "Delete":
+        told = "its reclaimPolicy is Delete: whoever deletes the claim deletes the checkpoints"
+        folder = result_of(run, run.submission).get("run_dir") or "RUN_DIR"
+        fix = f"pod_checkpoints.py copy {folder} latest OUT --claim {claim} brings out what must be kept"
+        return [_check("volume", "warn", f"{summary}; {told}", fix)]
+    return [_check("volume", "pass", summary, None)]
+
+
+def _check(id: str, status: str, summary: str, fix: str | None) -> dict[str, Any]:
+    return {"id": id, "status": status, "summary": summary, "evidence": None, "fix": fix}

@@ -1,0 +1,192 @@
+"""The stages of a cluster before the submission: each program asked once, those that make nothing first."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import deploy_cluster_calls as calls
+import trainyard_shell as shell
+from deploy_cluster_request import create_arguments, network_arguments, volume_arguments
+from deploy_siblings import Answer, call
+from job_schema import RAY_ENGINES
+
+if TYPE_CHECKING:
+    from deploy_plan import Deployment
+    from deploy_state import Run
+    from job_schema import Job
+
+CALL_TIMEOUT_S = 180.0
+HARMLESS = ("fit", "network", "check")
+"""Stages that make nothing: a plan asks them too."""
+MAX_NODES_TOLD = 16
+REFERENCE = re.compile(
+    r"([a-z0-9.-]+(:\d+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?", re.ASCII
+)
+"""An image, as registries take it (github.com/distribution/reference); a registry's name is written small here."""
+REFUSALS = ("usage", "not-found", "conflict", "permission")
+
+
+@dataclass
+class ClusterPlan:
+    """What the programs answered to this call of ours; a stage takes the answer that its plan was made with."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def checks(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
+        """`strict`: a program's error is raised; else it becomes a check, and what depends on it is skipped."""
+        checks = [*_image(deployment), *_unused(deployment)]
+        if any(check.status == "fail" for check in checks):
+            return checks
+        for name in self._questions(deployment, run):
+            if any(check.status == "fail" for check in checks):
+                checks.append(shell.Check(name, "skipped", "it depends on what failed"))
+                continue
+            try:
+                checks += self._ask(deployment, run, name)
+            except shell.SkillError as error:
+                if strict:
+                    raise
+                status = "fail" if error.code in REFUSALS else "unknown"
+                checks.append(shell.Check(name, status, str(error), fix=error.hint or None))
+                break
+        return checks + self._budget(deployment, run)
+
+    def _questions(self, deployment: Deployment, run: Run) -> list[str]:
+        stages = [stage.name for stage in deployment.before_submission() if stage.name in (*HARMLESS, "storage")]
+        open_ = [name for name in stages if not deployment.done(run, name)]
+        return [name for name in open_ if not (name == "check" and deployment.replaces)]
+
+    def _ask(self, deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
+        request = self.request(deployment, run, name)
+        if not request:
+            return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
+        dry = [request[0], "--dry-run", *request[1:]] if name == "storage" else request
+        answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+        self.answers[name] = answer
+        if not answer.ok and not answer.checks:
+            return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
+        return answer.checks
+
+    def request(self, deployment: Deployment, run: Run, name: str) -> list[str]:
+        """The arguments of a stage; [] when it has nothing to do."""
+        job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
+        fit = self.data(deployment, run, "fit")
+        if name == "fit":
+            claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
+            return ["fit", str(deployment.job_file.path), *(["--claim", claim] if claim else []), *where]
+        if name == "network":
+            return network_arguments(job, fit)
+        if name == "storage":
+            return volume_arguments(job, run.run_id, fit, where)
+        claim = self._claim(deployment, run)
+        request = create_arguments(deployment, run, fit, self.data(deployment, run, "network"), claim, where)
+        return [request[0], "--dry-run", *request[1:]] if name == "check" else request
+
+    def result(self, deployment: Deployment, run: Run, name: str, request: list[str]) -> dict[str, Any]:
+        """Does a stage, unless its answer is here already."""
+        if not request:
+            return {"skipped": "no instance type"}
+        if name in HARMLESS and name in self.answers:
+            return self.answers[name].data
+        answer = call(_program(deployment, name), request, timeout_s=CALL_TIMEOUT_S).or_raise()
+        failed = next((check for check in answer.checks if check.status == "fail"), None)
+        if not answer.ok and (failed or not answer.checks):
+            told = failed.summary if failed else "it says no, without a reason"
+            raise shell.SkillError(
+                "conflict", f"{name}: {told}", hint=(failed.fix if failed else "") or "", checks=answer.checks
+            )
+        changed = answer.document.get("changed")
+        return {**answer.data, "changed": changed if isinstance(changed, list) else []}
+
+    def data(self, deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
+        """What a stage answered: in this call, or in an earlier one for the same inputs."""
+        if name in self.answers:
+            return self.answers[name].data
+        return run.stages[name].result if deployment.done(run, name) or (run.submission and name in run.stages) else {}
+
+    def _claim(self, deployment: Deployment, run: Run) -> str | None:
+        storage = deployment.job_file.job.checkpoints.storage
+        if storage is None:
+            return None
+        return calls.claim_of(run) or storage.claim or f"{run.name}-{run.run_id[:8]}"
+
+    def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
+        """Where, on what, at what price, and what will be made."""
+        job, fit = deployment.job_file.job, self.data(deployment, run, "fit")
+        made, usd = _made(job), fit.get("usd_per_hour")
+        price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
+        of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")
+        nodes = fit.get("nodes") or []
+        return {
+            "summary": f"start {job.name}: {', '.join(made)}; {price}",
+            "cost_usd": None,
+            "usd_per_hour": usd,
+            "budget": _hours(job.budget.max_usd if job.budget else None, usd),
+            "cluster": run.cluster or fit.get("cluster"),
+            "engine": job.engine or "pytorchjob",
+            "image": job.image.uri if job.image else None,
+            "nodes": nodes[:MAX_NODES_TOLD],
+            "node_count": len(set(nodes)),
+            **{key: fit.get(key) for key in of_the_fit},
+            "claim": calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None),
+            "makes": made,
+        }
+
+    def _budget(self, deployment: Deployment, run: Run) -> list[shell.Check]:
+        budget = deployment.job_file.job.budget
+        if budget is None:
+            return []
+        hours = _hours(budget.max_usd, self.data(deployment, run, "fit").get("usd_per_hour"))
+        if hours is None or hours["hours"] is None:
+            told = "what an hour costs is not known, so nobody can say how long the budget lasts"
+            return [shell.Check("budget", "warn", told)]
+        told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
+        return [shell.Check("budget", "pass", told)]
+
+
+def _made(job: Job) -> list[str]:
+    """For people: what a run adds to the cluster."""
+    storage = job.checkpoints.storage
+    pods = f"{job.nodes} pod{'s' if job.nodes > 1 else ''}"
+    if storage is None or storage.claim:
+        return [f"{job.engine or 'pytorchjob'} {job.name}", pods]
+    size, of_class = storage.size or "the least size", storage.storage_class or "the default class"
+    return [f"{job.engine or 'pytorchjob'} {job.name}", pods, f"a volume claim ({size}, {of_class})"]
+
+
+def _hours(max_usd: float | None, usd_per_hour: Any) -> dict[str, float | None] | None:
+    if max_usd is None:
+        return None
+    known = isinstance(usd_per_hour, int | float) and usd_per_hour > 0
+    return {"max_usd": max_usd, "hours": round(max_usd / usd_per_hour, 1) if known else None}
+
+
+def _program(deployment: Deployment, name: str) -> tuple[str, str]:
+    stage = deployment.stage(name)
+    return stage.skill, stage.script
+
+
+def _image(deployment: Deployment) -> list[shell.Check]:
+    image = deployment.job_file.job.image
+    assert image is not None and image.uri is not None, "deploy_checks.skills has asked for it"
+    if not REFERENCE.fullmatch(image.uri):
+        told = f"{shell.clean(image.uri, 200)} is no image: a placeholder is left in it, or its digest is cut short"
+        fix = "image: {uri: repository@sha256:<64 hex digits>}; docker push prints the digest"
+        return [shell.Check("image", "fail", told, fix=fix)]
+    if "@sha256:" in image.uri:
+        return [shell.Check("image", "pass", "pinned by its digest")]
+    told = f"{image.uri} is not pinned by a digest: a pod that starts again may get another image"
+    return [shell.Check("image", "warn", told, fix="image: {uri: repository@sha256:<64 hex digits>}")]
+
+
+def _unused(deployment: Deployment) -> list[shell.Check]:
+    job = deployment.job_file.job
+    checks = [] if job.python == "auto" else [shell.Check("job.ignored", "skipped", "not used on a cluster: python")]
+    if job.checkpoints.storage is None:
+        told = "without checkpoints.storage they end with the pod, and a restart begins at step 0"
+        checks.append(shell.Check("storage", "warn", told, fix="checkpoints: {storage: {class: ..., size: ...}}"))
+    if job.engine in RAY_ENGINES and deployment.job_file.command.launcher is None and job.nodes > 1:
+        checks.append(shell.Check("run", "warn", "the command is the driver, once; the other nodes are Ray's to use"))
+    return checks

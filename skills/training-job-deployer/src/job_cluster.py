@@ -1,0 +1,53 @@
+"""What a job file for a cluster must say beyond its types."""
+
+from __future__ import annotations
+
+import re
+
+from job_convert import Finding
+from job_schema import Job, Storage
+
+DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|Ki|[MGTPE]i?)?")
+NAME_TOLD = "is no name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
+
+
+def findings(job: Job) -> list[Finding]:
+    """Called for the targets eks and hyperpod."""
+    found = _storage(job.checkpoints.storage, job.nodes) + _resources(job)
+    if job.image is None:
+        found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
+    if job.engine == "hyperpodjob" and job.target != "hyperpod":
+        found.append(Finding("$.engine", "hyperpodjob exists on target hyperpod only"))
+    namespace = job.cluster.namespace if job.cluster else None
+    if namespace and not DNS_LABEL.fullmatch(namespace):
+        found.append(Finding("$.cluster.namespace", f"{namespace!r} is no name of a namespace"))
+    return found
+
+
+def _storage(storage: Storage | None, nodes: int) -> list[Finding]:
+    if storage is None:
+        # each pod would save into its own file system, and no pod could read what the others saved
+        problem = f"{nodes} nodes need a volume that all of them see: checkpoints: {{storage: {{class: ..., size: ...}}}}"
+        return [Finding("$.checkpoints.storage", problem)] if nodes > 1 else []
+    found = []
+    for key, value in (("claim", storage.claim), ("class", storage.storage_class)):
+        if value and not DNS_NAME.fullmatch(value):
+            found.append(Finding(f"$.checkpoints.storage.{key}", f"{value!r} {NAME_TOLD}"))
+    if storage.claim and (storage.storage_class or storage.size):
+        found.append(Finding("$.checkpoints.storage.claim", "names a volume that exists: leave class and size out"))
+    if storage.size and not QUANTITY.fullmatch(storage.size):
+        found.append(Finding("$.checkpoints.storage.size", f"{storage.size!r} is no quantity such as 500Gi"))
+    return found
+
+
+def _resources(job: Job) -> list[Finding]:
+    if job.resources is None:
+        return []
+    given = {"cpu": job.resources.cpu, "memory": job.resources.memory, "shm": job.resources.shm}
+    return [
+        Finding(f"$.resources.{key}", f"{value!r} is neither auto nor a quantity such as 16 or 64Gi")
+        for key, value in given.items()
+        if value != "auto" and not QUANTITY.fullmatch(value)
+    ]
