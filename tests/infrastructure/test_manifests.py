@@ -1,0 +1,118 @@
+"""Every manifest that the repository shows is one that the API server, its definitions and the operators' webhooks take (dry run)."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.components.cluster.running import Cluster
+from tests.infrastructure.kustomized import FOLDER, built, filled
+
+ROOT = FOLDER.parents[1]
+RECIPES = ROOT / "training" / "recipes"
+FILES = [
+    *sorted((FOLDER / "volumes").glob("*.yaml")),
+    RECIPES / "fsdp-llama/pytorchjob.yaml",
+    RECIPES / "verl-grpo/rayjob.yaml",
+]
+OVERLAYS = ("base", "cluster-reads", "example-team")
+Manifest = dict[str, Any]
+
+
+def moved(manifests: list[Manifest], namespace: str) -> list[Manifest]:
+    """Into a namespace that exists; the claim that a volume is kept for moves along."""
+    moved = copy.deepcopy(manifests)
+    for each in moved:
+        if "namespace" in each["metadata"]:
+            each["metadata"]["namespace"] = namespace
+        if "claimRef" in each.get("spec", {}):
+            each["spec"]["claimRef"]["namespace"] = namespace
+    return moved
+
+
+def offer(cluster: Cluster, manifests: list[Manifest]) -> str | None:
+    """What the API server says against them, or None."""
+    try:
+        cluster.apply(manifests, "--dry-run=server")
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr)
+    return None
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_is_accepted(cluster: Cluster, namespace: str, overlay: str) -> None:
+    assert offer(cluster, moved(built(overlay), namespace)) is None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_file_is_accepted(cluster: Cluster, namespace: str, path: Path) -> None:
+    assert offer(cluster, moved(filled(path), namespace)) is None
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_puts_everything_into_one_namespace(overlay: str) -> None:
+    wide = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+    manifests = built(overlay)
+    places = {each["metadata"]["namespace"] for each in manifests if each["kind"] not in wide}
+    assert places == {"base": {"trainyard"}, "cluster-reads": set(), "example-team": {"ml-vision"}}[overlay]
+    groups = {subject["name"] for each in manifests for subject in each.get("subjects", [])}
+    assert groups == {"ml-vision" if overlay == "example-team" else "trainyard-users"}
+
+
+def pods_of(recipe: Manifest) -> list[Manifest]:
+    """The pods that come of a recipe's object, one of each kind."""
+    spec = recipe["spec"]
+    if recipe["kind"] == "PyTorchJob":
+        templates = [replica["template"] for replica in spec["pytorchReplicaSpecs"].values()]
+    else:
+        cluster = spec["rayClusterSpec"]
+        templates = [
+            spec["submitterPodTemplate"],
+            cluster["headGroupSpec"]["template"],
+            cluster["workerGroupSpecs"][0]["template"],
+        ]
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**each["metadata"], "name": f"pod-{number}"}, "spec": each["spec"]}
+        for number, each in enumerate(templates)
+    ]
+
+
+def test_the_recipes_pods_may_run_in_the_namespace_of_the_base(cluster: Cluster, namespace: str) -> None:
+    """Under its pod security labels and its quota; a pod that asks for the host's network may not."""
+    base = {each["kind"]: each for each in built("base")}
+    labels = [f"{key}={value}" for key, value in base["Namespace"]["metadata"]["labels"].items()]
+    cluster.kubectl("label", "namespace", namespace, *labels)
+    cluster.apply(moved([base["ResourceQuota"]], namespace))
+    for path in FILES[-2:]:
+        (recipe,) = filled(path)
+        for pod in pods_of(recipe):
+            pod["metadata"]["namespace"] = namespace
+            assert offer(cluster, [pod]) is None
+    pod["spec"]["hostNetwork"] = True
+    assert "violates PodSecurity" in str(offer(cluster, [pod]))
+
+
+# --- negative controls: what is wrong is refused by whoever should refuse it ------------------------------------------
+
+
+def test_a_misspelt_field_is_refused(cluster: Cluster, namespace: str) -> None:
+    volume, claim = moved(filled(FOLDER / "volumes/fsx-static.yaml"), namespace)
+    volume["spec"]["csi"]["volumeHandel"] = volume["spec"]["csi"].pop("volumeHandle")
+    assert "volumeHandel" in str(offer(cluster, [volume, claim]))
+
+
+def test_the_training_operators_webhook_answers_for_the_recipe(cluster: Cluster, namespace: str) -> None:
+    (job,) = moved(filled(RECIPES / "fsdp-llama/pytorchjob.yaml"), namespace)
+    for replica in job["spec"]["pytorchReplicaSpecs"].values():
+        replica["template"]["spec"]["containers"][0]["name"] = "main"
+    assert "validator.pytorchjob.training-operator.kubeflow.org" in str(offer(cluster, [job]))
+
+
+def test_a_number_among_the_ray_start_parameters_is_refused(cluster: Cluster, namespace: str) -> None:
+    (job,) = moved(filled(RECIPES / "verl-grpo/rayjob.yaml"), namespace)
+    job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["metrics-export-port"] = 8080
+    assert "rayStartParams.metrics-export-port" in str(offer(cluster, [job]))
