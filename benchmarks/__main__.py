@@ -15,8 +15,8 @@ from benchmarks import disk, report
 from benchmarks.measuring import Group, progress
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("save", "async", "restore", "ranks", "telling", "help")
-REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25}
+GROUPS = ("save", "async", "restore", "ranks", "telling", "help", "reading", "status")
+REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25, "reading": 3, "status": 5}
 
 
 def main() -> int:
@@ -60,6 +60,28 @@ def _measured(options: argparse.Namespace) -> Iterator[Group]:
 
                 progress(name)
                 yield telling.run(ROOT, Path(folder), repeats)
+            elif name == "reading":
+                from benchmarks import reading
+
+                if absent := reading.missing():
+                    progress(
+                        f"reading is left out: not built: {', '.join(absent)}; python -m tests.components.cluster up builds them"
+                    )
+                    continue
+                counts = [options.nodes] if options.nodes else [reading.NODES[size] for size in sizes]
+                for number, count in enumerate(counts):
+                    progress(name)
+                    (own := Path(folder) / f"reading-{number}").mkdir()
+                    yield reading.run(ROOT, own, count, repeats)
+            elif name == "status":
+                from benchmarks import job_status, reading
+
+                if absent := reading.missing():
+                    progress(f"status is left out: not built: {', '.join(absent)}")
+                    continue
+                progress(name)
+                (own := Path(folder) / "status").mkdir()
+                yield job_status.run(ROOT, own, job_status.PODS, repeats)
             else:
                 yield from (_measure_state(name, size, Path(folder), repeats) for size in sizes)
 
@@ -84,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", type=_groups, default=list(GROUPS), help=f"comma-separated, of {', '.join(GROUPS)}")
     parser.add_argument("--size", choices=["small", "2g", "both"], default="both", help="of the state (default: both)")
+    parser.add_argument("--nodes", type=int, help="of the cluster that `reading` looks at (default: 100 small, 2000 2g)")
     parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {defaults})")
     parser.add_argument("--dir", type=Path, default=ROOT / ".trainyard", help="folder on the disk to measure")
     parser.add_argument("--output", type=Path, action="append", default=[], help="also write here: .json, or .md; repeatable")
