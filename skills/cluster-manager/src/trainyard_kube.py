@@ -199,6 +199,19 @@ class Cluster:
         content = {"merge": "merge-patch", "json": "json-patch", "strategic": "strategic-merge-patch"}[kind]
         return self.request("PATCH", path, {"dryRun": "All"} if dry_run else {}, body, f"application/{content}+json")
 
+    def amend(self, path: str, uid: str, changes: list[Object], *, dry_run: bool = False) -> Object:
+        """A JSON patch of the very object that was looked at. Raises SkillError conflict where that one is gone."""
+        same = {"op": "test", "path": "/metadata/uid", "value": uid}
+        try:
+            return self.patch(path, [same, *changes], "json", dry_run=dry_run)
+        except ApiError as error:
+            # 422 also says that the change itself is not valid.
+            there = self.find(path) if error.status == 422 else None
+            if error.status not in (404, 422) or (there and there["metadata"]["uid"] == uid):
+                raise
+            message = f"{'/'.join(path.split('/')[-2:])} was deleted or replaced by another one at this moment"
+            raise shell.SkillError("conflict", message, hint="look with `status` or `list` what is there now") from error
+
     def delete(self, path: str, uid: str, *, policy: str = "Background", dry_run: bool = False) -> Object | None:
         """Only the very object that was looked at: the UID is a precondition. None where it is gone already."""
         body = {"preconditions": {"uid": uid}, "propagationPolicy": policy, **({"dryRun": ["All"]} if dry_run else {})}

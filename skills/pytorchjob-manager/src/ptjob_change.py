@@ -142,8 +142,7 @@ def about(cluster: kube.Cluster, job: Job) -> Object:
 
 def patch(cluster: kube.Cluster, job: Job, changes: Patch, *, dry_run: bool = False) -> None:
     """Raises SkillError conflict when another object has taken the name since it was read."""
-    test = {"op": "test", "path": "/metadata/uid", "value": job.uid}
-    job.object = cluster.patch(job.engine.path(cluster, job.name), [test, *changes], "json", dry_run=dry_run)
+    job.object = cluster.amend(job.engine.path(cluster, job.name), job.uid, changes, dry_run=dry_run)
 
 
 def _annotate(job: Job, key: str, value: str) -> Patch:

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import trainyard_shell as shell
-from trainyard_kube import ApiError, Cluster, Object, owner
+from trainyard_kube import Cluster, Object, owner
 
 from ray_head import script
 from ray_manifest import PROCS
@@ -90,14 +90,7 @@ def note(cluster: Cluster, thing: Object, job_id: str, *, dry_run: bool = False)
         return
     at, value = "/metadata/annotations", {key: job_id}
     change = {"path": f"{at}/{key.replace('/', '~1')}", "value": job_id} if notes else {"path": at, "value": value}
-    same = {"op": "test", "path": "/metadata/uid", "value": thing["metadata"]["uid"]}
-    try:
-        cluster.patch(path(cluster, "raycluster", name), [same, {"op": "add", **change}], "json", dry_run=dry_run)
-    except ApiError as error:
-        if error.status not in (404, 422):  # 422: the test failed
-            raise
-        message = f"RayCluster {name} was deleted or replaced by another one at this moment"
-        raise shell.SkillError("conflict", message, hint="manage_ray.py list shows what is there now") from error
+    cluster.amend(path(cluster, "raycluster", name), thing["metadata"]["uid"], [{"op": "add", **change}], dry_run=dry_run)
 
 
 def stop_jobs(cluster: Cluster, kind: str, thing: Object, timeout_s: float) -> list[shell.Check]:

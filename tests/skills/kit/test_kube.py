@@ -108,6 +108,25 @@ def test_only_the_object_that_was_looked_at_is_deleted(api: kube.Cluster) -> Non
     assert api.find(path + "/one") is None and api.delete(path + "/one", first["metadata"]["uid"]) is None
 
 
+def test_only_the_object_that_was_looked_at_is_changed(api: kube.Cluster) -> None:
+    path = api.namespaced("v1", "configmaps")
+    first = api.create(path, {"metadata": {"name": "one"}})["metadata"]["uid"]
+    change = [{"op": "add", "path": "/data", "value": {"a": "b"}}]
+    assert api.amend(path + "/one", first, change)["data"] == {"a": "b"}
+    with pytest.raises(shell.SkillError) as caught:  # it is the one, and cannot be changed so
+        api.amend(path + "/one", first, [{"op": "remove", "path": "/data/absent"}])
+    assert caught.value.code == "usage"
+    api.delete(path + "/one", first)
+    for there in (False, True):
+        if there:
+            api.create(path, {"metadata": {"name": "one"}})
+        for dry_run in (True, False):
+            with pytest.raises(shell.SkillError, match="configmaps/one was deleted or replaced") as caught:
+                api.amend(path + "/one", first, change, dry_run=dry_run)
+            assert caught.value.code == "conflict"
+    assert "data" not in api.get(path + "/one")
+
+
 def test_a_list_goes_through_all_pages_of_the_real_server(api: kube.Cluster) -> None:
     path = api.namespaced("v1", "configmaps")
     for number in range(5):

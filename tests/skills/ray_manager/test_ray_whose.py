@@ -144,5 +144,5 @@ def test_a_cluster_that_took_the_name_since_it_was_looked_at_is_not_noted_on(ray
         assert ray("delete", "replaced", "--run-id", RUN_ID, "--yes").exit_code == 0
         assert ray.create("replaced", *FAKE, run_id=OTHER_RUN_ID).exit_code == 0
         said, _ = late.communicate("\n", timeout=60)
-    assert said.count("conflict RayCluster replaced was deleted or replaced") == 2, said
+    assert said.count("conflict rayclusters/replaced was deleted or replaced") == 2, said
     assert not ray.notes("replaced")

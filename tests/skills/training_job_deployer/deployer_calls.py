@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +97,25 @@ def end(process: subprocess.Popen[Any]) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe:
             pipe.close()
+
+
+def wait_for(ready: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not ready():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.002)
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def begun(stage: str, *, answered: bool) -> Callable[[Project], bool]:
+    def look(project: Project) -> bool:
+        record = read(project.run_dir / "run.json").get("stages", {}).get(stage)
+        return record is not None and (not answered or record.get("ended") is not None)
+
+    return look

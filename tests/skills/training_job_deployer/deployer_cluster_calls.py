@@ -7,15 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from deployer_calls import DEADLINE_S, ROOT, Answer, deploy, end
+from deployer_calls import ROOT, Answer, deploy, end
 
 STAND_IN = Path(__file__).with_name("deployer_stand_in_cluster.py")
 PROGRAMS = {
@@ -25,13 +24,6 @@ PROGRAMS = {
     "checkpoint-manager": ["manage_volumes.py", "pod_checkpoints.py"],
 }
 DIGEST = "sha256:" + "0" * 64
-
-
-def wait_for(ready: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not ready():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.002)
 
 
 @dataclass

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from deployer_calls import DEPLOY, Project, deploy, end
-from test_deploy_run import begun, read, wait_for
+from deployer_calls import DEPLOY, Project, begun, deploy, end, read, wait_for
 
 LONGER = "python train.py --steps 5"
 

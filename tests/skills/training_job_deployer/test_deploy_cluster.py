@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from deployer_cluster_calls import ClusterProject, values, wait_for
+from deployer_calls import wait_for
+from deployer_cluster_calls import ClusterProject, values
 
 STAGES = ["fit", "network", "check", "storage", "deploy", "watch", "report"]
 WHERE = ["--context", "test", "--namespace", "ml", "--cluster-id", "c0ffee00c0ffee00"]

@@ -7,21 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from deployer_calls import DEADLINE_S, DEPLOY, Project, deploy, end
-
-
-def wait_for(ready: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not ready():
-        assert time.monotonic() < deadline, f"never came: {what}"
-        time.sleep(0.002)
+from deployer_calls import DEADLINE_S, DEPLOY, Project, begun, deploy, end, read, wait_for
 
 
 @contextmanager
@@ -38,13 +30,6 @@ def running(project: Project, *options: str) -> Iterator[subprocess.Popen[str]]:
 def answer_of(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
     output, _ = process.communicate(timeout=DEADLINE_S)
     return process.returncode, json.loads(output)
-
-
-def read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
 
 
 def test_a_job_runs_to_its_end_and_a_second_run_says_so(project: Project) -> None:
@@ -67,14 +52,6 @@ def test_the_job_gets_what_the_job_file_says_of_checkpoints(project: Project) ->
     assert (told["TRAINYARD_ROLLING_STEPS"], told["TRAINYARD_KEEP_ROLLING"], told["TRAINYARD_KEEP_EPOCHS"]) == ("7", "2", "1")
     assert told["TRAINYARD_RUN_ID"] == project.run_json()["run_id"]
     assert told["TRAINYARD_RUN_DIR"] == str(project.run_dir)
-
-
-def begun(stage: str, *, answered: bool) -> Callable[[Project], bool]:
-    def look(project: Project) -> bool:
-        record = read(project.run_dir / "run.json").get("stages", {}).get(stage)
-        return record is not None and (not answered or record.get("ended") is not None)
-
-    return look
 
 
 POINTS: dict[str, Callable[[Project], bool]] = {
