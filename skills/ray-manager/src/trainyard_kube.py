@@ -21,7 +21,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -199,7 +199,7 @@ class Cluster:
         content = {"merge": "merge-patch", "json": "json-patch", "strategic": "strategic-merge-patch"}[kind]
         return self.request("PATCH", path, {"dryRun": "All"} if dry_run else {}, body, f"application/{content}+json")
 
-    def amend(self, path: str, uid: str, changes: list[Object], *, dry_run: bool = False) -> Object:
+    def amend(self, path: str, uid: str, changes: Sequence[Object], *, dry_run: bool = False) -> Object:
         """A JSON patch of the very object that was looked at. Raises SkillError conflict where that one is gone."""
         same = {"op": "test", "path": "/metadata/uid", "value": uid}
         try:
