@@ -21,11 +21,12 @@ def load(configuration: Any, name: str | None) -> Object:
 
     A current context that leads nowhere is no harm where another is named. Raises SkillError: not-found, credentials.
     """
+    import yaml
     from kubernetes.config.config_exception import ConfigException
 
     try:
         return _from_files(configuration, name)
-    except (ConfigException, TypeError) as error:  # TypeError: a kubeconfig that is no mapping
+    except (ConfigException, TypeError, yaml.YAMLError) as error:  # TypeError: a kubeconfig that is no mapping
         if name is None and _from_pod(configuration):
             return {}
         hint = "kubectl config get-contexts lists what there is; aws eks update-kubeconfig --name CLUSTER adds one"

@@ -36,11 +36,11 @@ def refuse_problems(deployment: Deployment, current: Run) -> None:
         raise PlanFailed(deployment, current, checks)
 
 
-def refuse_without_yes(deployment: Deployment, current: Run, yes: bool) -> None:
-    """Exit 6 with the plan, where a run costs money. Call it after `refuse_problems`: then the plan knows the cost."""
+def refuse_without_yes(deployment: Deployment, current: Run, yes: bool, *again: str) -> None:
+    """Exit 6 with the plan, where a run costs money; `again` is the call that lacks --yes. Call it after `refuse_problems`: then the plan knows the cost."""
     if deployment.place.asks_yes and not yes:
         plan = deploy_plan.describe(deployment, current)
-        shell.confirm(False, plan, what=str(plan.get("summary")), hint=deployment.ref.command("run", "--yes"))
+        shell.confirm(False, plan, what=str(plan.get("summary")), hint=deployment.ref.command(*again, "--yes"))
 
 
 def refuse_moved(deployment: Deployment, current: Run) -> None:

@@ -43,13 +43,12 @@ def _nodes(status: dict[str, Any]) -> Check:
 
 
 def _restarts(status: dict[str, Any]) -> list[Check]:
-    """[] while there were none."""
+    """[] while there were none. Never a failure: a drained pod counts here, and uses up nothing of max_restarts."""
     restarts, most = status.get("restarts"), status.get("max_restarts")
     if not isinstance(restarts, int) or not restarts:
         return []
-    used_up = isinstance(most, int) and restarts >= most
-    told = f"{restarts} restarts, {most} are allowed"
-    return [Check("run.restarts", "fail" if used_up else "warn", told, fix="`logs --previous` shows why the last one ended")]
+    told = f"restarts of containers and pods: {restarts}; drains count here, and only failures use up max_restarts ({most})"
+    return [Check("run.restarts", "warn", told, fix="`logs --previous` shows why the last one ended")]
 
 
 def _stall(progress: dict[str, Any], stall_factor: float) -> Check:

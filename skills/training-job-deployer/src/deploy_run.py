@@ -118,7 +118,7 @@ def _put_aside(deployment: Deployment, wish: Wish) -> list[str]:
         deployment.replaces = True
         successor = deploy_state.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
         deploy_agree.refuse_problems(deployment, successor)
-        deploy_agree.refuse_without_yes(deployment, successor, wish.yes)
+        deploy_agree.refuse_without_yes(deployment, successor, wish.yes, "run", "--fresh")
     removed, kept = place.clear(old), place.results(old)
     deployment.replaces = False
     aside = deploy_state.set_aside(deployment.run_dir, old.run_id)
@@ -168,7 +168,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
         True  # the ended job still holds the name; before it goes, the new one has to be possible and agreed to
     )
     deploy_agree.refuse_problems(deployment, planned)
-    deploy_agree.refuse_without_yes(deployment, planned, wish.yes)
+    deploy_agree.refuse_without_yes(deployment, planned, wish.yes, "resume", "--accept-changes")
     deployment.replaces, deployment.accepts = False, True
     deployment.place.clear(current)
     current.stages, current.stopped = planned.stages, None
@@ -184,7 +184,7 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
     stages = current.stages.items()
     current.stages = {name: record for name, record in stages if name == "storage" or deployment.done(current, name)}
     deploy_agree.refuse_problems(deployment, current)
-    deploy_agree.refuse_without_yes(deployment, current, wish.yes)
+    deploy_agree.refuse_without_yes(deployment, current, wish.yes, "run")
     _take_inputs(deployment, current)
     deploy_state.save(deployment.run_dir, current)
     changed: list[str] = []

@@ -141,6 +141,9 @@ def test_without_cluster_wide_reads_the_claim_is_made_and_the_missing_rules_are_
     assert answer.code == 0 and claims(cluster, namespace) == ["tiny-01234567"]
     found = check(answer, "volume.class")
     assert found["status"] == "warn" and '"storageclasses"' in found["fix"] and '"list"' in found["fix"]
+    # Nobody knows whether this class gives one volume to two nodes (it does not).
+    two = ensure(cluster, namespace, "--storage-class", classes["ebs"], "--nodes", 2, run_id="f" * 16, user=member)
+    assert check(two, "volume.access")["status"] == "warn" and "not checked" in check(two, "volume.access")["summary"]
 
 
 def test_without_the_right_to_make_claims_the_rule_is_printed(

@@ -225,6 +225,14 @@ def test_a_server_that_is_away_is_exit_8_and_says_what_to_look_at(tmp_path: Path
     assert shell.EXIT_CODES[error.code] == 8 and error.retryable and "kubectl cluster-info" in error.hint
 
 
+@pytest.mark.parametrize("text", ["a: [", "no mapping", "{}"], ids=["no yaml", "text", "empty"])
+def test_a_kubeconfig_that_is_none_is_told_as_the_users_file(text: str, tmp_path: Path, use: Use) -> None:
+    (tmp_path / "config").write_text(text)
+    use(tmp_path / "config")
+    error = refused(kube.Where())
+    assert error.code == "not-found" and "no usable kubeconfig" in str(error)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "A", "a" * 64, "a b", "-a"])
 def test_names_are_checked_before_they_become_a_path(name: str) -> None:
     with pytest.raises(shell.SkillError) as caught:

@@ -39,7 +39,7 @@ def test_a_resume_takes_a_new_image_with_the_same_run_and_claim_only_when_told_t
     refused = eks.deploy("resume")
     assert (refused.exit_code, "--accept-changes" in refused.error["hint"]) == (5, True)
     asked = eks.deploy("resume", "--accept-changes")
-    assert asked.exit_code == 6
+    assert asked.exit_code == 6 and asked.error["hint"].endswith("--accept-changes --yes") and " resume " in asked.error["hint"]
     assert len(eks.made()["starts"]) == 1 and eks.made()["jobs"], "the failed job stays until the new one is agreed to"
     assert eks.deploy("resume", "--accept-changes", "--yes", "--detach").exit_code == 0
     created = eks.calls("create")[-1]
@@ -139,6 +139,7 @@ def test_fresh_is_refused_while_the_job_lives(eks: ClusterProject) -> None:
 
 
 def test_status_tells_findings_progress_and_an_unknown_stall(eks: ClusterProject) -> None:
+    eks.write_job(monitor={"max_restarts": 1})  # the stand-in tells of one restart: as many, and it may have been a drain
     eks.deploy("run", "--yes", "--detach")
     status = eks.deploy("status")
     assert (status.data["state"], status.data["line"]) == ("running", "step 7, loss 2.50000, 1000 tokens/s")
