@@ -70,13 +70,8 @@ def _access(facts: Facts, ask: Ask, modes: list[str]) -> Check:
         return Check("volume.access", "fail", f"{'/'.join(modes) or 'no access mode'} cannot be written to", None, fix)
     if ask.nodes > 1 and "volume.class" in facts.unread:
         summary = f"not checked: whether storage class {facts.class_name or '(the default)'} gives {RWX} is not known"
-        return Check(
-            "volume.access",
-            "warn",
-            summary,
-            None,
-            "ask an administrator: EBS attaches to one node; FSx for Lustre and EFS give it",
-        )
+        fix = "ask an administrator: EBS attaches to one node; FSx for Lustre and EFS give it"
+        return Check("volume.access", "warn", summary, None, fix)
     return Check("volume.access", "pass", f"{'/'.join(modes)} for {ask.nodes} node{'s' if ask.nodes > 1 else ''}")
 
 

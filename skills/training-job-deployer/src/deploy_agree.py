@@ -37,7 +37,10 @@ def refuse_problems(deployment: Deployment, current: Run) -> None:
 
 
 def refuse_without_yes(deployment: Deployment, current: Run, yes: bool, *again: str) -> None:
-    """Exit 6 with the plan, where a run costs money; `again` is the call that lacks --yes. Call it after `refuse_problems`: then the plan knows the cost."""
+    """Exit 6 with the plan, where a run costs money; `again` is the call that lacks --yes.
+
+    Call it after `refuse_problems`: then the plan knows the cost.
+    """
     if deployment.place.asks_yes and not yes:
         plan = deploy_plan.describe(deployment, current)
         shell.confirm(False, plan, what=str(plan.get("summary")), hint=deployment.ref.command(*again, "--yes"))

@@ -48,7 +48,8 @@ def _restarts(status: dict[str, Any]) -> list[Check]:
     if not isinstance(restarts, int) or not restarts:
         return []
     told = f"restarts of containers and pods: {restarts}; drains count here, and only failures use up max_restarts ({most})"
-    return [Check("run.restarts", "warn", told, fix="`logs --previous` shows why the last one ended")]
+    fix = "`logs --previous` shows why a container ended; the log of a pod that was made anew is gone"
+    return [Check("run.restarts", "warn", told, fix=fix)]
 
 
 def _stall(progress: dict[str, Any], stall_factor: float) -> Check:
