@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
 from monitor_records import number, shown
+from monitor_restart import restart_check, trained_check
 from monitor_status import duration, last_checkpoint
 from trainyard_shell import Check, clean
 import itertools
@@ -35,6 +36,8 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         _progress(view, limits),
         _loss(view),
         _checkpoint(view, limits),
+        restart_check(view),
+        trained_check(view),
         _saves(view),
         _restarts(view),
         _files(view),

@@ -51,6 +51,7 @@ class EventLine(Struct, frozen=True):
     tensors: Any = None
     delay_s: Any = None
     world_size: Any = None
+    requested: Any = None
 
 
 class Identity(Struct, frozen=True):

@@ -13,6 +13,7 @@ from monitor_folder import open_run_folder
 from monitor_health import Limits, health_checks
 from metrics_source import job_logs
 from monitor_observe import Observation, observe
+from monitor_restart import restart_check, restart_point, trained_check
 from monitor_status import notes, status_data
 
 if TYPE_CHECKING:
@@ -33,12 +34,19 @@ def status_result(run_dir: str, stall_factor: float) -> shell.Result:
     logs = job_logs(path, view.runner) if view.log else []
     size = sum(_size(file) for file in (path / "steps.jsonl", path / "events.jsonl", *logs))
     data["summary"] = _summary(view, stall_factor) if size <= WHOLE_UP_TO_BYTES else None
-    data["notes"] = notes(view)
+    data["restart_point"] = restart_point(view).data()
+    data["notes"] = [*notes(view), *_warnings(view)]
     next_lines = [f"monitor_training.py health {run_dir}"]
     if data["summary"] is None:
         data["notes"].append("the run is too long to be read whole here: `report` has the summary")
         next_lines.append(f"monitor_training.py report {run_dir}")
     return shell.Result(data=data, next=next_lines, truncated=data["summary"] is None)
+
+
+def _warnings(view: Observation) -> list[str]:
+    """What a restart costs, and whether anything was trained, in words; [] where all is well."""
+    checks = [restart_check(view), trained_check(view)]
+    return [check.summary for check in checks if check.status == "warn"]
 
 
 def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor:
     if history.clock_jumps:
         found.append(f"the clock went backwards {history.clock_jumps} times; times around there are not to be trusted")
     summary = _figures(history, booked)
-    told = [note for note in found if note]
+    told = [*(note for note in found if note), *([] if alone else _warnings(view))]
     page = render(view, history, booked, summary, told, stall_factor)
     changed = [] if dry_run else [_write(target, page)]
     data = {

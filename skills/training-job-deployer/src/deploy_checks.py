@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploy_siblings
+import deploy_source
 from trainyard_shell import Check, clean
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
+MAX_PROGRAM_BYTES = 1 << 20
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
 # find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
 PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_spec(n) is not None for n in sys.argv[1:]}))"
@@ -42,6 +44,7 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
     return [
         *_python(job_file),
         _script(job_file),
+        saving(job_file),
         _processes(job_file),
         *_secrets(job_file),
         _folder(run_dir),
@@ -137,6 +140,28 @@ def _script(job_file: JobFile) -> Check:
     if (job_file.source / script).is_file():
         return Check("script", "pass", script)
     return Check("script", "fail", f"no file {script} in {job_file.source}", fix=fix)
+
+
+def saving(job_file: JobFile) -> Check:
+    """Whether the program names the runtime at all: without it nothing is saved that a restart could go on from."""
+    name, source = "restart.point", job_file.source
+    script = source / (job_file.command.script or "")
+    if not script.is_file() and not (job_file.command.is_module and source.is_dir()):
+        return Check(name, "skipped", "the program is not a file of this project: whether it saves is not known")
+    if _names_trainyard(script) or any(_names_trainyard(path) for path in deploy_source.files(source) if path.suffix == ".py"):
+        rolling = job_file.job.checkpoints.rolling_steps
+        return Check(name, "pass", f"the program names trainyard; unless it says otherwise it saves every {rolling} steps")
+    summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"
+    fix = "its lines are in references/own-project.md; or the script saves and resumes by itself"
+    return Check(name, "warn", f"{summary} unless the script resumes by itself", fix=fix)
+
+
+def _names_trainyard(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"trainyard" in file.read(MAX_PROGRAM_BYTES)
+    except OSError:
+        return False
 
 
 def _processes(job_file: JobFile) -> Check:

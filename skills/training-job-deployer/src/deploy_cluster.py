@@ -15,7 +15,7 @@ from deploy_cluster_health import judge
 from deploy_cluster_plan import ClusterPlan
 from deploy_cluster_progress import progress_of
 from deploy_cluster_request import START, start_variable
-from deploy_local import monitor_report
+from deploy_local import monitor_lessons, monitor_report
 from deploy_places import ABSENT, ENDED
 from deploy_siblings import Answer, call
 from deploy_stages import POD_FILES, RAY, manager
@@ -45,7 +45,8 @@ class ClusterPlace:
             return [shell.Check("fit", "skipped", told)]
         job = deployment.job_file.job
         checks = self._plan.checks(deployment, run, strict=strict)
-        return [*checks, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
+        saving = deploy_checks.saving(deployment.job_file)
+        return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         return self._plan.describe(deployment, run)
@@ -113,6 +114,10 @@ class ClusterPlace:
 
     def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
         return judge(status, stall_factor)
+
+    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
+        """From what `report` fetched from the volume; [] without it."""
+        return monitor_lessons(self.run_dir, stall_factor) if (self.run_dir / "events.jsonl").exists() else []
 
     def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
         if status["state"] in ENDED:

@@ -97,8 +97,12 @@ class LocalPlace:
         checks = self.health(run, status, stall_factor)
         return [f"{check.id}: {check.summary}" for check in checks if check.status == "fail"]
 
+    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
+        return monitor_lessons(self.run_dir, stall_factor)
+
     def results(self, run: Run) -> dict[str, Any]:
-        return {"checkpoints": str(self.run_dir / "checkpoints")}
+        folder = self.run_dir / "checkpoints"
+        return {"checkpoints": str(folder) if folder.is_dir() else None}
 
     def log_tail(self, run: Run) -> list[str]:
         path = max((self.run_dir / "logs").glob("attempt-*.log"), default=None)
@@ -171,6 +175,19 @@ def states(runs: Path) -> dict[str, str]:
     """State by name of run folder, for every local run that was submitted in this folder."""
     answer = call(RUNNER, ["list", str(runs), "--limit", "1000"]).or_raise()
     return {Path(row["run_dir"]).name: str(row["state"]) for row in answer.data.get("runs", [])}
+
+
+LESSONS = ("restart.point", "run.trained")
+"""Checks of the monitor that say what a run was worth, beside how it ended."""
+
+
+def monitor_lessons(run_dir: Path, stall_factor: float) -> list[shell.Check]:
+    """The monitor's warnings about a run that has ended; [] where it has none or does not answer."""
+    try:
+        checks = call(MONITOR, ["health", str(run_dir), "--stall-factor", f"{stall_factor:g}"]).checks
+    except shell.SkillError:
+        return []
+    return [check for check in checks if check.id in LESSONS and check.status in ("warn", "fail")]
 
 
 def monitor_report(run_dir: Path, output: str | None, stall_factor: float, *, dry_run: bool) -> Answer:

@@ -62,6 +62,9 @@ class Place(Protocol):
     def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
         """Lines for the person who waits, when nothing moved."""
 
+    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
+        """Warnings beside how the run ended: a restart from step 0, an end without a training step."""
+
     def results(self, run: Run) -> dict[str, Any]:
         """Where what the run made lies."""
 

@@ -80,7 +80,10 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     if not dry_run and run.target != "local":
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
-    result.next = [f"{ref.command('resume')}   (goes on from the newest checkpoint)", ref.command("report")]
+    lessons = place.lessons(run, run.stall_factor)
+    result.checks += lessons
+    begins = "nothing that is known here was saved" if any(check.id == "restart.point" for check in lessons) else ""
+    result.next = [f"{ref.command('resume')}   ({begins or 'goes on from the newest checkpoint'})", ref.command("report")]
     return result
 
 

@@ -102,7 +102,8 @@ def _answer(
     state, reason = status["state"], status.get("reason")
     words = f"{run.name} {'was' if was_ended else 'is'} {state}{' already' if was_ended else ''}"
     told = words if state == "finished" or not reason else f"{words}: {reason}"
-    checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *notes]
+    lessons = deployment.place.lessons(run, deployment.job_file.job.monitor.stall_factor)
+    checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
     data = _data(deployment, run, status, deployment.place.progress(run))
     if state == "failed":
         data["log_tail"] = deployment.place.log_tail(run)
