@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 TORCH_BACKEND ?=
+# Programs are started thousands of times by the tests: their bytecode is kept.
+export PYTHONDONTWRITEBYTECODE :=
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainyard
 SKILLS := $(patsubst skills/%/SKILL.md,%,$(wildcard skills/*/SKILL.md))
 
 .DEFAULT_GOAL := help
@@ -26,7 +29,7 @@ demo: setup      ## train a small language model here, kill a rank in mid-run, r
 
 TEST_PROCESSES ?= 3
 test: setup      ## all tests; TEST_PROCESSES=1 one after the other
-	$(BIN)/python -m pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES)) tests
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES)) --durations=40 tests
 
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
@@ -42,12 +45,13 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 	@$(MAKE) --no-print-directory kit-check types
 	$(BIN)/shellcheck install.sh install/*.sh .ci/run tests/components/cluster/*.sh tests/components/cluster/parts/*.sh
 
+# A cache for each skill: they have modules of the same name, and one cache for all is made anew by each.
+MYPY := $(BIN)/mypy --cache-dir $(CACHE)/mypy
 .PHONY: types kit-check
 types: setup
-	$(BIN)/mypy training/trainyard
-	MYPYPATH=training $(BIN)/mypy training/train.py training/train_fp8.py
-	MYPYPATH=training:training/recipes/fsdp-llama $(BIN)/mypy training/recipes/fsdp-llama/*.py
-	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(BIN)/mypy skills/$$skill/src/*.py; done
+	MYPYPATH=training $(MYPY)/training training/trainyard training/train.py training/train_fp8.py
+	MYPYPATH=training:training/recipes/fsdp-llama $(MYPY)/llama training/recipes/fsdp-llama/*.py
+	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(MYPY)/$$skill skills/$$skill/src/*.py; done
 
 bench: setup     ## measured side by side with peers, printed as ratios
 	$(BIN)/python -m benchmarks

@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.components.cluster import build
+from tests.components.cluster.fixtures import COMPONENTS
+
 MARK = "TRAINYARD_TEST_SESSION"
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -44,14 +47,16 @@ def row_of(nodeid: str) -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process is left alone with it at the end."""
+    """What takes longest comes first, so that no process is left alone with it at the end; but what is to be built first, last."""
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) is None:
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
 
+    cluster_turn = 10 if build.missing(COMPONENTS) else 0
+
     def turn(item: pytest.Item) -> int:
         row = row_of(item.nodeid)
-        return row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
+        return cluster_turn + row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
 
     items.sort(key=turn)
 

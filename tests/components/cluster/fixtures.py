@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -26,15 +26,16 @@ def register(config: pytest.Config) -> None:
         config.pluginmanager.register(this)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Build here and not in a fixture: the limit of a test's time includes its fixtures, and building from nothing takes longer."""
-    wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly and reason_against(COMPONENTS) is None:
+    if "cluster" in getattr(item, "fixturenames", ()) and build.missing(COMPONENTS) and reason_against(COMPONENTS) is None:
         # A failure comes again in the fixture, and there it belongs to the tests that need the cluster.
         try:
             build.build(COMPONENTS)
         except subprocess.CalledProcessError as error:
             print(f"building the test cluster failed: {error}", file=sys.stderr)
+    return (yield)
 
 
 @pytest.fixture(scope="session")
