@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trainyard
 
 from tests.training.rt_zygote import Child, Ended, Zygote, events
 
@@ -130,3 +131,14 @@ def test_a_snapshot_is_not_copied_over_one_that_a_slow_disk_still_takes(
         ended.code == 1 and "SaveError: step 5 was not saved: the writer of step 4 is still writing after 1 s" in ended.stderr
     )
     assert zygote.run(run_dir, steps=4).restored == (2, reference[2])
+
+
+def test_a_rank_that_trains_by_itself_among_others_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As Lightning does on two nodes with num_nodes left at 1: both ranks saved into one folder, in turn."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(trainyard.ConfigError, match="torchrun started 2 ranks, and no process group is there yet"):
+        trainyard.Checkpointer(tmp_path / "checkpoints")
+    assert not (tmp_path / "checkpoints").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    trainyard.Checkpointer(tmp_path / "checkpoints").close()

@@ -44,6 +44,7 @@ def make_trainer(**length: int) -> Trainer:
         **length,
         accelerator="cpu",
         devices=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        num_nodes=int(os.environ.get("GROUP_WORLD_SIZE", "1")),
         accumulate_grad_batches=2,
         val_check_interval=0.5,
         callbacks=[TrainyardCallback()],  # <-

@@ -6,24 +6,40 @@ Only the training thread uses the group: two threads on one group can deadlock.
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from trainyard.errors import PeerLostError
+from trainyard.errors import ConfigError, PeerLostError
 
 TEXT_BYTES = 2048
+
+
+def refuse_strangers(world_size: int) -> None:
+    """Raises ConfigError where torchrun started more ranks than the process group has: each would train a model of its own and
+    save it into the same folder. Lightning does that on two nodes with num_nodes left at 1.
+    """
+    started = os.environ.get("WORLD_SIZE", "") if "TORCHELASTIC_RUN_ID" in os.environ else ""
+    if started.isdigit() and int(started) != world_size:
+        what = f"this rank's process group has {world_size}" if dist.is_initialized() else "no process group is there yet"
+        raise ConfigError(
+            f"torchrun started {started} ranks, and {what}: each would train a model of its own. Call trainyard.init_distributed() "
+            "(or torch's init_process_group) before the Checkpointer is made; in Lightning set devices=LOCAL_WORLD_SIZE and "
+            "num_nodes=GROUP_WORLD_SIZE"
+        )
 
 
 class Agreement:
     """Maxima and broadcasts over all ranks; with one rank, the rank itself."""
 
     def __init__(self, *, timeout_s: float) -> None:
-        """Collective: every rank must construct it."""
+        """Collective: every rank must construct it. Raises ConfigError in a rank that trains by itself among others."""
         self._timeout = timedelta(seconds=timeout_s)
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
+        refuse_strangers(self.world_size)
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self._group: dist.ProcessGroup | None = None
         if self.world_size > 1:
