@@ -32,6 +32,7 @@ TOPOLOGY = {
         LEAVE_OUT,
     ),
 }
+SWITCH = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 OURS = ("TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR", "TRAINYARD_CHECKPOINTS", "TRAINYARD_ATTEMPT")
 # What a launcher above us may have left in the environment would be taken for our topology.
 LEFTOVER = re.compile(
@@ -129,9 +130,7 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not reserved(name)}
 
 
-def job_environment(
-    spec: Spec, environ: Mapping[str, str], *, run_dir: Path, attempt: int, restarts_left: int
-) -> dict[str, str]:
+def job_environment(spec: Spec, environ: Mapping[str, str], *, run_dir: Path, attempt: int) -> dict[str, str]:
     """What the runner adds to `environ`; the user's own values win where they may."""
     procs = processes(spec, environ)
     added = {
@@ -147,17 +146,19 @@ def job_environment(
     }
     added |= {name: value for name, value in defaults.items() if name not in environ}
     if understand(spec.command).launcher:
-        added |= _topology(procs, restarts_left, spec.stop_grace_s)
+        added |= _topology(procs, spec.stop_grace_s)
+    else:  # the script may start a torchrun of its own; after a restart inside it, ranks would find the addresses of the dead
+        added.setdefault(SWITCH, environ.get(SWITCH, "1"))
     return added | spec.env
 
 
-def _topology(procs: int, restarts_left: int, stop_grace_s: float) -> dict[str, str]:
+def _topology(procs: int, stop_grace_s: float) -> dict[str, str]:
     return {
         "PET_NNODES": "1",
         "PET_NPROC_PER_NODE": str(procs),
         "PET_STANDALONE": "1",  # c10d on localhost:0, a fresh rendezvous id for each start
         "PET_LOCAL_ADDR": "127.0.0.1",
-        "PET_MAX_RESTARTS": str(restarts_left),
+        "PET_MAX_RESTARTS": "0",  # a restart is another attempt: decision 0014
         # torchrun must have killed its workers before the grace ends; whole seconds, 0 is allowed
         "PET_SHUTDOWN_TIMEOUT": str(int(stop_grace_s * 0.8)),
     }

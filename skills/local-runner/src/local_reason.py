@@ -1,12 +1,8 @@
-"""Exit codes, signals and torchrun's last words in plain text. Standard library only."""
+"""Exit codes and signals in plain text. Standard library only."""
 
 from __future__ import annotations
 
-import re
 import signal
-from pathlib import Path
-
-TAIL_BYTES = 64 * 1024
 
 SIGNAL_HINTS: dict[int, str] = {
     signal.SIGKILL: "somebody's kill -9, or the kernel when memory ran out",
@@ -24,10 +20,6 @@ EXIT_HINTS: dict[int, str] = {
     127: "command not found",
     143: "stopped by SIGTERM before the work was finished",
 }
-ROOT_CAUSE = re.compile(
-    r"Root Cause \(first observed failure\):.*?^\s+rank\s+: (?P<rank>\d+).*?^\s+exitcode\s+: (?P<code>-?\d+)",
-    re.MULTILINE | re.DOTALL,
-)
 
 
 def signal_name(number: int) -> str:
@@ -46,18 +38,3 @@ def explain(exit_code: int) -> str:
     if hint is None and 128 < exit_code <= 128 + signal.SIGRTMAX:
         hint = f"a child was killed by {signal_name(exit_code - 128)}"
     return f"exited with {exit_code}" + (f" ({hint})" if hint else "")
-
-
-def root_cause(log: Path) -> tuple[int, int] | None:
-    """(rank, exit code) of the failure that torchrun names at the end of `log`.
-
-    torchrun writes this only when it gives up, that is, when its own restarts are used up.
-    """
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            tail = file.read().decode(errors="replace")
-    except OSError:
-        return None
-    found = ROOT_CAUSE.search(tail)
-    return (int(found["rank"]), int(found["code"])) if found else None

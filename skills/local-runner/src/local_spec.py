@@ -25,7 +25,7 @@ class Spec:
     max_restarts: int = 3
     stop_grace_s: float = 60.0
     backoff_s: float = 1.0
-    """Delay before the first restart; it doubles."""
+    """Delay before the second restart of attempts that die young; it doubles. The first comes at once."""
     checkpoints: str
     env: dict[str, str] = field(default_factory=dict)
 

@@ -65,7 +65,7 @@ def plan(folder: RunFolder, spec: Spec, *, resume: bool, accept_changes: bool = 
     attempts = folder.attempts()
     environ = clean_environment(os.environ)
     attempt = attempts[-1] + 1 if attempts else 0
-    added = job_environment(spec, environ, run_dir=folder.path, attempt=attempt, restarts_left=spec.max_restarts)
+    added = job_environment(spec, environ, run_dir=folder.path, attempt=attempt)
     return {
         "would_start": not alive and _needs_start(folder, spec, resume, accept_changes),
         "arguments": arguments(spec),

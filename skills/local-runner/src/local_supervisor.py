@@ -18,19 +18,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import local_system as system
-from local_command import arguments, clean_environment, job_environment, understand
+from local_command import arguments, clean_environment, job_environment, processes, understand
 from local_folder import EventReader, RunFolder, read_json
 from local_process import Identity, end_all, identify, of_run
-from local_reason import explain, root_cause
+from local_ranks import Ranks
+from local_reason import explain
 from local_record import RunRecord, note
 from local_spec import Spec
 
 TICK_S = 1.0
+START_TICK_S, START_S = 0.1, 300.0
+"""In an attempt's first START_S, while ranks are still to be found: one that fails at once should have been seen."""
 SWEEP_GRACE_S = 5.0
 """What is left of a job whose launcher died has this long to end by itself."""
 LONGEST_BACKOFF_S = 60.0
 GOOD_ATTEMPT_S = 60.0
-"""An attempt that lived this long made progress: the back-off starts again."""
+"""An attempt that lived this long made progress: the next restart comes at once."""
 
 
 @dataclass
@@ -61,9 +64,14 @@ class Supervisor:
         self.launcher: subprocess.Popen[bytes] | None = None
         self.asked_to_end = False
         """The launcher was sent SIGTERM, so an exit code of 0 no longer says that the work is finished."""
+        self.ranks = Ranks(0, 0)
         self.events = EventReader(folder.events)
+        self.has_trained = False
+        """A trainer of this attempt said that its loop began."""
         self.restarts_before = 0
-        """Restarts of both layers before this attempt."""
+        """Restarts before this attempt."""
+        self.backoff_s = 0.0
+        """Delay before the next restart."""
 
     # --- the run ---
 
@@ -73,7 +81,7 @@ class Supervisor:
         if self._sweep(self.spec.stop_grace_s):
             return self.record.end("failed", "processes of an earlier start of this run cannot be ended", None)
         self._listen(0)
-        ended, backoff_s = Ended(None, "stopped before it was started"), self.spec.backoff_s
+        ended = Ended(None, "stopped before it was started")
         while not self.stop:
             started = time.monotonic()
             ended = self._attempt()
@@ -82,10 +90,7 @@ class Supervisor:
             if not self.stop:
                 if refusal := self._no_restart(ended):
                     return self.record.end("failed", refusal, ended.exit_code)
-                if time.monotonic() - started >= GOOD_ATTEMPT_S:
-                    backoff_s = self.spec.backoff_s
-                self._back_off(backoff_s, ended.reason)
-                backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
+                self._back_off(self._delay_s(time.monotonic() - started), ended.reason)
         if self.stop.wanted:
             return self.record.end("stopped", f"stopped by {self.stop.by}", ended.exit_code)
         return self.record.end("failed", f"the supervisor was told to end: {self.stop.by}", ended.exit_code)
@@ -97,6 +102,14 @@ class Supervisor:
         if self.record["restarts"] >= self.spec.max_restarts:
             return f"{ended.reason}; max_restarts ({self.spec.max_restarts}) is used up"
         return None
+
+    def _delay_s(self, lived_s: float) -> float:
+        """At once after an attempt that got somewhere; longer and longer where each one fails soon, as a wrong option makes it."""
+        if self.has_trained or lived_s >= GOOD_ATTEMPT_S:
+            self.backoff_s = 0.0
+        delay_s = self.backoff_s
+        self.backoff_s = min(2 * delay_s or self.spec.backoff_s, LONGEST_BACKOFF_S)
+        return delay_s
 
     def _back_off(self, delay_s: float, reason: str) -> None:
         attempt, restarts = self.record["attempt"] + 1, self.record["restarts"] + 1
@@ -111,7 +124,7 @@ class Supervisor:
     # --- one attempt ---
 
     def _attempt(self) -> Ended:
-        self.restarts_before, attempt = self.record["restarts"], self.record["attempt"]
+        self.restarts_before, attempt, self.has_trained = self.record["restarts"], self.record["attempt"], False
         self.events.skip()
         try:
             self.launcher = self._start(attempt)
@@ -120,7 +133,8 @@ class Supervisor:
         log = str(self.folder.log(attempt).relative_to(self.folder.path))
         self.record.save(state="running", reason=None, launcher=asdict(_identity(self.launcher.pid)), log=log)
         self.record.event("attempt", attempt=attempt, pid=self.launcher.pid)
-        left = self._sweep(self._watch(self.launcher))
+        with Ranks(self.launcher.pid, self._wanted_ranks()) as self.ranks:
+            left = self._sweep(self._watch(self.launcher))
         exit_code = self.launcher.returncode
         reason = "it does not end" if exit_code is None else self._explain(exit_code)
         self.record.event("attempt-ended", attempt=attempt, exit_code=exit_code, reason=reason)
@@ -130,17 +144,22 @@ class Supervisor:
         return Ended(exit_code, reason)
 
     def _start(self, attempt: int) -> subprocess.Popen[bytes]:
-        left = max(0, self.spec.max_restarts - self.restarts_before)
-        added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt, restarts_left=left)
+        added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt)
         env, log = {**self.environ, **added}, self.folder.log(attempt)
         return system.start(arguments(self.spec), env=env, cwd=self.spec.workdir, log=log)
+
+    def _wanted_ranks(self) -> int:
+        """A command without a launcher is watched itself."""
+        return processes(self.spec, self.environ) if understand(self.spec.command).launcher else 0
 
     def _watch(self, launcher: subprocess.Popen[bytes]) -> float:
         """Until the launcher has ended or a stop's grace is over; seconds that the others have left to end."""
         deadline: float | None = None
+        started = time.monotonic()
         while True:
+            self.ranks.look()
             system.reap(launcher)
-            self._count_inner_restarts()
+            self._read_events()
             if launcher.returncode is not None:
                 return SWEEP_GRACE_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self.stop and deadline is None:
@@ -150,7 +169,11 @@ class Supervisor:
                 self.record.save(state="stopping", stop_requested=self.stop.by)
             if self.stop and deadline and (self.stop.now or time.monotonic() >= deadline):
                 return 0
-            self._listen(TICK_S if deadline is None else min(TICK_S, deadline - time.monotonic()))
+            if not self.stop and self.ranks.end_survivors():
+                note("a rank failed, and the others did not end: SIGKILL")
+            starting = not self.ranks.complete and time.monotonic() < started + START_S
+            tick_s = START_TICK_S if starting else TICK_S
+            self._listen(tick_s if deadline is None else min(tick_s, deadline - time.monotonic()), self.ranks.handles())
 
     def _sweep(self, grace_s: float) -> list[Identity]:
         """End every process of this run; returns those that not even SIGKILL ended."""
@@ -161,9 +184,9 @@ class Supervisor:
 
     # --- what others tell us ---
 
-    def _listen(self, timeout_s: float) -> None:
-        """Wait for a signal and note what it asks for."""
-        message = system.next_message(timeout_s)
+    def _listen(self, timeout_s: float, handles: list[int] | None = None) -> None:
+        """Wait for a signal, or for one of `handles`, and note what it asks for."""
+        message = system.next_message(timeout_s, handles or ())
         if message is not None and message.si_signo in (system.STOP, system.STOP_NOW):
             self._request(StopRequest(system.user_name(message.si_uid), now=message.si_signo == system.STOP_NOW))
         elif message is not None and message.si_signo in (signal.SIGTERM, signal.SIGINT):
@@ -179,27 +202,24 @@ class Supervisor:
         self.stop.now |= request.now
         self.stop.wanted |= request.wanted
 
-    def _count_inner_restarts(self) -> None:
-        """torchrun's own restarts, as the trainers of this attempt report them."""
+    def _read_events(self) -> None:
+        """What the trainers of this attempt report: that they train, and restarts by a torchrun that the script itself started."""
         for event in self.events.new():
+            self.has_trained |= event.get("type") == "training"
             count = event.get("restart_count")
-            if event.get("type") == "start" and event.get("attempt") == self.record["attempt"] and isinstance(count, int):
-                self._raise_restarts(self.restarts_before + count)
-
-    def _raise_restarts(self, restarts: int) -> None:
-        if restarts > self.record["restarts"]:
-            self.record.save(restarts=restarts)
+            if event.get("type") == "start" and event.get("attempt") == self.record["attempt"] and type(count) is int:
+                restarts = self.restarts_before + count
+                if restarts > self.record["restarts"]:
+                    self.record.save(restarts=restarts)
 
     def _explain(self, exit_code: int) -> str:
-        self._count_inner_restarts()
-        cause = root_cause(self.folder.log(self.record["attempt"])) if understand(self.spec.command).launcher else None
+        self._read_events()
         if self.stop and exit_code not in (0, 143):  # torchrun answers a stop with a traceback and 1
             return f"ended by the stop: {explain(exit_code).partition(' (')[0]}"
-        if exit_code == 0 or cause is None or self.stop:
+        failure = self.ranks.first_failure()
+        if exit_code == 0 or self.stop or failure is None or failure.exit_code is None:
             return explain(exit_code)
-        # it names a root cause only when its restarts are used up, also those of a script that tells us nothing
-        self._raise_restarts(self.spec.max_restarts)
-        return f"torchrun gave up: rank {cause[0]} {explain(cause[1])}"
+        return f"rank {failure.rank} {explain(failure.exit_code)}"
 
 
 def _identity(pid: int) -> Identity:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import pwd
+import select
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 STOP, STOP_NOW = signal.SIGUSR1, signal.SIGUSR2
 MESSAGES = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, STOP, STOP_NOW}
+SIGSET_BYTES = 128
 RESET = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,9 +33,28 @@ def become_supervisor() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def next_message(timeout_s: float) -> signal.struct_siginfo | None:
-    """The next signal, or None after `timeout_s`."""
-    return signal.sigtimedwait(MESSAGES, max(0.0, timeout_s))
+def next_message(timeout_s: float, handles: Iterable[int] = ()) -> signal.struct_siginfo | None:
+    """The next signal, or None after `timeout_s` or as soon as one of the descriptors `handles` is readable."""
+    if not (waiting := list(handles)):
+        return signal.sigtimedwait(MESSAGES, max(0.0, timeout_s))
+    poll = select.poll()
+    for handle in (_signals_waiting(), *waiting):
+        poll.register(handle, select.POLLIN)
+    poll.poll(max(0.0, timeout_s) * 1000)
+    return signal.sigtimedwait(MESSAGES, 0)
+
+
+@functools.cache
+def _signals_waiting() -> int:
+    """A descriptor that is readable while one of MESSAGES is pending (signalfd(2)); nobody reads it."""
+    mask = ctypes.create_string_buffer(SIGSET_BYTES)
+    _libc.sigemptyset(mask)
+    for number in MESSAGES:
+        _libc.sigaddset(mask, number)
+    handle = _libc.signalfd(-1, mask, os.O_CLOEXEC | os.O_NONBLOCK)  # SFD_CLOEXEC and SFD_NONBLOCK have these values
+    if handle < 0:
+        raise OSError(ctypes.get_errno(), "signalfd failed")
+    return int(handle)
 
 
 def user_name(uid: int) -> str:

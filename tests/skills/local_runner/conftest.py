@@ -136,11 +136,11 @@ class Runner:
     def wait_for_log(self, attempt: int) -> None:
         until(lambda: self.log(attempt), f"output of attempt {attempt}")
 
-    def start_of(self, name: str) -> tuple[int, int] | None:
-        """(pid, restarts left) of a worker's start, named RANK-NUMBER."""
+    def start_of(self, name: str) -> int | None:
+        """The pid of a worker's start, named RANK-NUMBER."""
         path = self.folder / "starts" / name
-        words = path.read_text().split() if path.exists() else []
-        return (int(words[0]), int(words[1])) if len(words) == 2 else None
+        word = path.read_text() if path.exists() else ""
+        return int(word) if word else None
 
     def log(self, attempt: int = 0) -> str:
         path = self.folder / "logs" / f"attempt-{attempt:04d}.log"

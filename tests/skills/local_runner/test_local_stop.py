@@ -64,9 +64,9 @@ def test_stop_again_changes_nothing_and_a_finished_run_stays_finished(run):
 
 def test_stop_ends_a_back_off_at_once(run, wait_for):
     run.submit("--backoff-s", "60", job=["python", "attempts.py", "1"])
-    wait_for(lambda: run.status()["state"] == "backing-off", "the back-off")
+    wait_for(lambda: run.runner()["state"] == "backing-off" and run.runner()["restarts"] == 2, "the back-off")
     assert run.stop().data["state"] == "stopped"
-    assert len(run.events("attempt")) == 1
+    assert len(run.events("attempt")) == 2, "the first restart comes at once"
 
 
 def test_stop_dry_run_says_what_would_end_and_ends_nothing(run, is_alive):
