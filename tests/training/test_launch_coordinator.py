@@ -1,4 +1,4 @@
-"""The coordinator of a job of several nodes, spoken to over its real socket by nodes without ranks."""
+"""The coordinator of a job of several nodes, spoken to over its real sockets by nodes without ranks."""
 
 from __future__ import annotations
 
@@ -12,22 +12,68 @@ from typing import Any
 
 import pytest
 from trainyard.launch_coordinator import TORN_S, Coordinator, free_port
-from trainyard.launch_record import Record
-from trainyard.launch_wire import Wire, connect
+from trainyard.launch_hub import Hub
+from trainyard.launch_key import Credentials, make_key
+from trainyard.launch_record import Record, say
+from trainyard.launch_wire import HELLO_S, Wire, connect
 
 RUN_ID = "00c0ffee00c0ffee"
+
+
+class Job:
+    """A coordinator that listens."""
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int,
+        max_restarts: int = 3,
+        node_timeout_s: float = 60.0,
+        leave_timeout_s: float = 2.0,
+        hello_s: float = HELLO_S,
+    ) -> None:
+        self.port, self.key = free_port(), make_key(folder)
+        hub = Hub(nodes, RUN_ID, self.key, say, hello_s)
+        record = Record.begin(folder, RUN_ID, max_restarts, nodes=nodes)
+        self.coordinator = Coordinator(hub, record, max_restarts, node_timeout_s, leave_timeout_s)
+        hub.listen(self.port)
+        self._local = hub.local()
+        self.coordinator.serve()
+
+    def close(self) -> None:
+        """Ends the coordinator's thread, as the end of the job would."""
+        self.coordinator.told.update(range(self.coordinator.nodes))
+        self.coordinator.end = self.coordinator.end or (143, "the test is over")
+        assert self.coordinator.done.wait(10)
+        self._local.close()
+
+    def node(self, number: int, key: bytes | None = None) -> FakeNode:
+        """Node 0 lives in the coordinator's process, and so comes once."""
+        heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+        def deliver(_: Wire, message: dict[str, Any]) -> None:
+            heard.put(message)
+
+        if number == 0:
+            return FakeNode(Wire(self._local, deliver, None), heard)
+        wire = connect("127.0.0.1", self.port, deliver, Credentials(RUN_ID, number, key or self.key))
+        assert wire is not None
+        return FakeNode(wire, heard)
 
 
 class FakeNode:
     """Speaks the protocol and has no ranks."""
 
-    def __init__(self, port: int, node: int, run_id: str = RUN_ID) -> None:
-        self.inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        wire = connect("127.0.0.1", port, lambda _, message: self.inbox.put(message))
-        assert wire is not None
-        self.wire: Wire = wire
-        wire.send("hello", run_id=run_id, node=node)
-        wire.send("ready")
+    def __init__(self, wire: Wire, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
+        self.wire, self.inbox = wire, inbox
+        first = inbox.get(timeout=10)
+        if first["type"] == "welcome":
+            self.is_ready(first["generation"])
+        else:
+            inbox.put(first)
+
+    def is_ready(self, generation: int) -> None:
+        self.wire.send("ready", generation=generation)
 
     def hears(self, type: str, **fields: Any) -> dict[str, Any]:
         message = self.inbox.get(timeout=10)
@@ -38,25 +84,24 @@ class FakeNode:
         with pytest.raises(queue.Empty):
             self.inbox.get(timeout=0.6)
 
-    def ends(self, code: int, generation: int = 1) -> None:
-        self.wire.send("ended", generation=generation, code=code)
+    def ends(self, code: int, generation: int = 1, why: str = "", *, final: bool = False) -> None:
+        self.wire.send("ended", generation=generation, code=code, why=why, final=final)
 
 
-Start = Callable[..., tuple[Coordinator, int]]
+Start = Callable[..., Job]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    def start(
-        nodes: int, *, max_restarts: int = 3, node_timeout_s: float = 60.0, leave_timeout_s: float = 2.0
-    ) -> tuple[Coordinator, int]:
-        record = Record.begin(tmp_path, RUN_ID, max_restarts, nodes=nodes)
-        coordinator = Coordinator(nodes, RUN_ID, record, max_restarts, node_timeout_s, leave_timeout_s)
-        port = free_port()
-        coordinator.serve(port)
-        return coordinator, port
+    jobs = []
+
+    def start(nodes: int, *, max_restarts: int = 3, node_timeout_s: float = 60.0, leave_timeout_s: float = 2.0) -> Job:
+        jobs.append(Job(tmp_path, nodes, max_restarts, node_timeout_s, leave_timeout_s))
+        return jobs[-1]
 
     yield start
+    for job in jobs:
+        job.close()
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -68,16 +113,16 @@ def events(folder: Path) -> list[str]:
 
 
 def test_nobody_starts_before_all_are_there_and_all_start_at_one_port(start: Start) -> None:
-    _, port = start(2)
-    first = FakeNode(port, 0)
+    job = start(2)
+    first = job.node(0)
     first.hears_nothing()
-    second = FakeNode(port, 1)
+    second = job.node(1)
     assert first.hears("start", generation=1, attempt=0)["port"] == second.hears("start", generation=1)["port"]
 
 
 def test_the_job_is_finished_only_when_every_node_ended_with_0(start: Start, tmp_path: Path) -> None:
-    coordinator, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
     nodes[0].ends(0)
@@ -86,37 +131,37 @@ def test_the_job_is_finished_only_when_every_node_ended_with_0(start: Start, tmp
     for node in nodes:
         node.hears("finish", code=0)
         node.wire.close()
-    assert coordinator.done.wait(5)
+    assert job.coordinator.done.wait(5)
     assert record(tmp_path)["state"] == "finished"
     assert events(tmp_path) == ["attempt", "attempt-ended", "run-ended"]
 
 
 @pytest.mark.parametrize("how", ["ended with an error", "lost"])
 def test_one_failure_ends_all_and_they_start_again_together_at_another_port(start: Start, tmp_path: Path, how: str) -> None:
-    _, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     ports = [node.hears("start")["port"] for node in nodes]
     if how == "lost":
         nodes[1].wire.close()
     else:
         nodes[1].ends(9)
     nodes[0].hears("abort", generation=1)
-    nodes[0].wire.send("ready")
+    nodes[0].is_ready(1)
     nodes[0].hears_nothing()  # not without the other
-    nodes[1] = FakeNode(port, 1) if how == "lost" else nodes[1]
-    nodes[1].wire.send("ready")
+    nodes[1] = job.node(1) if how == "lost" else nodes[1]
+    nodes[1].is_ready(1)
     again = nodes[0].hears("start", generation=2, attempt=1)
     assert again["port"] not in ports
     assert record(tmp_path)["restarts"] == 1
 
 
 def test_a_late_word_about_an_earlier_generation_changes_nothing(start: Start) -> None:
-    _, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     nodes[1].hears("start")
     nodes[1].ends(1)
     for node in nodes:
-        node.wire.send("ready")
+        node.is_ready(1)
     nodes[0].hears("start", generation=1)
     nodes[0].hears("abort")
     nodes[0].hears("start", generation=2)
@@ -125,28 +170,28 @@ def test_a_late_word_about_an_earlier_generation_changes_nothing(start: Start) -
 
 
 def test_the_budget_of_restarts_ends_the_job_for_good_on_every_node(start: Start, tmp_path: Path) -> None:
-    _, port = start(2, max_restarts=1)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2, max_restarts=1)
+    nodes = [job.node(0), job.node(1)]
     for generation in (1, 2):
         for node in nodes:
             node.hears("start", generation=generation)
         nodes[0].ends(1, generation)
         for node in nodes:
             node.hears("abort")
-            node.wire.send("ready")
+            node.is_ready(generation)
     for node in nodes:
         assert "max_restarts (1) is used up" in node.hears("finish", code=1)["why"]
     assert record(tmp_path)["state"] == "failed"
 
 
 def test_attempts_that_fail_at_once_come_slower_and_slower(start: Start, tmp_path: Path) -> None:
-    _, port = start(1)
-    node = FakeNode(port, 0)
+    job = start(1)
+    node = job.node(0)
     for generation in (1, 2, 3):
         node.hears("start", generation=generation)
         node.ends(2, generation)
         node.hears("abort")
-        node.wire.send("ready")
+        node.is_ready(generation)
     node.hears("start", generation=4)
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [line["delay_s"] for line in lines if line["type"] == "restart-scheduled"] == [0.0, 1.0, 2.0]
@@ -155,8 +200,8 @@ def test_attempts_that_fail_at_once_come_slower_and_slower(start: Start, tmp_pat
 
 
 def test_a_node_that_leaves_lets_the_others_save_and_is_no_failure(start: Start, tmp_path: Path) -> None:
-    _, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
     nodes[1].wire.send("leaving")
@@ -165,14 +210,14 @@ def test_a_node_that_leaves_lets_the_others_save_and_is_no_failure(start: Start,
     nodes[0].hears_nothing()  # still saving
     nodes[0].ends(1)  # torchrun's word for ranks that exited with 143
     nodes[0].hears("abort")
-    nodes[0].wire.send("ready")
-    FakeNode(port, 1).hears("start", generation=2)
+    nodes[0].is_ready(1)
+    job.node(1).hears("start", generation=2)
     assert record(tmp_path)["restarts"] == 0
 
 
 def test_others_that_hang_after_a_node_left_are_ended(start: Start) -> None:
-    _, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
     nodes[1].wire.send("leaving")
@@ -182,8 +227,8 @@ def test_others_that_hang_after_a_node_left_are_ended(start: Start) -> None:
 
 
 def test_a_node_that_is_gone_before_its_ranks_ended_is_not_waited_for_as_one_that_saves(start: Start, tmp_path: Path) -> None:
-    _, port = start(2, leave_timeout_s=60.0)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2, leave_timeout_s=60.0)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
     nodes[1].wire.send("leaving")
@@ -196,42 +241,33 @@ def test_a_node_that_is_gone_before_its_ranks_ended_is_not_waited_for_as_one_tha
 def test_a_node_that_comes_again_before_the_others_have_saved_is_not_waited_for_as_one_of_them(
     start: Start, tmp_path: Path
 ) -> None:
-    _, port = start(2, leave_timeout_s=60.0)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2, leave_timeout_s=60.0)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
     nodes[1].wire.send("leaving")
     nodes[1].wire.close()
-    again = FakeNode(port, 1)
+    again = job.node(1)
     nodes[0].hears_nothing()
     nodes[0].ends(1)  # its ranks had all they needed, saved and exited with 143
     nodes[0].hears("abort")
-    nodes[0].wire.send("ready")
+    nodes[0].is_ready(1)
     again.hears("abort")
     again.hears("start", generation=2)
     assert record(tmp_path)["restarts"] == 0
 
 
 def test_a_node_that_never_comes_is_named(start: Start) -> None:
-    _, port = start(3, node_timeout_s=0.5)
-    assert FakeNode(port, 0).hears("finish", code=1)["why"] == "nodes 1, 2 did not come within 0 s"
-
-
-def test_a_node_of_another_run_and_a_stranger_are_turned_away(start: Start) -> None:
-    _, port = start(1)
-    assert FakeNode(port, 0, run_id="another").hears("lost")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
-        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert all(json.loads(line)["type"] == "beat" for line in stranger.makefile().readlines())
-    assert FakeNode(port, 0).hears("start")
+    job = start(3, node_timeout_s=0.5)
+    assert job.node(0).hears("finish", code=1)["why"] == "nodes 1, 2 did not come within 0 s"
 
 
 def test_a_node_that_comes_again_while_its_old_connection_seems_alive_counts_as_lost(start: Start) -> None:
-    _, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
-    again = FakeNode(port, 1)
+    again = job.node(1)
     nodes[0].hears("abort")
     again.hears("abort")
 
@@ -253,17 +289,15 @@ def test_a_job_that_was_given_up_stays_so_in_the_same_pod_and_begins_anew_in_ano
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRAINYARD_POD_UID", "pod-1")
-    _, port = start(1, max_restarts=0)
-    node = FakeNode(port, 0)
+    node = start(1, max_restarts=0).node(0)
     node.hears("start")
     node.ends(1)
     node.hears("abort")
     assert node.hears("finish", code=1)
-    _, port = start(1, max_restarts=0)  # the kubelet has restarted the container
-    assert "max_restarts (0) is used up" in FakeNode(port, 0).hears("finish", code=1)["why"]
+    again = start(1, max_restarts=0).node(0)  # the kubelet has restarted the container
+    assert "max_restarts (0) is used up" in again.hears("finish", code=1)["why"]
     monkeypatch.setenv("TRAINYARD_POD_UID", "pod-2")
-    _, port = start(1, max_restarts=0)
-    assert FakeNode(port, 0).hears("start", attempt=1)
+    assert start(1, max_restarts=0).node(0).hears("start", attempt=1)
 
 
 def test_deaths_of_node_0_are_counted_and_end_the_job_in_the_end(start: Start, tmp_path: Path) -> None:
@@ -295,19 +329,19 @@ def test_another_start_by_the_user_has_a_fresh_budget_and_the_same_one_has_not(
 
 
 def test_whoever_comes_when_the_job_is_over_is_told_so(start: Start) -> None:
-    coordinator, port = start(2)
-    nodes = [FakeNode(port, 0), FakeNode(port, 1)]
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
     for node in nodes:
         node.hears("start")
         node.ends(0)
     nodes[1].wire.close()
     nodes[0].hears("finish", code=0)
-    again = FakeNode(port, 1)
+    again = job.node(1)
     again.hears("finish", code=0)
     for node in (nodes[0], again):
         node.wire.close()
-    assert coordinator.done.wait(10)
-    assert coordinator.end == (0, "finished")
+    assert job.coordinator.done.wait(10)
+    assert job.coordinator.end == (0, "finished")
 
 
 def test_silence_counts_as_lost() -> None:
@@ -315,8 +349,77 @@ def test_silence_counts_as_lost() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         began = time.monotonic()
-        connect("127.0.0.1", server.getsockname()[1], lambda _, message: heard.put(message), silence_s=1.5)
+        port, credentials = server.getsockname()[1], Credentials(RUN_ID, 1, None)
+        connect("127.0.0.1", port, lambda _, message: heard.put(message), credentials, silence_s=1.5)
         silent, _ = server.accept()
         assert heard.get(timeout=10) == {"type": "lost"}
         assert time.monotonic() - began > 1
         silent.close()
+
+
+def test_a_node_counts_as_ready_only_for_the_generation_that_it_has_cleaned_up(start: Start) -> None:
+    """A node whose ranks fail says so at once, and again when it is told to end them: the second word comes late."""
+    job = start(2)
+    nodes = [job.node(0), job.node(1)]
+    for node in nodes:
+        node.hears("start", generation=1)
+    nodes[1].ends(1)
+    for node in nodes:
+        node.hears("abort", generation=1)
+        node.is_ready(1)
+    for node in nodes:
+        node.hears("start", generation=2)
+    nodes[1].is_ready(1)  # its answer to the abort, with ranks of generation 2 by now
+    nodes[0].ends(1, 2)
+    for node in nodes:
+        node.hears("abort", generation=2)
+    nodes[0].is_ready(2)
+    nodes[0].hears_nothing()  # node 1 is still ending its ranks
+    nodes[1].is_ready(2)
+    nodes[0].hears("start", generation=3)
+
+
+def test_a_failure_that_cannot_pass_is_not_tried_again(start: Start, tmp_path: Path) -> None:
+    node = start(1).node(0)
+    node.hears("start")
+    node.ends(127, why="nosuch cannot be started: No such file or directory", final=True)
+    node.hears("abort")
+    assert "it would end the same way again" in node.hears("finish", code=1)["why"]
+    assert record(tmp_path)["restarts"] == 0
+
+
+CANNOT_PASS = ["ModuleNotFoundError: No module named 'flash_attn'", "train.py: error: unrecognized arguments: --step 7"]
+MAY_PASS = ["", "ConnectionError: connection closed by peer 10.0.0.7"]
+
+
+@pytest.mark.parametrize("why", CANNOT_PASS + MAY_PASS)
+def test_the_same_last_words_twice_before_any_step_end_the_job_unless_others_may_be_the_cause(start: Start, why: str) -> None:
+    node = start(1).node(0)
+    for generation in (1, 2):
+        node.hears("start", generation=generation)
+        node.ends(1, generation, why)
+        node.hears("abort")
+        node.is_ready(generation)
+    if why in MAY_PASS:
+        node.hears("start", generation=3)
+    else:
+        told = node.hears("finish", code=1)["why"]
+        assert "node 0 ended with 1: " + why in told and "twice the same" in told
+
+
+@pytest.mark.parametrize("losses", [("nan", "nan"), (2.5, 2.5)])
+def test_a_loss_that_is_nan_at_the_same_step_twice_ends_the_job_and_a_good_step_never_does(
+    start: Start, tmp_path: Path, losses: tuple[object, object]
+) -> None:
+    node = start(1).node(0)
+    for generation, loss in enumerate(losses, start=1):
+        node.hears("start", generation=generation)
+        with (tmp_path / "steps.jsonl").open("a") as steps:
+            steps.write(json.dumps({"step": 12, "time": time.time(), "loss": loss}) + "\n")
+        node.ends(1, generation, "ValueError: stopped")
+        node.hears("abort")
+        node.is_ready(generation)
+    if losses[0] == "nan":
+        assert "not finite at step 12" in node.hears("finish", code=1)["why"]
+    else:
+        node.hears("start", generation=3)

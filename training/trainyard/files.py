@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+MAX_JSON_BYTES = 1024 * 1024
+"""Of a record; ours have a few hundred."""
 
 
 def fsync_folder(folder: Path) -> None:
@@ -50,6 +56,30 @@ def write_atomically(path: Path, data: bytes, *, durably: bool = True) -> None:
         raise
     if durably:
         fsync_folder(path.parent)
+
+
+def read_json_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any] | None:
+    """The object in a file that others may have damaged or edited; None where there is none, whatever else is there.
+
+    Raises OSError where the file is there and cannot be read: that says nothing about what is in it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with open(descriptor, "rb", closefd=True, buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        data = b""
+        while len(data) <= max_bytes and (part := file.read(max_bytes + 1 - len(data))):
+            data += part
+    if len(data) > max_bytes:
+        return None
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def is_leftover(name: str, targets: Iterable[str]) -> bool:

@@ -4,22 +4,23 @@ Gathering: wait until every node is connected and has no ranks left. Running: ev
 (the generation) and a port for a rendezvous that nobody has used before. A node that ends with anything but 0, or is lost, ends the
 generation for all (`abort`), and the gathering begins again. `finish` ends every launcher with the code that it carries.
 
-Node -> coordinator: hello (run_id, node), ready, leaving (SIGTERM came), ended (generation, code). Coordinator -> node: start,
-abort, finish. The decision behind it: shared-docs/decisions/0011-several-nodes.md.
+`ready` carries the generation whose ranks are gone, with all before it: a node that ends its ranks by itself says it, and says it
+again when it hears `abort`; the second one may arrive after the next `start`, and must not count for that.
+The messages: launch_wire.py. The decision behind it: shared-docs/decisions/0011-several-nodes.md.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.launch_record import Record
-from trainyard.launch_wire import Message, Wire
+from trainyard.launch_cause import Failure, Progress
+from trainyard.launch_hub import Hub, Peer
+from trainyard.launch_record import Record, say
+from trainyard.launch_wire import Message
 
 TICK_S = 0.2
 TELL_S = 60.0
@@ -38,29 +39,17 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def listen(port: int, backlog: int) -> socket.socket:
-    """On all addresses of this host, IPv6 too where there is any: clusters of either kind exist."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=backlog)
-    return socket.create_server(("", port), backlog=backlog)
-
-
-def say(text: str) -> None:
-    print(f"trainyard: {text}", flush=True)
-
-
 @dataclass
 class Member:
     """One connected node."""
 
-    wire: Wire
+    peer: Peer
     ready: bool = False
 
 
 @dataclass
 class Coordinator:
-    nodes: int
-    run_id: str
+    hub: Hub
     record: Record
     max_restarts: int
     node_timeout_s: float
@@ -81,29 +70,17 @@ class Coordinator:
     """Nodes that have read the end and hung up."""
 
     def __post_init__(self) -> None:
-        self.inbox: queue.SimpleQueue[tuple[Wire, Message]] = queue.SimpleQueue()
+        self.nodes = self.hub.nodes
         self.done = threading.Event()
         """Set when every node has been told the end."""
         self._gathering_since = self._told = self._started = time.monotonic()
         self._backoff_s = self._not_before = 0.0
+        self._progress = Progress(self.record.folder)
+        self._failure: Failure | None = None
 
-    def serve(self, port: int) -> None:
-        """Listen and run until the job is over. Raises OSError where the port is taken."""
-        server = listen(port, backlog=self.nodes + 8)
-        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+    def serve(self) -> None:
+        """Run until the job is over, in a thread."""
         threading.Thread(target=self._loop, daemon=True).start()
-
-    def _accept(self, server: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:  # the peer gave up, or too many files are open for the moment
-                time.sleep(TICK_S)
-                continue
-            try:
-                Wire(connection, lambda wire, message: self.inbox.put((wire, message)))
-            except OSError:
-                connection.close()  # gone before it said anything
 
     def _loop(self) -> None:
         while self.end is None:
@@ -114,27 +91,28 @@ class Coordinator:
         deadline = time.monotonic() + GOODBYE_S
         while len(self.told) < self.nodes and time.monotonic() < deadline:
             self._next()
+        self.hub.close()
         self.done.set()
 
     def _next(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            self.take(*self.inbox.get(timeout=TICK_S))
+        for peer, message in self.hub.poll(TICK_S):
+            self.take(peer, message)
 
     # --- what happens ---
 
-    def take(self, wire: Wire, message: Message) -> None:
-        kind, node = message.get("type"), self._node_of(wire)
+    def take(self, peer: Peer, message: Message) -> None:
+        kind = message["type"]
         if kind == "hello":
-            self._hello(wire, message)
-        elif node is None:
-            if kind != "lost":
-                wire.close()
-        elif kind == "ready":
-            self.members[node].ready = True
+            return self._hello(peer)
+        node = next((node for node, member in self.members.items() if member.peer is peer), None)
+        if node is None:
+            return  # a connection that was replaced
+        if kind == "ready":
+            self._ready(node, message["generation"])
         elif kind == "leaving":
             self._leaving(node)
-        elif kind == "ended" and message.get("generation") == self.generation and self.running:
-            self._ended(node, int(message["code"]))
+        elif kind == "ended" and message["generation"] == self.generation and self.running:
+            self._ended(node, message["code"], message["why"], final=message["final"])
         elif kind == "lost":
             del self.members[node]
             if self.end is None:
@@ -161,18 +139,21 @@ class Coordinator:
             self._told = now
             say(f"waiting for {_named(missing)} ({now - self._gathering_since:.0f} s)")
 
-    def _hello(self, wire: Wire, message: Message) -> None:
-        node = message.get("node")
-        if message.get("run_id") != self.run_id or not isinstance(node, int) or not 0 <= node < self.nodes:
-            say(f"a connection from {wire.peer} is not of this run; closed")
-            return wire.close()
+    def _hello(self, peer: Peer) -> None:
+        node = peer.node
+        assert node is not None
         old = self.members.get(node)
-        self.members[node] = Member(wire)
+        self.members[node] = Member(peer)
+        peer.welcome(self.generation)
         if self.end is not None:
-            return wire.send("finish", code=self.end[0], why=self.end[1])
+            return peer.send("finish", code=self.end[0], why=self.end[1])
         if old:  # the new one is the truth: the old connection may be half open for minutes
-            old.wire.close()
+            old.peer.close()
             self._lost(node)
+
+    def _ready(self, node: int, generation: int) -> None:
+        if generation == self.generation:
+            self.members[node].ready = True
 
     def _leaving(self, node: int) -> None:
         self.members[node].ready = False
@@ -181,17 +162,20 @@ class Coordinator:
             self.record.save(state="stopping", stop_requested=f"SIGTERM to node {node}")
             self.record.event("stop-requested", by=f"SIGTERM to node {node}")
 
-    def _ended(self, node: int, code: int) -> None:
+    def _ended(self, node: int, code: int, why: str, *, final: bool) -> None:
+        """Its ranks, by themselves. The first node that says so says why; the others' ranks fail because of it."""
         self.training.discard(node)
         if code == 0 and self.leave_by is None:
             self.finished.add(node)
             if len(self.finished) == self.nodes:
                 self._attempt_ended(0, "every rank finished")
-                self.record.save(state="finished", reason="every rank finished", exit_code=0, ended=time.time())
-                self.record.event("run-ended", state="finished", exit_code=0, reason="every rank finished")
+                self.record.end("finished", "every rank finished", 0)
                 self._finish(0, "finished")
         elif self.leave_by is None:
-            self._abort(f"node {node} ended with {code}", code)
+            failure = self._progress.failure(why, time.monotonic() - self._started)
+            again = "it would end the same way again" if final else failure.repeats(self._failure)
+            self._failure = failure
+            self._abort(f"node {node} ended with {code}" + (f": {why}" if why else ""), code, cannot_pass=again)
         elif not self.training:
             self._abort("stopped: the ranks of every node have ended", 143)
 
@@ -210,6 +194,7 @@ class Coordinator:
     def _start(self) -> None:
         self.generation += 1
         self._started = time.monotonic()
+        self._progress = Progress(self.record.folder)
         self.running, self.leave_by = True, None
         self.training, self.finished = set(self.members), set()
         for member in self.members.values():
@@ -218,7 +203,7 @@ class Coordinator:
         say(f"attempt {self.record.attempt} of {self.nodes} node{'s' if self.nodes > 1 else ''} starts")
         self._tell("start", generation=self.generation, port=free_port(), attempt=self.record.attempt)
 
-    def _abort(self, why: str, code: int | None = None) -> None:
+    def _abort(self, why: str, code: int | None = None, *, cannot_pass: str | None = None) -> None:
         """End this generation everywhere; the next one is another attempt, unless the budget is used up."""
         self.running, self._gathering_since, self._told = False, time.monotonic(), time.monotonic()
         self._tell("abort", generation=self.generation)
@@ -226,6 +211,8 @@ class Coordinator:
         if self.leave_by is not None:  # asked for: no failure, nothing is counted
             self.record.save(state="stopping", reason=why)
             return say(f"{why}; waiting for all nodes")
+        if cannot_pass:
+            return self._give_up(f"{why} ({cannot_pass}, so it is not tried again)", code)
         if self.record.restarts >= self.max_restarts:
             return self._give_up(f"{why}; max_restarts ({self.max_restarts}) is used up", code)
         restarts, delay_s = self.record.restarts + 1, self._delay_s()
@@ -247,8 +234,7 @@ class Coordinator:
 
     def _give_up(self, why: str, code: int | None = None) -> None:
         say(f"giving up: {why}")
-        self.record.save(state="failed", reason=why, exit_code=code or 1, ended=time.time())
-        self.record.event("run-ended", state="failed", exit_code=code or 1, reason=why)
+        self.record.end("failed", why, code or 1)
         self._finish(1, why)
 
     def _finish(self, code: int, why: str) -> None:
@@ -257,10 +243,7 @@ class Coordinator:
 
     def _tell(self, type: str, **fields: Any) -> None:
         for member in list(self.members.values()):
-            member.wire.send(type, **fields)
-
-    def _node_of(self, wire: Wire) -> int | None:
-        return next((node for node, member in self.members.items() if member.wire is wire), None)
+            member.peer.send(type, **fields)
 
 
 def _named(nodes: list[int]) -> str:

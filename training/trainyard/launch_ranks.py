@@ -1,4 +1,4 @@
-"""The ranks of one node: stock torchrun without restarts, started, watched, and ended with everything below it.
+"""The ranks of one node: stock torchrun without restarts, or one plain program, started, watched, and ended with everything below it.
 
 Workers of torchrun are sessions of their own and outlive it (measured): this process is a child subreaper, so that whatever loses its
 parents becomes its child, and ends all of it.
@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
+
+from trainyard.launch_cause import describe, oom_kills
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TOPOLOGY = re.compile(r"(PET_|TORCHELASTIC_|GROUP_|ROLE_).*|((LOCAL|NODE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)")
 """Variables of the launcher above us; torchrun is told by ours and tells its ranks."""
 KILLED_S = 20.0
+KEPT_BYTES = 16384
+"""Of the ranks' stderr: the first rank's traceback, and torchrun's report after it."""
+CODE_NOT_FOUND = 127
+"""As a shell has it."""
+
+
+class CannotStartError(Exception):
+    """The program is not there, or nothing that this machine runs."""
 
 
 def become_subreaper() -> None:
@@ -37,19 +50,27 @@ class Ranks:
     """At most one torchrun at a time."""
 
     command: list[str]
-    """What follows `torchrun`."""
+    """What follows `torchrun`; with `is_program` all of it."""
     nodes: int
     node: int
     procs: str
     grace_s: float
+    is_program: bool = False
+    """One process instead of torchrun and its ranks."""
+    stderr: Stderr = field(init=False)
     _process: subprocess.Popen[bytes] | None = None
+    _oom_before: int | None = None
 
     @property
     def alive(self) -> bool:
         return self._process is not None
 
     def start(self, master: str, port: int, attempt: int) -> None:
-        """One attempt: a static rendezvous at `master`:`port`, which nobody has used before."""
+        """One attempt: a static rendezvous at `master`:`port`, which nobody has used before.
+
+        Raises CannotStartError, and OSError for what passes: no memory, no room for a process."""
+        if self.is_program:
+            return self._spawn(self.command, {**os.environ, "TRAINYARD_ATTEMPT": str(attempt)})
         environment = {name: value for name, value in os.environ.items() if not TOPOLOGY.fullmatch(name)}
         environment |= {
             "PET_NNODES": str(self.nodes),
@@ -66,9 +87,27 @@ class Ranks:
         # gloo binds to the address of the host's name, which a bridge or a VPN may hold; eth0 is the pod's network.
         if self.nodes > 1 and Path("/sys/class/net/eth0").exists():
             environment.setdefault("GLOO_SOCKET_IFNAME", "eth0")
+        self._spawn([sys.executable, "-m", "torch.distributed.run", *self.command], environment)
+
+    def _spawn(self, words: list[str], environment: dict[str, str]) -> None:
         environment.setdefault("PYTHONUNBUFFERED", "1")
-        words = [sys.executable, "-m", "torch.distributed.run", *self.command]
-        self._process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+        self._oom_before = oom_kills()
+        try:
+            self._process = subprocess.Popen(
+                words, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=die_with_parent
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise CannotStartError(f"{words[0]} cannot be started: {error.strerror}") from error
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:
+                raise CannotStartError(f"{words[0]} cannot be started: {error.strerror}") from error
+            raise
+        assert self._process.stderr is not None
+        self.stderr = Stderr(self._process.stderr)
+
+    def why(self, code: int) -> str:
+        """What is known about the end of the attempt that ended with `code`; '' where nothing is."""
+        return describe(code, self._oom_before, self.stderr.tail())
 
     def poll(self) -> int | None:
         """torchrun's exit code, once, after everything below this process has ended too; None while it runs."""
@@ -110,6 +149,30 @@ class Ranks:
             else:
                 os.waitpid(ended.si_pid, 0)
         return self._process.poll() if self._process is not None else None
+
+
+class Stderr:
+    """Passes the ranks' stderr on and keeps its end. A reader that is gone costs the lines and not the ranks."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe, self._kept = pipe, bytearray()
+        self._thread = threading.Thread(target=self._pass_on, daemon=True)
+        self._thread.start()
+
+    def _pass_on(self) -> None:
+        while part := os.read(self._pipe.fileno(), 65536):
+            self._kept += part
+            del self._kept[:-KEPT_BYTES]
+            with contextlib.suppress(OSError):
+                view = memoryview(part)
+                while view:
+                    view = view[os.write(2, view) :]
+        self._pipe.close()
+
+    def tail(self) -> bytes:
+        """Of ranks that have ended: all that held the pipe are gone."""
+        self._thread.join(timeout=5)
+        return bytes(self._kept)
 
 
 def _kill(pid: int) -> None:

@@ -1,23 +1,38 @@
 """What the coordinator tells about the run: runner.json and events.jsonl in the run folder (shared-docs/run-folder.md).
 
 It lies on the checkpoint volume, so a coordinator on another machine goes on counting. Without a run folder nothing is written.
-Telemetry must not end a run: what cannot be written is said once on stderr.
+Telemetry must not end a run: what cannot be written is said once. What was edited or damaged is as if it were not there; what
+cannot be read is waited for, and then ends this container, for a count that begins anew would have no end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainyard.files import write_atomically
+from trainyard.files import read_json_bounded, write_atomically
 
 RUNNING = "running"
 """A run that was left in this state lost its coordinator in mid-run. What was gathering or backing off is counted already."""
+STATES = ("starting", RUNNING, "backing-off", "stopping", "finished", "failed", "stopped")
+MAX_COUNT = 2**31 - 1
+UNREADABLE_S = 10.0
+TERMINATION_LOG = Path("/dev/termination-log")
+"""The kubelet makes it, and shows what is in it in the status of the pod: the one record that needs no volume to be read."""
+MAX_REASON_CHARS = 1000
+
+
+def say(text: str) -> None:
+    """A line on stdout; a pipe that nobody reads, or a full disk behind it, costs the line. Not through sys.stdout: what that cannot
+    write it keeps, and fails with at exit."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"trainyard: {text}\n".encode("utf-8", "replace"))
 
 
 @dataclass
@@ -38,16 +53,16 @@ class Record:
 
         What the user submits again (another TRAINYARD_SUBMISSION) has a fresh budget of restarts.
         """
-        old = _read(folder / "runner.json") if folder else {}
-        old = old if old.get("run_id") == run_id else {}
+        old = _read(folder / "runner.json", run_id) if folder else {}
         state, pod, submission = old.get("state"), os.environ.get("TRAINYARD_POD_UID"), os.environ.get("TRAINYARD_SUBMISSION")
         by_user = submission is not None and submission != old.get("submission")
         same = (submission is not None and not by_user) or (pod is not None and old.get("pod") == pod)
         restarts = 0 if by_user or (state in ("failed", "finished") and not same) else int(old.get("restarts", 0))
-        restarts += not by_user and state == RUNNING
         given_up = old.get("reason") or "given up" if state == "failed" and same else None
-        if state == RUNNING and restarts > max_restarts:
-            given_up = f"node 0 died again; max_restarts ({max_restarts}) is used up"
+        if state == RUNNING and not by_user and restarts >= max_restarts:
+            given_up = f"the launcher of node 0 was killed; max_restarts ({max_restarts}) is used up"
+        elif state == RUNNING and not by_user:
+            restarts += 1
         document = {
             "format": 1,
             "run_id": run_id,
@@ -57,7 +72,7 @@ class Record:
             "supervisor": None,  # a process of another machine: nobody who reads this could look at it
             "launcher": None,
             "nodes": nodes,
-            "attempt": int(old.get("attempt", 0)),
+            "attempt": old.get("attempt", 0),
             "restarts": restarts,
             "max_restarts": max_restarts,
             "exit_code": None,
@@ -90,6 +105,22 @@ class Record:
         self.document |= changes
         self._try(lambda folder: write_atomically(folder / "runner.json", json.dumps(self.document).encode(), durably=False))
 
+    def end(self, state: str, reason: str, exit_code: int) -> None:
+        self.save(state=state, reason=reason, exit_code=exit_code, ended=time.time())
+        self.event("run-ended", state=state, exit_code=exit_code, reason=reason)
+        self.tell_kubernetes(TERMINATION_LOG)
+
+    def tell_kubernetes(self, file: Path) -> None:
+        """The end, for whoever reads the status of this pod."""
+        told = {
+            "state": self.document["state"],
+            "restarts": self.restarts,
+            "reason": self.document["reason"][:MAX_REASON_CHARS],
+        }
+        with contextlib.suppress(OSError):
+            if file.is_file():
+                file.write_text(json.dumps({"trainyard": told}))
+
     def event(self, type: str, **fields: Any) -> None:
         line = json.dumps({"time": time.time(), "type": type, "source": "runner", **fields}) + "\n"
 
@@ -99,7 +130,7 @@ class Record:
 
         self._try(append)
 
-    def _try(self, write: Any) -> None:
+    def _try(self, write: Callable[[Path], None]) -> None:
         if self.folder is None:
             return
         try:
@@ -108,16 +139,34 @@ class Record:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                print(
-                    f"trainyard: {self.folder} cannot be written ({error.strerror}); the job goes on",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                say(f"{self.folder} cannot be written ({error.strerror}); the job goes on")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def _read(path: Path, run_id: str) -> dict[str, Any]:
+    """What a coordinator of this run wrote; {} for anything else. Raises OSError where it stays unreadable."""
+    deadline = time.monotonic() + UNREADABLE_S
+    while True:
+        try:
+            document = read_json_bounded(path)
+            break
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise
+            say(f"{path} cannot be read ({error.strerror}); trying again")
+            time.sleep(1)
+    return document if document is not None and document.get("run_id") == run_id and _is_whole(document) else {}
+
+
+def _is_whole(document: dict[str, Any]) -> bool:
+    texts = (document.get(name) for name in ("reason", "submission", "pod"))
+    counts = (document.get(name) for name in ("attempt", "restarts"))
+    return (
+        document.get("state") in STATES
+        and all(type(count) is int and 0 <= count <= MAX_COUNT for count in counts)
+        and all(text is None or isinstance(text, str) for text in texts)
+        and (document.get("started") is None or _is_time(document["started"]))
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
