@@ -20,6 +20,7 @@ The contract it implements is told in shared-docs/contract.md. It imports click 
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
@@ -164,6 +165,12 @@ class SkillError(Exception):
         assert code in EXIT_CODES, code
         self.code, self.hint, self.retryable = code, hint, retryable
         self.data, self.checks = data or {}, checks or []
+
+
+def cannot_write(path: object, error: OSError, hint: str) -> SkillError:
+    """Exit 4 where nobody may write, exit 8 where the disk is full or fails; the path is in the message."""
+    code = "permission" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "unreachable"
+    return SkillError(code, f"{path} cannot be written: {error.strerror or error}", hint=hint)
 
 
 # --- talking to the user -----------------------------------------------------------------------------------------

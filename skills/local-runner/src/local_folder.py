@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainyard_files import Unusable, open_regular, parse, read_object
+
 ENDED = ("finished", "failed", "stopped")
-
-
-class DamagedFile(Exception):
-    """A file that is replaced atomically, and yet is no JSON object: somebody else wrote it, or the disk is bad."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +49,48 @@ class RunFolder:
     def attempts(self) -> list[int]:
         """Attempts that have a log, in order."""
         names = (path.stem.removeprefix("attempt-") for path in (self.path / "logs").glob("attempt-*.log"))
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isdecimal() and len(name) < 10)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`, None when there is no such file. Raises DamagedFile."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError as error:
-        raise DamagedFile(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise DamagedFile(f"{path} holds no JSON object")
-    return document
+RUNNER_KINDS = {
+    **dict.fromkeys(["run_id", "name", "state", "reason", "log", "stop_requested"], "text"),
+    **dict.fromkeys(["attempt", "restarts", "max_restarts", "exit_code"], "a whole number"),
+    **dict.fromkeys(["started", "ended"], "a number"),
+    **dict.fromkeys(["supervisor", "launcher"], "an object"),
+}
+SPEC_KINDS = {
+    **dict.fromkeys(["run_id", "name", "workdir", "python", "checkpoints", "folder"], "text"),
+    **dict.fromkeys(["procs", "max_restarts"], "a whole number"),
+    **dict.fromkeys(["stop_grace_s", "backoff_s"], "a number"),
+    "command": "a list of texts",
+    "env": "an object of texts",
+}
+
+
+def read_runner(folder: RunFolder) -> dict[str, Any] | None:
+    """runner.json, None when there is none. Raises Unusable or OSError."""
+    return read_object(folder.runner, RUNNER_KINDS)
+
+
+def read_spec(folder: RunFolder) -> dict[str, Any] | None:
+    """runner-spec.json, None when there is none. Raises Unusable or OSError."""
+    return read_object(folder.spec, SPEC_KINDS)
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Replace `path`: a reader sees the old document or the new one, also after a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -95,27 +110,42 @@ def append_event(path: Path, type: str, **fields: Any) -> None:
         os.close(handle)
 
 
+MAX_LINE_BYTES = 1 << 20
+MAX_LOOK_BYTES = 64 << 20
+"""What one look reads at most; the rest waits for the next one."""
+
+
 @dataclass
 class EventReader:
-    """Reads the complete lines that were added to events.jsonl since the last look."""
+    """Reads the complete lines that were added to events.jsonl since the last look; what is not an event is skipped."""
 
     path: Path
     offset: int = 0
 
     def skip(self) -> None:
-        self.offset = self.path.stat().st_size if self.path.exists() else 0
+        with contextlib.suppress(OSError):
+            self.offset = self.path.stat().st_size
 
     def new(self) -> Iterator[dict[str, Any]]:
-        with contextlib.suppress(OSError), self.path.open("rb") as file:
+        with contextlib.suppress(OSError, Unusable), open_regular(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
+            self.offset = min(self.offset, size)  # somebody may have emptied it
+            end = self.offset + MAX_LOOK_BYTES
             file.seek(self.offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
+            while self.offset < end and (line := file.readline(MAX_LINE_BYTES)):
+                if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                    return  # still being written
                 self.offset += len(line)
-                with contextlib.suppress(ValueError):
-                    event = json.loads(line)
-                    if isinstance(event, dict):
-                        yield event
+                if event := _event(line):
+                    yield event
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = parse(line)
+    except Unusable:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def try_lock(folder: RunFolder) -> int | None:
@@ -126,7 +156,9 @@ def try_lock(folder: RunFolder) -> int | None:
     handle = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+        if os.path.samestat(os.fstat(handle), folder.lock.stat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):  # not found: a submit that failed took it away with all it had made
+        pass
+    os.close(handle)
+    return None

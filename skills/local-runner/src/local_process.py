@@ -5,10 +5,11 @@ A pid alone proves nothing, because the kernel hands it out again: an Identity a
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,17 +125,63 @@ def ancestors(pid: int) -> set[int]:
     return line
 
 
-def of_run(run_id: str, *, family_of: int | None = None, except_pids: Iterable[int] = ()) -> list[Identity]:
-    """Living processes of a run: those started with its TRAINYARD_RUN_ID, and the descendants of `family_of`.
+def serves(variables: Mapping[str, str], run_dir: Path) -> bool:
+    """Whether a process with this environment works for the run in `run_dir`, and not for the run that this is a copy of.
 
+    A folder that is gone was moved here, or nobody else's any more.
+    """
+    told = variables.get("TRAINYARD_RUN_DIR")
+    return told is None or same_place(told, run_dir) is not False
+
+
+def same_place(one: str, other: Path) -> bool | None:
+    """Whether two paths lead to one folder; None where one of them leads nowhere, or not for us."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return None
+
+
+def of_run(
+    run_id: str | None, run_dir: Path, *, family_of: int | None = None, except_pids: Iterable[int] = ()
+) -> list[Identity]:
+    """Living processes of the run in `run_dir`: those started with its TRAINYARD_RUN_ID, and the descendants of `family_of`.
+
+    Where nothing tells the run id any more, those that were started for this very folder.
     A process that left its session and its parents keeps the environment; one that wiped its environment keeps its
     place below the supervisor, which is a child subreaper.
     """
     stats, boot = _all_stats(), boot_id()
     pids = _family(stats, family_of) if family_of is not None else set()
-    pids |= {pid for pid in stats if environment(pid).get("TRAINYARD_RUN_ID") == run_id}
+    pids |= {pid for pid in stats if _belongs(environment(pid), run_id, run_dir)}
     pids -= {*except_pids, os.getpid()}
     return [Identity(boot, pid, stats[pid].start_time) for pid in sorted(pids) if stats[pid].state not in DEAD_STATES]
+
+
+def _belongs(variables: Mapping[str, str], run_id: str | None, run_dir: Path) -> bool:
+    if run_id is None:
+        told = variables.get("TRAINYARD_RUN_DIR")
+        return told is not None and same_place(told, run_dir) is True
+    return variables.get("TRAINYARD_RUN_ID") == run_id and serves(variables, run_dir)
+
+
+def supervisor_of_folder(run_dir: Path) -> Identity | None:
+    """The supervisor as its command line tells it, for the time in which runner.json is not readable."""
+    for pid in _all_stats():
+        words = arguments_of(pid)
+        for program, folder in itertools.pairwise(words):
+            if os.path.basename(program) == "local_supervisor.py" and same_place(folder, run_dir):
+                return identify(pid)
+    return None
+
+
+def arguments_of(pid: int) -> list[str]:
+    """The command line of `pid`; [] when it is gone."""
+    try:
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return raw.decode(errors="replace").split("\0")[:-1]
 
 
 def end_all(

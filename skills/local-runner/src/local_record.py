@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
+import os
 import time
 from dataclasses import asdict
 from typing import Any
 
-from local_folder import RunFolder, append_event, read_json, write_json
+from trainyard_files import Unusable
+
+from local_folder import RunFolder, append_event, read_runner, write_json
 from local_process import Identity
 from local_spec import Spec
 
@@ -21,9 +23,19 @@ LAST_WRITE_TRIES = 60
 
 def note(text: str) -> None:
     """A line of supervisor.log, which may be on the full disk too."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
-        sys.stderr.flush()
+    with contextlib.suppress(
+        OSError
+    ):  # unbuffered: what a full disk refused would be tried again at the exit, and change its code
+        os.write(2, f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n".encode(errors="replace"))
+
+
+def _before(folder: RunFolder) -> dict[str, Any]:
+    """What an earlier supervisor wrote; {} where that is damaged: the logs tell the attempts, and the run goes on."""
+    try:
+        return read_runner(folder) or {}
+    except (Unusable, OSError) as error:
+        note(f"goes on as if there were no runner.json: {error}")
+        return {}
 
 
 class RunRecord:
@@ -35,7 +47,7 @@ class RunRecord:
     @classmethod
     def begin(cls, folder: RunFolder, spec: Spec, supervisor: Identity) -> RunRecord:
         """A first start, or a resumed one: attempts are counted on, the restarts begin anew."""
-        before = read_json(folder.runner) or {}
+        before = _before(folder)
         attempts = [number for number in [*folder.attempts(), before.get("attempt")] if isinstance(number, int)]
         document = {
             "format": 1, "run_id": spec.run_id, "name": spec.name, "state": "starting", "reason": None,

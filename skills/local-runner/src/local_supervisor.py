@@ -19,7 +19,7 @@ from pathlib import Path
 
 import local_system as system
 from local_command import arguments, clean_environment, job_environment, processes, understand
-from local_folder import EventReader, RunFolder, read_json
+from local_folder import EventReader, RunFolder, read_spec
 from local_process import Identity, end_all, identify, of_run
 from local_ranks import Ranks
 from local_reason import explain
@@ -76,7 +76,8 @@ class Supervisor:
     # --- the run ---
 
     def run(self) -> None:
-        self.record.save()
+        if not self.record.save():
+            sys.exit(os.EX_IOERR)  # `submit` waits for this file, and takes away what it made
         # a supervisor that was killed may have left processes: they end before anything new starts
         if self._sweep(self.spec.stop_grace_s):
             return self.record.end("failed", "processes of an earlier start of this run cannot be ended", None)
@@ -178,7 +179,11 @@ class Supervisor:
     def _sweep(self, grace_s: float) -> list[Identity]:
         """End every process of this run; returns those that not even SIGKILL ended."""
         me = os.getpid()
-        left = end_all(lambda: of_run(self.spec.run_id, family_of=me), grace_s=grace_s, idle=lambda: system.reap(self.launcher))
+        left = end_all(
+            lambda: of_run(self.spec.run_id, self.folder.path, family_of=me),
+            grace_s=grace_s,
+            idle=lambda: system.reap(self.launcher),
+        )
         system.reap(self.launcher)
         return left
 
@@ -234,7 +239,7 @@ def main() -> int:
         note("the descriptor handed over is not runner.lock")
         return 1
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    document = read_json(folder.spec)
+    document = read_spec(folder)
     assert document is not None, "submit writes the specification first"
     spec = Spec.from_document(document, json.loads(os.environ.pop("TRAINYARD_RUNNER_ENV")))
     Supervisor(folder, spec, clean_environment(os.environ)).run()

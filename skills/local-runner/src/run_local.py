@@ -120,13 +120,16 @@ def submit(
 @click.argument("run_dir")
 def status(run_dir: str) -> shell.Result:
     """State, attempt, restarts, pids of the ranks, exit code and reason. Exit 0 whatever the state is."""
-    from local_status import open_run, resume_call, view
+    from local_status import open_run, record_checks, refuse_unreadable, resume_call, view
 
     folder = open_run(run_dir)
     seen = view(folder)
+    refuse_unreadable(folder, seen)
     looks = {"orphaned": [f"run_local.py stop {folder.path}"], "failed": [f"run_local.py logs {folder.path}"]}
     again = [resume_call(folder)] if seen["state"] in ("orphaned", "lost", "failed", "stopped") else []
-    return shell.Result(data=seen, next=looks.get(seen["state"], []) + again)
+    if seen["copy_of"]:
+        again = [f"run_local.py status {seen['copy_of']}"]
+    return shell.Result(data=seen, checks=record_checks(folder, seen), next=looks.get(seen["state"], []) + again)
 
 
 @cli.command(
