@@ -53,6 +53,7 @@ def kubeconfig_files() -> list[Path]:
 
 def read_contexts(paths: list[Path]) -> tuple[list[Context], list[shell.Check]]:
     """As kubectl merges files: the first that names a thing counts."""
+    import trainyard_yaml
     import yaml
 
     servers: dict[str, str] = {}
@@ -60,7 +61,7 @@ def read_contexts(paths: list[Path]) -> tuple[list[Context], list[shell.Check]]:
     current, checks = None, []
     for path in paths:
         try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+            document = trainyard_yaml.read(path)
             for each in document.get("clusters") or []:
                 servers.setdefault(each["name"], each["cluster"].get("server"))
             for each in document.get("contexts") or []:

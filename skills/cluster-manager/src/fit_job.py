@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from trainyard_files import Unusable
 from cluster_amounts import amount
 
 ENGINES = ("pytorchjob", "trainjob", "hyperpodjob", "rayjob", "raycluster")
@@ -36,16 +37,16 @@ class Job:
 
 def read_job(path: Path) -> Job:
     """Raises SkillError: not-found, permission, usage (not YAML, or a key that is none of what it must be)."""
+    import trainyard_yaml
     import yaml
 
     try:
-        with path.open("rb") as file:
-            document = yaml.safe_load(file.read(MAX_BYTES))
+        document = trainyard_yaml.read(path, limit_bytes=MAX_BYTES)
     except FileNotFoundError as error:
         raise shell.SkillError("not-found", f"no job file {path}", hint="give the path of a job file (YAML)") from error
     except PermissionError as error:
         raise shell.SkillError("permission", f"the job file {path} may not be read") from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # a folder; not UTF-8; not YAML; nested without end
+    except (OSError, Unusable, yaml.YAMLError) as error:
         raise shell.SkillError("usage", f"{path} is no YAML file: {shell.clean(str(error), 200)}", hint=_hint(path)) from error
     if not isinstance(document, dict):
         raise shell.SkillError("usage", f"{path} holds no mapping (key: value)", hint=_hint(path))

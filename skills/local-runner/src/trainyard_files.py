@@ -48,25 +48,29 @@ def read_regular(path: Path, limit_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
 
 def parse(raw: bytes) -> Any:
     """The JSON value in `raw`. Raises Unusable for what is not JSON in UTF-8, or is nested deeper than MAX_NESTING."""
-    if _nesting(raw) > MAX_NESTING:
-        raise Unusable(f"it is nested deeper than {MAX_NESTING} levels")
+    check_nesting(raw)
     try:
         return json.loads(raw.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise Unusable(f"it is not JSON: {error}") from error
 
 
-def _nesting(raw: bytes) -> int:
-    """The deepest level of brackets outside strings, counted up to the first that is too deep."""
+def check_nesting(raw: bytes) -> None:
+    """Raises Unusable where brackets outside strings are deeper than MAX_NESTING: before any parser calls itself for each."""
     if raw.count(b"[") + raw.count(b"{") <= MAX_NESTING:
-        return 0
+        return
     level = 0
     for token in _TOKEN.finditer(raw):
-        opens = token[0] in (b"[", b"{")
-        level += 1 if opens else -1 if token[0] in (b"]", b"}") else 0
+        level += 1 if token[0] in (b"[", b"{") else -1 if token[0] in (b"]", b"}") else 0
         if level > MAX_NESTING:
-            return level
-    return 0
+            raise Unusable(f"it is nested deeper than {MAX_NESTING} levels")
+
+
+def tail(path: Path, limit_bytes: int) -> bytes:
+    """The end of a file of any length. Raises Unusable or OSError."""
+    with open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - limit_bytes))
+        return file.read(limit_bytes)
 
 
 def read_object(path: Path, kinds: dict[str, str] | None = None) -> dict[str, Any] | None:

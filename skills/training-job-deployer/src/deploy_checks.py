@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import deploy_siblings
 import deploy_source
+from trainyard_files import Unusable, open_regular, parse, tail
 from trainyard_shell import Check, clean
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
-MAX_PROGRAM_BYTES = 1 << 20
+MAX_SCRIPT_BYTES, EVENTS_TAIL_BYTES = 1 << 20, 4 << 20
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
 # find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
 PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_spec(n) is not None for n in sys.argv[1:]}))"
@@ -36,7 +37,7 @@ def interpreter(job_file: JobFile) -> Path:
     if "/" not in wanted:
         return Path(shutil.which(wanted) or wanted)
     # not resolved: a virtual environment's python is a link, and works by where the link lies
-    return Path(os.path.normpath(job_file.path.parent / Path(wanted).expanduser()))
+    return Path(os.path.normpath(job_file.path.parent / os.path.expanduser(wanted)))
 
 
 def local(job_file: JobFile, run_dir: Path) -> list[Check]:
@@ -100,12 +101,19 @@ def _trainyard(job_file: JobFile, python: Path, found: bool) -> Check:
     """Needed by scripts that name it; a script without it trains, and the platform sees neither steps nor checkpoints."""
     if found:
         return Check("python.trainyard", "pass", "there")
-    script = job_file.source / (job_file.command.script or "")
-    needed = script.is_file() and "trainyard" in script.read_text(encoding="utf-8", errors="replace")
+    needed = _names_trainyard(job_file.source / (job_file.command.script or ""))
     summary = f"{python} has no module trainyard" + ("" if needed else "; the script does not name it")
     return Check(
         "python.trainyard", "fail" if needed else "warn", summary, fix=f"{python} -m pip install CHECKOUT_OF_TRAINYARD"
     )
+
+
+def _names_trainyard(script: Path) -> bool:
+    try:
+        with open_regular(script) as file:
+            return b"trainyard" in file.read(MAX_SCRIPT_BYTES)
+    except (OSError, Unusable):
+        return False
 
 
 def _find(python: Path, job_file: JobFile, modules: list[str]) -> dict[str, bool] | str:
@@ -137,7 +145,7 @@ def _script(job_file: JobFile) -> Check:
     script, fix = job_file.command.script, "paths in `run:` are relative to `source:`"
     if script is None or job_file.command.is_module:
         return Check("script", "skipped", f"not a file: {script or job_file.command.words[0]}")
-    if (job_file.source / script).is_file():
+    if os.path.isfile(job_file.source / script):
         return Check("script", "pass", script)
     return Check("script", "fail", f"no file {script} in {job_file.source}", fix=fix)
 
@@ -154,14 +162,6 @@ def saving(job_file: JobFile) -> Check:
     summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"
     fix = "its lines are in references/own-project.md; or the script saves and resumes by itself"
     return Check(name, "warn", f"{summary} unless the script resumes by itself", fix=fix)
-
-
-def _names_trainyard(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return b"trainyard" in file.read(MAX_PROGRAM_BYTES)
-    except OSError:
-        return False
 
 
 def _processes(job_file: JobFile) -> Check:
@@ -186,15 +186,15 @@ def _secrets(job_file: JobFile) -> list[Check]:
 
 
 def _folder(run_dir: Path) -> Check:
-    existing = next(path for path in (run_dir, *run_dir.parents) if path.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+    existing = next(path for path in (run_dir, *run_dir.parents) if os.path.lexists(path))
+    if os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
         return Check("run-folder", "pass", str(run_dir))
-    why = "may not be written" if existing.is_dir() else "is a file"
+    why = "may not be written" if os.path.isdir(existing) else "is a file"
     return Check("run-folder", "fail", f"{existing} {why}", fix="--state-dir DIR puts the run elsewhere")
 
 
 def _disk(run_dir: Path) -> Check:
-    existing = next(path for path in (run_dir, *run_dir.parents) if path.is_dir())
+    existing = next(path for path in (run_dir, *run_dir.parents) if os.path.isdir(path))
     free = shutil.disk_usage(existing).free
     status = "fail" if free < NO_DISK_BYTES else "warn" if free < LITTLE_DISK_BYTES else "pass"
     return Check(
@@ -225,12 +225,9 @@ def grace(run_dir: Path, stop_grace_s: float) -> Check:
 
 
 def _last_save_s(events: Path) -> float | None:
-    last = None
     try:
-        with events.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if '"committed"' in line and line.endswith("\n"):
-                    last = line
-        return float(json.loads(last)["seconds"]) if last else None
+        lines = tail(events, EVENTS_TAIL_BYTES).split(b"\n")[:-1]
+        last = next((line for line in reversed(lines) if b'"committed"' in line), None)
+        return float(parse(last)["seconds"]) if last else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

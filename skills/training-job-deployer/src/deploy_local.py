@@ -11,6 +11,7 @@ import trainyard_shell as shell
 from deploy_places import ABSENT
 from deploy_siblings import Answer, call
 from deploy_stages import MONITOR, RUNNER
+from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
@@ -108,9 +109,10 @@ class LocalPlace:
         path = max((self.run_dir / "logs").glob("attempt-*.log"), default=None)
         if path is None:
             return []
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 8192))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
+        try:
+            lines = tail(path, 8192).decode("utf-8", errors="replace").splitlines()
+        except (OSError, Unusable):
+            return []
         return [shell.clean(line, 300) for line in lines[-15:]]
 
     def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,7 @@ def _job_path(ref: Ref) -> Path:
     run = deploy_state.load(ref.run_dir)
     if run is None:
         raise shell.SkillError("not-found", f"no run in {ref.run_dir}", hint="give the job file")
-    if not Path(run.job_file).is_file():
+    if not os.path.isfile(run.job_file):
         raise shell.SkillError(
             "not-found", f"the job file {run.job_file} of this run is gone", hint="give the job file's new path"
         )

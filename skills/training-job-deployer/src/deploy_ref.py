@@ -34,9 +34,9 @@ class Ref:
 def resolve(given: str, state_dir: str | None) -> Ref:
     """Raises SkillError: not-found, usage (the job file has no usable name)."""
     path = Path(given)
-    if path.is_dir() and (path / "run.json").exists():
+    if os.path.exists(path / "run.json"):
         return Ref(given, path.absolute(), None)
-    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in given or not RUN_NAME.fullmatch(given):
+    if os.path.isfile(path) or path.suffix in (".yaml", ".yml") or "/" in given or not RUN_NAME.fullmatch(given):
         return of_job_file(given, state_dir)
     return _of_name(given, state_dir)
 
@@ -73,8 +73,8 @@ def runs_folder(given: str | None, state_dir: str | None) -> Path:
         return Path(state_dir).absolute() / "runs"
     if given:
         path = Path(given).absolute()
-        if not path.exists():
+        if not os.path.exists(path):
             raise shell.SkillError("not-found", f"no job file or folder {given}", hint="list JOB_FILE, or list --state-dir DIR")
-        return (path if path.is_dir() else path.parent) / ".trainyard" / "runs"
+        return (path if os.path.isdir(path) else path.parent) / ".trainyard" / "runs"
     places = [place / ".trainyard" / "runs" for place in (Path.cwd(), *Path.cwd().parents)]
     return next((place for place in places if place.is_dir()), places[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -114,17 +115,26 @@ def stream(program: tuple[str, str], arguments: list[str]) -> Iterator[dict[str,
 
 
 def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None) -> subprocess.Popen[str]:
-    # A process group of its own: Ctrl-C reaches us alone, and we decide what becomes of the child.
-    return subprocess.Popen(
-        [sys.executable, str(script(*program)), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        process_group=0,
-    )
+    words = [sys.executable, str(script(*program)), *arguments]
+    try:
+        # A process group of its own: Ctrl-C reaches us alone, and we decide what becomes of the child.
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as error:
+        longest = shell.clean(max(words, key=len), 60)
+        if error.errno == errno.E2BIG:
+            raise shell.SkillError(
+                "usage", f"a value is too long for a command line: {longest}", hint="put it into a file"
+            ) from error
+        raise shell.SkillError("dependency", f"{program[0]} cannot be started: {error.strerror}", retryable=True) from error
 
 
 def _end(process: subprocess.Popen[str]) -> None:

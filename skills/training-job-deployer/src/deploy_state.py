@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 import deploy_stages
 import trainyard_shell as shell
+from trainyard_files import Unusable, check_nesting, read_regular
 
 FORMAT = 1
 
@@ -86,12 +87,16 @@ def load(run_dir: Path) -> Run | None:
     """The run in this folder, None when there is none. Raises SkillError conflict when run.json is not ours."""
     path = run_dir / "run.json"
     try:
-        run = msgspec.json.decode(path.read_bytes(), type=Run)
+        raw = read_regular(path)
+        check_nesting(raw)
+        run = msgspec.json.decode(raw, type=Run)
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
         raise shell.SkillError("conflict", f"{run_dir} is a file, not a run folder", hint="move it away") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except PermissionError as error:
+        raise shell.SkillError("permission", f"{path} may not be read", hint="use the account that submitted it") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, Unusable, OSError) as error:
         hint = f"move {run_dir} away; it is kept as it is"
         raise shell.SkillError("conflict", f"{path} is not readable as a run: {error}", hint=hint) from error
     if run.format != FORMAT:
@@ -101,9 +106,10 @@ def load(run_dir: Path) -> Run | None:
 
 def save(run_dir: Path, run: Run) -> None:
     """Replaces run.json: after a kill at any point it holds the old text or the new one."""
+    fresh = run_dir / "run.json.tmp"  # one name: whoever writes holds the lock
+    made = [each for each in (run_dir, *run_dir.parents) if not os.path.lexists(each)]
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        fresh = run_dir / "run.json.tmp"  # one name: whoever writes holds the lock
         with fresh.open("wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
             file.flush()
@@ -112,9 +118,12 @@ def save(run_dir: Path, run: Run) -> None:
         _sync_folder(run_dir)
         _sync_folder(run_dir.parent)
     except OSError as error:
-        raise shell.SkillError(
-            "permission", f"{run_dir} cannot be written: {error.strerror}", hint="--state-dir puts the run elsewhere"
-        ) from error
+        with suppress(OSError):
+            fresh.unlink()
+        with suppress(OSError):  # folders that hold nothing
+            for each in made:
+                each.rmdir()
+        raise shell.cannot_write(run_dir, error, "--state-dir puts the run elsewhere") from error
 
 
 def set_aside(run_dir: Path, run_id: str) -> Path:
@@ -135,9 +144,7 @@ def locked(run_dir: Path, *, timeout_s: float = 20.0) -> Iterator[None]:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise shell.SkillError(
-            "permission", f"{run_dir.parent} cannot be written: {error.strerror}", hint="--state-dir puts the run elsewhere"
-        ) from error
+        raise shell.cannot_write(run_dir.parent, error, "--state-dir puts the run elsewhere") from error
     try:
         if not shell.wait_until(lambda: _try_lock(handle), timeout_s=timeout_s, interval_s=0.1):
             message = f"another deploy.py is at work on {run_dir.name}"

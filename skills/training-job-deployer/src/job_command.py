@@ -21,6 +21,10 @@ WITH_VALUE = {
 SHELL_WORDS = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 
 
+MAX_LINE_CHARS = 100_000
+"""Linux takes 128 KiB for one argument."""
+
+
 class CommandError(ValueError):
     """The `run:` line cannot be used; the text says why."""
 
@@ -49,6 +53,10 @@ def parse(line: str) -> Command:
 
 
 def _split(line: str) -> tuple[str, ...]:
+    if len(line) > MAX_LINE_CHARS:
+        raise CommandError(
+            f"has {len(line)} characters, more than {MAX_LINE_CHARS}; put them into a file that the script reads"
+        )
     try:
         words = tuple(shlex.split(line.replace("\\\n", " ")))
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from job_convert import Finding, convert
 from job_schema import Job
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
+MAX_ENV_CHARS = 100_000
+"""Linux takes 128 KiB for one variable, and no object on a cluster holds more than a megabyte."""
 ENGINE_VARIABLE = re.compile(
     r"(PET|TRAINYARD|TORCHELASTIC|TORCH_ELASTIC|GROUP|ROLE)_.*|((LOCAL|NODE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
 )
@@ -69,7 +72,8 @@ def read_name(path: Path) -> str:
 
 
 def source_folder(path: Path, job: Job) -> Path:
-    return Path(path.absolute().parent / Path(job.source).expanduser()).resolve()
+    # os.path: a ~user who does not exist, a loop of links or a name too long for the disk are no errors here but no folder
+    return Path(os.path.realpath(path.absolute().parent / os.path.expanduser(job.source)))
 
 
 def _refusal(path: Path, findings: list[Finding]) -> shell.SkillError:
@@ -102,7 +106,9 @@ def _command(line: str, findings: list[Finding]) -> job_command.Command | None:
 
 def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> list[Finding]:
     findings = _name(job.name) + _variables(job)
-    if not source_folder(path, job).is_dir():
+    if "\0" in job.source + job.python:
+        return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
+    if not os.path.isdir(source_folder(path, job)):
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
     several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
     drives_ray = job.target != "local" and job.engine in job_schema.RAY_ENGINES  # a plain command is the driver, once
@@ -125,6 +131,10 @@ def _variables(job: Job) -> list[Finding]:
                 findings.append(Finding(path, "is no name of a variable"))
             elif ENGINE_VARIABLE.fullmatch(name):
                 findings.append(Finding(path, "is set by the engine; leave it out"))
+    if sum(len(name) + len(value) for name, value in job.env.items()) > MAX_ENV_CHARS:
+        findings.append(
+            Finding("$.env", f"holds more than {MAX_ENV_CHARS} characters; put them into a file that the script reads")
+        )
     for name, value in job.env.items():
         if "\0" in value:
             findings.append(Finding(f"$.env.{name}", "holds a NUL character"))

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 import trainyard_shell as shell
+import trainyard_yaml
+from trainyard_files import Unusable
 
 MAX_BYTES = 1_000_000
 
@@ -32,7 +34,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises SkillError: not-found (no such file), permission, usage (not a YAML mapping, with line and column).
     """
-    value = _parse(path, _read_text(path))
+    value = _parse(path)
     if value is None:
         raise shell.SkillError("usage", f"{path} is empty", hint="a job file needs at least `name:` and `run:`")
     if not isinstance(value, dict):
@@ -40,28 +42,21 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return value
 
 
-def _read_text(path: Path) -> str:
+def _parse(path: Path) -> Any:
     try:
         if path.is_dir():
             raise shell.SkillError("usage", f"{path} is a folder", hint=f"name the job file, such as {path / 'job.yaml'}")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise shell.SkillError("usage", f"{path} is longer than {MAX_BYTES} bytes; a job file is not")
-        return data.decode("utf-8")
+        return trainyard_yaml.read(path, limit_bytes=MAX_BYTES, loader=StrictLoader)
     except FileNotFoundError as error:
         raise shell.SkillError("not-found", f"no job file {path}", hint="give the path of a job file (YAML)") from error
     except PermissionError as error:
         raise shell.SkillError("permission", f"the job file {path} may not be read") from error
     except OSError as error:
         raise shell.SkillError("usage", f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise shell.SkillError("usage", f"{path} is not UTF-8 text (byte {error.start})") from error
-
-
-def _parse(path: Path, text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=StrictLoader)  # noqa: S506  a SafeLoader
+    except Unusable as error:
+        raise shell.SkillError(
+            "usage", f"not a job file: {shell.clean(str(error), 400)}", hint="a job file is a page of YAML"
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -71,6 +66,3 @@ def _parse(path: Path, text: str) -> Any:
         raise shell.SkillError("usage", f"{path}{where}: {problem}", hint="correct the file and repeat the call") from error
     except yaml.YAMLError as error:
         raise shell.SkillError("usage", f"{path} is not YAML: {error}") from error
-    except (RecursionError, ValueError, TypeError) as error:
-        # Nesting without end, a date that does not exist, an unhashable key: YAML's own constructor gives up.
-        raise shell.SkillError("usage", f"{path} is not a job file: {shell.clean(str(error), 200)}") from error

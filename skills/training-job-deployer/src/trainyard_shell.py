@@ -42,6 +42,7 @@ EXIT_CODES = {
 }
 MODULE_OF_PACKAGE = {"pyyaml": "yaml", "websocket-client": "websocket"}
 MAX_TEXT_CHARS = 2000
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 # --- which Python: the one exception to "nothing runs at import" -------------------------------------------------
@@ -168,8 +169,8 @@ class SkillError(Exception):
 
 
 def cannot_write(path: object, error: OSError, hint: str) -> SkillError:
-    """Exit 4 where nobody may write, exit 8 where the disk is full or fails; the path is in the message."""
-    code = "permission" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "unreachable"
+    """Exit 8 where the disk is full or fails, exit 4 where nobody may write; the path is in the message."""
+    code = "unreachable" if error.errno in DISK_TROUBLE else "permission"
     return SkillError(code, f"{path} cannot be written: {error.strerror or error}", hint=hint)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trainyard_kube as kube
@@ -231,6 +234,72 @@ def test_a_kubeconfig_that_is_none_is_told_as_the_users_file(text: str, tmp_path
     use(tmp_path / "config")
     error = refused(kube.Where())
     assert error.code == "not-found" and "no usable kubeconfig" in str(error)
+
+
+PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
+# (fields of the cluster, of the user, of the context; what the refusal names)
+FIELDS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
+    ({"server": "https://127.0{name: u"}, {}, {}, "clusters[here].cluster.server"),
+    ({"server": "https://127.0.0.1:99999"}, {}, {}, "clusters[here].cluster.server"),
+    ({"server": 7}, {}, {}, "clusters[here].server"),
+    ({"server": None}, {}, {}, "clusters[here].cluster.server"),
+    ({"certificate-authority-data": "LS0t"}, {}, {}, "certificate-authority-data holds no certificate"),
+    ({"certificate-authority-data": "LS-10t"}, {}, {}, "certificate-authority-data"),
+    ({"certificate-authority": "/nowhere/ca"}, {}, {}, "/nowhere/ca"),
+    ({"certificate-authority": "."}, {}, {}, "a folder"),
+    ({"insecure-skip-tls-verify": "abc"}, {}, {}, "insecure-skip-tls-verify"),
+    ({"proxy-url": "::::"}, {}, {}, "proxy-url"),
+    ({}, {"client-certificate-data": PEM, "client-key-data": "L"}, {}, "client-key-data is not base64"),
+    ({}, {"token": None, "tokenFile": "gone"}, {}, "users[me].user.tokenFile"),
+    ({}, {"token": 12345}, {}, "users[me].token is not text"),
+    ({}, {"token": "two\nlines"}, {}, "characters that no token has"),
+    ({}, {"token": None, "username": "me", "password": 7}, {}, "users[me].password"),
+    ({}, {}, {"namespace": 7}, "contexts[here].namespace is not text"),
+]
+
+
+def test_each_field_of_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, use: Use) -> None:
+    for cluster, user, context, told in FIELDS:
+        config = kubeconfig(tmp_path / "config", "https://127.0.0.1:9")
+        document = json.loads(config.read_text())
+        document["clusters"][0]["cluster"] |= cluster
+        document["users"][0]["user"] |= user
+        document["contexts"][0]["context"] |= context
+        config.write_text(json.dumps(document))
+        use(config)
+        error = refused(kube.Where())
+        assert (error.code, told in str(error)) == ("usage", True), (cluster, user, context, str(error))
+        assert "12345" not in str(error) and "two" not in str(error), "a token is not printed"
+
+
+def test_a_kubeconfig_of_another_kind_is_refused_before_anything_is_built_from_it(tmp_path: Path, use: Use) -> None:
+    bomb = "z0: &z0 {k: 1}\n" + "".join(f"z{i}: &z{i} {{<<: [{', '.join([f'*z{i - 1}'] * 9)}]}}\n" for i in range(1, 10))
+    texts = {"latin": "a: \u00e4".encode("latin-1"), "deep": b"[" * 100_000, "bomb": bomb.encode(), "rows": b"users: {a: 1}"}
+    for name, raw in texts.items():
+        (tmp_path / name).write_bytes(raw)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in (*texts, "folder", "pipe"):
+        use(tmp_path / name)
+        error = refused(kube.Where())
+        assert (error.code, str(tmp_path / name) in str(error)) == ("usage", True), str(error)
+
+
+def test_the_line_end_of_a_token_file_is_no_part_of_the_token(script: StandIn, tmp_path: Path) -> None:
+    document = json.loads((tmp_path / "config").read_text())
+    document["users"][0]["user"] = {"tokenFile": "token"}
+    (tmp_path / "config").write_text(json.dumps(document))
+    (tmp_path / "token").write_text("abc\n")
+    script.answers = [(200, {}, page(["a"]))]
+    assert len(kube.connect(kube.Where()).list("/api/v1/pods")) == 1
+
+
+def test_an_empty_variable_means_the_usual_file(tmp_path: Path, use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".kube").mkdir()
+    kubeconfig(tmp_path / ".kube" / "config", "http://127.0.0.1:9")
+    use("")  # type: ignore[arg-type]  # what the client has read from KUBECONFIG=""
+    assert kube.connect(kube.Where()).server == "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "A", "a" * 64, "a b", "-a"])

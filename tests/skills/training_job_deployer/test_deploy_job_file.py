@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ KEYS = [
     ("cluster: {tolerations: [{key: 3}]}", "$.cluster.tolerations[0].key", "got int"),
     ("env: {SEED: 1}", "$.env.SEED", "quote it"),
     ("env: {FLAG: yes}", "$.env.FLAG", "quote it"),
+    (f"env: {{A: {'x' * 150_000}}}", "$.env", "more than 100000 characters"),
+    ('python: "a\\0b"', "$.python", "NUL"),
     ("env: {RANK: '1'}", "$.env.RANK", "set by the engine"),
     ("env: {PET_NNODES: '1'}", "$.env.PET_NNODES", "set by the engine"),
     ("env: {HF_TOKEN: abc}", "$.env.HF_TOKEN", "looks like a secret"),
@@ -61,6 +64,7 @@ RIGHT_CLUSTER_KEYS = [
 ]
 # (the run line, what the finding tells)
 RUN_LINES = [
+    ("python train.py " + "9" * 200_000, "more than 100000"),
     ("torchrun --nnodes 2 train.py", "--nnodes is set by the engine"),
     ("torchrun --nproc_per_node=2 train.py", "--nproc_per_node is set by the engine"),
     ("torchrun --rdzv-backend c10d train.py", "set by the engine"),
@@ -72,6 +76,7 @@ RUN_LINES = [
     ("torchrun 'train.py", "cannot be split"),
     ("", "is empty"),
 ]
+GOOD_START = b"z0: &z0 {k: 1}\n"
 # what is no YAML mapping: the bytes, what is told
 NO_MAPPING = [
     (b"", "is empty"),
@@ -87,8 +92,19 @@ NO_MAPPING = [
     (b"name: \x01", "not YAML"),
     (b"{" * 1200, "not a job file"),
     (b"#" * 1_100_000, "longer than"),
+    (
+        GOOD_START + b"".join(b"z%d: &z%d {<<: [%s]}\n" % (i, i, b",".join([b"*z%d" % (i - 1)] * 9)) for i in range(1, 10)),
+        "line 5",
+    ),
+    (GOOD_START + b"".join(b"z%d: &z%d [%s]\n" % (i, i, b",".join([b"*z%d" % (i - 1)] * 9)) for i in range(1, 10)), "line 5"),
+    (b"name: &a [*a]", "stands inside of &a"),
+    (b"name: " + b"[" * 100_000, "nested deeper"),
+    (b"".join(b" " * i + b"a:\n" for i in range(100)), "nested deeper"),
+    (b"name: 1" + b":1" * 100_000, "a number of 200001 characters"),
+    (b"".join(b"k%d: v\n" % i for i in range(30_000)), "more than 20000 values"),
 ]
 NAMES = ["Toy", "1toy", "toy-", "toy_1", "x" * 41, "../toy", "toy@1", ""]
+SOURCES = {"x" * 400: "no folder", "~no-such-user/x": "no folder", "a\0b": "NUL"}
 RIGHT_RUN_LINES = ["torchrun --tee 3 -r3 --role=x train.py --nnodes 2", "torchrun -m pkg.train", "torchrun \\\n train.py"]
 
 READER = """
@@ -112,6 +128,10 @@ def with_run(line: str) -> str:
     return json.dumps({"name": "toy", "source": "src", "run": line})
 
 
+def with_source(source: str) -> str:
+    return json.dumps({"name": "toy", "source": source, "run": "torchrun train.py"})
+
+
 def with_name(name: str) -> str:
     return json.dumps({"name": name, "source": "src", "run": "torchrun train.py"})
 
@@ -124,6 +144,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     texts = [GOOD, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
     texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
     texts += [EKS + line for line in (*(line for line, _, _ in CLUSTER_KEYS), *RIGHT_CLUSTER_KEYS)]
+    texts += [with_source(source) for source in SOURCES]
     texts += [text.decode("latin-1") for text, _ in NO_MAPPING]
     done = subprocess.run(
         [sys.executable, "-c", READER, str(DEPLOY.parent), str(folder / "job.yaml")],
@@ -177,6 +198,11 @@ def test_a_name_that_is_no_dns_label_is_refused(findings: dict[str, dict[str, st
     assert list(findings[with_name(name)]) == ["$.name"]
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_that_no_disk_can_have_is_no_folder(findings: dict[str, dict[str, str]], source: str) -> None:
+    assert SOURCES[source] in findings[with_source(source)]["$.source"]
+
+
 def test_several_processes_need_a_launcher(project: Project) -> None:
     project.write_job("python train.py", procs_per_node=2)
     answer = deploy("plan", project.job)
@@ -203,6 +229,15 @@ def test_a_file_that_cannot_be_read_makes_nothing(project: Project) -> None:
     answer = deploy("run", project.job)
     assert (answer.exit_code, answer.error["code"]) == (2, "usage")
     assert not (project.folder / ".trainyard").exists()
+
+
+def test_a_job_file_that_is_a_pipe_or_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with (tmp_path / "long.yaml").open("wb") as file:
+        file.truncate(1 << 30)
+    for path, told in ((tmp_path / "pipe.yaml", "a pipe"), (tmp_path / "long.yaml", "longer than"), ("/dev/zero", "a device")):
+        answer = deploy("plan", path)
+        assert (answer.exit_code, told in answer.error["message"]) == (2, True), answer
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
