@@ -32,13 +32,13 @@ def copies() -> dict[Path, list[Path]]:
     """Source file -> the places that hold a copy of it: each module of the kit in the skills that use it."""
     skills = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))
     kit = ROOT / "skills" / "kit"
-    inspector = ROOT / "training" / "trainyard" / "checkpoint_format.py"
+    inspected = sorted((ROOT / "training" / "trainyard").glob("checkpoint_*.py"))
     return {
         **{
             source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
             for source in sorted(kit.glob("*.py"))
         },
-        inspector: [ROOT / "skills" / "checkpoint-manager" / "src" / inspector.name],
+        **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from trainyard import checkpoint_format as fmt
-from trainyard import layout
+from trainyard import codec, layout, rng
 from trainyard.commit import StepInfo, commit, wait_for_parts
 from trainyard.layout import Piece
 from trainyard.lock import Lock, take
@@ -31,6 +31,16 @@ def info(step: int, **fields: Any) -> StepInfo:
     return StepInfo(step=step, **values)
 
 
+def shared_state(step: int) -> dict[str, Any]:
+    """What rank 0 contributes to state.json, for a script without objects."""
+    return {"step": step, "epoch": 0, "best_loss": None, "config": {}, "objects": {}}
+
+
+def rank_state() -> dict[str, Any]:
+    """What each rank contributes to state.json."""
+    return {"rng": codec.encode(rng.capture(), "rng", lambda path, tensor: None)}
+
+
 def write_parts(lock: Lock, step: int, ranks: list[list[Piece]], parameters: Iterable[str] = ()) -> Path:
     """The temporary folder of a step with every rank's shard and part, as the writers leave it for rank 0.
 
@@ -43,7 +53,7 @@ def write_parts(lock: Lock, step: int, ranks: list[list[Piece]], parameters: Ite
         slot.copy(pieces)
         file = write_shard(folder, rank, len(ranks), slot)
         bad = nonfinite_keys(slot, set(parameters))
-        write_part(folder, Part(rank, lock.incarnation, file, layout.describe(pieces), {}, bad))
+        write_part(folder, Part(rank, lock.incarnation, file, layout.describe(pieces), rank_state(), bad))
     return folder
 
 
@@ -51,7 +61,7 @@ def save(lock: Lock, step: int, ranks: list[list[Piece]], **fields: Any) -> Path
     """Commit a step whose blocks are given by rank; returns its folder."""
     folder = write_parts(lock, step, ranks)
     parts = wait_for_parts(folder, len(ranks), lock.incarnation, timeout_s=5)
-    commit(folder, parts, {"step": step, "objects": {}}, info(step, **fields), lock)
+    commit(folder, parts, shared_state(step), info(step, **fields), lock)
     return lock.root / fmt.step_name(step)
 
 

@@ -15,7 +15,17 @@ from trainyard.errors import SaveError
 from trainyard.layout import whole
 from trainyard.lock import Lock
 
-from tests.training.rt_folder import copy_of, files_under, flip, info, save, save_tensors, take_lock, write_parts
+from tests.training.rt_folder import (
+    copy_of,
+    files_under,
+    flip,
+    info,
+    save,
+    save_tensors,
+    shared_state,
+    take_lock,
+    write_parts,
+)
 
 TENSORS = {"w": torch.ones(3)}
 
@@ -138,7 +148,7 @@ def test_a_writer_whose_run_was_taken_over_does_not_commit(tmp_path: Path) -> No
         json.dumps({"format": 1, "run_id": newer.run_id, "incarnation": newer.incarnation, "holder": None, "origin": None})
     )
     with pytest.raises(SaveError, match="another start of this run has taken"):
-        commit(folder, wait_for_parts(folder, 1, older.incarnation, timeout_s=1), {}, info(1), older)
+        commit(folder, wait_for_parts(folder, 1, older.incarnation, timeout_s=1), shared_state(1), info(1), older)
     assert fmt.committed(fmt.scan(tmp_path)) == []
 
 

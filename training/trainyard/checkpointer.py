@@ -60,6 +60,8 @@ class Checkpointer:
         **things: Any,
     ) -> None:
         leave_after_gloo()
+        if data_fingerprint is not None and not isinstance(data_fingerprint, str):
+            raise ConfigError("data_fingerprint must be text: trainyard.data_fingerprint(file) makes one")
         self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
@@ -144,7 +146,7 @@ class Checkpointer:
         agreed = self._agreement.exchange([int(self._signals.received is not None), int(self._writer.busy)])
         self._exchanges_since_save += 1
         self._step = step
-        self.epoch = self.epoch if epoch is None else epoch
+        self.epoch = self.epoch if epoch is None else int(epoch)
         val_loss = None if val_loss is None else self._agreement.broadcast_float(float(as_number(val_loss)))
         reasons = self._reasons(val_loss, end_of_epoch)
         stop = agreed is not None and agreed[STOP]
@@ -215,7 +217,7 @@ class Checkpointer:
         info = StepInfo(
             step=self._step,
             epoch=self.epoch,
-            end_of_epoch=end_of_epoch,
+            end_of_epoch=bool(end_of_epoch),
             val_loss=val_loss if val_loss is not None and math.isfinite(val_loss) else None,
             reasons=tuple(sorted(reasons)),
             data_fingerprint=self.data_fingerprint,

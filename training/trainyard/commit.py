@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
 from trainyard.errors import SaveError
 from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
@@ -70,7 +71,8 @@ def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepIn
     nonfinite = [key for part in parts for key in part.nonfinite]
     if nonfinite:
         raise Rejected(info.step, nonfinite)
-    state = fmt.canonical({"format": 1, "shared": shared, "ranks": {str(part.rank): part.state for part in parts}})
+    held = {"format": 1, "shared": shared, "ranks": {str(part.rank): part.state for part in parts}}
+    state = fmt.canonical(held)
     files = {fmt.shard_name(part.rank, len(parts)): part.file for part in parts}
     manifest = {
         "format": fmt.FORMAT,
@@ -88,12 +90,22 @@ def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepIn
         "files": {**files, fmt.STATE: fmt.digest_of(state)},
         "tensors": {key: entry for part in parts for key, entry in part.tensors.items()},
     }
+    _check_readable(manifest, held, len(state))
     for part in parts:
         part_path(folder, part.rank).unlink()
     write_durably({folder / fmt.STATE: state, folder / fmt.MANIFEST: fmt.seal(manifest)})
     fsync_folder(folder)
     _rename_into_place(folder, info.step, lock)
     return sum(entry["size"] for entry in manifest["files"].values())  # type: ignore[attr-defined]
+
+
+def _check_readable(manifest: dict[str, Any], state: dict[str, Any], state_bytes: int) -> None:
+    """What no reader would take is not committed: the older steps are better. Raises SaveError."""
+    problem = fmt.manifest_problem(manifest) or contents.state_problem(state, manifest)
+    if state_bytes > fmt.MAX_STATE_BYTES:
+        problem = f"{fmt.STATE} has {state_bytes} bytes, readers take at most {fmt.MAX_STATE_BYTES}"
+    if problem:
+        raise SaveError(f"step {manifest['step']} could not be restored: {problem}; not committed")
 
 
 def _rename_into_place(folder: Path, step: int, lock: Lock) -> None:

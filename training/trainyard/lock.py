@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainyard.checkpoint_format import LOCK
+from trainyard.checkpoint_format import ANY_RUN, LOCK, committed, scan
 from trainyard.errors import FolderError
 from trainyard.files import write_atomically
 from trainyard.process import identity, is_alive
@@ -63,7 +63,8 @@ def take(root: Path) -> Lock:
     """Take the folder for this start; called by rank 0 only.
 
     The same run takes over at once. Another run id is refused whatever its state, for its checkpoints are not ours to
-    continue. A script started by hand (no TRAINYARD_RUN_ID) goes on with the folder's run, unless its holder lives.
+    continue. A script started by hand (no TRAINYARD_RUN_ID) goes on with the folder's run, unless its holder lives; without a lock
+    file that is the run of the newest step.
     """
     run_id, found = os.environ.get("TRAINYARD_RUN_ID"), read_lock(root)
     if found and run_id != found["run_id"]:
@@ -80,11 +81,19 @@ def take(root: Path) -> Lock:
                 f"Stop that one first, or use another folder{'' if alive else f'; if it is gone, move {root / LOCK} away'}"
             )
         run_id = found["run_id"]
+    if not found and not run_id:
+        run_id = _run_of_the_newest(root)
     lock = Lock(root, run_id or secrets.token_hex(8), found.get("incarnation", 0) + 1, found.get("origin"))
     _write(lock, holder=identity())
     if not lock.still_held():
         raise FolderError(f"{root}: another process took this folder at the same moment; start this one again")
     return lock
+
+
+def _run_of_the_newest(root: Path) -> str | None:
+    """Without a lock file (moved away, or not copied along) the steps still say whose folder this is; None where there are none."""
+    steps = [entry.manifest for entry in committed(scan(root, ANY_RUN)) if entry.manifest is not None]
+    return str(steps[-1]["run_id"]) if steps else None
 
 
 def _write(lock: Lock, holder: dict[str, Any] | None) -> None:

@@ -251,6 +251,30 @@ def check_labels(objects: Objects, saved: dict[str, Any]) -> None:
         )
 
 
+def check_forms(objects: Objects, saved: dict[str, Any]) -> None:
+    """What stands there for a module or an optimizer has the form of one, so that nothing below meets a missing member.
+
+    A checkpoint that is intact may still be of another script. Raises MismatchError.
+    """
+    for label, value in objects.items():
+        entry = saved[label]
+        if isinstance(value, nn.Module) and not isinstance(entry, dict):
+            raise MismatchError(f"{label} is a module here, and something else in the checkpoint")
+        if is_optimizer(value) and not _is_optimizer_state(entry):
+            raise MismatchError(f"{label} is an optimizer here, and something else in the checkpoint")
+
+
+def _is_optimizer_state(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("state"), dict):
+        return False
+    groups, slots = entry.get("param_groups"), entry["state"].values()
+    return (
+        isinstance(groups, list)
+        and all(isinstance(group, dict) and isinstance(group.get("params"), list) for group in groups)
+        and all(isinstance(each, dict) for each in slots)
+    )
+
+
 def check_optimizers(objects: Objects, saved: dict[str, Any]) -> None:
     """The optimizers are of the same kind and have the same groups; torch itself would load one's state into another. Raises MismatchError."""
     names = parameter_names(objects)

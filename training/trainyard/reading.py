@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from trainyard import checkpoint_format as fmt
+from trainyard import checkpoint_judgement as judgement
 from trainyard.errors import MismatchError
 from trainyard.layout import DTYPE_NAMES, DTYPES, Piece
 
@@ -29,12 +28,23 @@ class Block:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A committed step whose manifest verifies; its files are verified by `verify`."""
+    """A step whose parts fit together; its files are verified by `verify`."""
 
-    folder: Path
-    manifest: dict[str, Any]
+    step: judgement.Step
     blocks: dict[str, list[Block]]
     """key -> the blocks that make up the tensor."""
+
+    @property
+    def folder(self) -> Path:
+        return self.step.folder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self.step.manifest
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return self.step.state
 
     def shape(self, key: str) -> tuple[int, ...]:
         return tuple(self.manifest["tensors"][key]["shape"])
@@ -43,77 +53,30 @@ class Checkpoint:
         return DTYPES[self.manifest["tensors"][key]["dtype"]]
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read manifest and shard headers. Raises DamagedError or OSError."""
-    manifest = fmt.read_manifest(folder)
-    fmt.check_sizes(folder, manifest)
+def open_checkpoint(folder: Path, owner: fmt.Owner | None = None) -> Checkpoint:
+    """Everything but the bytes of the tensors, judged as everywhere. `owner` as for `read_manifest`. Raises DamagedError or OSError."""
+    step = judgement.open_step(folder, owner)
     blocks: dict[str, list[Block]] = {}
-    for name in manifest["files"]:
-        if name.endswith(".safetensors"):
-            for key, block in _shard_blocks(folder / name):
-                blocks.setdefault(key, []).append(block)
-    if set(blocks) != set(manifest["tensors"]):
-        raise fmt.DamagedError(f"{folder.name}: the shards do not hold the tensors that the manifest lists")
-    checkpoint = Checkpoint(folder, manifest, blocks)
-    for key, found in blocks.items():
-        if not all(_fits(block, checkpoint.dtype(key), checkpoint.shape(key)) for block in found):
-            raise fmt.DamagedError(f"{folder.name}: a block of {key} does not fit the tensor that the manifest lists")
-    return checkpoint
-
-
-def _fits(block: Block, dtype: torch.dtype, shape: tuple[int, ...]) -> bool:
-    inside = len(block.shape) == len(shape) and all(
-        map(lambda at, size, end: at + size <= end, block.offsets, block.shape, shape)
-    )
-    return inside and block.dtype == dtype
-
-
-def _shard_blocks(path: Path) -> list[tuple[str, Block]]:
-    with path.open("rb") as file:
-        try:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise fmt.DamagedError(f"{path.name}: its header is longer than the file")
-            header = json.loads(file.read(length))
-            offsets = json.loads(header.pop("__metadata__")["DCP_SHARDING_INFO"])
-            return [(key, _block(path, 8 + length, entry, offsets[key]["saved_offsets"])) for key, entry in header.items()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as error:
-            raise fmt.DamagedError(f"{path.name}: its header cannot be read ({type(error).__name__})") from error
-
-
-def _block(path: Path, data_begin: int, entry: dict[str, Any], offsets: list[int]) -> Block:
-    """Raises ValueError, KeyError or TypeError for what no writer writes: a header is read before its file is verified."""
-    begin, end = entry["data_offsets"]
-    shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
-    if not all(type(number) is int and number >= 0 for number in (begin, end, *shape, *offsets)):
-        raise ValueError("not a block")
-    if len(shape) != len(offsets) or end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError("not a block")
-    return Block(path, data_begin + begin, dtype, shape, tuple(offsets))
+    for key, found in step.blocks.items():
+        dtype = step.manifest["tensors"][key]["dtype"]
+        if dtype not in DTYPES:
+            raise fmt.DamagedError(f"{folder.name}: {fmt.quoted(key)} is of type {dtype}, which the runtime does not save")
+        blocks[key] = [Block(folder / name, each.begin, DTYPES[dtype], each.shape, each.offsets) for name, each in found]
+    return Checkpoint(step, blocks)
 
 
 def files_for(checkpoint: Checkpoint, pieces: list[Piece]) -> set[str]:
-    """The files that hold any element of these pieces, and the state file.
-
-    Raises DamagedError unless they hold every element: a header that was changed could hide a block, and with it its file.
-    """
-    used = {fmt.STATE}
+    """The files that hold any element of these pieces, and those that hold no element of any tensor (state.json)."""
+    blocks = [block for found in checkpoint.blocks.values() for block in found]
+    used = set(checkpoint.manifest["files"]) - {block.path.name for block in blocks if math.prod(block.shape)}
     for piece in pieces:
-        covered = 0
-        for block in checkpoint.blocks[piece.key]:
-            common = overlap(piece, block)
-            if common is not None:
-                used.add(block.path.name)
-                covered += math.prod(part.stop - part.start for part in common[0])
-        if covered != piece.local.numel():
-            raise fmt.DamagedError(f"{checkpoint.folder.name}: the shards do not hold all of {piece.key}")
+        used |= {block.path.name for block in checkpoint.blocks[piece.key] if overlap(piece, block) is not None}
     return used
 
 
 def verify(checkpoint: Checkpoint, names: set[str]) -> None:
     """Read every byte of these files and compare with the manifest. Raises DamagedError or OSError."""
-    for name in sorted(names):
-        fmt.verify_file(checkpoint.folder / name, checkpoint.manifest["files"][name])
+    judgement.verify_files(checkpoint.step, names)
 
 
 def overlap(piece: Piece, block: Block) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -53,7 +52,8 @@ def candidates(root: Path, requested: str) -> list[int]:
     """Steps to propose, best first. Raises RestoreError when an explicit choice is not there."""
     if requested == "none":
         return []
-    entries = fmt.scan(root)
+    # Whoever asks for a step by its number takes it from any run; the lock remembers that (`origin`).
+    entries = fmt.scan(root, fmt.ANY_RUN if requested.startswith("step:") else None)
     if requested == "latest":
         return [fmt.step_of(entry.name) or 0 for entry in entries if _is_ours(root, entry)][::-1]
     known = fmt.committed(entries)
@@ -109,12 +109,18 @@ class Prepared:
 
 
 def prepare(
-    root: Path, step: int, things: objects.Objects, fingerprint: str | None, rank: int = 0, world_size: int = 1
+    root: Path,
+    step: int,
+    things: objects.Objects,
+    fingerprint: str | None,
+    rank: int = 0,
+    world_size: int = 1,
+    owner: fmt.Owner | None = None,
 ) -> Prepared:
     """Open and verify a step without changing anything. Raises DamagedError, OSError or MismatchError."""
-    checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
-    reading.verify(checkpoint, {fmt.STATE})
-    state = json.loads((checkpoint.folder / fmt.STATE).read_bytes())
+    checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner)
+    state = checkpoint.state
+    _check_generators(checkpoint, [str(rank)])
     saved_print = checkpoint.manifest["data_fingerprint"]
     if fingerprint and saved_print and fingerprint != saved_print:
         raise MismatchError(
@@ -123,12 +129,11 @@ def prepare(
         )
     objects.reshard(things)
     objects.check_labels(things, state["shared"]["objects"])
+    objects.check_forms(things, state["shared"]["objects"])
     own = state["ranks"].get(str(rank), {}).get("objects", {})
     objects.check_per_rank(things, state["shared"]["objects"], own, (len(state["ranks"]), world_size))
 
     def make(key: str, like: torch.Tensor | None) -> torch.Tensor:
-        if key not in checkpoint.manifest["tensors"]:
-            raise fmt.DamagedError(f"{checkpoint.folder.name}: its state names tensor {key}, which it does not hold")
         shape, dtype = checkpoint.shape(key), checkpoint.dtype(key)
         if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
             return torch.zeros_like(like, dtype=dtype, requires_grad=False)
@@ -140,6 +145,17 @@ def prepare(
     pieces = [local_piece(key, tensor.detach()) for key, tensor in tensors.items()]
     reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
     return Prepared(checkpoint, state, tensors, pieces)
+
+
+def _check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> None:
+    """Their states are loaded last, when everything else has changed: a state that torch refuses must be found before."""
+    for rank in ranks:
+        held = checkpoint.state["ranks"].get(rank)
+        try:
+            if held is not None:
+                rng.check(codec.decode(held["rng"], dict[str, torch.Tensor]().__getitem__))
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            raise fmt.DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
 
 
 @torch.no_grad()
@@ -162,8 +178,9 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
     """
     result = Restored(requested=requested)
     steps = on_rank_0(agreement, lambda: candidates(root, requested))
+    owner = fmt.ANY_RUN if requested.startswith("step:") else None
     for step in steps:
-        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement)
+        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement, owner)
         verdicts = agreement.gather(verdict)
         mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
         if mismatch:
@@ -196,7 +213,8 @@ def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
             with contextlib.suppress(fmt.DamagedError, OSError):
                 checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
                 reading.verify(checkpoint, set(checkpoint.manifest["files"]))
-                return [step, json.loads((checkpoint.folder / fmt.STATE).read_bytes())["shared"]["objects"]]
+                _check_generators(checkpoint, checkpoint.state["ranks"])
+                return [step, checkpoint.state["shared"]["objects"]]
         return [0, {}]
 
     step, found = on_rank_0(agreement, newest)
@@ -204,10 +222,15 @@ def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
 
 
 def _try_prepare(
-    root: Path, step: int, things: objects.Objects, fingerprint: str | None, agreement: Agreement
+    root: Path,
+    step: int,
+    things: objects.Objects,
+    fingerprint: str | None,
+    agreement: Agreement,
+    owner: fmt.Owner | None,
 ) -> tuple[Prepared | None, str]:
     try:
-        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size), ""
+        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size, owner), ""
     except MismatchError as error:
         return None, f"mismatch: {error}"
     except (fmt.DamagedError, OSError) as error:

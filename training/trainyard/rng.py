@@ -32,6 +32,16 @@ def restore(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(_tensor(state["cuda"]))
 
 
+def check(state: dict[str, Any]) -> None:
+    """Whether `restore` will take this state; no generator that is in use is touched. Raises ValueError, TypeError or RuntimeError."""
+    random.Random().setstate(state["python"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.RandomState().set_state((name, np.frombuffer(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.Generator().set_state(_tensor(state["torch"]))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.Generator(device="cuda").set_state(_tensor(state["cuda"]))
+
+
 def reseed(step: int, rank: int) -> None:
     """For a rank that the checkpoint knows nothing of (more ranks than before): a stream of its own, the same each time."""
     seed = (step * 1_000_003 + rank) % 2**32

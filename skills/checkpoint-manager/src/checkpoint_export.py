@@ -12,7 +12,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_files_out import placed
 from checkpoint_folder import look, shown, size_text
-from checkpoint_format import Entry, step_inside
+from checkpoint_format import ANY_RUN, Entry, step_inside
 from checkpoint_kinds import recognise
 from checkpoint_tensors import readable
 from checkpoint_verdict import Verdict, newest_intact, verify
@@ -85,11 +85,11 @@ def _verified(source: str, step: int | None) -> tuple[Path, Verdict]:
     path = Path(source)
     if path.is_dir() and step_inside(path.resolve().name) is not None:
         path = path.resolve()
-        verdict = verify(path.parent, Entry(path.name, "step", step_inside(path.name)))
+        verdict = verify(path.parent, Entry(path.name, "step", step_inside(path.name)), owner=ANY_RUN)
     else:
         found = look(source)
         if step is not None:
-            verdict = verify(found.root, found.entry_of(step))
+            verdict = verify(found.root, found.entry_of(step), owner=ANY_RUN)
         else:
             newest, skipped = newest_intact(found.root, found.steps)
             if newest is None:

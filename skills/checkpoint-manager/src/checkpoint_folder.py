@@ -13,6 +13,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_format import LATEST, OWN_FILES, Entry, committed, named_steps, read_tiers, scan, step_of
 from checkpoint_holder import Holder, read_holder
+from checkpoint_verified import NOT_VERIFIED, read_records, told
 
 MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
 """A folder with one of these is a run folder; its checkpoints are in checkpoints/."""
@@ -114,8 +115,11 @@ def read_pointer(root: Path) -> str | None:
         return None
 
 
-def row(entry: Entry, root: Path, tiers: dict[int, list[str]]) -> dict[str, Any]:
-    """One line of `list`."""
+def row(
+    entry: Entry, root: Path, tiers: dict[int, list[str]], verified: tuple[str, str | None] = (NOT_VERIFIED, None)
+) -> dict[str, Any]:
+    """One line of `list`; `verified` as checkpoint_verified tells it."""
+    problem = entry.problem or verified[1]
     manifest = entry.manifest or {}
     saved = manifest.get("time")
     size = entry.size_bytes if entry.manifest else _bytes_in(root / entry.name)
@@ -127,7 +131,8 @@ def row(entry: Entry, root: Path, tiers: dict[int, list[str]]) -> dict[str, Any]
         "epoch": manifest.get("epoch"),
         "val_loss": manifest.get("val_loss"),
         "tiers": tiers.get(entry.step, []) if entry.kind == "step" and entry.step is not None else [],
-        "problem": shell.clean(entry.problem) if entry.problem else None,
+        "verified": verified[0] if entry.kind in ("step", "aside") else None,
+        "problem": shell.clean(problem) if problem else None,
         "name": shown(entry.name),
         "size_bytes": size,
         "saved": _utc(saved),
@@ -144,7 +149,8 @@ def _utc(saved: Any) -> str | None:
 def rows(folder: CheckpointFolder) -> list[dict[str, Any]]:
     """Every name in the folder, newest step first."""
     tiers = named_steps(folder.tiers) if folder.tiers else {}
-    return [row(entry, folder.root, tiers) for entry in reversed(folder.entries)]
+    records = read_records(folder.root)
+    return [row(each, folder.root, tiers, told(folder.root, each.name, records)) for each in reversed(folder.entries)]
 
 
 def _bytes_in(path: Path) -> int | None:

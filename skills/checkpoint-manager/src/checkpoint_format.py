@@ -1,38 +1,45 @@
 """The checkpoint folder as bytes on disk: names, manifests, digests, tiers. Standard library only.
 
-One file for two users: the runtime (`trainyard.checkpoint_format`) and the checkpoint-manager skill, which has a byte for byte
-copy (`make kit`) and sends it into pods. The format is told in shared-docs/checkpoints.md.
-
-Digests: xxh3-128 where the xxhash package is there, else CRC-32 (zlib's polynomial; `isal` computes the same value faster).
+For two users: the runtime (`trainyard.checkpoint_format`) and the checkpoint-manager skill, which has byte for byte copies of the
+checkpoint_*.py files of this folder (`make kit`) and sends them into pods. The format is told in shared-docs/checkpoints.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-try:
-    import xxhash
-except ImportError:  # the inspector must run in any image
-    xxhash = None  # type: ignore[assignment,unused-ignore]
-try:
-    from isal.isal_zlib import crc32 as crc32_of
-except ImportError:
-    from zlib import crc32 as crc32_of
+if __package__:  # a part of the trainyard package
+    from trainyard import checkpoint_bytes as raw
+else:  # beside its siblings, in the checkpoint-manager skill
+    import checkpoint_bytes as raw  # type: ignore[import-not-found,no-redef,unused-ignore]
+
+DamagedError, NotOursError = raw.DamagedError, raw.NotOursError
+FileDigest, digest_of, new_hash, algorithm_for = raw.FileDigest, raw.digest_of, raw.new_hash, raw.algorithm_for
+verify_file, read_json = raw.verify_file, raw.read_json
 
 FORMAT = "trainyard-checkpoint"
 VERSION = 1
 MANIFEST, STATE, TIERS, LATEST, LOCK = "manifest.json", "state.json", "tiers.json", "latest", "lock.json"
-READ_BYTES = 4 << 20
-MAX_MANIFEST_BYTES = 128 << 20
-"""No manifest is larger: a reader must not be made to parse any amount of garbage."""
+VERIFIED = "verified.json"
+MAX_MANIFEST_BYTES, MAX_STATE_BYTES = 128 << 20, 512 << 20
+"""No manifest.json or state.json is larger: a reader must not be made to parse any amount of garbage."""
+MAX_LOCK_BYTES, MAX_DIMENSIONS, MAX_NUMBER = 1 << 20, 64, 2**63 - 1
+ITEM_BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
+}
+"""dtype of safetensors -> bytes of an element."""
 ROLLING_REASONS = ("rolling", "stop", "final")
 
 _STEP = re.compile(r"step_(\d{8,})", re.ASCII)
@@ -40,10 +47,8 @@ _TEMPORARY = re.compile(r"step_\d{8,}\.(e\d+|removed)\.tmp", re.ASCII)
 _ASIDE = re.compile(r"(step_\d{8,})\.aside-e\d+(-\d+)?", re.ASCII)
 # One plain name: a manifest must not be able to point out of its folder.
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", re.ASCII)
-
-
-class DamagedError(Exception):
-    """A checkpoint, or a file of one, is not what its manifest says. The text says which file and how."""
+_SHARD = re.compile(r"shard-\d{5,}-model-00001-of-00001\.safetensors", re.ASCII)
+_DIGESTS = {"crc32": re.compile(r"[0-9a-f]{8}", re.ASCII), "xxh3_128": re.compile(r"[0-9a-f]{32}", re.ASCII)}
 
 
 # --- names -------------------------------------------------------------------------------------------------------
@@ -85,84 +90,6 @@ def shard_name(rank: int, world_size: int) -> str:
     return f"shard-{rank + 1:05d}-model-00001-of-00001.safetensors"
 
 
-# --- digests -----------------------------------------------------------------------------------------------------
-
-
-class _Hash(Protocol):
-    def update(self, data: Any, /) -> None: ...
-    def hexdigest(self) -> str: ...
-
-
-class _Crc32:
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: Any, /) -> None:
-        self._value = crc32_of(data, self._value)
-
-    def hexdigest(self) -> str:
-        return f"{self._value:08x}"
-
-
-class FileDigest:
-    """Size, xxh3-128 and CRC-32 of bytes as they are written: the manifest's entry of one file."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._hashes: dict[str, _Hash] = {"crc32": _Crc32()}
-        if xxhash is not None:
-            self._hashes["xxh3_128"] = xxhash.xxh3_128()
-
-    def update(self, data: Any) -> None:
-        self.size += len(data)
-        for each in self._hashes.values():
-            each.update(data)
-
-    def entry(self) -> dict[str, Any]:
-        return {"size": self.size, **{name: each.hexdigest() for name, each in sorted(self._hashes.items())}}
-
-
-def digest_of(data: bytes) -> dict[str, Any]:
-    """The manifest's entry for a file that holds `data`."""
-    digest = FileDigest()
-    digest.update(data)
-    return digest.entry()
-
-
-def algorithm_for(entry: dict[str, Any]) -> str | None:
-    """The strongest digest of this entry that this Python can compute; None if there is none."""
-    if xxhash is not None and "xxh3_128" in entry:
-        return "xxh3_128"
-    return "crc32" if "crc32" in entry else None
-
-
-def new_hash(algorithm: str) -> _Hash:
-    """An incremental hash by the name it has in a manifest."""
-    return xxhash.xxh3_128() if algorithm == "xxh3_128" else _Crc32()
-
-
-def verify_file(path: Path, entry: dict[str, Any]) -> str:
-    """Read the whole file and compare it with its manifest entry; returns the algorithm.
-
-    Raises DamagedError, or OSError when the file cannot be read.
-    """
-    algorithm = algorithm_for(entry)
-    if algorithm is None:
-        raise DamagedError(f"{path.name}: the manifest has no digest of it")
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would wait for ever
-        raise DamagedError(f"{path.name}: not a regular file")
-    size, digest, buffer = 0, new_hash(algorithm), memoryview(bytearray(READ_BYTES))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            size += count
-            digest.update(buffer[:count])
-    if size != entry["size"]:
-        raise DamagedError(f"{path.name}: {size} bytes, the manifest says {entry['size']}")
-    if digest.hexdigest() != entry[algorithm]:
-        raise DamagedError(f"{path.name}: its {algorithm} differs from the manifest's")
-    return algorithm
-
-
 # --- manifests ---------------------------------------------------------------------------------------------------
 
 
@@ -180,95 +107,167 @@ def seal(manifest: dict[str, Any]) -> bytes:
     return sealed
 
 
-def _read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """The bytes of a regular file. Raises ValueError for anything else, and for more than `limit_bytes`."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > limit_bytes:
-        raise ValueError(f"{status.st_size} bytes")
-    return path.read_bytes()
+def is_count(value: Any, least: int = 0) -> bool:
+    """A whole number that fits into 64 bits; True and 1.0 are none."""
+    return type(value) is int and least <= value <= MAX_NUMBER
 
 
-def read_json(path: Path, limit_bytes: int = MAX_MANIFEST_BYTES) -> Any:
-    """The JSON value in a file of unknown origin. Raises ValueError (also for nesting too deep for a parser) or OSError."""
-    try:
-        return json.loads(_read_bounded(path, limit_bytes))
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+def quoted(text: Any) -> str:
+    """A name from a file of unknown origin, bounded and in ASCII: it will stand in messages."""
+    return ascii(text)[:100]
 
 
-def _shape_problem(manifest: dict[str, Any]) -> str | None:
-    """What a reader of this file relies on and a sealed manifest still lacks; None if nothing."""
-    files, loss = manifest.get("files"), manifest.get("val_loss")
-    if type(manifest.get("step")) is not int or manifest["step"] < 0:
-        return "step is no number"
+def manifest_problem(manifest: dict[str, Any]) -> str | None:
+    """What every reader of a manifest relies on and this one lacks; None if nothing. A writer asks before it seals.
+
+    Members that are not listed here are ignored: a later writer may add some.
+    """
+    reasons, loss, fingerprint = manifest.get("reasons"), manifest.get("val_loss"), manifest.get("data_fingerprint")
+    checks = {
+        "step is not a number": is_count(manifest.get("step")),
+        "epoch is not a number": is_count(manifest.get("epoch"), -MAX_NUMBER),
+        "incarnation is not a number": is_count(manifest.get("incarnation")),
+        "world_size is not a number of ranks": is_count(manifest.get("world_size"), 1),
+        "run_id is not a text": isinstance(manifest.get("run_id"), str) and bool(manifest["run_id"]),
+        "time is not a number": _is_number(manifest.get("time")),
+        "val_loss is not a number": loss is None or _is_number(loss),
+        "data_fingerprint is not a text": fingerprint is None or isinstance(fingerprint, str),
+        "end_of_epoch is neither true nor false": type(manifest.get("end_of_epoch")) is bool,
+        "reasons is not a list of words": isinstance(reasons, list) and all(isinstance(reason, str) for reason in reasons),
+    }
+    wrong = [words for words, right in checks.items() if not right]
+    return wrong[0] if wrong else _files_problem(manifest) or _tensors_problem(manifest.get("tensors"))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or is_count(value, -MAX_NUMBER)
+
+
+def _files_problem(manifest: dict[str, Any]) -> str | None:
+    files = manifest.get("files")
     if not isinstance(files, dict) or not files:
         return "it lists no files"
     for name, entry in files.items():
         if not _FILE.fullmatch(name) or name == MANIFEST:
-            return f"{name!r} is no name for a file of a checkpoint"
-        if not isinstance(entry, dict) or type(entry.get("size")) is not int or entry["size"] < 0:
+            return f"{quoted(name)} is no name for a file of a checkpoint"
+        if not isinstance(entry, dict) or not is_count(entry.get("size")):
             return f"{name} has no size"
-    if not isinstance(manifest.get("reasons"), list) or not all(isinstance(reason, str) for reason in manifest["reasons"]):
-        return "reasons is no list of words"
-    if type(manifest.get("end_of_epoch")) is not bool:
-        return "end_of_epoch is neither true nor false"
-    if loss is not None and type(loss) not in (int, float):
-        return "val_loss is no number"
+        for algorithm, pattern in _DIGESTS.items():
+            if algorithm in entry and not (isinstance(entry[algorithm], str) and pattern.fullmatch(entry[algorithm])):
+                return f"the {algorithm} of {name} is not one"
+    shards = sum(_SHARD.fullmatch(name) is not None for name in files)
+    if shards != manifest["world_size"] or shard_name(shards - 1, shards) not in files:
+        return f"it lists {shards} shards of {manifest['world_size']} ranks"
+    return None if STATE in files else f"it lists no {STATE}"
+
+
+def _tensors_problem(tensors: Any) -> str | None:
+    if not isinstance(tensors, dict):
+        return "it lists no tensors"
+    for name, entry in tensors.items():
+        dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+            return f"tensor {quoted(name)} has no dtype of this format"
+        if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or not all(map(is_count, shape)):
+            return f"tensor {quoted(name)} has no shape"
+        if math.prod(shape) * ITEM_BYTES[dtype] > MAX_NUMBER:
+            return f"tensor {quoted(name)} is larger than any disk"
     return None
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a committed folder.
+def read_manifest(folder: Path, owner: Owner | None = None) -> dict[str, Any]:
+    """The manifest of a committed folder, whose steps are those of `owner` (None: as lock.json beside it says).
 
-    Every byte is covered: the text must be the canonical form of what it says, and its digest must match. Raises DamagedError.
+    Every byte is covered: the text must be the canonical form of what it says, and its digest must match. Raises DamagedError
+    (NotOursError), or OSError when it cannot be read.
     """
     try:
-        raw = _read_bounded(folder / MANIFEST, MAX_MANIFEST_BYTES)
-        manifest = json.loads(raw)
-    except FileNotFoundError:
-        raise DamagedError(f"{folder.name}: no {MANIFEST}") from None
-    except (ValueError, OSError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise DamagedError(f"{folder.name}: {MANIFEST} cannot be read: {why}") from error
+        text = raw.read_own(folder / MANIFEST, MAX_MANIFEST_BYTES)
+        manifest = raw.parse_json(text)
+    except raw.MissingError:
+        raise NotOursError(f"{folder.name}: no {MANIFEST}") from None
+    except ValueError as error:
+        raise DamagedError(f"{folder.name}: {MANIFEST} cannot be parsed: {str(error)[:100]}") from error
+    except DamagedError as error:
+        raise DamagedError(f"{folder.name}: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DamagedError(f"{folder.name}: {MANIFEST} is not a {FORMAT}")
-    if manifest.get("version") != VERSION:
-        raise DamagedError(f"{folder.name}: format version {manifest.get('version')}, this code reads {VERSION}")
+        raise NotOursError(f"{folder.name}: {MANIFEST} is not a {FORMAT}")
+    if type(manifest.get("version")) is not int or manifest["version"] != VERSION:
+        raise NotOursError(f"{folder.name}: format version {quoted(manifest.get('version'))}, this code reads {VERSION}")
     try:
-        intact = seal(manifest) == raw
+        intact = seal(manifest) == text
     except (ValueError, RecursionError):
         intact = False
     if not intact:
         raise DamagedError(f"{folder.name}: the digest of {MANIFEST} does not match its text")
-    if problem := _shape_problem(manifest):
+    if problem := manifest_problem(manifest):
         raise DamagedError(f"{folder.name}: {MANIFEST}: {problem}")
     if manifest["step"] != step_inside(folder.name):
         raise DamagedError(f"{folder.name}: the manifest is of step {manifest['step']}")
+    (owner_of(folder.parent) if owner is None else owner).check(folder.name, manifest)
     return manifest
 
 
 def check_sizes(folder: Path, manifest: dict[str, Any]) -> None:
-    """Every file is there with its size: necessary, never sufficient. Raises DamagedError."""
+    """Every file is there, regular, with its size: necessary, never sufficient. Raises DamagedError or OSError."""
     for name, entry in sorted(manifest["files"].items()):
         try:
-            size = (folder / name).stat().st_size
-        except OSError as error:
-            raise DamagedError(f"{folder.name}/{name}: {error.strerror}") from error
-        if size != entry["size"]:
-            raise DamagedError(f"{folder.name}/{name}: {size} bytes, the manifest says {entry['size']}")
+            status = os.lstat(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise raw.MissingError(f"{folder.name}/{name}: missing") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise DamagedError(f"{folder.name}/{name}: not a regular file")
+        if status.st_size != entry["size"]:
+            raise DamagedError(f"{folder.name}/{name}: {status.st_size} bytes, the manifest says {entry['size']}")
 
 
 def verify_folder(folder: Path) -> dict[str, Any]:
-    """Read every byte of a checkpoint and compare; returns its manifest. Raises DamagedError."""
+    """Compare every byte of a checkpoint with its manifest, which is returned. Raises DamagedError or OSError.
+
+    What the bytes mean is not looked at: checkpoint_judgement does both.
+    """
     manifest = read_manifest(folder)
     for name, entry in sorted(manifest["files"].items()):
-        try:
-            verify_file(folder / name, entry)
-        except OSError as error:
-            raise DamagedError(f"{folder.name}/{name}: {error.strerror}") from error
+        verify_file(folder / name, entry)
     return manifest
+
+
+# --- whose steps -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose steps a folder holds. A whole step of another run that was copied in is not this run's newest checkpoint."""
+
+    run_id: str | None = None
+    """None: nothing says whose, and every step counts."""
+    began_with: int | None = None
+    """The step that this run was told to begin with, whoever wrote it."""
+
+    def check(self, name: str, manifest: dict[str, Any]) -> None:
+        """Raises NotOursError for a step of another run."""
+        if self.run_id in (None, manifest["run_id"]) or manifest["step"] == self.began_with:
+            return
+        raise NotOursError(
+            f"{name}: a step of run {quoted(manifest['run_id'])}, and this folder is of run {quoted(self.run_id)}; "
+            f"only restore('step:{manifest['step']}') takes it"
+        )
+
+
+ANY_RUN = Owner()
+
+
+def owner_of(root: Path) -> Owner:
+    """The owner that lock.json names; ANY_RUN where there is none that does."""
+    try:
+        lock = read_json(root / LOCK, MAX_LOCK_BYTES)
+    except (OSError, ValueError):
+        return ANY_RUN
+    if not isinstance(lock, dict) or not isinstance(lock.get("run_id"), str):
+        return ANY_RUN
+    origin = lock.get("origin")
+    step = origin.get("step") if isinstance(origin, dict) else None
+    return Owner(lock["run_id"], step if is_count(step) else None)
 
 
 # --- the folder --------------------------------------------------------------------------------------------------
@@ -290,10 +289,10 @@ class Entry:
         return sum(entry["size"] for entry in (self.manifest or {"files": {}})["files"].values())
 
 
-OWN_FILES = {LATEST, TIERS, LOCK}
+OWN_FILES = {LATEST, TIERS, LOCK, VERIFIED}
 
 
-def _entry(folder: Path) -> Entry:
+def _entry(folder: Path, owner: Owner) -> Entry:
     step = step_inside(folder.name)
     if folder.is_symlink() or not folder.is_dir():  # whatever its name says: we write folders, and no links
         return Entry(folder.name, "unknown", problem="not written by trainyard")
@@ -303,18 +302,24 @@ def _entry(folder: Path) -> Entry:
         return Entry(folder.name, "unknown", problem="not written by trainyard")
     kind = "aside" if is_aside(folder.name) else "step"
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder, owner)
         check_sizes(folder, manifest)
     except DamagedError as error:
         return Entry(folder.name, kind, step, problem=str(error))
+    except OSError as error:
+        return Entry(folder.name, kind, step, problem=f"{folder.name}: cannot be read: {error.strerror}")
     return Entry(folder.name, kind, manifest["step"], manifest)
 
 
-def scan(root: Path) -> list[Entry]:
-    """Every name in the folder, oldest step first, without reading shards: digests of manifests and sizes of files only."""
+def scan(root: Path, owner: Owner | None = None) -> list[Entry]:
+    """Every name in the folder, oldest step first, without reading shards: digests of manifests and sizes of files only.
+
+    Steps of another run than `owner` (None: as lock.json says) are problems.
+    """
+    owner = owner_of(root) if owner is None else owner
     names = sorted(entry.name for entry in os.scandir(root) if entry.name not in OWN_FILES and not entry.name.startswith("."))
     # A run that lives renames and removes folders while we look: what is gone by now is not damaged, it is gone.
-    entries = [entry for entry in map(_entry, (root / name for name in names)) if os.path.lexists(root / entry.name)]
+    entries = [entry for name in names if (entry := _entry(root / name, owner)) and os.path.lexists(root / name)]
     return sorted(entries, key=lambda entry: (entry.step if entry.step is not None else -1, entry.name))
 
 

@@ -110,7 +110,7 @@ def _find_out(folder: CheckpointFolder, wish: Wish) -> Findings:
         and entry.name in bad
         and bad[entry.name].status == "fail"
         and entry.step != best
-        and _ours_by_manifest(bad[entry.name])
+        and bad[entry.name].is_ours
         and not _foreign_names(folder.root / entry.name, entry)
     }
     return Findings(intact.step if intact else None, bad, best, doomed)
@@ -179,19 +179,13 @@ def _decide_bad(entry: Entry, found: Findings, wish: Wish) -> tuple[bool, str]:
         return False, f"best, and damaged: {problem}"
     if verdict.status == "unknown":
         return False, f"cannot be judged: {problem}"
-    if not _ours_by_manifest(verdict):
+    if not verdict.is_ours:
         return False, f"not known to be ours: {problem}"
     return entry.name in found.doomed, _asked(f"damaged: {problem}", wish.damaged, "--damaged")
 
 
 def _asked(why: str, wished: bool, option: str) -> str:
     return why if wished else f"{why}; {option} removes it"
-
-
-def _ours_by_manifest(verdict: Verdict) -> bool:
-    """A folder without a manifest, or with one of another format or version, may be somebody else's."""
-    foreign = (f"no {MANIFEST}", "is not a trainyard-checkpoint", "format version")
-    return not any(word in problem for word in foreign for problem in verdict.problems)
 
 
 def _foreign_names(path: Path, entry: Entry) -> list[str]:

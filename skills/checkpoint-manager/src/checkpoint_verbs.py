@@ -7,10 +7,12 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder import CheckpointFolder, look, rows
+from checkpoint_format import ANY_RUN, VERIFIED, DamagedError, Entry, NotOursError, owner_of, read_manifest
 from checkpoint_plan import Wish, make_plan
 from checkpoint_removal import carry_out
 from checkpoint_verdict import newest_intact
 from checkpoint_verdict import verify as judge
+from checkpoint_verified import marks, record
 
 SCRIPT = "manage_checkpoints.py"
 
@@ -53,19 +55,21 @@ def latest(folder: str, verify: bool) -> shell.Result:
     return shell.Result(data, checks=[best.check(), *checks])
 
 
-def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int) -> shell.Result:
-    """Every byte of the newest step, of one, or of all, against the manifest."""
+def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int, record_it: bool = False) -> shell.Result:
+    """Every byte of the newest step, of one, or of all, against the manifest; `record_it` writes the verdicts into verified.json."""
     found = look(folder)
     chosen = [each for each in found.entries if each.kind in ("step", "aside")] if everything else found.steps[-1:]
     if step is not None:
         chosen = [found.entry_of(step)]
     if not chosen:
         raise shell.SkillError("not-found", f"no checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
-    verdicts = []
+    owner = ANY_RUN if step is not None else owner_of(found.root)
+    verdicts, before = [], []
     for each in reversed(chosen):
         if everything:
             shell.progress(f"reading {each.name}")
-        verdicts.append(judge(found.root, each, quick=quick))
+        before.append(marks(found.root / each.name))
+        verdicts.append(judge(found.root, each, quick=quick, owner=owner))
     shown_first = sorted(verdicts, key=lambda verdict: verdict.status in ("pass", "skipped"))[:limit]
     counts = {status: sum(v.status == status for v in verdicts) for status in ("pass", "fail", "unknown", "skipped")}
     ok = counts["pass"] > 0 and not counts["fail"] and not counts["unknown"]
@@ -74,7 +78,27 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
     data["checkpoints"] = [v.row() for v in shown_first]
     next_ = [] if ok else [f"{SCRIPT} latest {folder}"]
     checks = [verdict.check() for verdict in shown_first]
-    return shell.Result(data, checks=checks, next=next_, truncated=len(verdicts) > limit, ok=ok)
+    if step is not None:
+        checks += _of_another_run(found.root, chosen[0])
+    changed = []
+    if record_it:
+        try:
+            record(found.root, zip(verdicts, before, strict=True))
+            changed = [f"wrote {VERIFIED}"]
+        except OSError as error:  # the verdict stands without it
+            checks.append(shell.Check("folder.verified", "warn", f"{VERIFIED} could not be written: {error.strerror}"))
+    return shell.Result(data, checks=checks, changed=changed, next=next_, truncated=len(verdicts) > limit, ok=ok)
+
+
+def _of_another_run(root: Path, entry: Entry) -> list[shell.Check]:
+    """A step asked for by its number is judged whoever wrote it, as a restore of step:N does."""
+    try:
+        read_manifest(root / entry.name)
+    except NotOursError as error:
+        return [shell.Check("checkpoint.run", "warn", shell.clean(str(error), 400))]
+    except (DamagedError, OSError):
+        pass
+    return []
 
 
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:

@@ -1,4 +1,4 @@
-"""Is a checkpoint intact? Every byte is read; sizes alone are `unknown`, never a pass."""
+"""The verdict on a checkpoint as the verbs print it; checkpoint_judgement decides. Sizes alone are `unknown`, never a pass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder import size_text
-from checkpoint_format import DamagedError, Entry, algorithm_for, read_manifest, verify_file
+from checkpoint_format import Entry, Owner
+from checkpoint_judgement import judge
 
 MAX_PROBLEMS = 20
+STATUS = {"intact": "pass", "damaged": "fail", "unknown": "unknown"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Verdict:
     files: int = 0
     bytes_read: int = 0
     problems: tuple[str, ...] = ()
+    is_ours: bool = True
+    """False: no checkpoint of this format, or a step of another run."""
 
     def row(self) -> dict[str, Any]:
         return {
@@ -53,50 +57,25 @@ class Verdict:
         return shell.Check(f"checkpoint.{self.name}", self.status, summary, evidence, fix.get(self.status))
 
 
-def verify(root: Path, entry: Entry, *, quick: bool = False) -> Verdict:
-    """Read the manifest and every file it lists. `quick` compares sizes only, so the best answer is `unknown`."""
+def verify(root: Path, entry: Entry, *, quick: bool = False, owner: Owner | None = None) -> Verdict:
+    """The judgement of one step. `quick` compares sizes only; `owner` ANY_RUN: the caller named this step, whoever wrote it."""
     folder = root / entry.name
-    try:
-        manifest = read_manifest(folder)
-    except DamagedError as error:
-        unreadable = isinstance(error.__cause__, OSError)
-        return _gone(folder, Verdict(entry.name, entry.step, "unknown" if unreadable else "fail", problems=(str(error),)))
-    answers = [_file(folder / name, listed, quick) for name, listed in sorted(manifest["files"].items())]
-    failed = [problem for status, problem, _ in answers if status == "fail"]
-    unknown = [problem for status, problem, _ in answers if status == "unknown"]
-    status = "fail" if failed else "unknown" if unknown else "pass"
-    used = {algorithm for _, _, algorithm in answers if algorithm}
+    # mypy takes the copy's Owner for the package's, where that is installed
+    found = judge(folder, owner, quick=quick)  # type: ignore[arg-type,unused-ignore]
+    files = found.manifest["files"] if found.manifest else {}
     return _gone(
         folder,
         Verdict(
             name=entry.name,
-            step=manifest["step"],
-            status=status,
-            algorithm=min(used) if used else None,  # crc32 < xxh3_128: the weaker one is the claim
-            files=len(answers),
-            bytes_read=0 if quick else sum(listed["size"] for listed in manifest["files"].values()),
-            problems=tuple(failed + unknown),
+            step=found.manifest["step"] if found.manifest else entry.step,
+            status=STATUS[found.status],
+            algorithm=found.algorithm,
+            files=len(files),
+            bytes_read=0 if quick else sum(listed["size"] for listed in files.values()),
+            problems=tuple(shell.clean(problem, 400) for problem in found.problems),
+            is_ours=found.is_ours,
         ),
     )
-
-
-def _file(path: Path, listed: dict[str, Any], quick: bool) -> tuple[str, str, str | None]:
-    """(status, problem, algorithm) of one file."""
-    try:
-        size = path.stat().st_size
-        if size != listed["size"]:
-            return "fail", f"{path.name}: {size} bytes, the manifest says {listed['size']}", None
-        if quick:
-            return "unknown", f"{path.name}: only its size was compared", None
-        if algorithm_for(listed) is None:
-            return "unknown", f"{path.name}: no digest of it that this Python can compute", None
-        return "pass", "", verify_file(path, listed)
-    except DamagedError as error:
-        return "fail", str(error), None
-    except FileNotFoundError:
-        return "fail", f"{path.name}: missing", None
-    except OSError as error:  # not allowed, or the disk fails: that says nothing about the bytes
-        return "unknown", f"{path.name}: cannot be read: {error.strerror}", None
 
 
 def _gone(folder: Path, verdict: Verdict) -> Verdict:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from checkpoint_folder import shown
-from checkpoint_format import FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
+from checkpoint_format import ANY_RUN, FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
 from checkpoint_found import UNKNOWN, Found, names_in, step_by_name
 from dcp_folder import DATA_SUFFIX, METADATA, read_dcp
 from file_kinds import recognise_file
@@ -54,8 +54,8 @@ def _trainyard(path: Path, names: set[str]) -> Found | None:
 def _trainyard_step(path: Path, names: set[str]) -> Found:
     evidence = (f"{MANIFEST} of format {FORMAT}",)
     try:
-        manifest = read_manifest(path.resolve())
-    except DamagedError as error:
+        manifest = read_manifest(path.resolve(), ANY_RUN)
+    except (DamagedError, OSError) as error:
         return Found(path, "trainyard-step", evidence, tuple(parts_of(path, sorted(names))), problem=str(error))
     listed = [*sorted(manifest["files"]), MANIFEST]
     missing = tuple(name for name in listed if name not in names)

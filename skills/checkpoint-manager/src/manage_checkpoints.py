@@ -44,7 +44,7 @@ def cli() -> None:
 @click.argument("folder")
 @limit_option
 def list_(folder: str, limit: int) -> shell.Result:
-    """Every name in the folder, newest step first. Reads manifests and sizes, no shard: nothing here proves a checkpoint intact."""
+    """Every name in the folder, newest step first. Reads manifests and sizes, no shard: `verified` is what `verify --record` found."""
     from checkpoint_verbs import list_ as answer
 
     return answer(folder, limit)
@@ -66,15 +66,20 @@ def latest(folder: str, verify: bool) -> shell.Result:
 
 @cli.command(
     epilog=shell.examples(
-        f"{SCRIPT} verify .trainyard/runs/tiny-lm", f"{SCRIPT} verify {FOLDER} --all", f"{SCRIPT} verify {FOLDER} --step 400"
+        f"{SCRIPT} verify .trainyard/runs/tiny-lm",
+        f"{SCRIPT} verify {FOLDER} --all --record",
+        f"{SCRIPT} verify {FOLDER} --step 400",
     )
 )
 @click.argument("folder")
 @click.option("--step", type=click.IntRange(min=0), help="This step; without --step and --all: the newest.")
 @click.option("--all", "everything", is_flag=True, help="Every step, and those set aside.")
 @click.option("--quick", is_flag=True, help="Sizes only: never a pass, the answer is unknown and exit 1.")
+@click.option(
+    "--record", "record_it", is_flag=True, help="Write the verdicts into verified.json in FOLDER, where `list` shows them."
+)
 @limit_option
-def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int) -> shell.Result:
+def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int, record_it: bool) -> shell.Result:
     """Read every byte and compare it with the manifest. Exit 0: all intact; 1: damaged or unknown, with file and reason.
 
     FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
@@ -84,9 +89,12 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
-    if (other := verify_other(folder, {"step": step is not None, "all": everything, "quick": quick}, limit)) is not None:
+    if record_it and quick:
+        raise shell.SkillError("usage", "--quick verifies nothing that could be recorded", hint=f"{SCRIPT} verify --help")
+    options = {"step": step is not None, "all": everything, "quick": quick, "record": record_it}
+    if (other := verify_other(folder, options, limit)) is not None:
         return other
-    return answer(folder, step, everything, quick, limit)
+    return answer(folder, step, everything, quick, limit, record_it)
 
 
 @cli.command(epilog=shell.examples(f"{SCRIPT} show .trainyard/runs/tiny-lm", f"{SCRIPT} show {FOLDER} --step 400 --limit 500"))

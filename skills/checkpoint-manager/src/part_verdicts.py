@@ -13,7 +13,7 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder import size_text
-from checkpoint_format import Entry, read_json
+from checkpoint_format import ANY_RUN, Entry, read_json
 from checkpoint_found import Found
 from checkpoint_verdict import verify as verify_step
 from folder_parts import Part, weight_map
@@ -101,7 +101,7 @@ def _parts(found: Found, prefix: str = "") -> Iterator[PartVerdict]:
 
 def _trainyard(found: Found, prefix: str) -> Iterator[PartVerdict]:
     path = found.path.resolve()
-    answer = verify_step(path.parent, Entry(path.name, "step", found.step))
+    answer = verify_step(path.parent, Entry(path.name, "step", found.step), owner=ANY_RUN)
     status = "unknown" if answer.status == "skipped" else answer.status
     problem = "; ".join(answer.problems[:5]) or None
     yield PartVerdict(prefix + path.name, "step", FileVerdict(status, problem, answer.algorithm, answer.bytes_read))

@@ -16,8 +16,12 @@ from trainyard_exec import run_in_pod
 SENT = (
     "pod_side",
     "trainyard_shell",
+    "checkpoint_bytes",
     "checkpoint_format",
+    "checkpoint_contents",
+    "checkpoint_judgement",
     "checkpoint_holder",
+    "checkpoint_verified",
     "checkpoint_folder",
     "checkpoint_verdict",
     "checkpoint_plan",

@@ -91,7 +91,7 @@ def send_step(folder: str, step: int | None, dry_run: bool) -> None:
     """manifest.json and every file it lists; `step` None: of the newest step that verifies."""
     import trainyard_shell as shell
     from checkpoint_folder import look
-    from checkpoint_format import MANIFEST, DamagedError, check_sizes, read_manifest
+    from checkpoint_format import ANY_RUN, MANIFEST, DamagedError, check_sizes, read_manifest
     from checkpoint_verdict import newest_intact
 
     found = look(folder)
@@ -106,11 +106,14 @@ def send_step(folder: str, step: int | None, dry_run: bool) -> None:
         name = found.entry_of(step).name
     path = found.root / name
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, None if step is None else ANY_RUN)
         check_sizes(path, manifest)
     except DamagedError as error:
         hint = f"manage_checkpoints.py latest {folder}"
         raise shell.SkillError("conflict", f"it is damaged there: {error}", hint=hint) from error
+    except OSError as error:
+        message = f"{name} cannot be read there: {error.strerror}"
+        raise shell.SkillError("permission", message, hint=f"manage_checkpoints.py list {folder}") from error
     identity = {"name": name, "step": manifest["step"], "run_id": manifest.get("run_id"), "digest": manifest["digest"]}
     send(str(path), [MANIFEST, *sorted(manifest["files"])], identity, dry_run)
 

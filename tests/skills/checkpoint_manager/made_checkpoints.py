@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import base64
+import importlib
 import json
 import os
 import random
@@ -16,27 +17,39 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
-FORMAT_FILE = ROOT / "training" / "trainyard" / "checkpoint_format.py"
 PROGRAM = ROOT / "skills" / "checkpoint-manager" / "src" / "manage_checkpoints.py"
 RUN_ID = "0123456789abcdef"
 
 
 def load_format() -> ModuleType:
-    """checkpoint_format.py by its path: importing the trainyard package would bring torch along."""
-    spec = importlib.util.spec_from_file_location("checkpoint_format_under_test", FORMAT_FILE)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The skill's copies by their path: importing the trainyard package would bring torch along."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    try:
+        return importlib.import_module("checkpoint_format")
+    finally:
+        sys.path.remove(str(PROGRAM.parent))
 
 
 FORMAT = load_format()
+RNG: dict[str, Any] = {
+    "python": {"$tuple": [3, {"$tuple": [*[0] * 624, 624]}, None]},
+    "numpy": {"$tuple": ["MT19937", {"$bytes": base64.b64encode(bytes(2496)).decode()}, 624, 0, 0.0]},
+    "torch": {"$bytes": base64.b64encode(bytes(16)).decode()},
+}
+"""The generators of one rank; torch's own state is longer, and only torch can judge it."""
+
+
+def state_of(step: int, ranks: int = 2) -> dict[str, Any]:
+    """state.json of a step: what a script without an optimizer keeps."""
+    objects = {"data": {"position": step * 8}}
+    shared = {"step": step, "epoch": step // 100, "best_loss": None, "config": {}, "objects": objects}
+    return {"format": 1, "shared": shared, "ranks": {str(rank): {"rng": RNG} for rank in range(ranks)}}
 
 
 def safetensors(tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
-    """The layout by hand: header length, JSON header, bytes one after another."""
-    header: dict[str, Any] = {}
+    """The layout by hand: header length, JSON header, bytes one after another; each tensor is whole."""
+    whole = {name: {"saved_offsets": [0] * len(shape)} for name, (_, shape, _) in tensors.items()}
+    header: dict[str, Any] = {"__metadata__": {"DCP_SHARDING_INFO": json.dumps(whole)}}
     offset = 0
     for name, (dtype, shape, data) in tensors.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
@@ -63,7 +76,7 @@ def write_step(
     source = random.Random(step)
     shards = [safetensors({f"model.w{rank}": ("F32", [values], source.randbytes(4 * values))}) for rank in range(2)]
     files = {FORMAT.shard_name(rank, 2): shard for rank, shard in enumerate(shards)}
-    files["state.json"] = json.dumps({"step": step, "data": {"position": step * 8}, "rng": [[1, 2], [3, 4]]}).encode()
+    files["state.json"] = json.dumps(state_of(step), separators=(",", ":")).encode()
     files |= extra_files or {}
     for file, data in files.items():
         (folder / file).write_bytes(data)

@@ -206,7 +206,7 @@ def test_show_tells_files_tensors_and_state_and_bounds_them(tmp_path: Path) -> N
         "model.w1": ("F32", [64]),
     }
     assert {Path(row["path"]) for row in data["files"]} == {path for path in folder.iterdir() if path.name != "manifest.json"}
-    assert {row["member"]: row["value"] for row in data["state"]}["step"] == 100
+    assert {row["member"]: row["value"] for row in data["state"]}["shared.step"] == 100
     bounded = call("show", tmp_path, "--limit", "1")
     assert (len(bounded.data["tensors"]), bounded.data["total_tensors"], bounded.document["truncated"]) == (1, 2, True)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_checkpoints import FORMAT, FORMAT_FILE, call, write_step, write_tiers
+from made_checkpoints import FORMAT, PROGRAM, call, write_step, write_tiers
 
 SHARD = FORMAT.shard_name(0, 2)
 PAGE = 4096
@@ -183,27 +183,27 @@ def test_a_sealed_manifest_with_a_wrong_member_is_damaged(tmp_path: Path, member
     assert FORMAT.scan(tmp_path)[0].problem
 
 
-def test_the_format_file_alone_verifies_in_a_bare_python(tmp_path: Path) -> None:
-    """As it is sent into pods: on standard input, no site-packages, no environment."""
+def test_the_judgement_needs_a_bare_python(tmp_path: Path) -> None:
+    """As it is sent into pods: no site-packages, no environment."""
     write_step(tmp_path, 100)
     flip(write_step(tmp_path, 200) / SHARD, 2000)
     driver = """
 import sys, json
-answers = {}
-for entry in scan(Path(sys.argv[1])):
-    try:
-        answers[entry.name] = verify_folder(Path(sys.argv[1]) / entry.name)["step"]
-    except DamagedError as error:
-        answers[entry.name] = str(error)
-print(json.dumps([answers, sorted({"xxhash", "isal", "click"} & set(sys.modules))]))
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from checkpoint_format import scan
+from checkpoint_judgement import judge
+answers = {entry.name: judge(Path(sys.argv[2]) / entry.name) for entry in scan(Path(sys.argv[2]))}
+told = {name: [each.status, *each.problems] for name, each in answers.items()}
+print(json.dumps([told, sorted({"xxhash", "isal", "click"} & set(sys.modules))]))
 """
-    words = [sys.executable, "-I", "-S", "-", str(tmp_path)]
-    done = subprocess.run(words, input=FORMAT_FILE.read_text() + driver, capture_output=True, text=True, timeout=60, cwd="/")
+    words = [sys.executable, "-I", "-S", "-", str(PROGRAM.parent), str(tmp_path)]
+    done = subprocess.run(words, input=driver, capture_output=True, text=True, timeout=60, cwd="/")
     assert done.returncode == 0, done.stderr
     answers, imported = json.loads(done.stdout)
     assert imported == []
-    assert answers["step_00000100"] == 100
-    assert "crc32 differs" in answers["step_00000200"]
+    assert answers["step_00000100"] == ["intact"]
+    assert answers["step_00000200"][0] == "damaged" and "crc32 differs" in answers["step_00000200"][1]
 
 
 def test_a_folder_that_tiers_name_lists_them(tmp_path: Path) -> None:
