@@ -13,7 +13,8 @@ from torch import nn
 from trainyard import checkpoint_format as fmt
 from trainyard import reading
 from trainyard.errors import MismatchError
-from trainyard.layout import DTYPE_NAMES, Piece, whole
+from trainyard.layout import Piece, whole
+from trainyard.stored_forms import DTYPE_NAMES
 
 from tests.training.rt_folder import block_of, copy_of, cut, flip, header_bytes, raw, save, save_tensors, shards, take_lock
 from tests.training.test_format_shards import SHAPES, filled

@@ -11,9 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from trainyard import checkpoint_format as fmt
-from trainyard.layout import DTYPE_NAMES, whole
+from trainyard.layout import whole
 from trainyard.shard import write_shard
 from trainyard.snapshot import Slot
+from trainyard.stored_forms import DTYPE_NAMES
 
 from tests.training.rt_folder import header_bytes, raw, save_tensors, shards, take_lock
 

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard import codec, layout, objects, restoring, rng
+from trainyard import codec, layout, objects, refusals, restoring, rng, selfcheck
 from trainyard.agreement import Agreement
 from trainyard.commit import StepInfo, clean_temporary
-from trainyard.errors import ConfigError, FolderError, SaveError, TrainyardError
+from trainyard.errors import ConfigError, FolderError, MismatchError, RestoreError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo, process_started
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 STOP, BUSY = 0, 1
+MAX_NOTES = 5
 
 
 class Checkpointer:
@@ -66,6 +67,7 @@ class Checkpointer:
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
         self.epoch, self.best_loss, self.saved_config = 0, None, None
+        refusals.check_objects(things)
         self._things: objects.Objects = things
         self._signals = StopSignals()
         self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
@@ -79,7 +81,8 @@ class Checkpointer:
         self._step, self._saved_step, self._rolling_due = 0, 0, False
         self._last_record: dict[str, Any] = {}
         self._exchanges_since_save = 0
-        self._prefaulted = False
+        self._prefaulted = self._checked = False
+        self._failed_restore: TrainyardError | None = None
         self._step_ended = time.monotonic()
         self._tell_start()
 
@@ -96,7 +99,7 @@ class Checkpointer:
         """
         started = time.monotonic()
         request = self._agreement.broadcast(restoring.effective_request(which, self._lock))
-        found = restoring.restore(self.folder, request, self._things, self._agreement, self.data_fingerprint)
+        found = self._restore(request)
         # Nobody trains, and so saves, before rank 0 has cleared the way; a failure there is raised on every rank.
         found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found.step))
         self._step = self._saved_step = found.step
@@ -105,6 +108,21 @@ class Checkpointer:
         self.saved_config = codec.decode(found.shared.get("config"), dict[str, Any]().__getitem__)
         self._tell_restored(found, time.monotonic() - started)
         return found.step
+
+    def _restore(self, request: str) -> restoring.Restored:
+        """After a restore that failed nothing may be trained or saved: objects hold half of a state, or steps of another model are here."""
+        before, self._failed_restore = self._failed_restore, RestoreError("restore() did not end")
+        try:
+            found = restoring.restore(self.folder, request, self._things, self._agreement, self.data_fingerprint)
+        except TrainyardError as error:
+            self._failed_restore = error
+            raise
+        self._failed_restore = before if isinstance(before, restoring.PartlyRestoredError) and not found.step else None
+        return found
+
+    def _check_restored(self) -> None:
+        if self._failed_restore is not None:
+            raise MismatchError(f"the restore failed, so this process must not train on ({self._failed_restore})")
 
     def _clear_the_way(self, request: str, step: int) -> list[str]:
         """Rank 0: newer steps aside, an explicit choice into the lock; returns the folders set aside."""
@@ -122,9 +140,16 @@ class Checkpointer:
         tell.line(f"{where} from {self.folder} (run {self._lock.run_id}, start {self._lock.incarnation})")
         for entry in found.skipped:
             tell.line(f"skipped step {entry['step']}: {entry['reason']}")
+        self._tell_notes(found.notes)
         tell.begin(found.step, found.requested)
         tell.event("training", step=found.step)
         self._step_ended = time.monotonic()
+
+    def _tell_notes(self, notes: list[str]) -> None:
+        for note in notes[:MAX_NOTES]:
+            self._telemetry.line(f"note: {note}")
+        if notes:
+            self._telemetry.event("notes", step=self._step, notes=notes[:MAX_NOTES], total=len(notes))
 
     # --- every step ----------------------------------------------------------------------------------------------
 
@@ -143,8 +168,12 @@ class Checkpointer:
         Saves by policy: rolling, at the end of an epoch, and when `val_loss` is the least so far. When any rank was asked to
         stop, all ranks save this step and exit with 143.
         """
+        self._check_restored()
         agreed = self._agreement.exchange([int(self._signals.received is not None), int(self._writer.busy)])
         self._exchanges_since_save += 1
+        if not self._checked:
+            self._tell_notes(selfcheck.check(self._things, self._agreement))
+            self._checked = True
         self._step = step
         self.epoch = self.epoch if epoch is None else int(epoch)
         val_loss = None if val_loss is None else self._agreement.broadcast_float(float(as_number(val_loss)))
@@ -207,6 +236,7 @@ class Checkpointer:
     def _snapshot(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> tuple[float, Save]:
         """Copy the state; returns the seconds that the loop was held, and what the writer is to be started with."""
         started = time.monotonic()
+        self._check_restored()
         error = self._writer.wait(self.policy.part_timeout_s)
         if self._writer.busy:  # it still reads the buffer: copying into it now would tear the checkpoint that it writes
             raise SaveError(f"step {self._step} was not saved: the writer of step {self._saved_step} is {error}")

@@ -101,8 +101,8 @@ class GlobalOrder:
             "order_crc32": self._order_crc32(self.epoch),
         }
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where `state` was taken. Raises MismatchError, and changes nothing, where the order would be another one."""
+    def check_state_dict(self, state: Mapping[str, int]) -> None:
+        """Changes nothing. Raises MismatchError where `state` is of another order."""
         for name in ("num_samples", "seed", "shuffle"):
             ours = int(getattr(self, name))
             if state.get(name) != ours:
@@ -115,7 +115,11 @@ class GlobalOrder:
                 f"torch {torch.__version__} shuffles {self.num_samples} samples in another order than the torch that saved this "
                 "state; resume with that release"
             )
-        self.position = position
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where `state` was taken. Raises MismatchError, and changes nothing, where the order would be another one."""
+        self.check_state_dict(state)
+        self.position = state["position"]
 
     def _order_crc32(self, epoch: int) -> int:
         permutation_N = self._permutation(epoch)

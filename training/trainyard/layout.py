@@ -3,64 +3,52 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from trainyard.errors import ConfigError
-
-DTYPE_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+from trainyard import stored_forms
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A block of one tensor: `local` stands at `offsets` in a tensor of `global_shape`."""
+    """A block of one tensor, as it is stored: `local` stands at `offsets` in a tensor of `global_shape`."""
 
     key: str
     local: torch.Tensor
     global_shape: tuple[int, ...]
     offsets: tuple[int, ...]
+    mark: dict[str, str] = field(default_factory=dict, compare=False)
+    """{"as": type} where the type is not the one that is stored."""
 
     @property
     def nbytes(self) -> int:
         return self.local.numel() * self.local.element_size()
 
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The manifest's: type and global shape."""
+        return {"dtype": dtype_name(self), "shape": list(self.global_shape), **self.mark}
+
 
 def whole(key: str, tensor: torch.Tensor) -> Piece:
-    """Raises ConfigError for a tensor that is a shell around others: it has no bytes of its own, and reading them would crash."""
-    is_shell: bool = is_traceable_wrapper_subclass(tensor)
-    if is_shell:
-        kind = type(tensor).__name__
-        raise ConfigError(f"{key}: a {kind} cannot be saved; keep this state in plain tensors (quantized optimizers do not)")
-    return Piece(key, tensor, tuple(tensor.shape), (0,) * tensor.dim())
+    """All of a plain tensor. Raises ConfigError for one that cannot be saved: of some, reading the bytes would crash."""
+    stored_forms.check(key, tensor)
+    local = stored_forms.stored(tensor)
+    return Piece(key, local, tuple(local.shape), (0,) * local.dim(), stored_forms.mark(tensor.dtype))
 
 
 def local_piece(key: str, tensor: torch.Tensor) -> Piece:
     """The block that this rank holds: all of a plain tensor, the local shard of a DTensor (maybe without elements)."""
     if not isinstance(tensor, DTensor):
         return whole(key, tensor)
-    if any(placement.is_partial() for placement in tensor.placements):
-        raise ConfigError(f"{key}: a DTensor with a pending reduction cannot be saved")
+    stored_forms.check(key, tensor)
     (chunk,) = tensor.__create_chunk_list__()  # type: ignore[no-untyped-call]  # the protocol that torch.distributed.checkpoint uses
-    local = whole(key, tensor.to_local()).local
-    return Piece(key, local, tuple(tensor.shape), tuple(chunk.offsets))
+    local = stored_forms.stored(tensor.to_local())
+    more = tuple(local.shape[tensor.dim() :])
+    return Piece(key, local, (*tensor.shape, *more), (*chunk.offsets, *(0 for _ in more)), stored_forms.mark(tensor.dtype))
 
 
 def _holds_first_copy(tensor: DTensor) -> bool:
@@ -104,11 +92,10 @@ def spread(pieces: list[Piece], world_size: int, on_rank_0: set[str]) -> dict[st
 
 
 def describe(pieces: list[Piece]) -> dict[str, dict[str, Any]]:
-    """The manifest's `tensors` entries: dtype and global shape by key."""
-    return {piece.key: {"dtype": dtype_name(piece), "shape": list(piece.global_shape)} for piece in pieces}
+    """The manifest's `tensors` entries by key: type and global shape."""
+    return {piece.key: piece.entry for piece in pieces}
 
 
 def dtype_name(piece: Piece) -> str:
-    if piece.local.dtype not in DTYPE_NAMES:
-        raise ConfigError(f"{piece.key}: tensors of {piece.local.dtype} cannot be stored as safetensors")
-    return DTYPE_NAMES[piece.local.dtype]
+    """What the safetensors header calls the type of the piece's bytes."""
+    return stored_forms.DTYPE_NAMES[piece.local.dtype]

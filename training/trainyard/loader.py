@@ -111,6 +111,10 @@ class ResumableLoader:
         """The same on every rank."""
         return self.order.state_dict()
 
+    def check_state_dict(self, state: Mapping[str, int]) -> None:
+        """Changes nothing. Raises MismatchError where the order would be another one."""
+        self.order.check_state_dict(state)
+
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on after the last batch that the loop had. Raises MismatchError where the order would be another one."""
         self.order.load_state_dict(state)

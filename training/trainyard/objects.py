@@ -6,20 +6,22 @@ Names are the ones stock torch.distributed.checkpoint gives after flattening {"m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
-from torch.nn.parallel import DistributedDataParallel
 
-from trainyard import codec
+from trainyard import codec, optimizers
 from trainyard.errors import MismatchError, TrainyardError
+from trainyard.modules import plain_name, unwrap
+from trainyard.optimizers import is_optimizer
 
 Objects = dict[str, Any]
+FOREIGN_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What the methods of anybody's object raise when they will not do what is asked."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,6 @@ class PerRank:
     """
 
     thing: Any
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """The user's module inside DDP and torch.compile."""
-    while True:
-        if isinstance(module, DistributedDataParallel):
-            module = module.module
-        elif isinstance(getattr(module, "_orig_mod", None), nn.Module):
-            module = module._orig_mod  # type: ignore[assignment]
-        else:
-            return module
-
-
-def is_optimizer(value: Any) -> bool:
-    """An optimizer whose state can be taken apart by parameter.
-
-    One with a state_dict of its own is a container of others (torchtitan's) or a wrapper: what it holds itself may be empty, and its
-    state_dict says what is to be kept.
-    """
-    return isinstance(value, torch.optim.Optimizer) and type(value).state_dict is torch.optim.Optimizer.state_dict
 
 
 def reshard(objects: Objects) -> None:
@@ -66,43 +48,44 @@ def reshard(objects: Objects) -> None:
                     module.reshard()
 
 
-def plain_name(name: str) -> str:
-    """A parameter's name without the wrappers inside it (compiled or checkpointed submodules)."""
-    return name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
+def _modules(objects: Objects) -> Iterator[tuple[str, nn.Module]]:
+    yield from ((label, unwrap(value)) for label, value in objects.items() if isinstance(value, nn.Module))
+
+
+def parameters(objects: Objects) -> dict[str, torch.Tensor]:
+    """Name -> parameter; those of a module that is not called "model" carry the module's name in front."""
+    return {
+        plain_name(name) if label == "model" else f"{label}.{plain_name(name)}": parameter
+        for label, module in _modules(objects)
+        for name, parameter in module.named_parameters()
+    }
 
 
 def parameter_names(objects: Objects) -> dict[int, str]:
-    """id(parameter) -> its name; parameters of a module that is not called "model" carry the module's name in front."""
-    names: dict[int, str] = {}
-    for label, value in objects.items():
-        if isinstance(value, nn.Module):
-            for name, parameter in unwrap(value).named_parameters():
-                names[id(parameter)] = plain_name(name) if label == "model" else f"{label}.{plain_name(name)}"
-    return names
+    """id(parameter) -> its name."""
+    return {id(parameter): name for name, parameter in parameters(objects).items()}
 
 
 def trainable_keys(objects: Objects) -> set[str]:
     """Keys of the parameters: the tensors in which NaN or Inf keeps a snapshot from being committed."""
-    return {
-        f"{label}.{plain_name(name)}"
-        for label, value in objects.items()
-        if isinstance(value, nn.Module)
-        for name, _ in unwrap(value).named_parameters()
-    }
+    return {f"{label}.{plain_name(name)}" for label, module in _modules(objects) for name, _ in module.named_parameters()}
 
 
 def buffer_keys(objects: Objects) -> set[str]:
     """Keys of module buffers: DDP takes rank 0's at every forward, so rank 0's is the one to save."""
-    return {
-        f"{label}.{plain_name(name)}"
-        for label, value in objects.items()
-        if isinstance(value, nn.Module)
-        for name, _ in unwrap(value).named_buffers()
-    }
+    return {f"{label}.{plain_name(name)}" for label, module in _modules(objects) for name, _ in module.named_buffers()}
 
 
-def capture(objects: Objects) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """(tensors by key, JSON by object). The tensors are the live ones: copy before training goes on."""
+# --- saving ------------------------------------------------------------------------------------------------------
+
+
+def capture(
+    objects: Objects, note: Callable[[str, type], None] | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """(tensors by key, JSON by object). The tensors are the live ones: copy before training goes on.
+
+    `note(path, class)` hears of values that come back as a plain type.
+    """
     reshard(objects)
     tensors: dict[str, torch.Tensor] = {}
 
@@ -115,15 +98,26 @@ def capture(objects: Objects) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     names = parameter_names(objects)
     for label, value in objects.items():
         if isinstance(value, nn.Module):
-            entries = {plain_name(name): entry for name, entry in unwrap(value).state_dict().items()}
-            state[label] = codec.encode(entries, label, put)
+            entries = unwrap(value).state_dict().items()
+            state[label] = {name: codec.encode(entry, f"{label}.{name}", put, note) for name, entry in _plain(entries)}
         elif is_optimizer(value):
-            state[label] = codec.encode(_optimizer_state(label, value, names), label, put)
+            state[label] = optimizers.encode(label, value, names, put, note)
         elif isinstance(value, PerRank):
             state[label] = {"per_rank": True}
         else:
-            state[label] = codec.encode(value.state_dict(), label, put)
+            state[label] = codec.encode(_state_of(label, value), label, put, note)
     return tensors, state
+
+
+def _state_of(label: str, value: Any) -> Any:
+    try:
+        return value.state_dict()
+    except FOREIGN_ERRORS as error:
+        raise TrainyardError(f"{label}: {type(value).__name__}.state_dict() failed: {type(error).__name__}: {error}") from error
+
+
+def _plain(entries: Any) -> Iterator[tuple[str, Any]]:
+    yield from ((plain_name(name), entry) for name, entry in entries)
 
 
 def capture_per_rank(objects: Objects) -> dict[str, Any]:
@@ -137,101 +131,7 @@ def capture_per_rank(objects: Objects) -> dict[str, Any]:
     return {"objects": states} if states else {}
 
 
-def _optimizer_state(label: str, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Any]:
-    groups = []
-    for group in optimizer.param_groups:
-        own = [_named(label, parameter, names) for parameter in group["params"]]
-        groups.append({**{key: value for key, value in group.items() if key != "params"}, "params": own})
-    state = {_named(label, parameter, names): dict(slots) for parameter, slots in optimizer.state.items()}
-    return {"kind": type(optimizer).__name__, "state": state, "param_groups": groups}
-
-
-def _named(label: str, parameter: torch.Tensor, names: dict[int, str]) -> str:
-    if id(parameter) not in names:
-        raise TrainyardError(
-            f"{label} holds a parameter of shape {tuple(parameter.shape)} of no module given to the Checkpointer"
-        )
-    return names[id(parameter)]
-
-
-def targets(
-    objects: Objects, saved: dict[str, Any], make: Callable[[str, torch.Tensor | None], torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """key -> tensor that a restore fills: live tensors of modules, and fresh ones for everything else.
-
-    `make(key, like)` builds a fresh tensor for a saved key; `like` is the parameter that an optimizer slot belongs to.
-    """
-    wanted: dict[str, torch.Tensor] = {}
-    by_name = _parameters(objects)
-    for label, value in objects.items():
-        if isinstance(value, nn.Module):
-            for name, entry in unwrap(value).state_dict().items():
-                if isinstance(entry, torch.Tensor):
-                    wanted[f"{label}.{plain_name(name)}"] = entry
-        elif is_optimizer(value):
-            for name, slots in saved[label]["state"].items():
-                for entry in slots.values():
-                    if isinstance(entry, dict) and "$tensor" in entry:
-                        key = entry["$tensor"]
-                        wanted[key] = make(key, by_name.get(name))
-        elif not isinstance(value, PerRank):
-            wanted.update(_stateful_targets(label, value, saved[label], make))
-    return wanted
-
-
-def _stateful_targets(
-    label: str, value: Any, saved: Any, make: Callable[[str, torch.Tensor | None], torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """A tensor for each one that is saved of an object with state_dict; sharded where the object's own one is sharded now."""
-    wanted: dict[str, torch.Tensor] = {}
-    sharded: dict[str, torch.Tensor] | None = None
-
-    def want(key: str) -> torch.Tensor:
-        nonlocal sharded
-        if sharded is None:  # asked for only where tensors were saved: it may be dear
-            own: dict[str, torch.Tensor] = {}
-            codec.encode(value.state_dict(), label, own.__setitem__)
-            sharded = {name: tensor for name, tensor in own.items() if isinstance(tensor, DTensor)}
-        return wanted.setdefault(key, make(key, sharded.get(key)))
-
-    codec.decode(saved, want)
-    return wanted
-
-
-def _parameters(objects: Objects) -> dict[str, torch.Tensor]:
-    names = parameter_names(objects)
-    modules = [value for value in objects.values() if isinstance(value, nn.Module)]
-    return {names[id(parameter)]: parameter for module in modules for parameter in unwrap(module).parameters()}
-
-
-def apply(objects: Objects, saved: dict[str, Any], own: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """Hand the restored state to every object, `own` to those of this rank; module tensors have been filled in place already."""
-    names = parameter_names(objects)
-    for label, value in objects.items():
-        if isinstance(value, nn.Module):
-            _load_extra_state(unwrap(value), saved[label], tensors)
-        elif is_optimizer(value):
-            _load_optimizer(label, value, codec.decode(saved[label], tensors.__getitem__), names)
-        elif isinstance(value, PerRank):
-            value.thing.load_state_dict(codec.decode(own[label], tensors.__getitem__))
-        else:
-            value.load_state_dict(codec.decode(saved[label], tensors.__getitem__))
-
-
-def _load_extra_state(module: nn.Module, saved: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    """`get_extra_state` values that are no tensors; tensors stand in the module already."""
-    extra = {key: codec.decode(value, tensors.__getitem__) for key, value in saved.items() if key.endswith("_extra_state")}
-    if extra:
-        module.load_state_dict(extra, strict=False)
-
-
-def _load_optimizer(label: str, optimizer: torch.optim.Optimizer, saved: dict[str, Any], names: dict[int, str]) -> None:
-    """Names back to the positions that `Optimizer.load_state_dict` counts by."""
-    current = [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
-    positions = {name: i for i, name in enumerate(name for group in current for name in group)}
-    numbered = [{**group, "params": [positions[name] for name in group["params"]]} for group in saved["param_groups"]]
-    state = {positions[name]: slots for name, slots in saved["state"].items()}
-    optimizer.load_state_dict({"state": state, "param_groups": numbered})
+# --- does it fit? -------------------------------------------------------------------------------------------------
 
 
 def check_labels(objects: Objects, saved: dict[str, Any]) -> None:
@@ -276,16 +176,11 @@ def _is_optimizer_state(entry: Any) -> bool:
 
 
 def check_optimizers(objects: Objects, saved: dict[str, Any]) -> None:
-    """The optimizers are of the same kind and have the same groups; torch itself would load one's state into another. Raises MismatchError."""
+    """The optimizers are of the same kind and have the same groups. Raises MismatchError."""
     names = parameter_names(objects)
     for label, value in objects.items():
         if is_optimizer(value):
-            kind = saved[label].get("kind")
-            if kind != type(value).__name__:
-                raise MismatchError(f"{label} is {type(value).__name__} here, {kind} in the checkpoint")
-            here = [[names[id(parameter)] for parameter in group["params"]] for group in value.param_groups]
-            if here != [group["params"] for group in saved[label]["param_groups"]]:
-                raise MismatchError(f"{label}: its parameter groups are not those of the checkpoint")
+            optimizers.check(label, value, saved[label], names)
 
 
 def check_per_rank(objects: Objects, saved: dict[str, Any], own: dict[str, Any], ranks: tuple[int, int]) -> None:

@@ -11,8 +11,9 @@ import torch
 
 from trainyard import checkpoint_format as fmt
 from trainyard import checkpoint_judgement as judgement
+from trainyard import stored_forms
 from trainyard.errors import MismatchError
-from trainyard.layout import DTYPE_NAMES, DTYPES, Piece
+from trainyard.layout import Piece
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,12 @@ class Checkpoint:
     def state(self) -> dict[str, Any]:
         return self.step.state
 
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self.manifest["tensors"][key]["shape"])
-
-    def dtype(self, key: str) -> torch.dtype:
-        return DTYPES[self.manifest["tensors"][key]["dtype"]]
+    def like(self, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
+        """(dtype, global shape) of the tensor that was saved. Raises DamagedError for an entry that no writer writes."""
+        try:
+            return stored_forms.logical(self.manifest["tensors"][key])
+        except (KeyError, TypeError, ValueError) as error:
+            raise fmt.DamagedError(f"{self.folder.name}: the manifest's entry of {key} cannot be read") from error
 
 
 def open_checkpoint(folder: Path, owner: fmt.Owner | None = None) -> Checkpoint:
@@ -59,9 +61,11 @@ def open_checkpoint(folder: Path, owner: fmt.Owner | None = None) -> Checkpoint:
     blocks: dict[str, list[Block]] = {}
     for key, found in step.blocks.items():
         dtype = step.manifest["tensors"][key]["dtype"]
-        if dtype not in DTYPES:
+        if dtype not in stored_forms.DTYPES:
             raise fmt.DamagedError(f"{folder.name}: {fmt.quoted(key)} is of type {dtype}, which the runtime does not save")
-        blocks[key] = [Block(folder / name, each.begin, DTYPES[dtype], each.shape, each.offsets) for name, each in found]
+        blocks[key] = [
+            Block(folder / name, each.begin, stored_forms.DTYPES[dtype], each.shape, each.offsets) for name, each in found
+        ]
     return Checkpoint(step, blocks)
 
 
@@ -103,7 +107,33 @@ def fill(checkpoint: Checkpoint, piece: Piece) -> None:
             continue
         loaded = torch.empty(block.shape, dtype=block.dtype)
         _read_into(block, loaded)
-        piece.local[common[0]].copy_(loaded[common[1]])
+        once = _once(piece.local)
+        piece.local[common[0]][once].copy_(loaded[common[1]][once])
+
+
+def _once(tensor: torch.Tensor) -> tuple[slice, ...]:
+    """The part of an expanded tensor that is memory of its own; all of any other."""
+    return tuple(
+        slice(0, 1) if stride == 0 and size > 1 else slice(None)
+        for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
+    )
+
+
+def check_expanded(checkpoint: Checkpoint, pieces: list[Piece]) -> None:
+    """What goes into an expanded tensor has one value along each expanded dimension. Raises MismatchError."""
+    for piece in pieces:
+        if _once(piece.local) == (slice(None),) * piece.local.dim():
+            continue
+        dense = torch.empty_like(piece.local, memory_format=torch.contiguous_format)
+        fill(checkpoint, Piece(piece.key, dense, piece.global_shape, piece.offsets))
+        if not _same_bytes(dense, dense[_once(piece.local)].expand(dense.shape)):
+            raise MismatchError(
+                f"{piece.key} is expanded here (one value for many places), and has many values in the checkpoint"
+            )
+
+
+def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one.contiguous().reshape(-1).view(torch.uint8), other.contiguous().reshape(-1).view(torch.uint8))
 
 
 def _read_into(block: Block, tensor: torch.Tensor) -> None:
@@ -118,17 +148,46 @@ def _read_into(block: Block, tensor: torch.Tensor) -> None:
             view = view[count:]
 
 
+def matches(checkpoint: Checkpoint, piece: Piece) -> bool:
+    """The piece's tensor holds exactly the saved bytes; one block is in memory at a time."""
+    for block in checkpoint.blocks[piece.key]:
+        common = overlap(piece, block)
+        if common is None:
+            continue
+        loaded = torch.empty(block.shape, dtype=block.dtype)
+        _read_into(block, loaded)
+        if not _same_bytes(piece.local[common[0]].detach().to("cpu"), loaded[common[1]]):
+            return False
+    return True
+
+
 def check_tensors(checkpoint: Checkpoint, wanted: dict[str, torch.Tensor]) -> None:
     """Same names, dtypes and global shapes. Raises MismatchError that names the first differences."""
-    saved = checkpoint.manifest["tensors"]
-    differences = [f"{key} is not in the checkpoint" for key in wanted if key not in saved]
-    differences += [f"{key} is only in the checkpoint" for key in saved if key not in wanted]
-    for key in wanted.keys() & saved.keys():
-        here = (DTYPE_NAMES.get(wanted[key].dtype, str(wanted[key].dtype)), list(wanted[key].shape))
-        there = (saved[key]["dtype"], saved[key]["shape"])
-        if here != there:
-            differences.append(f"{key} is {here[0]}{here[1]}, in the checkpoint {there[0]}{there[1]}")
-    if differences:
-        more = f" (and {len(differences) - 5} more)" if len(differences) > 5 else ""
+    found = differences(checkpoint.manifest["tensors"], wanted)
+    if found:
+        more = f" (and {len(found) - 5} more)" if len(found) > 5 else ""
         way_out = "for a new run take another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
-        raise MismatchError(f"{checkpoint.folder} is of another model: {'; '.join(sorted(differences)[:5])}{more}; {way_out}")
+        raise MismatchError(f"{checkpoint.folder} is of another model: {'; '.join(sorted(found)[:5])}{more}; {way_out}")
+
+
+def differences(saved: dict[str, Any], wanted: dict[str, torch.Tensor]) -> list[str]:
+    """In words, where a manifest's `tensors` and these differ in names, dtypes or global shapes."""
+    found = [f"{key} is not in the checkpoint" for key in wanted if key not in saved]
+    found += [f"{key} is only in the checkpoint" for key in saved if key not in wanted]
+    for key in wanted.keys() & saved.keys():
+        here, there = _named(wanted[key]), _entry_text(saved[key])
+        if here != there:
+            found.append(f"{key} is {here}, in the checkpoint {there}")
+    return found
+
+
+def _named(tensor: torch.Tensor) -> str:
+    try:
+        return _entry_text(stored_forms.entry(tensor.dtype, tuple(tensor.shape)))
+    except KeyError:
+        return f"{tensor.dtype}{list(tensor.shape)}"
+
+
+def _entry_text(entry: dict[str, Any]) -> str:
+    mark = f" (as {entry['as']})" if "as" in entry else ""
+    return f"{entry['dtype']}{entry['shape']}{mark}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -20,6 +21,18 @@ from trainyard.commit import set_aside
 from trainyard.errors import MismatchError, RestoreError, TrainyardError
 from trainyard.layout import Piece, local_piece
 from trainyard.lock import Lock
+from trainyard.modules import plain_name
+from trainyard.targets import (
+    Note,
+    Targets,
+    check_before,
+    load_modules,
+    load_optimizers,
+    load_others,
+    loaded_tensors,
+    notes_on_lengths,
+    targets,
+)
 
 REQUEST = re.compile(r"latest|best|none|epoch:\d+|step:\d+")
 
@@ -33,6 +46,8 @@ class Restored:
     shared: dict[str, Any] = field(default_factory=dict)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What came back, and not quite as it was."""
 
 
 def effective_request(requested: str, lock: Lock) -> str:
@@ -104,7 +119,9 @@ class Prepared:
 
     checkpoint: reading.Checkpoint
     state: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    own: dict[str, Any]
+    """What this rank's PerRank objects saved."""
+    targets: Targets
     pieces: list[Piece]
 
 
@@ -127,24 +144,31 @@ def prepare(
             f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
             "Bring the old data back, or begin anew: another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
         )
+    saved, own = state["shared"]["objects"], state["ranks"].get(str(rank), {}).get("objects", {})
     objects.reshard(things)
-    objects.check_labels(things, state["shared"]["objects"])
-    objects.check_forms(things, state["shared"]["objects"])
-    own = state["ranks"].get(str(rank), {}).get("objects", {})
-    objects.check_per_rank(things, state["shared"]["objects"], own, (len(state["ranks"]), world_size))
-
-    def make(key: str, like: torch.Tensor | None) -> torch.Tensor:
-        shape, dtype = checkpoint.shape(key), checkpoint.dtype(key)
-        if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
-            return torch.zeros_like(like, dtype=dtype, requires_grad=False)
-        return torch.zeros(shape, dtype=dtype)
-
-    tensors = objects.targets(things, state["shared"]["objects"], make)
-    reading.check_tensors(checkpoint, tensors)
-    objects.check_optimizers(things, state["shared"]["objects"])
-    pieces = [local_piece(key, tensor.detach()) for key, tensor in tensors.items()]
+    objects.check_labels(things, saved)
+    objects.check_forms(things, saved)
+    objects.check_per_rank(things, saved, own, (len(state["ranks"]), world_size))
+    objects.check_optimizers(things, saved)
+    found = targets(things, saved, own, functools.partial(make_tensor, checkpoint))
+    reading.check_tensors(checkpoint, found.tensors)
+    check_before(things, saved, own, found)
+    pieces = [local_piece(key, tensor.detach()) for key, tensor in found.tensors.items()]
     reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
-    return Prepared(checkpoint, state, tensors, pieces)
+    reading.check_expanded(checkpoint, pieces)
+    return Prepared(checkpoint, state, own, found, pieces)
+
+
+def make_tensor(
+    checkpoint: reading.Checkpoint, key: str, like: torch.Tensor | None, device: torch.device | None = None
+) -> torch.Tensor:
+    """A tensor to fill with a saved one: laid out as `like` where that has its shape. Its values are those of fresh memory."""
+    if key not in checkpoint.manifest["tensors"]:
+        raise fmt.DamagedError(f"{checkpoint.folder.name}: its state names tensor {key}, which it does not hold")
+    dtype, shape = checkpoint.like(key)
+    if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
+        return torch.empty_like(like.detach(), dtype=dtype, device=None if isinstance(like, DTensor) else device)
+    return torch.empty(shape, dtype=dtype, device=device)
 
 
 def _check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> None:
@@ -159,16 +183,33 @@ def _check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> N
 
 
 @torch.no_grad()
-def apply(prepared: Prepared, things: objects.Objects, rank: int) -> None:
-    """Fill the tensors and hand every object its state; RNG last, so that nothing uses it up in between."""
+def apply(prepared: Prepared, things: objects.Objects, rank: int, note: Note) -> None:
+    """Hand every object its state, those that may refuse first, and fill the tensors; RNG last, so that nothing uses it up in between.
+
+    Raises MismatchError where an object refuses, or afterwards is not what was loaded.
+    """
+    saved, found = prepared.state["shared"]["objects"], prepared.targets
+    live = {f"{label}.{plain_name(name)}" for label, state in found.modules.items() for name in state.in_place}
     for piece in prepared.pieces:
-        reading.fill(prepared.checkpoint, piece)
+        if piece.key not in live:
+            reading.fill(prepared.checkpoint, piece)
+    load_others(things, saved, prepared.own, found, note)
+    for piece in prepared.pieces:
+        if piece.key in live:
+            reading.fill(prepared.checkpoint, piece)
+    load_optimizers(things, saved, found, note)
+    load_modules(saved, found, note)
+    for key, tensor in loaded_tensors(found):
+        if not reading.matches(prepared.checkpoint, local_piece(key, tensor.detach())):
+            raise MismatchError(
+                f"{key} is not what was saved after load_state_dict of {key.partition('.')[0]}: "
+                "its state_dict() and its load_state_dict do not belong together; end this process"
+            )
     mine = prepared.state["ranks"].get(str(rank))
-    objects.apply(things, prepared.state["shared"]["objects"], (mine or {}).get("objects", {}), prepared.tensors)
     if mine is None:
         rng.reseed(prepared.checkpoint.manifest["step"], rank)
     else:
-        rng.restore(codec.decode(mine["rng"], prepared.tensors.__getitem__))
+        rng.restore(codec.decode(mine["rng"], found.tensors.__getitem__))
 
 
 def restore(root: Path, requested: str, things: objects.Objects, agreement: Agreement, fingerprint: str | None) -> Restored:
@@ -188,8 +229,8 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
         damage = "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text}))
         if not damage:
             assert prepared is not None
-            apply(prepared, things, agreement.rank)
             result.step, result.shared = step, prepared.state["shared"]
+            _apply_together(prepared, things, agreement, result.notes)
             return result
         result.skipped.append({"step": step, "reason": damage})
     if result.skipped:
@@ -199,6 +240,28 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
             raise RestoreError(f"{root}: checkpoint {requested} is damaged ({reasons}); other steps there: {_listed(others)}")
         raise RestoreError(f"{root}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
     return result
+
+
+class PartlyRestoredError(MismatchError):
+    """An object refused its state when others had theirs already."""
+
+
+def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agreement, notes: list[str]) -> None:
+    """`apply`, of which every rank learns whether it worked on all: none trains with ranks that did not restore."""
+    notes += notes_on_lengths(things, prepared.state["shared"]["objects"])
+    failure: MismatchError | None = None
+    try:
+        apply(
+            prepared,
+            things,
+            agreement.rank,
+            lambda path, what: notes.append(f"{path} comes back as a plain value: it was {what}"),
+        )
+    except MismatchError as error:
+        failure = error
+    failures = [text for text in agreement.gather(str(failure or "")) if text]
+    if failures:
+        raise PartlyRestoredError(failures[0]) from failure
 
 
 def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
