@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainyard.checkpointer import Checkpointer
     from trainyard.data import GlobalOrder, data_fingerprint
-    from trainyard.errors import ConfigError, FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
+    from trainyard.errors import (
+        ConfigError,
+        DisagreementError,
+        FolderError,
+        MismatchError,
+        PeerLostError,
+        RestoreError,
+        SaveError,
+        TrainyardError,
+    )
     from trainyard.loader import ResumableLoader
     from trainyard.objects import PerRank
     from trainyard.policy import SavePolicy
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpointer",
     "ConfigError",
+    "DisagreementError",
     "FolderError",
     "GlobalOrder",
     "MismatchError",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from trainyard.errors import ConfigError, PeerLostError
+from trainyard.errors import ConfigError, DisagreementError, PeerLostError
 
 TEXT_BYTES = 2048
 
@@ -32,6 +33,45 @@ def refuse_strangers(world_size: int) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a rank asked for: the same on all of them, or they would wait for each other in different places."""
+
+    step: int
+    val_loss: bool = False
+    end_of_epoch: bool = False
+    close: bool = False
+
+    FLAGS = ("val_loss", "end_of_epoch", "close")
+
+    @property
+    def is_rare(self) -> bool:
+        """A call that the ranks have to agree on before they act on it; of an ordinary step they learn one step late."""
+        return self.val_loss or self.end_of_epoch or self.close
+
+    def numbers(self, rank: int) -> list[int]:
+        """What shows a difference in its maxima over the ranks: each flag's highest rank with it, and without it, from 1."""
+        told = [bool(getattr(self, name)) for name in self.FLAGS]
+        return [self.step, -self.step, *((rank + 1) * flag for flag in told), *((rank + 1) * (not flag) for flag in told)]
+
+
+def difference(maxima: list[int]) -> str | None:
+    """In what the ranks' calls differ, None where they do not; the maxima of `Call.numbers`."""
+    (most, negative_least), rest = maxima[:2], maxima[2:]
+    texts = {
+        "close": "rank {0} called close(), and rank {1} called step({step})",
+        "val_loss": "rank {0} gave a val_loss, and rank {1} gave none; give it on every rank (rank 0's counts), or on none",
+        "end_of_epoch": "rank {0} gave end_of_epoch=True, and rank {1} did not; give it on every rank, or on none",
+    }
+    for name, text in texts.items():
+        with_it, without_it = rest[Call.FLAGS.index(name)], rest[Call.FLAGS.index(name) + len(Call.FLAGS)]
+        if with_it and without_it:
+            return f"at step {most}: " + text.format(with_it - 1, without_it - 1, step=most)
+    if most != -negative_least:
+        return f"one rank called step({-negative_least}), and another one step({most}) at the same time"
+    return None
+
+
 class Agreement:
     """Maxima and broadcasts over all ranks; with one rank, the rank itself."""
 
@@ -48,22 +88,34 @@ class Agreement:
             self._group = group
         self._pending: tuple[Any, torch.Tensor] | None = None
 
-    def exchange(self, flags: list[int]) -> list[int] | None:
-        """Post this rank's flags; return the maxima of what was posted one call ago, None at the first call.
+    def exchange(self, flags: list[int], call: Call) -> list[int] | None:
+        """Post this rank's flags and call; return the maxima of the flags posted one call ago, None at the first call.
 
-        A single rank gets its own flags back at once.
+        A single rank gets its own flags back at once. A rare call is waited for, so that no rank acts on it alone.
 
         Raises PeerLostError when a rank did not post within the deadline: then nobody may act on a half-known state.
+        DisagreementError where the ranks' calls differ.
         """
         if self._group is None:
             return flags
-        posted, previous = torch.tensor(flags, dtype=torch.int32), self._pending
+        maxima = None if self._pending is None else self._agreed()
+        posted = torch.tensor([*call.numbers(self.rank), *flags])
         work = self._call(lambda: dist.all_reduce(posted, dist.ReduceOp.MAX, group=self._group, async_op=True))
         self._pending = (work, posted)
-        if previous is None:
-            return None
-        self._call(lambda: previous[0].wait(self._timeout))
-        return [int(flag) for flag in previous[1]]
+        if call.is_rare:
+            self._agreed()
+        return None if maxima is None else maxima[-len(flags) :]
+
+    def _agreed(self) -> list[int]:
+        """The maxima of what was posted last."""
+        assert self._pending is not None
+        work, posted = self._pending
+        self._call(lambda: work.wait(self._timeout))
+        maxima: list[int] = posted.tolist()
+        differs = difference(maxima)
+        if differs:
+            raise DisagreementError(f"the ranks did not make the same call {differs}")
+        return maxima
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's `value` on every rank; it travels as JSON, for torch's own object collectives unpickle."""

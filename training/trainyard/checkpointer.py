@@ -18,13 +18,14 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from trainyard import codec, layout, objects, refusals, restoring, rng, selfcheck
-from trainyard.agreement import Agreement
+from trainyard import codec, given, layout, objects, refusals, restoring, rng, selfcheck
+from trainyard.agreement import Agreement, Call
 from trainyard.commit import StepInfo, clean_temporary
 from trainyard.errors import ConfigError, FolderError, MismatchError, RestoreError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
+from trainyard.loop import Due, Loop
 from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo, process_started
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
@@ -43,7 +44,7 @@ class Checkpointer:
     """Saves and restores the complete state of a training loop; every rank has one, and calls it in the same order.
 
     Keyword objects are modules, optimizers, or anything with `state_dict` and `load_state_dict`. `folder` None means
-    TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. `tensorboard` and `wandb` ("offline" or
+    TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. `data=None` says that the data has no place to keep. `tensorboard` and `wandb` ("offline" or
     "online") draw curves beside the run folder's own files. Constructing it takes the folder's lock and is collective. Raises
     FolderError when a folder cannot be used, ConfigError when a chart that is asked for cannot be had.
     """
@@ -67,8 +68,8 @@ class Checkpointer:
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
         self.epoch, self.best_loss, self.saved_config = 0, None, None
-        refusals.check_objects(things)
-        self._things: objects.Objects = things
+        self._things: objects.Objects = given.resolve(things)
+        refusals.check_objects(self._things)
         self._signals = StopSignals()
         self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
         self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
@@ -84,7 +85,12 @@ class Checkpointer:
         self._prefaulted = self._checked = False
         self._failed_restore: TrainyardError | None = None
         self._step_ended = time.monotonic()
+        self._due: Due | None = None
+        self._blocked_s = 0.0
+        self._loop = Loop(self._things, self._end_step, self._telemetry.line)
         self._tell_start()
+        if not given.keeps_place(things):
+            self._telemetry.line(f"warning: {given.NO_DATA}")
 
     best_loss: float | None
     saved_config: dict[str, Any] | None
@@ -103,6 +109,8 @@ class Checkpointer:
         # Nobody trains, and so saves, before rank 0 has cleared the way; a failure there is raised on every rank.
         found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found.step))
         self._step = self._saved_step = found.step
+        self._due = None
+        self._loop.restored(found.step)
         self.epoch = found.shared.get("epoch", 0)
         self.best_loss = found.shared.get("best_loss")
         self.saved_config = codec.decode(found.shared.get("config"), dict[str, Any]().__getitem__)
@@ -166,35 +174,65 @@ class Checkpointer:
         """Tell that optimizer step `step` (counted from 1) is done, with its metrics. Collective.
 
         Saves by policy: rolling, at the end of an epoch, and when `val_loss` is the least so far. When any rank was asked to
-        stop, all ranks save this step and exit with 143.
+        stop, all ranks save this step and exit with 143. With a ResumableLoader both happen where the loop asks for the next
+        batch, so what the script does until then is in it. The same step may be told again, with its evaluation.
         """
         self._check_restored()
-        agreed = self._agreement.exchange([int(self._signals.received is not None), int(self._writer.busy)])
+        flags = [int(self._signals.received is not None), int(self._writer.busy)]
+        call = Call(step=step, val_loss=val_loss is not None, end_of_epoch=end_of_epoch)
+        agreed = self._agreement.exchange(flags, call)
         self._exchanges_since_save += 1
         if not self._checked:
             self._tell_notes(selfcheck.check(self._things, self._agreement))
             self._checked = True
+        is_again = step == self._step
+        if not is_again:
+            self._overtake()
+            self._loop.next_step()
         self._step = step
-        self.epoch = self.epoch if epoch is None else int(epoch)
+        self.epoch = self._loop.epoch(self.epoch) if epoch is None else int(epoch)
+        best_before = self.best_loss if self._due is None else self._due.best_before
         val_loss = None if val_loss is None else self._agreement.broadcast_float(float(as_number(val_loss)))
         reasons = self._reasons(val_loss, end_of_epoch)
-        stop = agreed is not None and agreed[STOP]
-        blocked_s, save = 0.0, None
-        if stop:
-            self._record(loss, val_loss, blocked_s, metrics)
-            self._stop(reasons, val_loss, end_of_epoch)
-        if reasons - {"rolling"} or (reasons and self._all_idle(agreed)):
-            blocked_s, save = self._snapshot(reasons, val_loss, end_of_epoch)
+        if agreed is not None and agreed[STOP]:
+            reasons.add("stop")
+        if self._due is not None or reasons - {"rolling"} or (reasons and self._all_idle(agreed)):
+            self._due = Due(reasons, val_loss, end_of_epoch, best_before).after(self._due)
         elif not self._prefaulted and not self._writer.busy:
             self._prefault()
-        self._record(loss, val_loss, blocked_s, metrics)
+        is_now = not self._loop.in_turn and "stop" not in reasons
+        save = self._snapshot_due() if is_now else None
+        self._record(loss, val_loss, metrics, is_again)
         if save:  # after the step's line: a restart from this checkpoint does not tell the step again
             self._writer.start(save)
+        elif not self._loop.in_turn:
+            self._end_step()
+
+    def _end_step(self) -> None:
+        """The step is over: what is due of it is saved."""
+        if self._due is not None and "stop" in self._due.reasons:
+            self._stop(self._due)
+        if save := self._snapshot_due():
+            self._writer.start(save)
+
+    def _snapshot_due(self) -> Save | None:
+        due, self._due = self._due, None
+        if due is None:
+            return None
+        blocked_s, save = self._snapshot(due.reasons, due.val_loss, due.end_of_epoch)
+        self._blocked_s += blocked_s
+        return save
+
+    def _overtake(self) -> None:
+        """A next step is done, and what the last one should have saved is no more: a loop that takes several steps on a batch."""
+        if self._due is not None:
+            self._rolling_due, self.best_loss, self._due = True, self._due.best_before, None
 
     def _reasons(self, val_loss: float | None, end_of_epoch: bool) -> set[str]:
         self._rolling_due = self._rolling_due or self._step - self._saved_step >= self.policy.rolling_steps
-        reasons = {"rolling"} if self._rolling_due or self._step % self.policy.rolling_steps == 0 else set()
-        self._rolling_due = bool(reasons)
+        is_due = self._rolling_due or (self._step % self.policy.rolling_steps == 0 and self._step != self._saved_step)
+        reasons = {"rolling"} if is_due else set()
+        self._rolling_due = is_due
         if end_of_epoch:
             reasons.add("epoch")
         if val_loss is not None and math.isfinite(val_loss) and (self.best_loss is None or val_loss < self.best_loss):
@@ -208,12 +246,18 @@ class Checkpointer:
             return not self._writer.busy
         return agreed is not None and not agreed[BUSY] and self._exchanges_since_save >= 2
 
-    def _record(self, loss: Any, val_loss: float | None, blocked_s: float, metrics: dict[str, Any]) -> None:
+    def _record(self, loss: Any, val_loss: float | None, metrics: dict[str, Any], is_again: bool) -> None:
         now = time.monotonic()
-        record = {"step": self._step, "loss": as_number(loss), "step_s": round(now - self._step_ended, 6)}
+        record: dict[str, Any] = {"step": self._step, "loss": as_number(loss), "step_s": round(now - self._step_ended, 6)}
         self._step_ended = now
-        record["blocked_s"] = round(blocked_s, 6)
+        record["blocked_s"] = round(self._blocked_s, 6)
+        self._blocked_s = 0.0
         record.update({key: as_number(value) for key, value in metrics.items()}, val_loss=val_loss, epoch=self.epoch)
+        if is_again:  # the last line of a step is the one that counts: it has all that was told
+            told = {key: value for key, value in record.items() if value is not None}
+            told["step_s"] = round(record["step_s"] + self._last_record.get("step_s", 0.0), 6)
+            told["blocked_s"] = round(record["blocked_s"] + self._last_record.get("blocked_s", 0.0), 6)
+            record = {**self._last_record, **told}
         if isinstance(record["loss"], float) and record["loss"] != record["loss"]:
             self._telemetry.event("nan-loss", step=self._step)
         self._last_record = record
@@ -300,17 +344,17 @@ class Checkpointer:
 
     def _save_now(self, reasons: set[str], val_loss: float | None = None, end_of_epoch: bool = False) -> None:
         """Save this step and wait until it is durable on all ranks. Raises SaveError."""
-        if self._saved_step != self._step:
+        if self._saved_step != self._step or reasons & {"best", "epoch"}:
             self._finish_last()
             self._writer.start(self._snapshot(reasons, val_loss, end_of_epoch)[1])
         error = self._finish_last()
         if error:
             raise SaveError(f"step {self._step} was not saved: {error}; the older checkpoints in {self.folder} stand")
 
-    def _stop(self, reasons: set[str], val_loss: float | None, end_of_epoch: bool) -> None:
+    def _stop(self, due: Due) -> NoReturn:
         self._telemetry.event("stopping", step=self._step, signal=self._signals.received)
         try:
-            self._save_now(reasons | {"stop"}, val_loss, end_of_epoch)
+            self._save_now(due.reasons, due.val_loss, due.end_of_epoch)
             self._telemetry.line(f"asked to stop: step {self._step} is saved, exit {STOP_EXIT_CODE}")
         except SaveError as error:
             print(f"trainyard: {error}", file=sys.stderr, flush=True)
@@ -322,15 +366,20 @@ class Checkpointer:
 
         `finished` None means that the run is finished if it has done `total_steps`; True is for a script that ends early on purpose.
         """
-        if self._step:
-            self._save_now({"final"})
         if finished is None:
             finished = self.total_steps is None or self._step >= self.total_steps
+        self._agreement.exchange([0, 0], Call(step=self._step, close=True))
+        due, self._due = self._due or Due(set(), None, False, self.best_loss), None
+        if "stop" in due.reasons and not finished:
+            self._stop(due)
+        if self._step:
+            self._save_now(due.reasons | {"final"}, due.val_loss, due.end_of_epoch)
         if self._last_record:  # this start has trained; one that found the work done already has nothing new to tell
             self._telemetry.result(self.config, {"best_val_loss": self.best_loss, **self._last_record}, self._step)
         self._release(finished=finished)
 
     def _release(self, *, finished: bool) -> None:
+        self._loop.release()
         if self.rank == 0:
             with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
                 self._lock.release()

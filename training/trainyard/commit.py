@@ -112,10 +112,21 @@ def _rename_into_place(folder: Path, step: int, lock: Lock) -> None:
     final = folder.with_name(fmt.step_name(step))
     if not lock.still_held():
         raise SaveError(f"step {step}: another start of this run has taken {folder.parent} over")
-    if final.exists():  # damaged, or somebody else's: never overwritten
-        set_aside(final, lock.incarnation)
+    is_own = _is_own(final, lock)
+    aside = set_aside(final, lock.incarnation) if final.exists() else None  # damaged, or somebody else's: never overwritten
     folder.rename(final)
     fsync_folder(final.parent)
+    if aside and is_own:
+        remove_folder(final.with_name(aside))
+
+
+def _is_own(final: Path, lock: Lock) -> bool:
+    """This start has saved the step before: it was told again, with its evaluation, and what is saved now replaces that."""
+    try:
+        manifest = fmt.read_manifest(final)
+    except (fmt.DamagedError, OSError):
+        return False
+    return bool(manifest["run_id"] == lock.run_id and manifest["incarnation"] == lock.incarnation)
 
 
 def set_aside(folder: Path, incarnation: int) -> str:

@@ -6,6 +6,7 @@ TrainyardError
 |- MismatchError      the checkpoint is of another model, optimizer or data set
 |- RestoreError       the checkpoint asked for is missing or damaged
 |- SaveError          a snapshot that had to be durable is not
+|- DisagreementError  the ranks did not make the same call
 `- PeerLostError      another rank is gone or does not answer
 """
 
@@ -33,6 +34,10 @@ class RestoreError(TrainyardError):
 
 
 class SaveError(TrainyardError):
+    pass
+
+
+class DisagreementError(TrainyardError):
     pass
 
 

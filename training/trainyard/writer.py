@@ -166,4 +166,5 @@ def _is_committed(save: Save) -> bool:
         manifest = json.loads((save.final / fmt.MANIFEST).read_bytes())
     except (OSError, ValueError):
         return False
-    return bool(manifest["incarnation"] == save.lock.incarnation)
+    # A step that is saved again, with its evaluation, has other reasons.
+    return bool(manifest["incarnation"] == save.lock.incarnation and manifest["reasons"] == sorted(save.info.reasons))

@@ -77,6 +77,64 @@ def test_a_run_goes_on_at_another_number_of_ranks() -> None:
     assert had + rest == epochs(1)[0]
 
 
+def test_a_rest_that_fills_no_batch_on_more_ranks_is_passed_over() -> None:
+    """Two samples are left for a batch of four: a loop over epochs would never get past that place."""
+    few = loader(batch_size=2)
+    for _, _ in zip(range(10), few, strict=False):
+        pass
+    more = loader()
+    more.load_state_dict({**more.state_dict(), "position": 20})
+    assert len(list(more)) == 5 and more.epoch == 2
+
+
+def test_an_iterator_from_before_a_restore_goes_on_from_there() -> None:
+    one = loader()
+    had = [next(iter(one))]
+    early = iter(one)
+    next(early)
+    one.load_state_dict({**one.state_dict(), "position": 4})
+    assert samples([*had, *early]) == epochs(1)[0]
+
+
+def test_an_iterator_whose_epoch_is_over_stays_at_its_end() -> None:
+    one = loader()
+    batches = iter(one)
+    assert len(list(batches)) == 5 and next(batches, None) is None and one.epoch == 1
+
+
+def test_the_number_of_the_next_batch_can_be_asked_for() -> None:
+    one = loader()
+    assert [(one.batches_done, one.epoch) for _ in one] == [(1, 0), (2, 0), (3, 0), (4, 0), (0, 1)]
+
+
+def test_a_marked_position_is_what_is_saved() -> None:
+    """A batch that was fetched for a step that is not done is fetched again."""
+    one = loader()
+    batches = iter(one)
+    next(batches), one.mark(), next(batches)
+    after = loader()
+    after.load_state_dict(one.state_dict())
+    assert after.batches_done == 1 and one.batches_done == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "per_rank"), [({"batch_size": 4}, 4), ({"batch_size_per_rank": 4}, 4), ({"global_batch_size": 4}, 2)]
+)
+def test_a_batch_is_as_large_as_its_name_says(sizes: dict[str, int], per_rank: int) -> None:
+    one = trainyard.ResumableLoader(Squares(), rank=0, world_size=2, **sizes)
+    assert len(next(iter(one))) == one.batch_size == per_rank and one.global_batch_size == 2 * per_rank
+
+
+def test_batch_size_says_once_that_it_is_for_each_rank(capsys: pytest.CaptureFixture[str]) -> None:
+    for sizes in ({"batch_size": 4}, {"batch_size_per_rank": 4}, {"global_batch_size": 4}):
+        for rank in range(2):
+            one = trainyard.ResumableLoader(Squares(), rank=rank, world_size=2, **sizes)
+            list(one), list(one)
+    list(loader())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("trainyard: batch_size=4 is for each rank: 8 samples a batch on 2 ranks")
+
+
 def test_it_takes_nothing_from_the_random_numbers_of_the_training() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -95,7 +153,13 @@ def test_without_its_state_it_begins_again() -> None:
     ("options", "words"),
     [
         ({"drop_last": True}, "decides drop_last itself"),
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": None}, "takes one of batch_size, batch_size_per_rank, global_batch_size, not none"),
+        ({"global_batch_size": 4}, "not batch_size and global_batch_size"),
+        (
+            {"batch_size": None, "global_batch_size": 3, "world_size": 2, "rank": 0},
+            "global_batch_size=3 does not divide by 2 ranks",
+        ),
         ({"batch_size": 12, "world_size": 2, "rank": 0}, "22 samples do not fill one batch of 12 on each of 2 ranks"),
     ],
 )
