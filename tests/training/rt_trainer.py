@@ -249,6 +249,8 @@ def train(options: dict[str, Any]) -> None:
             end_of_epoch=step % epoch_steps == 0,
             **options.get("metrics", {}),
         )
+        if step in options.get("again", []):
+            checkpointer.step(step)
         print(f"digest step={step} {told}", flush=True)
         if step in options.get("wait_after", []):
             wait_for_save(step)

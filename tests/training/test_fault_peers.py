@@ -142,3 +142,32 @@ def test_a_rank_that_trains_by_itself_among_others_is_refused(monkeypatch: pytes
     assert not (tmp_path / "checkpoints").exists()
     monkeypatch.setenv("WORLD_SIZE", "1")
     trainyard.Checkpointer(tmp_path / "checkpoints").close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"val_losses": {3: 1.0}}, {}, "at step 3: rank 0 gave a val_loss, and rank 1 gave none"),
+        ({}, {"val_losses": {3: 1.0}}, "at step 3: rank 1 gave a val_loss, and rank 0 gave none"),
+        ({}, {"epoch_steps": 3}, "at step 3: rank 1 gave end_of_epoch=True, and rank 0 did not"),
+        ({}, {"steps": 3}, "at step 4: rank 1 called close(), and rank 0 called step(4)"),
+        ({}, {"steps": 3, "val_losses": {3: 1.0}}, "at step 3: rank 1 gave a val_loss, and rank 0 gave none"),
+        ({"again": [2]}, {}, "one rank called step(2), and another one step(3) at the same time"),
+    ],
+    ids=["val_loss on 0", "val_loss on 1", "end_of_epoch", "close", "val_loss at the end", "step"],
+)
+def test_ranks_that_make_different_calls_are_told_so_at_once(
+    zygote: Zygote, run_dir: Path, first: dict[str, Any], second: dict[str, Any], words: str
+) -> None:
+    """With the peers' own deadline, of five minutes, none of the two would have ended by then."""
+    ended = run_two(zygote, run_dir, first, second, steps=6, policy={"rolling_steps": 100})
+    assert words in "".join(one.stderr for one in ended) and "DisagreementError" in "".join(one.stderr for one in ended)
+    assert all(one.code == 1 for one in ended), [one.stderr for one in ended]
+    assert committed(run_dir) == []
+
+
+def test_a_val_loss_on_every_rank_is_rank_0s(zygote: Zygote, run_dir: Path) -> None:
+    """The negative control; both told an evaluation of their own."""
+    ended = run_two(zygote, run_dir, {"val_losses": {3: 1.0}}, {"val_losses": {3: 2.0}}, steps=4, policy={"rolling_steps": 100})
+    assert [one.code for one in ended] == [0, 0], [one.stderr for one in ended]
+    assert "best=1.0" in run_two(zygote, run_dir, {}, {}, steps=4)[1].stdout
