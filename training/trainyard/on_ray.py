@@ -23,8 +23,9 @@ from types import FrameType
 from typing import Any
 
 from trainyard.launch import STOPPED
-from trainyard.launch_coordinator import free_port, say
+from trainyard.launch_coordinator import free_port
 from trainyard.launch_ranks import die_with_parent
+from trainyard.launch_record import say
 
 EXITS = (0, 1, 2, STOPPED)
 """What a launcher says of itself; any other code was done to it."""

@@ -19,7 +19,7 @@ def capture() -> dict[str, Any]:
     }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state().numpy().tobytes()
-    return state
+    return dict(sorted(state.items()))  # the codec keeps a dict in another order as pairs
 
 
 def restore(state: dict[str, Any]) -> None:
