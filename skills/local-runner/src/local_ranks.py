@@ -87,6 +87,10 @@ class Ranks:
         first = min(ended, key=lambda rank: (rank.ended or 0.0, rank.exit_code or 0), default=None)
         return first if first and first.exit_code is not None else None
 
+    def left_before(self, failure: Rank) -> tuple[int, ...]:
+        """Ranks that ended with 0 before this one failed."""
+        return tuple(rank.rank for rank in self.found if rank.exit_code == 0 and (rank.ended or 0.0) < (failure.ended or 0.0))
+
     def end_survivors(self) -> bool:
         """SIGKILL for the ranks that still live SURVIVOR_GRACE_S after another failed; whether there was one."""
         failure = self.first_failure()

@@ -52,7 +52,7 @@ class RunRecord:
         document = {
             "format": 1, "run_id": spec.run_id, "name": spec.name, "state": "starting", "reason": None,
             "supervisor": asdict(supervisor), "launcher": None, "attempt": max(attempts, default=-1) + 1,
-            "restarts": 0, "max_restarts": spec.max_restarts, "exit_code": None,
+            "restarts": 0, "max_restarts": spec.max_restarts, "last_failure": None, "exit_code": None,
             "started": before.get("started") or time.time(), "ended": None, "log": None, "stop_requested": None,
         }  # fmt: skip
         return cls(folder, document)

@@ -123,6 +123,7 @@ def view(folder: RunFolder) -> dict[str, Any]:
         "name": record.get("name") or spec.get("name"),
         "state": state,
         "reason": shell.clean(reason) if reason else None,
+        "last_failure": shell.clean(record["last_failure"]) if record.get("last_failure") else None,
         "exit_code": record.get("exit_code"),
         "attempt": record.get("attempt"),
         "restarts": record.get("restarts") or 0,

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import local_system as system
 from local_command import arguments, clean_environment, job_environment, processes, understand
+from local_evidence import Evidence
 from local_folder import EventReader, RunFolder, read_spec
+from local_patience import Death, cannot_pass
 from local_process import Identity, end_all, identify, of_run
 from local_ranks import Ranks
 from local_reason import explain
@@ -47,11 +49,14 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended. `final` says why it cannot be repeated."""
+    """How an attempt ended."""
 
     exit_code: int | None
     reason: str
     final: bool = False
+    """It cannot be repeated."""
+    hopeless: str | None = None
+    """Why repeating it would not help."""
 
 
 class Supervisor:
@@ -64,12 +69,9 @@ class Supervisor:
         self.launcher: subprocess.Popen[bytes] | None = None
         self.asked_to_end = False
         """The launcher was sent SIGTERM, so an exit code of 0 no longer says that the work is finished."""
-        self.ranks = Ranks(0, 0)
         self.events = EventReader(folder.events)
-        self.has_trained = False
-        """A trainer of this attempt said that its loop began."""
-        self.restarts_before = 0
-        """Restarts before this attempt."""
+        self.death: Death | None = None
+        """How the newest attempt that nobody stopped ended."""
         self.backoff_s = 0.0
         """Delay before the next restart."""
 
@@ -84,14 +86,13 @@ class Supervisor:
         self._listen(0)
         ended = Ended(None, "stopped before it was started")
         while not self.stop:
-            started = time.monotonic()
             ended = self._attempt()
             if ended.exit_code == 0 and not self.asked_to_end:
                 return self.record.end("finished", "the command exited with 0", 0)
             if not self.stop:
                 if refusal := self._no_restart(ended):
                     return self.record.end("failed", refusal, ended.exit_code)
-                self._back_off(self._delay_s(time.monotonic() - started), ended.reason)
+                self._back_off(self._delay_s(), ended.reason)
         if self.stop.wanted:
             return self.record.end("stopped", f"stopped by {self.stop.by}", ended.exit_code)
         return self.record.end("failed", f"the supervisor was told to end: {self.stop.by}", ended.exit_code)
@@ -100,13 +101,15 @@ class Supervisor:
         """Why there is no further attempt; None when there is one."""
         if ended.final:
             return ended.reason
+        if ended.hopeless:
+            return f"{ended.reason}; {ended.hopeless}"
         if self.record["restarts"] >= self.spec.max_restarts:
             return f"{ended.reason}; max_restarts ({self.spec.max_restarts}) is used up"
         return None
 
-    def _delay_s(self, lived_s: float) -> float:
+    def _delay_s(self) -> float:
         """At once after an attempt that got somewhere; longer and longer where each one fails soon, as a wrong option makes it."""
-        if self.has_trained or lived_s >= GOOD_ATTEMPT_S:
+        if self.death and (self.death.has_stepped or self.death.lived_s >= GOOD_ATTEMPT_S):
             self.backoff_s = 0.0
         delay_s = self.backoff_s
         self.backoff_s = min(2 * delay_s or self.spec.backoff_s, LONGEST_BACKOFF_S)
@@ -114,7 +117,7 @@ class Supervisor:
 
     def _back_off(self, delay_s: float, reason: str) -> None:
         attempt, restarts = self.record["attempt"] + 1, self.record["restarts"] + 1
-        self.record.save(state="backing-off", reason=reason, restarts=restarts, launcher=None)
+        self.record.save(state="backing-off", reason=reason, last_failure=reason, restarts=restarts, launcher=None)
         self.record.event("restart-scheduled", attempt=attempt, delay_s=delay_s, restarts=restarts)
         deadline = time.monotonic() + delay_s
         while not self.stop and (left_s := deadline - time.monotonic()) > 0:
@@ -125,7 +128,7 @@ class Supervisor:
     # --- one attempt ---
 
     def _attempt(self) -> Ended:
-        self.restarts_before, attempt, self.has_trained = self.record["restarts"], self.record["attempt"], False
+        attempt = self.record["attempt"]
         self.events.skip()
         try:
             self.launcher = self._start(attempt)
@@ -134,33 +137,42 @@ class Supervisor:
         log = str(self.folder.log(attempt).relative_to(self.folder.path))
         self.record.save(state="running", reason=None, launcher=asdict(_identity(self.launcher.pid)), log=log)
         self.record.event("attempt", attempt=attempt, pid=self.launcher.pid)
-        with Ranks(self.launcher.pid, self._wanted_ranks()) as self.ranks:
-            left = self._sweep(self._watch(self.launcher))
-        exit_code = self.launcher.returncode
-        reason = "it does not end" if exit_code is None else self._explain(exit_code)
-        self.record.event("attempt-ended", attempt=attempt, exit_code=exit_code, reason=reason)
+        launched = understand(self.spec.command).launcher
+        with Ranks(self.launcher.pid, processes(self.spec, self.environ) if launched else 0) as ranks:
+            evidence = Evidence.begin(self.folder, attempt, ranks, launched, self.events)
+            left = self._sweep(self._watch(self.launcher, evidence))
+            evidence.look()
+        ended = self._ended(self.launcher.returncode, evidence)
+        self.record.event("attempt-ended", attempt=attempt, exit_code=ended.exit_code, reason=ended.reason)
         if left:
             pids = [process.pid for process in left]
-            return Ended(exit_code, f"{reason}; not even SIGKILL ends the processes {pids}", final=True)
-        return Ended(exit_code, reason)
+            return Ended(ended.exit_code, f"{ended.reason}; not even SIGKILL ends the processes {pids}", final=True)
+        return ended
+
+    def _ended(self, exit_code: int | None, evidence: Evidence) -> Ended:
+        if exit_code is None:
+            return Ended(None, "it does not end")
+        if self.stop and exit_code not in (0, 143):  # torchrun answers a stop with a traceback and 1
+            return Ended(exit_code, f"ended by the stop: {explain(exit_code).partition(' (')[0]}")
+        if self.stop or exit_code == 0:
+            return Ended(exit_code, explain(exit_code))
+        before, self.death = self.death, evidence.death(exit_code)
+        return Ended(exit_code, self.death.cause.reason, hopeless=cannot_pass(before, self.death))
 
     def _start(self, attempt: int) -> subprocess.Popen[bytes]:
         added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt)
         env, log = {**self.environ, **added}, self.folder.log(attempt)
         return system.start(arguments(self.spec), env=env, cwd=self.spec.workdir, log=log)
 
-    def _wanted_ranks(self) -> int:
-        """A command without a launcher is watched itself."""
-        return processes(self.spec, self.environ) if understand(self.spec.command).launcher else 0
-
-    def _watch(self, launcher: subprocess.Popen[bytes]) -> float:
+    def _watch(self, launcher: subprocess.Popen[bytes], evidence: Evidence) -> float:
         """Until the launcher has ended or a stop's grace is over; seconds that the others have left to end."""
         deadline: float | None = None
-        started = time.monotonic()
+        restarts_before, ranks = self.record["restarts"], evidence.ranks
         while True:
-            self.ranks.look()
+            evidence.look()
             system.reap(launcher)
-            self._read_events()
+            if restarts_before + evidence.inner_restarts > self.record["restarts"]:
+                self.record.save(restarts=restarts_before + evidence.inner_restarts)
             if launcher.returncode is not None:
                 return SWEEP_GRACE_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self.stop and deadline is None:
@@ -170,11 +182,11 @@ class Supervisor:
                 self.record.save(state="stopping", stop_requested=self.stop.by)
             if self.stop and deadline and (self.stop.now or time.monotonic() >= deadline):
                 return 0
-            if not self.stop and self.ranks.end_survivors():
+            if not self.stop and ranks.end_survivors():
                 note("a rank failed, and the others did not end: SIGKILL")
-            starting = not self.ranks.complete and time.monotonic() < started + START_S
+            starting = not ranks.complete and evidence.lived_s < START_S
             tick_s = START_TICK_S if starting else TICK_S
-            self._listen(tick_s if deadline is None else min(tick_s, deadline - time.monotonic()), self.ranks.handles())
+            self._listen(tick_s if deadline is None else min(tick_s, deadline - time.monotonic()), ranks.handles())
 
     def _sweep(self, grace_s: float) -> list[Identity]:
         """End every process of this run; returns those that not even SIGKILL ended."""
@@ -206,25 +218,6 @@ class Supervisor:
             self.stop = request
         self.stop.now |= request.now
         self.stop.wanted |= request.wanted
-
-    def _read_events(self) -> None:
-        """What the trainers of this attempt report: that they train, and restarts by a torchrun that the script itself started."""
-        for event in self.events.new():
-            self.has_trained |= event.get("type") == "training"
-            count = event.get("restart_count")
-            if event.get("type") == "start" and event.get("attempt") == self.record["attempt"] and type(count) is int:
-                restarts = self.restarts_before + count
-                if restarts > self.record["restarts"]:
-                    self.record.save(restarts=restarts)
-
-    def _explain(self, exit_code: int) -> str:
-        self._read_events()
-        if self.stop and exit_code not in (0, 143):  # torchrun answers a stop with a traceback and 1
-            return f"ended by the stop: {explain(exit_code).partition(' (')[0]}"
-        failure = self.ranks.first_failure()
-        if exit_code == 0 or self.stop or failure is None or failure.exit_code is None:
-            return explain(exit_code)
-        return f"rank {failure.rank} {explain(failure.exit_code)}"
 
 
 def _identity(pid: int) -> Identity:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-COUNT = "import os; a = os.environ['TRAINYARD_ATTEMPT']; [print(a, i) for i in range(5)]; raise SystemExit(a != '2')"
+COUNT = "import os; a = os.environ['TRAINYARD_ATTEMPT']; [print(a, 'step', i) for i in range(5)]; raise SystemExit(a != '2')"
 
 
 def test_logs_prints_the_last_lines_of_the_newest_attempt(run):
     run.submit(job=["python", "-c", COUNT])
     run.wait()
     shown = run.call("logs", str(run.folder), "--lines", "2")
-    assert (shown.data["attempt"], shown.data["lines"]) == (2, ["2 3", "2 4"])
+    assert (shown.data["attempt"], shown.data["lines"]) == (2, ["2 step 3", "2 step 4"])
     assert shown.document["truncated"]
     first = run.call("logs", str(run.folder), "--attempt", "0")
-    assert (first.data["lines"][0], first.document["truncated"]) == ("0 0", False)
+    assert (first.data["lines"][0], first.document["truncated"]) == ("0 step 0", False)
     assert run.call("logs", str(run.folder), "--attempt", "9").code == 3
 
 
@@ -50,7 +50,7 @@ def test_follow_goes_on_from_one_attempt_to_the_next(run):
             run.kill_launcher()
     reader.communicate(timeout=60)
     lines = [document["line"] for document in seen if document.get("type") == "line"]
-    assert lines == ["attempt 0: wait", "attempt 1: wait", "attempt 2: 0"]
+    assert lines == ["attempt 0, step 1: wait", "attempt 1, step 1: wait", "attempt 2, step 1: 0"]
     assert [document["attempt"] for document in seen if document.get("type") == "attempt"] == [0, 1, 2]
     assert reader.returncode == 0
 

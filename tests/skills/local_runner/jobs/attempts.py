@@ -11,7 +11,7 @@ import time
 
 attempt = int(os.environ["TRAINYARD_ATTEMPT"])
 word = sys.argv[1:][min(attempt, len(sys.argv) - 2)]
-print(f"attempt {attempt}: {word}", flush=True)
+print(f"attempt {attempt}, step 1: {word}", flush=True)
 if word == "wait":
     while True:
         signal.pause()
