@@ -82,7 +82,7 @@ def main() -> None:
     fully_shard(model, mesh=mesh)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
-    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size=4, seed=options.seed)
+    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size_per_rank=4, seed=options.seed)
     train_state = TrainState()
     states: dict[str, Any] = {
         "model": ModelWrapper(model),

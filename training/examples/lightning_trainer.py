@@ -59,7 +59,7 @@ def main() -> None:
     options = parse_options(__doc__)
     seed_everything(options.seed + int(os.environ.get("RANK", "0")), verbose=False)
     # DataLoader(dataset, 2, shuffle=True) forgets where it was; this one does not                      <-
-    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size=2, seed=options.seed)
+    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size_per_rank=2, seed=options.seed)
     make_trainer(max_steps=options.steps).fit(Toy(options.steps), loader, DataLoader(Sequences(8), batch_size=4))
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
     # DataLoader(dataset, 4, shuffle=True) forgets where it was; this one does not                      <-
-    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size=4, seed=options.seed)
+    loader = trainyard.ResumableLoader(Sequences(seen=options.seen), batch_size_per_rank=4, seed=options.seed)
 
     checkpointer = trainyard.Checkpointer(  # <-
         model=model, optimizer=optimizer, scheduler=schedule, data=loader, total_steps=options.steps
@@ -47,7 +47,7 @@ def main() -> None:
             loss = train_step(model, optimizer, batch["input_ids"].to(world.device))
             schedule.step()
             step += 1
-            checkpointer.step(step, loss=loss, lr=lr, epoch=loader.epoch)  # <-
+            checkpointer.step(step, loss=loss, lr=lr)  # <-
             if step == options.steps:
                 break
     checkpointer.close()  # <-

@@ -27,6 +27,7 @@ EXAMPLES = ROOT / "training" / "examples"
 LIBRARIES = {
     "plain_loop": (),
     "dcp_user": (),
+    "accelerate_loop": ("accelerate",),
     "huggingface_trainer": ("transformers", "accelerate"),
     "lightning_trainer": ("lightning",),
 }

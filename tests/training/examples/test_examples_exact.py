@@ -18,6 +18,7 @@ SEED = 1
 INTERRUPTIONS = {
     example("plain_loop"): ("kill", "save"),
     example("plain_loop", 2): ("kill",),
+    example("accelerate_loop", 2): ("kill", "stop"),
     example("huggingface_trainer"): ("kill", "save"),
     example("huggingface_trainer", 2): ("save",),
     example("lightning_trainer"): ("kill", "save"),

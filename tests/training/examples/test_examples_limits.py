@@ -57,6 +57,12 @@ def _files(folder: Path) -> dict[str, bytes]:
     [
         ("huggingface-without-resume", "huggingface_trainer", "resume_from_checkpoint=trainyard.huggingface.resume(trainer)"),
         ("lightning-ordinary-loader", "lightning_trainer", "use trainyard.ResumableLoader"),
+        ("accelerate-prepared-loader", "accelerate_loop", "data: a DataLoaderShard cannot say where it stands"),
+        (
+            "accelerate-as-a-whole",
+            "accelerate_loop",
+            "give what accelerator.prepare() returned, each thing by a name of its own",
+        ),
     ],
 )
 def test_what_could_not_be_resumed_is_refused_before_the_first_step(

@@ -74,6 +74,21 @@ def per_rank_state() -> None:
     checkpointer.close()
 
 
+def accelerate_prepared_loader() -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model, loader = accelerator.prepare(torch.nn.Linear(2, 2), DataLoader(Sequences(), batch_size=4, shuffle=True))
+    trainyard.Checkpointer(model=model, data=loader)
+
+
+def accelerate_as_a_whole() -> None:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    trainyard.Checkpointer(model=accelerator.prepare(torch.nn.Linear(2, 2)), accelerator=accelerator, data=None)
+
+
 def huggingface_without_skipping() -> None:
     from huggingface_trainer import make_trainer, resume
 
