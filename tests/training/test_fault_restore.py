@@ -38,7 +38,7 @@ def run_dir(finished: Path, memory_path: Path) -> Path:
 
 def test_the_tiers_of_the_run_are_those_of_its_steps(finished: Path) -> None:
     tiers = json.loads((finished / "checkpoints" / "tiers.json").read_text())
-    assert tiers == {"format": 1, "latest": 8, "rolling": [2, 4, 6, 8], "epoch": [3, 6], "best": 4}
+    assert tiers == {"format": 1, "latest": 8, "rolling": [2, 4, 6, 8], "epoch": [3, 6], "best": 4, "final": [8]}
 
 
 @pytest.mark.parametrize(

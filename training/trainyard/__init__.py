@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trainyard.objects import PerRank
     from trainyard.policy import SavePolicy
     from trainyard.process import World, init_distributed
+    from trainyard.weights import load_weights
 
 __all__ = [
     "Checkpointer",
@@ -40,6 +41,7 @@ __all__ = [
     "World",
     "data_fingerprint",
     "init_distributed",
+    "load_weights",
 ]
 
 _HOME = {
@@ -51,6 +53,7 @@ _HOME = {
     "SavePolicy": "policy",
     "World": "process",
     "init_distributed": "process",
+    "load_weights": "weights",
 }
 """Name -> module; all others are in errors. Looked up when first used: `python -m trainyard.launch` starts without torch."""
 

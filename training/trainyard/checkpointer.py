@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainyard import codec, given, layout, objects, refusals, restoring, rng, selfcheck
 from trainyard.agreement import Agreement, Call
-from trainyard.commit import StepInfo, clean_temporary
+from trainyard.commit import StepInfo, clean_temporary, mark_final
 from trainyard.errors import ConfigError, FolderError, MismatchError, RestoreError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.loop import Due, Loop
@@ -373,7 +373,10 @@ class Checkpointer:
         if "stop" in due.reasons and not finished:
             self._stop(due)
         if self._step:
-            self._save_now(due.reasons | {"final"}, due.val_loss, due.end_of_epoch)
+            self._save_now(due.reasons | {"final" if finished else "stop"}, due.val_loss, due.end_of_epoch)
+        if self._step and finished and self.rank == 0:
+            with contextlib.suppress(OSError):  # what is lost is the step's place in the list, not the step
+                mark_final(self.folder, self._step)
         if self._last_record:  # this start has trained; one that found the work done already has nothing new to tell
             self._telemetry.result(self.config, {"best_val_loss": self.best_loss, **self._last_record}, self._step)
         self._release(finished=finished)

@@ -146,13 +146,22 @@ def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: 
     write_atomically(root / fmt.LATEST, f"{fmt.step_name(newest)}\n".encode())
     entries = fmt.committed(fmt.scan(root))
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
-    tiers = fmt.rebuild_tiers(manifests, keep_rolling=keep_rolling, keep_epochs=keep_epochs)
+    finals = (fmt.read_tiers(root) or {}).get("final", [])
+    tiers = fmt.rebuild_tiers(manifests, keep_rolling=keep_rolling, keep_epochs=keep_epochs, finals=finals)
     write_atomically(root / fmt.TIERS, fmt.canonical(tiers) + b"\n")
     named = fmt.named_steps(tiers)
     doomed = [entry for entry in entries if entry.step not in named]
     for entry in doomed:
         remove_folder(root / entry.name)
     return [entry.step for entry in doomed if entry.step is not None]
+
+
+def mark_final(root: Path, step: int) -> None:
+    """A committed step turned out to be the last of a training: keep it when the training is made longer."""
+    tiers = fmt.read_tiers(root)
+    if tiers is not None and step not in tiers.get("final", []):
+        final = sorted({*tiers.get("final", []), step})[-fmt.KEEP_FINAL :]
+        write_atomically(root / fmt.TIERS, fmt.canonical({**tiers, "final": final}) + b"\n")
 
 
 def clean_temporary(root: Path, before_step: int | None = None) -> None:

@@ -198,13 +198,7 @@ def apply(prepared: Prepared, things: objects.Objects, rank: int, note: Note) ->
         if piece.key in live:
             reading.fill(prepared.checkpoint, piece)
     load_optimizers(things, saved, found, note)
-    load_modules(saved, found, note)
-    for key, tensor in loaded_tensors(found):
-        if not reading.matches(prepared.checkpoint, local_piece(key, tensor.detach())):
-            raise MismatchError(
-                f"{key} is not what was saved after load_state_dict of {key.partition('.')[0]}: "
-                "its state_dict() and its load_state_dict do not belong together; end this process"
-            )
+    finish_modules(prepared.checkpoint, saved, found, note)
     mine = prepared.state["ranks"].get(str(rank))
     if mine is None:
         rng.reseed(prepared.checkpoint.manifest["step"], rank)
@@ -240,6 +234,17 @@ def restore(root: Path, requested: str, things: objects.Objects, agreement: Agre
             raise RestoreError(f"{root}: checkpoint {requested} is damaged ({reasons}); other steps there: {_listed(others)}")
         raise RestoreError(f"{root}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
     return result
+
+
+def finish_modules(checkpoint: reading.Checkpoint, saved: dict[str, Any], found: Targets, note: Note) -> None:
+    """What was not filled in place goes through `load_state_dict`, and is then compared with the file. Raises MismatchError."""
+    load_modules(saved, found, note)
+    for key, tensor in loaded_tensors(found):
+        if key not in found.left_out and not reading.matches(checkpoint, local_piece(key, tensor.detach())):
+            raise MismatchError(
+                f"{key} is not what was saved after load_state_dict of {key.partition('.')[0]}: "
+                "its state_dict() and its load_state_dict do not belong together; end this process"
+            )
 
 
 class PartlyRestoredError(MismatchError):

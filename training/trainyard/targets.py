@@ -31,6 +31,8 @@ class Targets:
     modules: dict[str, ModuleState] = field(default_factory=dict)
     live: dict[str, Any] = field(default_factory=dict)
     """Object -> the state that it has before it is restored: classes that only the script knows are taken from it."""
+    left_out: set[str] = field(default_factory=set)
+    """Keys of module tensors that stay as they are."""
 
 
 def targets(objects: Objects, saved: dict[str, Any], own: dict[str, Any], make: Make) -> Targets:
@@ -134,7 +136,8 @@ def load_modules(saved: dict[str, Any], found: Targets, note: Note) -> None:
         entries: Any = others
         if state.is_loaded:
             entries = state.entries.copy()  # keeps its _metadata, which says in which form the entries are
-            entries.update({name: found.tensors[f"{label}.{plain_name(name)}"] for name, _ in state.tensors()} | others)
+            given = {name: f"{label}.{plain_name(name)}" for name, _ in state.tensors()}
+            entries.update({name: found.tensors[key] for name, key in given.items() if key not in found.left_out} | others)
             if hasattr(state.entries, "_metadata"):
                 entries._metadata = state.entries._metadata
         if entries:

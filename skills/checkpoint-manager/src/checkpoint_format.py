@@ -12,7 +12,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ ITEM_BYTES = {
 }
 """dtype of safetensors -> bytes of an element."""
 ROLLING_REASONS = ("rolling", "stop", "final")
+KEEP_FINAL = 2
+"""The last steps of so many finished trainings are kept: one that is trained longer leaves the old end where it is."""
 
 _STEP = re.compile(r"step_(\d{8,})", re.ASCII)
 _TEMPORARY = re.compile(r"step_\d{8,}\.(e\d+|removed)\.tmp", re.ASCII)
@@ -328,11 +330,17 @@ def committed(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.kind == "step" and entry.manifest is not None]
 
 
-def rebuild_tiers(manifests: Iterable[dict[str, Any]], *, keep_rolling: int, keep_epochs: int) -> dict[str, Any]:
-    """The content of tiers.json from the manifests alone: which steps are kept, and why."""
+def rebuild_tiers(
+    manifests: Iterable[dict[str, Any]], *, keep_rolling: int, keep_epochs: int, finals: Collection[int] = ()
+) -> dict[str, Any]:
+    """The content of tiers.json from the manifests alone: which steps are kept, and why.
+
+    `finals` are steps that turned out to be the last of a training after they were saved, as an older tiers.json says.
+    """
     known = sorted(manifests, key=lambda manifest: manifest["step"])
     rolling = [m["step"] for m in known if set(m["reasons"]) & set(ROLLING_REASONS)]
     epochs = [m["step"] for m in known if m["end_of_epoch"]]
+    final = [m["step"] for m in known if "final" in m["reasons"] or m["step"] in finals]
     scored = [m for m in known if m["val_loss"] is not None]
     # Of equal losses the older step stays best: a tie must not replace a checkpoint that is already kept.
     best = min(scored, key=lambda m: (m["val_loss"], m["step"]))["step"] if scored else None
@@ -342,6 +350,7 @@ def rebuild_tiers(manifests: Iterable[dict[str, Any]], *, keep_rolling: int, kee
         "rolling": rolling[max(0, len(rolling) - keep_rolling) :],
         "epoch": epochs[max(0, len(epochs) - keep_epochs) :],
         "best": best,
+        **({"final": final[-KEEP_FINAL:]} if final else {}),
     }
 
 
@@ -353,7 +362,10 @@ def read_tiers(root: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(tiers, dict) or tiers.get("format") != 1:
         return None
-    lists, singles = [tiers.get("rolling"), tiers.get("epoch")], [tiers.get("latest"), tiers.get("best")]
+    lists, singles = (
+        [tiers.get("rolling"), tiers.get("epoch"), tiers.get("final", [])],
+        [tiers.get("latest"), tiers.get("best")],
+    )
     if not all(isinstance(steps, list) and all(type(step) is int for step in steps) for steps in lists):
         return None
     return tiers if all(step is None or type(step) is int for step in singles) else None
@@ -365,7 +377,7 @@ def named_steps(tiers: dict[str, Any]) -> dict[int, list[str]]:
     for tier in ("latest", "best"):
         if tiers.get(tier) is not None:
             named.setdefault(tiers[tier], []).append(tier)
-    for tier in ("rolling", "epoch"):
+    for tier in ("rolling", "epoch", "final"):
         for step in tiers.get(tier, []):
             named.setdefault(step, []).append(tier)
     return named

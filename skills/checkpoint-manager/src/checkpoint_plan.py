@@ -130,6 +130,7 @@ def _tiers_afterwards(folder: CheckpointFolder, wish: Wish, found: Findings) -> 
         manifests,
         keep_rolling=rolling if wish.keep_rolling is None else wish.keep_rolling,
         keep_epochs=epochs if wish.keep_epochs is None else wish.keep_epochs,
+        finals=(folder.tiers or {}).get("final", []),
     )
     if not folder.tiers:
         return tiers
