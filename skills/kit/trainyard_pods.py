@@ -6,6 +6,7 @@ shared-docs/troubleshooting.md), and the flags in the texts are those of every s
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -150,16 +151,37 @@ def _of_container(pod: Object, container: Object, name: str) -> Iterator[Finding
         yield from _ended(pod, ended or {}, name)
 
 
+def launcher_word(ended: Object) -> Object:
+    """{state, restarts, reason} that a launcher left behind in the status of its pod as it gave up; {} where there is none.
+
+    The container wrote it: its types are checked, and its text is shown and not believed."""
+    try:
+        told = json.loads(str(ended.get("message") or ""))["trainyard"]
+        good = isinstance(told["reason"], str) and type(told["restarts"]) is int and 0 <= told["restarts"] < 2**31
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return {}
+    return {"restarts": told["restarts"], "reason": shell.clean(told["reason"], 300)} if good else {}
+
+
+def launcher_words(pods: Iterable[Object]) -> list[Object]:
+    """What launchers left behind in these pods."""
+    statuses = (each for pod in pods for each in (pod.get("status") or {}).get("containerStatuses") or [])
+    ends = [(each.get(name) or {}).get("terminated") or {} for each in statuses for name in ("state", "lastState")]
+    return [word for word in map(launcher_word, ends) if word]
+
+
 def _ended(pod: Object, ended: Object, name: str) -> Iterator[Finding]:
-    code = ended.get("exitCode")
-    if ended.get("reason") == "OOMKilled":
+    code, told = ended.get("exitCode"), launcher_word(ended).get("reason", "")
+    if ended.get("reason") == "OOMKilled" or ": out of memory: " in told:
         yield Finding("memory.out", f"{name} was killed for memory", "a larger --memory, fewer data workers, a smaller batch")
+    elif " cannot be started: " in told:
+        yield Finding(NO_START[0], f"{name}: {told}", NO_START[1])
     elif ended.get("reason") in ("StartError", "ContainerCannotRun") or "exec format error" in str(ended.get("message")):
         yield Finding(NO_START[0], f"{name}: {_words(ended)}", NO_START[1])
     elif code and "deletionTimestamp" not in pod["metadata"]:  # a pod that is deleted was told to end
         # 128 + n: a signal. 137 alone does not prove that memory ran out.
         how = f"signal {code - 128}" if 128 < code < 160 else "an error of the job"
-        yield Finding(f"exit.{code}", f"{name} ended with {code}: {how}", "logs; logs --rank R --previous")
+        yield Finding(f"exit.{code}", f"{name} ended with {code}: {told or how}", "logs; logs --rank R --previous")
 
 
 def _stuck(pod: Object, container: Object) -> Iterator[Finding]:

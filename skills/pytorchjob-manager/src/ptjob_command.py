@@ -1,14 +1,17 @@
-"""From the command as written to the words of the container: `torchrun` stands for the launcher of the engine."""
+"""From the command as written to the words of the container: `torchrun` stands for the launcher of the engine, and any other command
+is a program that is watched over in its pod (assets/program.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import trainyard_shell as shell
 
 LAUNCH = ["python3", "-m", "trainyard.launch"]
 """One in every pod: starts the ranks, and starts them again in all pods when one fails."""
+PROGRAM = Path(__file__).resolve().parent.parent / "assets" / "program.py"
 TOPOLOGY = {
     "--nproc-per-node": "--procs N, before the --",
     "--nnodes": "--nodes N, before the --",
@@ -29,6 +32,12 @@ class Command:
     launched: bool
     rest: list[str]
     """What follows the launcher's name; the whole command where there is no launcher."""
+
+    def words(self, launcher: list[str]) -> list[str]:
+        """Of the container. A plain program gets a watcher in its pod, which counts: the operator makes a pod anew without end (20 in a
+        minute; 1.9.4 counts failed pods against a backoffLimit of 0 only, and restarted containers under OnFailure only, where it
+        deletes the pod, and with it the cause, as it fails the job)."""
+        return [*launcher, *self.rest] if self.launched else ["python3", "-c", PROGRAM.read_text("utf-8"), *self.rest]
 
 
 def understand(words: Sequence[str], nodes: int, procs: int) -> Command:

@@ -79,6 +79,8 @@ def environment(request: JobRequest) -> list[Object]:
         "TRAINYARD_STOP_GRACE_S": f"{request.grace_s:g}",
         "PYTHONUNBUFFERED": "1",
     }
+    if request.nodes > 1 and not request.claim:
+        del ours["TRAINYARD_RUN_DIR"]  # one folder for all pods is what it stands for: the launchers look for their key in it
     plain: list[Object] = [{"name": name, "value": value} for name, value in {**ours, **request.env}.items()]
     secret = [
         {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}

@@ -11,6 +11,7 @@ from ptjob_engines import conditions
 from ptjob_find import Job, find_with_pods
 from ptjob_findings import find_causes
 from ptjob_nodes import is_down, is_going, is_ready, is_running, pod_reason, pod_rows, statuses_of
+from trainyard_pods import launcher_words
 
 Object = dict[str, Any]
 SCALED_AT = "trainyard.dev/scaled-at"
@@ -44,6 +45,9 @@ def observe(job: Job) -> Object:
     running = sum(is_running(job, pod) for pod in job.pods)
     ready = sum(is_ready(job, pod) for pod in job.pods)
     state, reason = derive_state(job, wanted, running, restarts)
+    told = launcher_words(job.pods)
+    if state == "failed" and told:  # the operator says that a replica failed; the launcher knows why
+        reason = told[0]["reason"]
     nodes = {"wanted": wanted, "running": running, "ready": ready}
     return {"state": state, "reason": reason, "nodes": nodes, "restarts": restarts}
 
@@ -76,7 +80,8 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
 
 
 def count_restarts(job: Job) -> int:
-    """Restarts that can be seen: of containers within their pods, and of pods that were made anew.
+    """Restarts that can be seen: of containers within their pods, and of pods that were made anew; or what the launcher has counted,
+    which says it as it gives up.
 
     Nothing counts the latter (the operator re-creates a pod under its name): a pod is taken for one when it is clearly younger
     than the start of the job, or of its last resizing.
@@ -88,7 +93,8 @@ def count_restarts(job: Job) -> int:
     # An operator begins at once and makes some 20 pods a second.
     allowed_s = max(starts, default=0.0) + 5 + len(job.pods) / 20
     made_anew = sum(seconds(pod["metadata"]["creationTimestamp"]) > allowed_s for pod in job.pods)
-    return containers + made_anew
+    counted = max((word["restarts"] for word in launcher_words(job.pods)), default=None)
+    return containers + made_anew if counted is None else counted
 
 
 def seconds(timestamp: str) -> float:

@@ -64,6 +64,8 @@ def environment(spec: RaySpec) -> list[Object]:
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
     }
+    if spec.nodes > 1 and not spec.claim:
+        del ours["TRAINYARD_RUN_DIR"]  # one folder for all nodes is what it stands for: the launchers look for their key in it
     secrets = [
         {"name": name, "valueFrom": {"secretKeyRef": dict(zip(("name", "key"), reference.split("/"), strict=True))}}
         for name, reference in spec.secrets.items()

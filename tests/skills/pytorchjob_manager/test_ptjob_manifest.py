@@ -96,6 +96,27 @@ def test_torchrun_stands_for_the_launcher_of_the_engine() -> None:
     assert pods_of(elastic)[0]["containers"][0]["command"][:3] == ["python3", "-m", "torch.distributed.run"]
 
 
+def test_a_program_that_is_not_torchrun_is_watched_in_its_pod() -> None:
+    plain: dict[str, Any] = {"nodes": 1, "procs": 1, "command": ("bash", "run.sh", "--lr", "1")}
+    trainer = build("trainjob", schema=schema(runtimePatches=PATCHES_2_3), **plain)["spec"]["trainer"]
+    for command in (trainer["command"], pods_of(build("pytorchjob", **plain))[0]["containers"][0]["command"]):
+        assert (command[:2], command[3:]) == (["python3", "-c"], ["bash", "run.sh", "--lr", "1"])
+        assert "TRAINYARD_MAX_RESTARTS" in command[2]
+
+
+def test_a_program_whose_deaths_nothing_counts_is_not_made_anew_by_the_operator() -> None:
+    plain = {"nodes": 1, "procs": 1, "command": ("python3", "x.py")}
+    assert build("pytorchjob", **plain, claim=None)["spec"]["runPolicy"]["backoffLimit"] == 0
+    for counted in (build("pytorchjob", **plain), build("pytorchjob"), build("pytorchjob", claim=None)):
+        assert "backoffLimit" not in counted["spec"]["runPolicy"]
+
+
+def test_pods_without_a_common_volume_are_not_told_of_a_common_folder() -> None:
+    for nodes, claim, told in ((1, None, True), (3, None, False), (3, "tiny-01234567", True)):
+        pod = pods_of(build("pytorchjob", nodes=nodes, claim=claim))[0]
+        assert ("TRAINYARD_RUN_DIR" in {each["name"] for each in pod["containers"][0]["env"]}) is told
+
+
 def test_one_pod_a_node_is_anti_affinity_and_other_keys_are_spread() -> None:
     pod = pods_of(build("pytorchjob", spread_key="kubernetes.io/hostname"))[0]
     (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

@@ -8,7 +8,7 @@ import time
 import pytest
 from ptjob_call import KWOK, NOWHERE, OURS, PYTHON, REAL, RUN, Manager
 
-from tests.components.cluster.running import Cluster
+from tests.components.cluster.running import TRAINER_IMAGE, Cluster
 
 SLEEP = ("--", "python3", "-c", "import time; time.sleep(600)")
 
@@ -84,6 +84,26 @@ def test_a_pod_that_a_signal_ended_is_made_anew_and_the_job_does_not_fail(manage
         seen |= {pod["metadata"]["uid"] for pod in pods}
         assert time.monotonic() < deadline, pods
     assert manager("status", "killed").data["state"] in ("running", "restarting")
+
+
+ENDLESS_BEFORE = {
+    "memory": (("--memory", "64Mi"), ("python3", "-c", "x = bytearray(10**9)"), 1, "memory.out", "max_restarts (1) is used up"),
+    "program": ((), ("no-such-program", "--steps", "4"), 0, "container.start", "no-such-program cannot be started"),
+}
+
+
+@pytest.mark.parametrize("image", [PYTHON, TRAINER_IMAGE])
+def test_a_plain_program_is_started_again_only_so_often_and_its_end_has_a_cause_and_a_true_count(
+    manager: Manager, image: str
+) -> None:
+    """In an image that has trainyard, and in one that has not."""
+    for name, (more, command, *_) in ENDLESS_BEFORE.items():
+        manager.create(name, "--image", image, *REAL, "--max-restarts", "1", *more, command=("--", *command))
+    for name, (_, _, restarts, finding, reason) in ENDLESS_BEFORE.items():
+        done = manager("wait", name, "--timeout", "90")
+        assert (done.code, done.data["state"], done.data["restarts"]) == (1, "failed", restarts)
+        assert reason in done.data["reason"] and done.finding(finding)["fix"]
+        assert len(done.data["pods"]) == 1
 
 
 def test_a_container_that_crashes_again_and_again_in_its_pod_is_not_running(manager: Manager) -> None:
