@@ -32,13 +32,16 @@ def copies() -> dict[Path, list[Path]]:
     """Source file -> the places that hold a copy of it: each module of the kit in the skills that use it."""
     skills = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))
     kit = ROOT / "skills" / "kit"
-    inspected = sorted((ROOT / "training" / "trainyard").glob("checkpoint_*.py"))
+    runtime = ROOT / "training" / "trainyard"
+    inspected = sorted(runtime.glob("checkpoint_*.py"))
+    hangs = [runtime / name for name in ("hang_rule.py", "hang_evidence.py", "hang_stacks.py")]
     return {
         **{
             source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
             for source in sorted(kit.glob("*.py"))
         },
         **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
+        **{source: [ROOT / "skills" / "local-runner" / "src" / source.name] for source in hangs},
     }
 
 
