@@ -70,7 +70,6 @@ HEALTHY: dict[str, Shape] = {
         "output": every(1, t),
         "until": t - 25,
     },
-    "a stopped process that nobody needs": lambda t: {"states": "ls", "step": every(60, t)},
     "lost step lines on a full disk": lambda t: {"step": 7, "sign": "calls of its own"} if t < 5 * HOUR else {"step": t},
 }
 
@@ -88,7 +87,7 @@ def stops(at: float, **then: Any) -> Shape:
 
 HANGS: dict[str, tuple[Shape, float | None, float, str]] = {
     # what is seen, hang_after_s, seconds after the hang at which it is acted on, what the reason says
-    "a stopped rank": (stops(500, states="ls", waits="w."), None, 120, "rank 1 (pid 101) is stopped; no step for 1"),
+    "a stopped rank": (stops(500, states="ls", waits="w."), None, 120, "rank 1 (pid 101) is stopped for 1"),
     "a stopped rank, others spin": (stops(500, states="sl", sign="calls of its own"), None, 120, "rank 0 (pid 100) is stopped"),
     "a rank that is gone": (stops(500, states="lg", waits="w."), None, 120, "rank 1 (pid 101) is gone and the others wait"),
     "silence": (stops(500), None, 600, "no step for 600 s"),

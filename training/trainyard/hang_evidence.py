@@ -102,7 +102,7 @@ class Evidence:
             for process in chain:
                 printed |= _printed(process.pid, own=True)
             works.append(self._work(tree, before.get((pid, table[pid].start)), past_s, alone=world == 1))
-            rows.append([rank, pid, _state(chain), works[-1].waits])
+            rows.append([rank, pid, _state(chain, works[-1].waits), works[-1].waits])
         rows += [[rank, self._ever.get(rank), "gone", False] for rank in missing]
         signs = {work.sign for work in works if work.sign}
         if self._below is not None and below - self._below:
@@ -235,7 +235,7 @@ def _counters(tree: list[Process]) -> Counters | None:
     return Counters(own.ticks, below, total, write_calls, sleeps)
 
 
-def _state(chain: list[Process]) -> str:
+def _state(chain: list[Process], waits: bool) -> str:
     for process in chain:
         try:
             traced = process.state == "t" or _lines(process.pid, "status").get("TracerPid", "0") != "0"
@@ -243,7 +243,9 @@ def _state(chain: list[Process]) -> str:
             traced = False
         if traced:
             return "traced"
-    return "stopped" if any(process.state == "T" for process in chain) else "lives"
+    # A child that is stopped matters where the rank waits for it: a script may keep a helper stopped that it does not need now.
+    stopped = chain[0].state == "T" or (waits and any(process.state == "T" for process in chain))
+    return "stopped" if stopped else "lives"
 
 
 def _printed(pid: int, *, own: bool) -> Printed:

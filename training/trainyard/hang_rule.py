@@ -190,9 +190,8 @@ class Watch:
         stopped = {(rank.node, rank.pid): rank for rank in seen.ranks if rank.state == "stopped"}
         self._stopped = {key: self._stopped.get(key, now_s) for key in stopped}
         for key, since in self._stopped.items():
-            # A run that makes steps does not need this rank.
-            if now_s - (max(since, self._progress_at) if self._stepped else since) >= limit_s:
-                return f"{stopped[key]} is stopped{self._and_quiet(now_s)}"
+            if now_s - since >= limit_s:
+                return f"{stopped[key]} is stopped for {now_s - since:.0f} s{self._and_quiet(now_s)}"
         living = [rank for rank in seen.ranks if rank.state != "gone"]
         gone = [rank for rank in seen.ranks if rank.state == "gone"]
         if not (gone and living and all(rank.waits for rank in living)) or now_s in (self._output_at, self._progress_at):

@@ -54,11 +54,18 @@ class RunRecord:
             "supervisor": asdict(supervisor), "launcher": None, "attempt": max(attempts, default=-1) + 1,
             "restarts": 0, "max_restarts": spec.max_restarts, "last_failure": None, "exit_code": None,
             "started": before.get("started") or time.time(), "ended": None, "log": None, "stop_requested": None,
+            "longest_pause_s": before.get("longest_pause_s"),
         }  # fmt: skip
         return cls(folder, document)
 
     def __getitem__(self, name: str) -> Any:
         return self.document[name]
+
+    @property
+    def longest_pause_s(self) -> float:
+        """Seconds without a step that this run came out of by itself, over all attempts."""
+        value = self.document.get("longest_pause_s")
+        return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else 0.0
 
     def save(self, **changes: Any) -> bool:
         self.document |= changes

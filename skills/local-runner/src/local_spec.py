@@ -26,6 +26,10 @@ class Spec:
     stop_grace_s: float = 60.0
     backoff_s: float = 1.0
     """Delay before the second restart of attempts that die young; it doubles. The first comes at once."""
+    hang: str = "restart"
+    """What is done about a hang: restart or report."""
+    hang_after_s: float | None = None
+    """Seconds without a step, or without output where no step can be read; None: found out (hang_rule.py)."""
     checkpoints: str
     env: dict[str, str] = field(default_factory=dict)
 
@@ -42,7 +46,12 @@ class Spec:
     @classmethod
     def from_document(cls, document: dict[str, Any], env: dict[str, str]) -> Spec:
         """`env` brings the values that the document does not hold."""
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__ if name != "env"}, env=env)
+        known = document | {name: value for name, value in SINCE_HANGS.items() if name not in document}
+        return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name != "env"}, env=env)
+
+
+SINCE_HANGS = {"hang": Spec.hang, "hang_after_s": Spec.hang_after_s}
+"""What a run submitted by an older version did not store."""
 
 
 def resume_call(stored: dict[str, Any], run_dir: str) -> str:
@@ -51,6 +60,7 @@ def resume_call(stored: dict[str, Any], run_dir: str) -> str:
     words += ["--workdir", stored["workdir"], "--python", stored["python"], "--checkpoints", stored["checkpoints"]]
     words += ["--procs", str(stored["procs"] or "auto"), "--max-restarts", str(stored["max_restarts"])]
     words += ["--stop-grace-s", f"{stored['stop_grace_s']:g}", "--backoff-s", f"{stored['backoff_s']:g}"]
+    words += ["--hang", stored.get("hang", Spec.hang), "--hang-after-s", hang_after(stored.get("hang_after_s"))]
     for name, value in stored["env"].items():
         words += ["--env", f"{name}={'VALUE' if SECRET_NAME.search(name) else value}"]
     return shlex.join([*words, "--resume", "--", *stored["command"]])
@@ -58,6 +68,12 @@ def resume_call(stored: dict[str, Any], run_dir: str) -> str:
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names of the members that differ, `env` one by one."""
+    stored = SINCE_HANGS | stored
     names = [name for name in wanted if name != "env" and stored.get(name) != wanted[name]]
     old, new = stored.get("env") or {}, wanted["env"]
     return names + [f"env {name}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+
+
+def hang_after(seconds: float | None) -> str:
+    """As --hang-after-s takes it."""
+    return "auto" if seconds is None else f"{seconds:g}"

@@ -21,6 +21,7 @@ import local_system as system
 from local_command import arguments, clean_environment, job_environment, processes, understand
 from local_evidence import Evidence
 from local_folder import EventReader, RunFolder, read_spec
+from local_hang import Hangs
 from local_patience import Death, cannot_pass
 from local_process import Identity, end_all, identify, of_run
 from local_ranks import Ranks
@@ -69,6 +70,7 @@ class Supervisor:
         self.launcher: subprocess.Popen[bytes] | None = None
         self.asked_to_end = False
         """The launcher was sent SIGTERM, so an exit code of 0 no longer says that the work is finished."""
+        self.hangs = Hangs(folder, spec, self.record, environ)
         self.events = EventReader(folder.events)
         self.death: Death | None = None
         """How the newest attempt that nobody stopped ended."""
@@ -140,7 +142,10 @@ class Supervisor:
         launched = understand(self.spec.command).launcher
         with Ranks(self.launcher.pid, processes(self.spec, self.environ) if launched else 0) as ranks:
             evidence = Evidence.begin(self.folder, attempt, ranks, launched, self.events)
-            left = self._sweep(self._watch(self.launcher, evidence))
+            self.hangs.begin(self.launcher.pid)
+            grace_s = self._watch(self.launcher, evidence)
+            self.hangs.end()
+            left = self._sweep(grace_s)
             evidence.look()
         ended = self._ended(self.launcher.returncode, evidence)
         self.record.event("attempt-ended", attempt=attempt, exit_code=ended.exit_code, reason=ended.reason)
@@ -150,6 +155,9 @@ class Supervisor:
         return ended
 
     def _ended(self, exit_code: int | None, evidence: Evidence) -> Ended:
+        if self.hangs.reason:  # 0 would be its answer to our SIGTERM, not the end of the work
+            self.death = None
+            return Ended(exit_code or None, self.hangs.reason)
         if exit_code is None:
             return Ended(None, "it does not end")
         if self.stop and exit_code not in (0, 143):  # torchrun answers a stop with a traceback and 1
@@ -184,6 +192,8 @@ class Supervisor:
                 return 0
             if not self.stop and ranks.end_survivors():
                 note("a rank failed, and the others did not end: SIGKILL")
+            if deadline is None and self.hangs.found():
+                return SWEEP_GRACE_S
             starting = not ranks.complete and evidence.lived_s < START_S
             tick_s = START_TICK_S if starting else TICK_S
             self._listen(tick_s if deadline is None else min(tick_s, deadline - time.monotonic()), ranks.handles())

@@ -29,6 +29,15 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class SecondsOrAuto(Seconds):
+    """Seconds, or None for the word auto."""
+
+    name = "auto|SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value in (None, "auto") else super().convert(value, param, ctx)
+
+
 @shell.program("local-runner")
 def cli() -> None:
     """Run a training job on this machine: start, watch, restart, stop. The run lives in one folder, RUN_DIR.
@@ -54,6 +63,8 @@ def cli() -> None:
 @click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="For the whole run.")
 @click.option("--stop-grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Time to save.")
 @click.option("--backoff-s", default=1.0, show_default=True, type=Seconds(0, 60), help="Delay after two early deaths; doubles.")
+@click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then.")
+@click.option("--hang-after-s", default="auto", show_default=True, type=SecondsOrAuto(1, 1e7), help="Without a step.")
 @click.option("--env", multiple=True, metavar="K=V", help="Variable for the job; may be repeated.")
 @click.option("--checkpoints", help="Checkpoint folder.  [default: RUN_DIR/checkpoints]")
 @click.option("--resume", is_flag=True, help="Start a stopped, failed or lost run again.")
@@ -70,6 +81,8 @@ def submit(
     max_restarts: int,
     stop_grace_s: float,
     backoff_s: float,
+    hang: str,
+    hang_after_s: float | None,
     env: tuple[str, ...],
     checkpoints: str | None,
     resume: bool,
@@ -103,6 +116,8 @@ def submit(
         max_restarts=max_restarts,
         stop_grace_s=stop_grace_s,
         backoff_s=backoff_s,
+        hang=hang,
+        hang_after_s=hang_after_s,
         checkpoints=checks.not_a_file(checkpoints or str(folder.path / "checkpoints"), "--checkpoints"),
         env=checks.variables(env),
     )

@@ -74,6 +74,21 @@ def health(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Res
 
 @cli.command(
     epilog=shell.examples(
+        "monitor_training.py progress .trainyard/runs/tiny-lm",
+        "monitor_training.py progress .trainyard/runs/tiny-lm --json",
+    )
+)
+@click.argument("run_dir")
+def progress(run_dir: str) -> shell.Result:
+    """The last step of the newest attempt, from steps.jsonl or the end of its log. For programs: cheap, however long the run is."""
+    from monitor_folder import open_run_folder
+    from monitor_progress import progress_data
+
+    return shell.Result(data=progress_data(open_run_folder(run_dir)))
+
+
+@cli.command(
+    epilog=shell.examples(
         "monitor_training.py watch .trainyard/runs/tiny-lm",
         "monitor_training.py watch .trainyard/runs/tiny-lm --interval 10 --timeout-s 3600 --json",
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "local-runner" / "src" / "run_local.py"
 JOBS = Path(__file__).resolve().parent / "jobs"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 MARK = "TRAINYARD_TEST_GUARD"
 
 
@@ -85,10 +85,15 @@ class Runner:
     folder: Path
     run_id: str
     environ: dict[str, str]
+    program: Path = PROGRAM
+
+    def beside(self, name: str) -> Runner:
+        """Another run, which goes on at the same time."""
+        return replace(self, folder=self.folder.with_name(name), run_id=secrets.token_hex(8))
 
     def popen(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        arguments = [sys.executable, str(PROGRAM), *words]
+        arguments = [sys.executable, str(self.program), *words]
         return subprocess.Popen(arguments, env=self.environ, text=True, **{**pipes, **options})
 
     def call(self, *words: str) -> Called:
