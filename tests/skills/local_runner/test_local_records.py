@@ -82,7 +82,7 @@ def test_a_damaged_runner_json_costs_no_run(run):
         refused = run.call("status", str(run.folder))
         assert refused.code == 5 and "runner.json" in refused.error["message"] and "--resume" in refused.error["hint"]
     assert run.submit("--max-restarts", "0", job=job).code == 5, "nobody knows whether it was finished"
-    assert run.call("logs", str(run.folder)).data["lines"] == ["attempt 0: 3"]
+    assert run.call("logs", str(run.folder)).data["lines"] == ["attempt 0, step 1: 3"]
     assert run.submit("--max-restarts", "0", "--resume", job=job).code == 0
     assert (run.wait().data["state"], run.status()["attempt"]) == ("finished", 1), "the logs tell the attempts"
 

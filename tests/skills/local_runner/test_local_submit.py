@@ -102,7 +102,7 @@ def test_an_ended_run_is_started_again_only_with_resume(run, word):
     assert resumed.code == 0 and resumed.document["changed"]
     done = run.wait()
     assert (done.code, done.data["attempt"], done.data["state"]) == (0, 1, "finished")
-    assert "attempt 1: 0" in run.log(1)
+    assert "attempt 1, step 1: 0" in run.log(1)
 
 
 @pytest.mark.parametrize(("word", "state"), [("0", "finished"), ("3", "failed")])
