@@ -11,15 +11,33 @@ from pathlib import Path
 
 import trainyard_shell as shell
 
-from local_command import Command, CommandError, processes, reserved, understand
+from local_command import Command, processes, reserved, understand
+from local_launchers import CommandError
 from local_spec import Spec
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 NAME_MAX_CHARS = 40
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-FIND_TORCH = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
-FIND_TORCH_TIMEOUT_S = 30
+PYTHON_WORD = re.compile(r"python3?")
+SHELL_BUILTINS = {
+    "cd",
+    "source",
+    ".",
+    "export",
+    "set",
+    "unset",
+    "alias",
+    "eval",
+    "exec",
+    "ulimit",
+    "umask",
+    "if",
+    "for",
+    "while",
+}
+FIND = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+FIND_TIMEOUT_S = 30
 
 
 def need_linux() -> None:
@@ -100,10 +118,11 @@ def command(spec: Spec, environ: Mapping[str, str]) -> Command:
             hint="-- torchrun train.py, or --procs 1",
         )
     _script_exists(understood, spec)
-    if understood.launcher:
-        _has_torch(spec.python)
-    elif spec.command[0] not in ("python", "python3"):
+    own_python = os.sep not in spec.command[0] and (understood.launcher or PYTHON_WORD.fullmatch(spec.command[0]))
+    if not own_python:
         _program_exists(spec, {**environ, **spec.env}.get("PATH"))
+    if understood.launcher and own_python:
+        _has_package(spec.python, understood.launcher.package, understood.launcher.name)
     return understood
 
 
@@ -118,24 +137,29 @@ def _script_exists(understood: Command, spec: Spec) -> None:
 
 def _program_exists(spec: Spec, path: str | None) -> None:
     word = spec.command[0]
-    found = os.access(os.path.join(spec.workdir, word), os.X_OK) if os.sep in word else shutil.which(word, path=path)
-    if not found:
-        raise shell.SkillError(
-            "not-found", f"there is no program {word}", hint="the command after -- is started directly, without a shell"
-        )
+    found = os.path.join(spec.workdir, word) if os.sep in word else shutil.which(word, path=path)
+    if found and os.path.isfile(found) and os.access(found, os.X_OK):
+        return
+    why = f"there is no program {word}"
+    if found and os.path.exists(found):
+        why = f"{word} is a folder" if os.path.isdir(found) else f"{word} may not be executed"
+    elif word in SHELL_BUILTINS:
+        why = f"{word} is a word of the shell, not a program"
+    hint = "the command after -- is started directly, without a shell: write `python SCRIPT`, or bash -c '...'"
+    raise shell.SkillError("not-found", why, hint=hint)
 
 
-def _has_torch(interpreter: str) -> None:
+def _has_package(interpreter: str, package: str, launcher: str) -> None:
     """Looks for the package without importing it."""
     try:
         done = subprocess.run(
-            [interpreter, "-c", FIND_TORCH], stdin=subprocess.DEVNULL, capture_output=True, timeout=FIND_TORCH_TIMEOUT_S
+            [interpreter, "-c", FIND, package], stdin=subprocess.DEVNULL, capture_output=True, timeout=FIND_TIMEOUT_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise shell.SkillError("dependency", f"{interpreter} does not run: {error}", hint="--python PYTHON") from error
     if done.returncode != 0:
-        hint = f"{interpreter} -m pip install torch, or --python with one that has it"
-        raise shell.SkillError("dependency", f"{interpreter} has no torch, and torchrun is part of it", hint=hint)
+        hint = f"{interpreter} -m pip install {package}, or --python with one that has it"
+        raise shell.SkillError("dependency", f"{interpreter} has no {package}, and {launcher} is part of it", hint=hint)
 
 
 def writable_folder(path: Path) -> None:

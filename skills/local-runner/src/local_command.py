@@ -1,37 +1,22 @@
-"""From the command as written to the program that is started: torchrun's options, the topology, the environment.
+"""From the command as written to the program that is started: its launcher, the topology, the environment.
 
 Standard library only: the supervisor uses it too.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_launchers import ACCELERATE, DEEPSPEED, PYTHON, TORCHRUN, Launcher, find_launcher, python_module
 from local_spec import Spec
 
-# torchrun's own options (torch/distributed/run.py); argparse accepts each in short, so we must as well.
-FLAGS = {"--module", "--no-python", "--run-path", "--virtual-local-rank"}
-VALUES = {
-    "--monitor-interval", "--start-method", "--event-log-handler", "--role", "--log-dir", "--redirects", "--tee",
-    "--log-line-prefix-template", "--local-ranks-filter", "--duplicate-stdout-filters", "--duplicate-stderr-filters",
-    "--logs-specs", "--numa-binding", "--signals-to-handle",
-}  # fmt: skip
-SHORT = {"-m": "--module", "-r": "--redirects", "-t": "--tee"}
-LEAVE_OUT = "leave it out: a local run is one node with its own rendezvous"
-TOPOLOGY = {
-    "--nproc-per-node": "use --procs N, before the --",
-    "--max-restarts": "use --max-restarts N, before the --",
-    "--shutdown-timeout": "use --stop-grace-s S, before the --",
-    **dict.fromkeys(
-        ["--nnodes", "--node-rank", "--standalone", "--master-addr", "--master-port", "--local-addr"]
-        + ["--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--rdzv-conf"],
-        LEAVE_OUT,
-    ),
-}
 SWITCH = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 OURS = ("TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR", "TRAINYARD_CHECKPOINTS", "TRAINYARD_ATTEMPT")
 # What a launcher above us may have left in the environment would be taken for our topology.
@@ -40,19 +25,13 @@ LEFTOVER = re.compile(
 )
 
 
-class CommandError(ValueError):
-    """The command cannot be run here. `hint` says what to write instead."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
 @dataclass(frozen=True)
 class Command:
-    """A command, understood. `rest` is what follows the launcher's name, or the whole command without a launcher."""
+    """A command, understood."""
 
-    launcher: bool
+    launcher: Launcher | None
+    head: list[str]
+    """The words that name the launcher; without one the first word."""
     rest: list[str]
     script: str | None
     """The Python file that must exist; None where there is none to look for."""
@@ -60,42 +39,15 @@ class Command:
 
 def understand(words: list[str]) -> Command:
     """Raises CommandError for topology that belongs into this program's own options."""
-    if words and words[0] == "torchrun":
-        return _launched(words[1:])
-    if len(words) >= 3 and words[0] in ("python", "python3") and words[1:3] == ["-m", "trainyard.launch"]:
-        return _launched(words[3:])
-    is_script = len(words) > 1 and re.fullmatch(r"python[\d.]*", os.path.basename(words[0])) and words[1].endswith(".py")
-    return Command(False, list(words), words[1] if is_script else None)
-
-
-def _launched(rest: list[str]) -> Command:
-    position, plain_script = 0, True
-    while position < len(rest) and rest[position].startswith("-"):
-        word = rest[position]
-        option = _option(word)
-        if option in TOPOLOGY:
-            raise CommandError(f"{word} in the command: the runner sets the topology", TOPOLOGY[option])
-        plain_script &= option not in ("--module", "--no-python")
-        glued = "=" in word or (word[:2] in SHORT and len(word) > 2 and not word.startswith("--"))
-        position += 1 if option in FLAGS or glued else 2
-    if position >= len(rest):
-        raise CommandError("torchrun without a training script", "-- torchrun train.py")
-    return Command(True, list(rest), rest[position] if plain_script else None)
-
-
-def _option(word: str) -> str:
-    """The long name of a torchrun option, also when it was shortened as argparse allows."""
-    if not word.startswith("--"):
-        if word[:2] not in SHORT:
-            raise CommandError(f"torchrun has no option {word}", "the training script comes first, its options after it")
-        return SHORT[word[:2]]
-    name = word.partition("=")[0].replace("_", "-")
-    known = sorted(FLAGS | VALUES | TOPOLOGY.keys())
-    matches = [name] if name in known else [option for option in known if option.startswith(name)]
-    if len(matches) != 1:
-        near = f"it may mean {', '.join(matches)}" if matches else "the training script comes first, its options after it"
-        raise CommandError(f"torchrun has no option {word}", near)
-    return matches[0]
+    found = find_launcher(words)
+    if found is None:
+        is_script = len(words) > 1 and PYTHON.fullmatch(os.path.basename(words[0])) and words[1].endswith(".py")
+        return Command(None, words[:1], words[1:], words[1] if is_script else None)
+    launcher, length = found
+    rest = words[length:]
+    position, options = launcher.script_position(rest)
+    is_file = not options & {"--module", "--no-python"} and (launcher.values is not None or rest[position].endswith(".py"))
+    return Command(launcher, words[:length], rest, rest[position] if is_file else None)
 
 
 def gpus(environ: Mapping[str, str]) -> int:
@@ -116,13 +68,50 @@ def reserved(name: str) -> bool:
     return name in OURS or LEFTOVER.fullmatch(name) is not None
 
 
-def arguments(spec: Spec) -> list[str]:
-    """The argument list; `python` as first word means the job's own Python."""
+def arguments(spec: Spec, environ: Mapping[str, str]) -> list[str]:
+    """The argument list; `python` as first word means the job's own Python, and so does a launcher named without a folder."""
     command = understand(spec.command)
-    if command.launcher:
-        return [spec.python, "-m", "torch.distributed.run", *command.rest]
-    own = command.rest[0] in ("python", "python3")
-    return [spec.python if own else command.rest[0], *command.rest[1:]]
+    head, rest = command.head, command.rest
+    python = head[0] if os.sep in head[0] else spec.python
+    if command.launcher is TORCHRUN:
+        module = python_module(head)
+        if module is None:
+            return [head[0], *rest] if os.sep in head[0] else [python, "-m", "torch.distributed.run", *rest]
+        named = "torch.distributed.run" if module[1] == "trainyard.launch" else module[1]
+        return [python, *head[1:-1], named, *rest]
+    if command.launcher is ACCELERATE:
+        return [
+            _python_of(head, spec),
+            str(Path(__file__).with_name("local_accelerate.py")),
+            str(processes(spec, environ)),
+            *rest,
+        ]
+    if command.launcher is DEEPSPEED:
+        return [_python_of(head, spec), "-u", "-m", "deepspeed.launcher.launch", *_deepspeed(spec, environ), *rest]
+    return [spec.python if head[0] in ("python", "python3") else head[0], *rest]
+
+
+def _python_of(head: list[str], spec: Spec) -> str:
+    """The Python that a launcher belongs to: the one named, the one beside the program, or the job's."""
+    if os.sep not in head[0]:
+        return spec.python
+    return head[0] if PYTHON.fullmatch(os.path.basename(head[0])) else os.path.join(os.path.dirname(head[0]), "python")
+
+
+def _deepspeed(spec: Spec, environ: Mapping[str, str]) -> list[str]:
+    """What deepspeed's own program would tell the part of it that starts the ranks of one machine (deepspeed/launcher/runner.py).
+
+    Without that program: no hostfile, no ssh, and no parent between the supervisor and the ranks' launcher, which a stop would end
+    before the ranks have saved. A free port for each start.
+    """
+    visible = {**environ, **spec.env}.get("CUDA_VISIBLE_DEVICES")
+    count = processes(spec, environ)
+    named = [item.strip() for item in (visible or "").split(",") if item.strip()][:count]
+    devices = [int(item) if item.isdigit() else item for item in named] if len(named) == count else list(range(count))
+    world = base64.urlsafe_b64encode(json.dumps({"localhost": devices}).encode()).decode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return [f"--world_info={world}", "--master_addr=127.0.0.1", f"--master_port={port}"]
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -145,9 +134,10 @@ def job_environment(spec: Spec, environ: Mapping[str, str], *, run_dir: Path, at
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // procs)),
     }
     added |= {name: value for name, value in defaults.items() if name not in environ}
-    if understand(spec.command).launcher:
+    launcher = understand(spec.command).launcher
+    if launcher in (TORCHRUN, ACCELERATE):
         added |= _topology(procs, spec.stop_grace_s)
-    else:  # the script may start a torchrun of its own; after a restart inside it, ranks would find the addresses of the dead
+    if launcher is None:  # it may start a torchrun of its own; ranks restarted inside that would find the addresses of the dead
         added.setdefault(SWITCH, environ.get(SWITCH, "1"))
     return added | spec.env
 

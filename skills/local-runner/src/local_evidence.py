@@ -23,7 +23,6 @@ class Evidence:
     folder: RunFolder
     attempt: int
     ranks: Ranks
-    under_torchrun: bool
     events: EventReader
     begun: float
     """time.monotonic()"""
@@ -37,8 +36,8 @@ class Evidence:
     """By a torchrun that the script started itself, as its trainers report them."""
 
     @classmethod
-    def begin(cls, folder: RunFolder, attempt: int, ranks: Ranks, under_torchrun: bool, events: EventReader) -> Evidence:
-        return cls(folder, attempt, ranks, under_torchrun, events, time.monotonic(), _size(folder.path / "steps.jsonl"))
+    def begin(cls, folder: RunFolder, attempt: int, ranks: Ranks, events: EventReader) -> Evidence:
+        return cls(folder, attempt, ranks, events, time.monotonic(), _size(folder.path / "steps.jsonl"))
 
     @property
     def lived_s(self) -> float:
@@ -71,7 +70,7 @@ class Evidence:
     def _cause(self, exit_code: int, lines: list[str]) -> Cause:
         rank = self.ranks.first_failure()
         seen = Failure(rank.exit_code, rank.rank, self.ranks.left_before(rank)) if rank and rank.exit_code is not None else None
-        told = torchrun_names(lines) if self.under_torchrun else None
+        told = torchrun_names(lines) if self.ranks.wanted else None
         return find_cause(exit_code, seen, Failure(told[1], told[0]) if told else None, last_words(lines))
 
 

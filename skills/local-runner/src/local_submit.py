@@ -116,7 +116,7 @@ def plan(folder: RunFolder, spec: Spec, *, resume: bool, accept_changes: bool = 
     added = job_environment(spec, environ, run_dir=folder.path, attempt=attempt)
     return {
         "would_start": not seen.alive and _needs_start(folder, spec, resume, accept_changes),
-        "arguments": arguments(spec),
+        "arguments": arguments(spec, environ),
         "environment": {key: "(hidden)" if SECRET_NAME.search(key) else value for key, value in added.items()},
         "workdir": spec.workdir,
         "files": [str(path) for path in (folder.spec, folder.runner, folder.lock, folder.log(attempt))],

@@ -139,9 +139,9 @@ class Supervisor:
         log = str(self.folder.log(attempt).relative_to(self.folder.path))
         self.record.save(state="running", reason=None, launcher=asdict(_identity(self.launcher.pid)), log=log)
         self.record.event("attempt", attempt=attempt, pid=self.launcher.pid)
-        launched = understand(self.spec.command).launcher
-        with Ranks(self.launcher.pid, processes(self.spec, self.environ) if launched else 0) as ranks:
-            evidence = Evidence.begin(self.folder, attempt, ranks, launched, self.events)
+        command = understand(self.spec.command)
+        with Ranks(self.launcher.pid, processes(self.spec, self.environ) if command.launcher else 0) as ranks:
+            evidence = Evidence.begin(self.folder, attempt, ranks, self.events)
             self.hangs.begin(self.launcher.pid)
             grace_s = self._watch(self.launcher, evidence)
             self.hangs.end()
@@ -170,7 +170,7 @@ class Supervisor:
     def _start(self, attempt: int) -> subprocess.Popen[bytes]:
         added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt)
         env, log = {**self.environ, **added}, self.folder.log(attempt)
-        return system.start(arguments(self.spec), env=env, cwd=self.spec.workdir, log=log)
+        return system.start(arguments(self.spec, self.environ), env=env, cwd=self.spec.workdir, log=log)
 
     def _watch(self, launcher: subprocess.Popen[bytes], evidence: Evidence) -> float:
         """Until the launcher has ended or a stop's grace is over; seconds that the others have left to end."""

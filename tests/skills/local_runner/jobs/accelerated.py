@@ -1,0 +1,16 @@
+"""A script of accelerate's, which makes the process group itself. Its last rank kills itself once, in the first start."""
+
+import os
+import signal
+
+import torch
+from accelerate import Accelerator
+
+accelerator = Accelerator()
+print(f"rank {accelerator.process_index} of {accelerator.num_processes}, {accelerator.mixed_precision}", flush=True)
+last = accelerator.process_index == accelerator.num_processes - 1
+for step in range(6):
+    if last and step == 3 and accelerator.num_processes > 1 and os.environ["TRAINYARD_ATTEMPT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+    accelerator.reduce(torch.ones(1))
+accelerator.end_training()
