@@ -15,7 +15,7 @@ from trainyard.launch_coordinator import TORN_S, Coordinator, free_port
 from trainyard.launch_hub import Hub
 from trainyard.launch_key import Credentials, make_key
 from trainyard.launch_record import Record, say
-from trainyard.launch_wire import HELLO_S, Wire, connect
+from trainyard.launch_wire import HELLO_S, Wire, connect, encode
 
 RUN_ID = "00c0ffee00c0ffee"
 
@@ -386,6 +386,19 @@ def test_a_failure_that_cannot_pass_is_not_tried_again(start: Start, tmp_path: P
     node.hears("abort")
     assert "it would end the same way again" in node.hears("finish", code=1)["why"]
     assert record(tmp_path)["restarts"] == 0
+
+
+def test_a_job_that_is_given_up_starts_nothing_though_every_node_is_ready_at_that_very_moment(
+    start: Start, tmp_path: Path
+) -> None:
+    node = start(1, max_restarts=0).node(0)
+    node.hears("start")
+    last = encode("ended", generation=1, code=1, why="", final=False)
+    node.wire._socket.sendall(last + encode("ready", generation=1))  # one packet, as a quick node's words arrive
+    node.hears("abort")
+    node.hears("finish", code=1)
+    node.hears_nothing()
+    assert record(tmp_path)["state"] == "failed"
 
 
 CANNOT_PASS = ["ModuleNotFoundError: No module named 'flash_attn'", "train.py: error: unrecognized arguments: --step 7"]

@@ -122,6 +122,8 @@ class Coordinator:
 
     def tick(self) -> None:
         now = time.monotonic()
+        if self.end is not None:  # given up by a message of this very moment, with which `ready` came
+            return
         if self.record.given_up:
             return self._give_up(self.record.given_up)
         if self.running:
