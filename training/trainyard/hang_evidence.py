@@ -1,7 +1,7 @@
 """What /proc says about the ranks below one launcher: stopped, gone, waiting, at work. Linux, standard library only.
 
 A look compares with the look before, and gives a document that fits into one message between nodes:
-{"ranks": [[rank, pid or null, state, waits], ...], "output": grows when something was printed, "busy": "", "sign": ""}.
+{"ranks": [[rank or null, pid or null, state, waits], ...], "output": grows when something was printed, "busy": "", "sign": ""}.
 hang_rule.py judges it. Used by local-runner's supervisor too (a copy, byte for byte).
 """
 
@@ -88,7 +88,10 @@ class Evidence:
         for process in table.values():
             children.setdefault(process.parent, []).append(process)
         self.ranks, world, missing = _ranks(self._root, table, children)
-        self._ever |= self.ranks
+        if world:
+            self._ever |= self.ranks
+        elif self._ever:  # what is left of the launcher is not a rank
+            self.ranks, missing = {}, sorted(self._ever)
         rows: list[list[Any]] = []
         works: list[Work] = []
         below: set[int] = set()
@@ -101,8 +104,8 @@ class Evidence:
             below |= {process.pid for process in tree[1:]}
             for process in chain:
                 printed |= _printed(process.pid, own=True)
-            works.append(self._work(tree, before.get((pid, table[pid].start)), past_s, alone=world == 1))
-            rows.append([rank, pid, _state(chain, works[-1].waits), works[-1].waits])
+            works.append(self._work(tree, before.get((pid, table[pid].start)), past_s, alone=world < 2))
+            rows.append([rank if world else None, pid, _state(chain, works[-1].waits), works[-1].waits])
         rows += [[rank, self._ever.get(rank), "gone", False] for rank in missing]
         signs = {work.sign for work in works if work.sign}
         if self._below is not None and below - self._below:
@@ -147,7 +150,7 @@ class Evidence:
 
 
 def _ranks(root: int, table: dict[int, Process], children: dict[int, list[Process]]) -> tuple[Ranks, int, list[int]]:
-    """(pid by rank, size of the job, ranks of this launcher that are gone). A job without ranks is one: the launcher itself."""
+    """(pid by rank, size of the job, ranks of this launcher that are gone). Without ranks, 0 for the size, the launcher is the only one."""
     found: Ranks = {}
     numbers: dict[str, dict[str, str]] = {}
     todo = [table[root]] if root in table else []
@@ -160,7 +163,7 @@ def _ranks(root: int, table: dict[int, Process], children: dict[int, list[Proces
         else:
             todo += children.get(process.pid, [])
     if not found:
-        return ({0: root} if root in table else {}), 1, []
+        return ({0: root} if root in table else {}), 0, []
     rank, environment = next(iter(numbers.items()))
     first = int(rank) - _number(environment.get("LOCAL_RANK"), 0)
     here = range(first, first + _number(environment.get("LOCAL_WORLD_SIZE"), 0))

@@ -10,6 +10,8 @@ PET_NPROC_PER_NODE, MASTER_ADDR and MASTER_PORT (or PET_MASTER_ADDR, PET_MASTER_
     TRAINYARD_RUN_DIR         runner.json and events.jsonl go there (node 0)
     TRAINYARD_MAX_RESTARTS    restarts before the job is given up; default 3
     TRAINYARD_STOP_GRACE_S    seconds that the ranks have to save after SIGTERM; default 60
+    TRAINYARD_HANG            what is done about a hang: restart (default) or report
+    TRAINYARD_HANG_AFTER_S    seconds without a step that are one; default auto
     TRAINYARD_NODE_TIMEOUT_S  seconds that the others wait for a node that is missing; default 3600
     TRAINYARD_SUBMISSION      which start by the user this is: each has its own budget, and what was given up stays so
     TRAINYARD_POD_UID         the same without it, where the kubelet restarts containers in place
@@ -34,6 +36,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from trainyard.launch_coordinator import GOODBYE_S, TELL_S, Coordinator
+from trainyard.launch_hang import Looks
 from trainyard.launch_hub import Hub
 from trainyard.launch_key import Credentials, make_key, read_key
 from trainyard.launch_ranks import CODE_NOT_FOUND, CannotStartError, Ranks, become_subreaper
@@ -62,6 +65,8 @@ class Settings:
     max_restarts: int
     grace_s: float
     node_timeout_s: float
+    hang: str
+    hang_after_s: float | None
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -82,6 +87,8 @@ class Settings:
             max_restarts=_number("TRAINYARD_MAX_RESTARTS", 3),
             grace_s=_seconds("TRAINYARD_STOP_GRACE_S", 60.0),
             node_timeout_s=_seconds("TRAINYARD_NODE_TIMEOUT_S", 3600.0),
+            hang=_hang(),
+            hang_after_s=_hang_after_s(),
         )
 
 
@@ -100,6 +107,23 @@ def _seconds(name: str, default: float) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e9:
         raise ValueError(f"{name}={text!r} is not a number of seconds")
+    return seconds
+
+
+def _hang() -> str:
+    word = os.environ.get("TRAINYARD_HANG", "restart")
+    if word not in ("restart", "report"):
+        raise ValueError(f"TRAINYARD_HANG={word!r} is neither restart nor report")
+    return word
+
+
+def _hang_after_s() -> float | None:
+    """None: auto."""
+    if os.environ.get("TRAINYARD_HANG_AFTER_S", "auto") == "auto":
+        return None
+    seconds = _seconds("TRAINYARD_HANG_AFTER_S", 0.0)
+    if seconds < 1:
+        raise ValueError(f"TRAINYARD_HANG_AFTER_S={seconds:g} is not auto, and not a second or more")
     return seconds
 
 
@@ -127,6 +151,7 @@ class Node:
         self.wire: Wire | None = None
         self.coordinator: Coordinator | None = None
         """Of node 0."""
+        self.looks = Looks(settings.hang_after_s)
         self.generation = 0
         self.heard_since = self.next_try = time.monotonic()
         """When node 0 was last known to be there; when to look for it again."""
@@ -203,6 +228,8 @@ class Node:
         elif kind == "start" and self.stop_deadline is None:
             self._start(message)
         elif kind == "abort":
+            if message["hang"] and self.ranks.alive and self.stop_deadline is None:
+                self.looks.say_stacks()
             self._abort()
             self.generation = message["generation"]
             if not self.ranks.alive:
@@ -249,6 +276,8 @@ class Node:
         code = self.ranks.poll()
         if code is not None:
             self._ended(code, self.ranks.why(code) if code else "")
+        elif (seen := self.looks.look(self.ranks.pid)) is not None:
+            self._send("look", generation=self.generation, **seen)
         return None
 
     def _ended(self, code: int, why: str, *, final: bool = False) -> None:
@@ -339,6 +368,8 @@ def coordinate(settings: Settings) -> Coordinator:
         max_restarts=settings.max_restarts,
         node_timeout_s=settings.node_timeout_s,
         leave_timeout_s=settings.grace_s + 15,
+        hang=settings.hang,
+        hang_after_s=settings.hang_after_s,
     )
     return coordinator
 

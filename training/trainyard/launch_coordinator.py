@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainyard.launch_cause import Failure, Progress
+from trainyard.launch_hang import Hangs
 from trainyard.launch_hub import Hub, Peer
 from trainyard.launch_record import Record, say
 from trainyard.launch_wire import Message
@@ -55,6 +56,10 @@ class Coordinator:
     node_timeout_s: float
     leave_timeout_s: float
     """A generation that a node leaves is ended by its ranks, which save; at the latest after this long it is aborted."""
+    hang: str = "restart"
+    """What is done about one: restart or report."""
+    hang_after_s: float | None = None
+    """Seconds without a step that are one; None: found out (hang_rule.py)."""
     members: dict[int, Member] = field(default_factory=dict)
     generation: int = 0
     running: bool = False
@@ -77,6 +82,7 @@ class Coordinator:
         self._backoff_s = self._not_before = 0.0
         self._progress = Progress(self.record.folder)
         self._failure: Failure | None = None
+        self._hangs = Hangs(self.record, self.hang, self.hang_after_s)
 
     def serve(self) -> None:
         """Run until the job is over, in a thread."""
@@ -113,6 +119,8 @@ class Coordinator:
             self._leaving(node)
         elif kind == "ended" and message["generation"] == self.generation and self.running:
             self._ended(node, message["code"], message["why"], final=message["final"])
+        elif kind == "look" and message["generation"] == self.generation and self.running:
+            self._hangs.take(node, message)
         elif kind == "lost":
             del self.members[node]
             if self.end is None:
@@ -129,6 +137,8 @@ class Coordinator:
         if self.running:
             if self.leave_by is not None and now > self.leave_by:
                 self._abort("not every rank ended after a node had left")
+            elif self.leave_by is None and (why := self._hangs.judge(self.training, self.finished)):
+                self._abort(why, hang=True)
             return
         missing = [node for node in range(self.nodes) if node not in self.members or not self.members[node].ready]
         if not missing and now >= self._not_before:
@@ -197,6 +207,7 @@ class Coordinator:
         self.generation += 1
         self._started = time.monotonic()
         self._progress = Progress(self.record.folder)
+        self._hangs.begin()
         self.running, self.leave_by = True, None
         self.training, self.finished = set(self.members), set()
         for member in self.members.values():
@@ -205,10 +216,10 @@ class Coordinator:
         say(f"attempt {self.record.attempt} of {self.nodes} node{'s' if self.nodes > 1 else ''} starts")
         self._tell("start", generation=self.generation, port=free_port(), attempt=self.record.attempt)
 
-    def _abort(self, why: str, code: int | None = None, *, cannot_pass: str | None = None) -> None:
+    def _abort(self, why: str, code: int | None = None, *, cannot_pass: str | None = None, hang: bool = False) -> None:
         """End this generation everywhere; the next one is another attempt, unless the budget is used up."""
         self.running, self._gathering_since, self._told = False, time.monotonic(), time.monotonic()
-        self._tell("abort", generation=self.generation)
+        self._tell("abort", generation=self.generation, hang=hang)
         self._attempt_ended(code, why)
         if self.leave_by is not None:  # asked for: no failure, nothing is counted
             self.record.save(state="stopping", reason=why)

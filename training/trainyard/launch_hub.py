@@ -20,7 +20,7 @@ MAX_STRANGERS = 128
 MAX_UNSENT_BYTES = 65536
 """A node that reads nothing for so long is lost."""
 READ_BYTES = 65536
-FROM_NODES = ("beat", "ready", "leaving", "ended")
+FROM_NODES = ("beat", "ready", "leaving", "look", "ended")
 
 
 class Peer:

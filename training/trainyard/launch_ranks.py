@@ -65,6 +65,11 @@ class Ranks:
     def alive(self) -> bool:
         return self._process is not None
 
+    @property
+    def pid(self) -> int | None:
+        """Of torchrun, or of the program."""
+        return self._process.pid if self._process is not None else None
+
     def start(self, master: str, port: int, attempt: int) -> None:
         """One attempt: a static rendezvous at `master`:`port`, which nobody has used before.
 

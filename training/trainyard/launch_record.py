@@ -82,6 +82,7 @@ class Record:
             "ended": None,
             "log": None,
             "stop_requested": None,
+            "longest_pause_s": old.get("longest_pause_s"),
         }
         record = cls(folder, run_id, max_restarts, document, begun="attempt" in old, given_up=given_up)
         record.save()
@@ -94,6 +95,12 @@ class Record:
     @property
     def restarts(self) -> int:
         return int(self.document["restarts"])
+
+    @property
+    def longest_pause_s(self) -> float:
+        """Seconds without a step that this run came out of by itself, over all attempts."""
+        value = self.document["longest_pause_s"]
+        return float(value) if type(value) in (int, float) and 0 <= value < 1e9 else 0.0
 
     def next_attempt(self) -> None:
         attempt = self.attempt + self.begun

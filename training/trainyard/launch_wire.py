@@ -40,8 +40,9 @@ MESSAGES: dict[str, dict[str, type]] = {
     "ready": {"generation": int},
     "leaving": {},
     "ended": {"generation": int, "code": int, "why": str, "final": bool},
+    "look": {"generation": int, "ranks": str, "output": int, "busy": str, "sign": str},
     "start": {"generation": int, "port": int, "attempt": int},
-    "abort": {"generation": int},
+    "abort": {"generation": int, "hang": bool},
     "finish": {"code": int, "why": str},
 }
 

@@ -44,7 +44,7 @@ class Rank:
     """None: there is only one."""
 
     def __str__(self) -> str:
-        name = "a rank" if self.number is None else f"rank {self.number}"
+        name = f"rank {self.number}" if self.number is not None else "a rank" if self.pid is None else "the process"
         where = [] if self.node is None else [f"node {self.node}"]
         return f"{name} ({', '.join([*where, *([] if self.pid is None else [f'pid {self.pid}'])])})".replace(" ()", "")
 
@@ -83,6 +83,11 @@ class Seen:
         )
         busy, sign = ("; ".join(filter(None, words)) for words in zip(*((s.busy, s.sign) for s in nodes.values()), strict=True))
         return cls(ranks, tuple(seen.output for seen in nodes.values()), busy, sign)
+
+    def without_life(self) -> Seen:
+        """Of a node whose ranks have ended since."""
+        known = [Rank(rank.number, rank.pid, "gone") for rank in self.ranks if rank.number is not None]
+        return Seen(tuple(known or [Rank(None, None, "gone")]), self.output)
 
     def missed(self) -> Rank | None:
         """The first rank that does nothing for a reason that can be named."""

@@ -58,7 +58,8 @@ def test_a_run_that_somebody_paused_is_reported_and_left_alone(run, wait_for):
     for each in (alone, together):
         wait_for(lambda each=each: each.events("paused"), "the pause")
         assert not each.events("hang") and each.runner()["state"] == "running"
-        assert "paused by somebody: rank 0" in each.status()["reason"]
+        who = "the process (pid" if each is alone else "rank 0 (pid"
+        assert f"paused by somebody: {who}" in each.status()["reason"]
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
     for each in (alone, together):

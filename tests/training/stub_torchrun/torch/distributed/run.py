@@ -4,5 +4,11 @@ import os
 import subprocess
 import sys
 
-rank = subprocess.Popen([sys.executable, *sys.argv[1:]], env={**os.environ, "RANK": os.environ["PET_NODE_RANK"]})
+place = {
+    "RANK": os.environ["PET_NODE_RANK"],
+    "WORLD_SIZE": os.environ["PET_NNODES"],
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+}
+rank = subprocess.Popen([sys.executable, *sys.argv[1:]], env=os.environ | place)
 sys.exit(min(1, abs(rank.wait())))
