@@ -159,3 +159,26 @@ def test_stacks_name_the_line_of_a_rank_that_prints_them_and_the_threads_of_ever
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert job.look()["ranks"][0][2] == "lives", "a signal that nobody catches would have ended it"
+
+
+ASKED = """
+import os, signal
+from trainyard.stacks import print_when_asked
+if "TAKEN" in os.environ: signal.signal(signal.SIGUSR2, lambda *_: print("mine", flush=True))
+print_when_asked()
+os.kill(os.getpid(), signal.SIGUSR2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "code", "told"),
+    [({"TRAINYARD_RUN_ID": "r"}, 0, "line 6 in <module>"), ({"TRAINYARD_RUN_ID": "r", "TAKEN": "1"}, 0, "mine"), ({}, -12, "")],
+)
+def test_a_rank_prints_its_stacks_in_a_run_unless_the_script_has_the_signal(
+    variables: dict[str, str], code: int, told: str
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if name != "TRAINYARD_RUN_ID"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED], env=kept | variables, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == code and told in done.stdout + done.stderr and "torch" not in done.stderr

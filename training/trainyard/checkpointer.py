@@ -30,6 +30,7 @@ from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo, process_started
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
 from trainyard.snapshot import Slot
+from trainyard.stacks import print_when_asked
 from trainyard.telemetry import Telemetry, as_number
 from trainyard.writer import Save, Writer, wait_for_commit
 
@@ -64,6 +65,7 @@ class Checkpointer:
         leave_after_gloo()
         if data_fingerprint is not None and not isinstance(data_fingerprint, str):
             raise ConfigError("data_fingerprint must be text: trainyard.data_fingerprint(file) makes one")
+        print_when_asked()
         self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint

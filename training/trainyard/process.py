@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from trainyard.stacks import print_when_asked
+
 PR_SET_PDEATHSIG = 1
 GLOO_THREAD = "pt_gloo_runloop"
 
@@ -126,6 +128,7 @@ def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = N
     `process_group` None starts one only where there is more than one process; True also for a single one (FSDP2 wants it).
     """
     die_with_parent()
+    print_when_asked()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()
