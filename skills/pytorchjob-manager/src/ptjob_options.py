@@ -21,6 +21,15 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class SecondsOrAuto(Seconds):
+    """Seconds, or None for the word auto."""
+
+    name = "auto|SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value in (None, "auto") else super().convert(value, param, ctx)
+
+
 class RunId(click.types.StringParamType):
     """A run id; where it is missing, where to find it."""
 
@@ -56,6 +65,8 @@ OPTIONS = [
     _text("--image-pull-secret", "NAME", "May be repeated.", multiple=True),
     click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Of all ranks together."),
     click.option("--grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Seconds to save after SIGTERM."),
+    click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then."),
+    click.option("--hang-after-s", default="auto", show_default=True, type=SecondsOrAuto(1, 1e7), help="Without a step."),
     _text("--spread-key", "LABEL", "Spread the pods over the values of this node label; kubernetes.io/hostname: one a node."),
     click.option("--min-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): smallest number of nodes."),
     click.option("--max-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): largest number of nodes."),

@@ -77,6 +77,8 @@ def environment(request: JobRequest) -> list[Object]:
         "TRAINYARD_CHECKPOINTS": f"{request.run_dir}/checkpoints",
         "TRAINYARD_MAX_RESTARTS": str(request.max_restarts),
         "TRAINYARD_STOP_GRACE_S": f"{request.grace_s:g}",
+        "TRAINYARD_HANG": request.hang,
+        "TRAINYARD_HANG_AFTER_S": "auto" if request.hang_after_s is None else f"{request.hang_after_s:g}",
         "PYTHONUNBUFFERED": "1",
     }
     if request.nodes > 1 and not request.claim:

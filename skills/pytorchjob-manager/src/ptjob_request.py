@@ -21,7 +21,7 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,510}")
 QUALIFIED = re.compile(r"(?=.{1,317}$)([a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 RESERVED = re.compile(
     r"PET_.*|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
-    r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S)"
+    r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S|HANG|HANG_AFTER_S)"
 )
 """Set by the operator or by us: a value from outside would take the job apart."""
 MAX_NODES = 2000
@@ -59,6 +59,10 @@ class JobRequest:
     max_restarts: int = 3
     grace_s: float = 60.0
     """Seconds to save after SIGTERM."""
+    hang: str = "restart"
+    """What the launcher in the pods does about a hang: restart or report."""
+    hang_after_s: float | None = None
+    """Seconds without a step that are one; None: found out."""
     spread_key: str | None = None
     min_nodes: int | None = None
     max_nodes: int | None = None
@@ -132,7 +136,11 @@ class JobRequest:
     @property
     def digest(self) -> str:
         """Of what was asked: the same call again is recognised by it, whatever the API server has filled in since."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        asked = asdict(self)
+        for name in ("hang", "hang_after_s"):  # a job of a version that did not have them is still recognised
+            if asked[name] == JobRequest.__dataclass_fields__[name].default:
+                del asked[name]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _match(what: str, value: str, rule: re.Pattern[str], meaning: str) -> None:

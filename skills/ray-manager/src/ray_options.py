@@ -12,6 +12,21 @@ import trainyard_shell as shell
 
 from ray_spec import KINDS, RaySpec, ray_version, usage
 
+
+class SecondsOrAuto(click.FloatRange):
+    """Seconds, or None for the word auto."""
+
+    name = "auto|SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in (None, "auto"):
+            return None
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:  # FloatRange lets NaN through
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 OPTIONS = [
     click.option("--kind", required=True, type=click.Choice(list(KINDS)), help="rayjob: cluster and command in one."),
     click.option("--run-id", required=True, metavar="HEX", help="16 hex digits: whose it is."),
@@ -36,6 +51,8 @@ OPTIONS = [
     click.option("--image-pull-secret", multiple=True, metavar="S", help="May be repeated."),
     click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Of the training inside."),
     click.option("--grace-s", default=60, show_default=True, type=click.IntRange(1, 86400), help="Seconds to save at a stop."),
+    click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then."),
+    click.option("--hang-after-s", default="auto", show_default=True, type=SecondsOrAuto(1, 1e7), help="Without a step."),
     click.option("--spread-key", metavar="LABEL", help="Spread the nodes evenly over this node label."),
     click.option("--ray-start", multiple=True, metavar="K=V", help="A further rayStartParams entry; may be repeated."),
     click.option(

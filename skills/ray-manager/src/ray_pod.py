@@ -57,6 +57,8 @@ def environment(spec: RaySpec) -> list[Object]:
         "TRAINYARD_CHECKPOINTS": f"{spec.run_dir}/checkpoints",
         "TRAINYARD_MAX_RESTARTS": str(spec.max_restarts),
         "TRAINYARD_STOP_GRACE_S": str(spec.grace_s),
+        "TRAINYARD_HANG": spec.hang,
+        "TRAINYARD_HANG_AFTER_S": "auto" if spec.hang_after_s is None else f"{spec.hang_after_s:g}",
         "PYTHONUNBUFFERED": "1",
         # Ray kills a stopped driver after 3 s of its own: too short to save.
         "RAY_JOB_STOP_WAIT_TIME_S": str(spec.grace_s),

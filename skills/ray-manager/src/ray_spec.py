@@ -22,7 +22,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SECRET_NAME = re.compile(
     r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
 )
-OURS = {"RUN_ID", "RUN_DIR", "CHECKPOINTS", "MAX_RESTARTS", "STOP_GRACE_S"}
+OURS = {"RUN_ID", "RUN_DIR", "CHECKPOINTS", "MAX_RESTARTS", "STOP_GRACE_S", "HANG", "HANG_AFTER_S"}
 """Variables that follow from other options: TRAINYARD_ before each."""
 LABEL = re.compile(r"(?:[a-z0-9][-a-z0-9.]{0,252}/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?")
 VERSION = re.compile(r"(?<![\d.])(2\.\d+\.\d+)(?![\d.])")
@@ -63,6 +63,10 @@ class RaySpec:
     spread_key: str | None
     ray_start: dict[str, str]
     ttl_s: int
+    hang: str = "restart"
+    """What the launcher of the ranks does about a hang: restart or report."""
+    hang_after_s: float | None = None
+    """Seconds without a step that are one; None: found out."""
 
     def __post_init__(self) -> None:
         names(self)
@@ -81,7 +85,11 @@ class RaySpec:
 
     def digest(self) -> str:
         """Of what was asked, not of the manifest: a newer version of this program still knows its own object."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        asked = asdict(self)
+        for name in ("hang", "hang_after_s"):  # an object of a version that did not have them is still known
+            if asked[name] == RaySpec.__dataclass_fields__[name].default:
+                del asked[name]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def usage(message: str, hint: str) -> shell.SkillError:
@@ -140,7 +148,8 @@ def variables(spec: RaySpec) -> None:
             raise usage(f"{name!r} is no name of a variable", "--env NAME=VALUE")
         if name.removeprefix("TRAINYARD_") in OURS and name.startswith("TRAINYARD_"):
             raise usage(
-                f"{name} is set by this program", "leave it out; --run-id, --claim, --max-restarts and --grace-s decide it"
+                f"{name} is set by this program",
+                "leave it out; --run-id, --claim, --max-restarts, --grace-s and --hang decide it",
             )
     for name in spec.env:
         if SECRET_NAME.fullmatch(name.upper()):

@@ -9,7 +9,7 @@ import msgspec
 
 from deploy_cluster_calls import INSTANCE_TYPE
 from deploy_local import checkpoint_variables
-from job_schema import RAY_ENGINES
+from job_schema import RAY_ENGINES, hang_arguments
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
@@ -52,6 +52,7 @@ def create_arguments(
         "claim": claim,
         "max-restarts": job.monitor.max_restarts,
         "grace-s": f"{job.monitor.stop_grace_s:g}",
+        **hang_arguments(job.monitor),
     }
     command = [] if engine == "raycluster" else ["--", *command_words(job_file)]
     repeated = ["--env", start_variable(run), *_environment(deployment, network), *_placement(job, fit)]

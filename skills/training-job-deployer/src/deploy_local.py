@@ -11,6 +11,7 @@ import trainyard_shell as shell
 from deploy_places import ABSENT
 from deploy_siblings import Answer, call
 from deploy_stages import MONITOR, RUNNER
+from job_schema import hang_arguments
 from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def submit_arguments(deployment: Deployment, run_id: str, *, dry_run: bool) -> l
         *("--workdir", str(job_file.source), "--python", str(deploy_checks.interpreter(job_file))),
         *("--procs", job_file.procs, "--max-restarts", str(job.monitor.max_restarts)),
         *("--stop-grace-s", f"{job.monitor.stop_grace_s:g}"),
+        *(word for name, value in hang_arguments(job.monitor).items() for word in (f"--{name}", value)),
         *(word for variable in variables for word in ("--env", variable)),
         *(["--dry-run"] if dry_run else []),
         "--",

@@ -28,6 +28,8 @@ KEYS = {
     "--env": "env",
     "--grace-s": "monitor.stop_grace_s",
     "--max-restarts": "monitor.max_restarts",
+    "--hang": "monitor.hang",
+    "--hang-after-s": "monitor.hang_after_s",
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 

@@ -79,11 +79,24 @@ class Checkpoints(Section):
 
 
 class Monitor(Section):
-    """When a job counts as stalled, how often it may be restarted, and how long a stop waits for it to save."""
+    """When a job counts as stalled or hung, how often it may be restarted, and how long a stop waits for it to save."""
 
     stall_factor: Annotated[float, Meta(gt=1, description="Stalled: no step for this many median step times.")] = 10.0
+    hang: Annotated[
+        Literal["restart", "report"], Meta(description="A hang ends the attempt and counts as a restart; report: only said.")
+    ] = "restart"
+    hang_after_s: Annotated[
+        Annotated[float, Meta(ge=1, le=10_000_000)] | Literal["auto"],
+        Meta(description="A hang: no step for so many seconds (no output, where no step can be read). auto: found out."),
+    ] = "auto"
     max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
     stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
+
+
+def hang_arguments(monitor: Monitor) -> dict[str, str]:
+    """Options of the programs that start the job, without the dashes."""
+    after_s = monitor.hang_after_s
+    return {"hang": monitor.hang, "hang-after-s": after_s if isinstance(after_s, str) else f"{after_s:g}"}
 
 
 class Budget(Section):

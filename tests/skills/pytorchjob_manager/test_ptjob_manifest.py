@@ -75,6 +75,7 @@ def test_a_pod_has_its_volume_memory_for_shm_devices_secrets_and_time_to_save(en
         assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "token"}}
         assert environment["TRAINYARD_CHECKPOINTS"]["value"] == "/trainyard/tiny-0123456789abcdef/checkpoints"
         assert (environment["TRAINYARD_STOP_GRACE_S"]["value"], pod["terminationGracePeriodSeconds"]) == ("45.5", 76)
+        assert environment["TRAINYARD_HANG"]["value"] == "restart" and environment["TRAINYARD_HANG_AFTER_S"]["value"] == "auto"
         assert pod["automountServiceAccountToken"] is False
 
 
@@ -192,3 +193,9 @@ def test_the_time_to_save_is_never_longer_than_the_kubelet_waits(patches: dict[s
 def test_what_the_clusters_trainjob_cannot_express_is_refused_and_never_dropped(changes: dict[str, Any], words: str) -> None:
     refused = build("trainjob", **changes)
     assert refused["error"] in ("usage", "dependency") and words in refused["message"]
+
+
+def test_a_job_that_was_made_before_hangs_were_acted_on_is_still_recognised() -> None:
+    digest = build("pytorchjob")["metadata"]["annotations"]["trainyard.dev/spec-digest"]
+    assert digest == "8322b9c48faf059e75ace7af38a92490", "with all defaults, that of a version without them"
+    assert build("pytorchjob", hang="report")["metadata"]["annotations"]["trainyard.dev/spec-digest"] != digest

@@ -12,7 +12,20 @@ JOB = ("--", "torchrun", "train.py", "--steps", "5")
 
 def test_a_cluster_is_made_once_and_its_pods_ask_for_what_was_asked(ray: Ray) -> None:
     words = ("--gpus", "8", "--efa", "4", "--cpu", "500m", "--memory", "8Gi", "--shm", "4Gi", "--secret", "HF_TOKEN=hf/token")
-    words = (*words, "--ray-start", "object-store-memory=100000000", "--env", "NCCL_DEBUG=INFO", "--claim", "volume", *FAKE)
+    words = (
+        *words,
+        "--hang",
+        "report",
+        "--hang-after-s",
+        "900",
+        "--ray-start",
+        "object-store-memory=100000000",
+        "--env",
+        "NCCL_DEBUG=INFO",
+        "--claim",
+        "volume",
+        *FAKE,
+    )
     first = ray.create("twice", *words, nodes=3)
     again = ray.create("twice", *words, nodes=3)
     assert first.exit_code == again.exit_code == 0, first.document
@@ -27,6 +40,7 @@ def test_a_cluster_is_made_once_and_its_pods_ask_for_what_was_asked(ray: Ray) ->
         assert container["resources"] == {"limits": limits, "requests": {**limits, "cpu": "500m"}}
         env = {each["name"]: each.get("value") or each["valueFrom"] for each in container["env"]}
         assert env["TRAINYARD_RUN_DIR"] == f"/trainyard/twice-{RUN_ID}" and env["NCCL_DEBUG"] == "INFO"
+        assert (env["TRAINYARD_HANG"], env["TRAINYARD_HANG_AFTER_S"]) == ("report", "900")
         assert env["HF_TOKEN"] == {"secretKeyRef": {"name": "hf", "key": "token"}}
         volumes = {each["name"]: each for each in group["template"]["spec"]["volumes"]}
         assert volumes["trainyard"]["persistentVolumeClaim"] == {"claimName": "volume"}

@@ -45,14 +45,22 @@ def test_a_run_goes_through_the_stages_to_the_end_and_a_second_run_says_so(eks: 
 def test_the_manager_gets_what_the_job_file_and_the_fit_say(eks: ClusterProject) -> None:
     toleration = {"key": "gpu", "operator": "Exists"}
     cluster = {"namespace": "ml", "queue": "q", "node_selector": {"a": "b"}, "tolerations": [toleration]}
-    eks.write_job(env={"NCCL_NET": "Socket"}, secrets={"HF_TOKEN": "hf/token"}, cluster=cluster, monitor={"stop_grace_s": 90})
+    eks.write_job(
+        env={"NCCL_NET": "Socket"},
+        secrets={"HF_TOKEN": "hf/token"},
+        cluster=cluster,
+        monitor={"stop_grace_s": 90, "hang": "report", "hang_after_s": 900},
+    )
     eks.say(state="finished")
     assert eks.deploy("run", "--yes").exit_code == 0
     words = eks.calls("create")[-1]
     assert words[words.index("--") :] == ["--", "torchrun", "train.py", "--steps", "3"]
-    given = {name: values(words, name) for name in ("nodes", "procs", "gpus", "efa", "shm", "queue", "grace-s", "secret")}
+    given = {
+        name: values(words, name)
+        for name in ("nodes", "procs", "gpus", "efa", "shm", "queue", "grace-s", "hang", "hang-after-s", "secret")
+    }
     assert given == {"nodes": ["2"], "procs": ["1"], "gpus": ["1"], "efa": ["1"], "shm": ["16Gi"], "queue": ["q"],
-                     "grace-s": ["90"], "secret": ["HF_TOKEN=hf/token"]}  # fmt: skip
+                     "grace-s": ["90"], "hang": ["report"], "hang-after-s": ["900"], "secret": ["HF_TOKEN=hf/token"]}  # fmt: skip
     assert "NCCL_NET=Socket" in values(words, "env")
     assert set(values(words, "node-selector")) == {"a=b", "topology.kubernetes.io/zone=us-west-2a"}
     assert json.loads(values(words, "toleration")[0]) == toleration

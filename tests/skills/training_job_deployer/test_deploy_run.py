@@ -160,11 +160,13 @@ def test_a_changed_input_before_the_submission_is_taken(project: Project) -> Non
 
 
 def test_a_failed_job_says_why_is_not_repeated_and_resumes_with_a_mended_source(project: Project) -> None:
-    project.write_job("python train.py --fail", monitor={"max_restarts": 0})
+    project.write_job("python train.py --fail", monitor={"max_restarts": 0, "hang": "report", "hang_after_s": 900})
     failed = deploy("run", project.job)
     assert (failed.exit_code, failed.document["ok"], "error" in failed.document) == (1, False, False)
     assert "3" in failed.check("job.finished")["summary"]
     assert any("trainyard step=1" in line for line in failed.data["log_tail"])
+    spec = json.loads((project.run_dir / "runner-spec.json").read_text())
+    assert (spec["hang"], spec["hang_after_s"]) == ("report", 900.0)
     again = deploy("run", project.job)
     assert again.exit_code == 1
     assert any(" resume " in line for line in again.document["next"])
