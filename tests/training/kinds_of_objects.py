@@ -238,7 +238,7 @@ class Nested(torch.optim.Optimizer):
     """State as second-order optimizers keep it: lists of matrices with gaps, dicts by number, other types than the parameter's."""
 
     def __init__(self, params: Any, lr: Any = 0.05) -> None:
-        super().__init__(params, {"lr": lr, "betas": (0.9, 0.99), "schedule": [1, None], "shape": torch.Size([2])})
+        super().__init__(params, {"lr": lr, "betas": (0.9, 0.99), "phase": Phase.WARM, "shape": torch.Size([2])})
         self.state["calls"] = {"n": 0, "mean": torch.zeros(1)}
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]

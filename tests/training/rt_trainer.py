@@ -261,9 +261,35 @@ def train(options: dict[str, Any]) -> None:
         checkpointer.close()
 
 
+def train_on_local_parts(whole: bool) -> None:
+    """FSDP2 with an optimizer that keeps plain tensors: of this rank's shard, or of the whole parameter."""
+    from torch.distributed.fsdp import fully_shard
+
+    trainyard.init_distributed()
+    torch.manual_seed(7)
+    model = nn.Linear(6, 4)
+    fully_shard(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for parameter in model.parameters():
+        kept = parameter.full_tensor() if whole else parameter.to_local()
+        optimizer.state[parameter]["kept"] = kept.detach().clone()
+    checkpointer = trainyard.Checkpointer(model=model, optimizer=optimizer)
+    checkpointer.restore()
+    model(torch.ones(1, 6)).sum().backward()
+    optimizer.step()
+    checkpointer.step(1)
+    checkpointer.close()
+    kinds = {type(slots["kept"]).__name__ for slots in optimizer.state.values()}
+    again = trainyard.Checkpointer(model=model, optimizer=optimizer)
+    print(
+        f"again {again.restore()} {kinds == {type(slots['kept']).__name__ for slots in optimizer.state.values()}}", flush=True
+    )
+    again.close()
+
+
 def main(options: dict[str, Any]) -> None:
     try:
-        train(options)
+        train(options) if "local_parts" not in options else train_on_local_parts(options["local_parts"] == "whole")
     except trainyard.TrainyardError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 

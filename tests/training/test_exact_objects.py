@@ -48,9 +48,10 @@ def everything(things: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def by_name(state: dict[Any, Any], param_groups: list[dict[str, Any]]) -> dict[str, Any]:
-    slots = {key: dict(sorted(state[key].items(), key=str)) for key in sorted(state, key=str)}
-    return {"state": slots, "param_groups": [dict(sorted(group.items())) for group in param_groups]}
+def by_name(state: dict[Any, Any], param_groups: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    ordered = {key: state[key] for key in sorted(state, key=str)}
+    slots = {key: dict(sorted(value.items(), key=str)) if isinstance(value, dict) else value for key, value in ordered.items()}
+    return {"state": slots, "param_groups": [dict(sorted(group.items())) for group in param_groups], **more}
 
 
 def go_on(things: dict[str, Any], first: int, last: int) -> None:

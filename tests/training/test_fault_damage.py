@@ -159,7 +159,14 @@ def test_tiers_are_rebuilt_from_the_manifests_whatever_their_file_says(
         tiers.write_bytes(garbage)
     ended = zygote.run(run_dir, steps=6, policy={"rolling_steps": 2})
     assert (ended.code, ended.restored) == (0, (4, reference[4])), ended.stderr
-    assert json.loads(tiers.read_text()) == {"format": 1, "latest": 6, "rolling": [2, 4, 6], "epoch": [], "best": None}
+    assert json.loads(tiers.read_text()) == {
+        "format": 1,
+        "latest": 6,
+        "rolling": [2, 4, 6],
+        "epoch": [],
+        "best": None,
+        "final": [6],
+    }
 
 
 def test_names_that_are_not_ours_are_left_as_they_are(zygote: Zygote, reference: dict[int, str], run_dir: Path) -> None:

@@ -171,3 +171,26 @@ def test_a_val_loss_on_every_rank_is_rank_0s(zygote: Zygote, run_dir: Path) -> N
     ended = run_two(zygote, run_dir, {"val_losses": {3: 1.0}}, {"val_losses": {3: 2.0}}, steps=4, policy={"rolling_steps": 100})
     assert [one.code for one in ended] == [0, 0], [one.stderr for one in ended]
     assert "best=1.0" in run_two(zygote, run_dir, {}, {}, steps=4)[1].stdout
+
+
+# --- state that is another one on each rank ----------------------------------------------------------------------
+
+
+def test_ranks_that_hold_other_tensors_are_refused_at_the_first_step_on_all(zygote: Zygote, run_dir: Path) -> None:
+    """Only one rank's tensor would be kept, and every rank would write what another one thinks is its own."""
+    ended = run_two(zygote, run_dir, {"ballast": 3}, {"ballast": 4}, steps=4, policy=POLICY)
+    assert [one.code for one in ended] == [1, 1]
+    assert all("ConfigError: rank 1 holds other tensors than rank 0" in one.stderr for one in ended), ended
+    assert not committed(run_dir)
+
+
+def test_an_optimizer_that_keeps_parts_of_sharded_parameters_is_refused_and_one_that_keeps_wholes_is_not(
+    zygote: Zygote, run_dir: Path
+) -> None:
+    """The parts have the same name and shape on both ranks, and other values."""
+    parts = run_two(zygote, run_dir, {}, {}, local_parts="parts")
+    assert [one.code for one in parts] == [1, 1]
+    assert all("ConfigError: rank 1 holds other tensors than rank 0" in one.stderr for one in parts), parts
+    assert not committed(run_dir)
+    whole = run_two(zygote, run_dir, {}, {}, local_parts="whole")
+    assert [(one.code, "again 1 True" in one.stdout) for one in whole] == [(0, True)] * 2, whole

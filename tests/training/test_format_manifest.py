@@ -194,6 +194,8 @@ def naive_tiers(manifests: list[dict[str, Any]], keep_rolling: int, keep_epochs:
             tiers["rolling"].insert(0, step)
         if manifest["end_of_epoch"] and len(tiers["epoch"]) < keep_epochs:
             tiers["epoch"].insert(0, step)
+        if "final" in manifest["reasons"] and len(tiers.setdefault("final", [])) < 2:
+            tiers["final"].insert(0, step)
         if loss is not None and (least is None or loss <= least):  # of equals the older one
             least, tiers["best"] = loss, step
     return tiers
@@ -236,7 +238,7 @@ def test_retention_keeps_named_damaged_and_foreign_ones_and_removes_the_rest(tmp
     removed = apply_retention(tmp_path, newest=13, keep_rolling=2, keep_epochs=1)
     tiers = naive_tiers([m for step, m in manifests.items() if step not in damaged], 2, 1)
     assert json.loads((tmp_path / "tiers.json").read_text()) == tiers == fmt.read_tiers(tmp_path)
-    kept = {tiers["latest"], tiers["best"], *tiers["rolling"], *tiers["epoch"]}
+    kept = {tiers["latest"], tiers["best"], *tiers["rolling"], *tiers["epoch"], *tiers.get("final", [])}
     assert removed == sorted(set(manifests) - set(damaged) - kept)
     gone = {name.split("/")[0] for name in before.keys() - dict(files_under(tmp_path)).keys()}
     assert gone == {fmt.step_name(step) for step in removed}

@@ -146,6 +146,13 @@ def _device(reference: dict[str, Any], usual: torch.device, parameter: torch.Ten
     return torch.device("cpu") if kind == "cpu" else parameter.device
 
 
+def live(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What of its state a fresh optimizer has too: the settings of its groups, from which classes of the script's own are taken."""
+    return {
+        "param_groups": [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    }
+
+
 def load(optimizer: torch.optim.Optimizer, saved: dict[str, Any], parameters: dict[str, torch.Tensor]) -> None:
     """`saved` is decoded: tensors in place of references."""
     before = [dict(group) for group in optimizer.param_groups]

@@ -100,6 +100,8 @@ def _read_back(
         live = found.live.get(label, codec.MISSING)
         if isinstance(value, nn.Module):
             live = {plain_name(name): entry for name, entry in found.modules[label].others()}
+        elif optimizers.is_optimizer(value):
+            live = optimizers.live(value)
         codec.decode(encoded, lambda key: nothing, live, lambda path, what: plain.append(f"{path} is {what}"), label)  # noqa: B023
         if plain:
             raise ConfigError(f"{plain[0]}: it could not be restored. Keep numbers, text, tuples, lists or dicts there")

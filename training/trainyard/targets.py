@@ -121,7 +121,7 @@ def load_optimizers(objects: Objects, saved: dict[str, Any], found: Targets, not
     for label, value in objects.items():
         if is_optimizer(value):
             with refusal(label, value):
-                state = codec.decode(saved[label], found.tensors.__getitem__, note=note, path=label)
+                state = codec.decode(saved[label], found.tensors.__getitem__, optimizers.live(value), note, label)
                 optimizers.load(value, state, by_name)
 
 
