@@ -34,7 +34,7 @@ def _resolved(label: str, thing: Any) -> Any:
     module, name = type(inner).__module__, type(inner).__name__
     if module in OWNED_BY:
         raise ConfigError(f"{label}: a {name} is {OWNED_BY[module]}'s, which keeps its state itself; train with DDP or FSDP2")
-    if isinstance(inner, DataLoader) and not hasattr(inner, "load_state_dict"):
+    if isinstance(inner, DataLoader) and not _knows_its_place(inner):
         raise ConfigError(
             f"{label}: a {name} cannot say where it stands, so a resumed run would see samples twice and others never: "
             "put trainyard.ResumableLoader(dataset, batch_size) in its place, which needs no accelerator.prepare"
@@ -46,6 +46,11 @@ def _resolved(label: str, thing: Any) -> Any:
     if module.startswith("accelerate.") and name in ("AcceleratedOptimizer", "AcceleratedScheduler"):
         return inner.optimizer if name == "AcceleratedOptimizer" else inner.scheduler
     return thing
+
+
+def _knows_its_place(loader: DataLoader[Any]) -> bool:
+    """Accelerate's has a state_dict, which is empty unless it wraps a loader of torchdata's."""
+    return hasattr(loader, "load_state_dict") and bool(getattr(loader, "use_stateful_dataloader", True))
 
 
 def keeps_place(things: dict[str, Any]) -> bool:

@@ -25,14 +25,19 @@ from trainyard import codec, restoring, rng
 from trainyard.agreement import Agreement
 from trainyard.checkpointer import Checkpointer, default_folder
 from trainyard.errors import ConfigError, RestoreError
+from trainyard.lightning_hooks import Hooks, refuse_what_is_lost
 from trainyard.policy import SavePolicy
+
+HOOKS_KEY = "on_save_checkpoint"
+"""Among the callbacks' states; no callback's own key, which is the name of its class."""
 
 
 class TrainyardCallback(Callback):  # type: ignore[misc]
     """Saves and restores a fit's complete state: model, optimizers, schedules, precision, callbacks, datamodule, RNG, loops, loader.
 
     `folder` and `options` are the Checkpointer's; `val_loss` is the logged metric by which the best checkpoint is kept. For one
-    process and for DDP. SIGTERM: all ranks save, and exit with 143. Raises ConfigError for a training loader that cannot be resumed.
+    process and for DDP. SIGTERM: all ranks save, and exit with 143. Raises ConfigError for what cannot be resumed: a training loader
+    that does not know its place, a hook that changes the checkpoint's weights.
     """
 
     def __init__(self, folder: str | Path | None = None, *, val_loss: str = "val_loss", **options: Any) -> None:
@@ -175,25 +180,32 @@ def _is_finished(trainer: Trainer) -> bool:
 
 
 class _Callbacks:
-    """The states of the other callbacks, by the key that Lightning gives each."""
+    """The states of the other callbacks, by the key that Lightning gives each, and what their hooks and the module's add."""
 
-    def __init__(self, callbacks: list[Callback]) -> None:
-        self._callbacks = callbacks
+    def __init__(self, callbacks: list[Callback], hooks: Hooks) -> None:
+        self._callbacks, self._hooks = callbacks, hooks
 
     def state_dict(self) -> dict[str, Any]:
-        return {callback.state_key: state for callback in self._callbacks if (state := callback.state_dict())}
+        own = {callback.state_key: state for callback in self._callbacks if (state := callback.state_dict())}
+        added = self._hooks.state_dict()
+        return {**own, HOOKS_KEY: added} if added else own
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         for callback in self._callbacks:
             if callback.state_key in saved:
                 callback.load_state_dict(saved[callback.state_key])
+        self._hooks.load_state_dict(saved.get(HOOKS_KEY, {}))
 
 
 def _things(trainer: Trainer, module: LightningModule, own: Callback) -> dict[str, Any]:
     """The Checkpointer's objects, but for the loops."""
     optimizers = _numbered("optimizer", [getattr(optimizer, "optimizer", optimizer) for optimizer in trainer.optimizers])
     schedulers = _numbered("scheduler", [config.scheduler for config in trainer.lr_scheduler_configs])
-    callbacks = _Callbacks([callback for callback in trainer.callbacks if callback is not own])
+    others = [callback for callback in trainer.callbacks if callback is not own]
+    hooks = Hooks(trainer, module, others)
+    hooks.check()
+    refuse_what_is_lost(trainer)
+    callbacks = _Callbacks(others, hooks)
     things = {"model": module, **optimizers, **schedulers, "precision": trainer.precision_plugin, "callbacks": callbacks}
     datamodule = trainer.datamodule
     return things if datamodule is None else {**things, "datamodule": datamodule}

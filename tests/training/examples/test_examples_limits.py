@@ -57,6 +57,8 @@ def _files(folder: Path) -> dict[str, bytes]:
     [
         ("huggingface-without-resume", "huggingface_trainer", "resume_from_checkpoint=trainyard.huggingface.resume(trainer)"),
         ("lightning-ordinary-loader", "lightning_trainer", "use trainyard.ResumableLoader"),
+        ("lightning-averaging", "lightning_trainer", "WeightAveraging.on_save_checkpoint changes the checkpoint's state_dict"),
+        ("lightning-plateau-by-step", "lightning_trainer", "ReduceLROnPlateau with interval='step'"),
         ("accelerate-prepared-loader", "accelerate_loop", "data: a DataLoaderShard cannot say where it stands"),
         (
             "accelerate-as-a-whole",

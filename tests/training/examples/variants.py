@@ -96,6 +96,33 @@ def huggingface_without_skipping() -> None:
     trainer.train(resume_from_checkpoint=resume(trainer))
 
 
+def huggingface_early_stopping() -> None:
+    """Nothing wrong: a callback that counts, and another one that Trainer knows nothing of and the Checkpointer is given."""
+    from huggingface_trainer import make_trainer, resume
+    from trainyard.huggingface import TrainyardCallback
+    from transformers import EarlyStoppingCallback, TrainerCallback
+
+    class Counting(TrainerCallback):  # type: ignore[misc]
+        count = torch.tensor(0)
+
+        def on_step_end(self, *arguments: Any, **more: Any) -> None:
+            self.count = self.count + 1
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {"count": self.count}
+
+        def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+            self.count = state["count"]
+
+    counting = Counting()
+    trainer = make_trainer(parse_options(None), metric_for_best_model="loss", greater_is_better=False)
+    trainer.pop_callback(TrainyardCallback)
+    for callback in (EarlyStoppingCallback(9, early_stopping_threshold=9.0), counting, TrainyardCallback(counting=counting)):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=resume(trainer))
+    assert int(counting.count) == STEPS
+
+
 def huggingface_without_resume() -> None:
     from huggingface_trainer import make_trainer
 
@@ -115,14 +142,89 @@ def lightning_by_epochs() -> None:
     _fit(lambda data, seed: trainyard.ResumableLoader(data, batch_size=2, seed=seed), samples=40, max_epochs=3)
 
 
-def _fit(make_loader: Any, samples: int = SAMPLES, **length: int) -> None:
+def lightning_with_hooks() -> None:
+    """Nothing wrong: a schedule by epoch, an epoch that ends amid an accumulation, and counts that only the hooks keep.
+
+    The learning rate of the module depends on the counts, so that one that is lost shows in the weights.
+    """
+    from lightning.pytorch import Callback
+    from lightning_trainer import Toy
+
+    class Counting(Toy):
+        batches = 0
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.batches += 1
+            return super().training_step(batch, batch_idx) * (1 + self.batches / 10 + counter.epochs)
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
+            return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)}
+
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["batches"] = self.batches
+
+        def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            self.batches = checkpoint["batches"]
+
+    class Epochs(Callback):
+        epochs = 0
+
+        def on_train_epoch_end(self, *arguments: Any) -> None:
+            self.epochs += 1
+
+        def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+            checkpoint["epochs"] = torch.tensor(self.epochs)
+
+        def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
+            self.epochs = int(checkpoint["epochs"])
+
+    counter = Epochs()
+    _fit(
+        lambda data, seed: trainyard.ResumableLoader(data, batch_size=2, seed=seed),
+        samples=38,
+        module=Counting,
+        callbacks=[counter],
+        max_epochs=3,
+    )
+
+
+def lightning_averaging() -> None:
+    """Puts an average in the place of the weights that are saved."""
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    _fit(
+        lambda data, seed: trainyard.ResumableLoader(data, batch_size=2, seed=seed),
+        callbacks=[WeightAveraging()],
+        max_steps=STEPS,
+    )
+
+
+def lightning_plateau_by_step() -> None:
+    from lightning_trainer import Toy
+
+    class Plateau(Toy):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "interval": "step", "monitor": "val_loss", "strict": False},
+            }
+
+    _fit(lambda data, seed: trainyard.ResumableLoader(data, batch_size=2, seed=seed), module=Plateau, max_steps=STEPS)
+
+
+def _fit(make_loader: Any, samples: int = SAMPLES, module: Any = None, callbacks: Any = (), **length: int) -> None:
     from lightning.pytorch import seed_everything
     from lightning_trainer import Toy, make_trainer
 
     options = parse_options(None)
     seed_everything(options.seed, verbose=False)
     loader = make_loader(Sequences(samples, seen=options.seen), options.seed)
-    make_trainer(**length).fit(Toy(STEPS), loader, DataLoader(Sequences(8), batch_size=4))
+    trainer = make_trainer(**length)
+    trainer.callbacks += callbacks
+    trainer.fit((module or Toy)(STEPS), loader, DataLoader(Sequences(8), batch_size=4))
 
 
 if __name__ == "__main__":
