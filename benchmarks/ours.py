@@ -35,7 +35,7 @@ class Ours:
         self.folder, self._run_dir = folder, folder.with_name(f"{folder.name}-run")
         policy = SavePolicy(rolling_steps=10**9, keep_rolling=1, keep_epochs=0)
         with environment(TRAINYARD_RUN_DIR=str(self._run_dir)), silence():
-            self.checkpointer = Checkpointer(folder, policy=policy, model=subject.model, optimizer=subject.optimizer)
+            self.checkpointer = Checkpointer(folder, policy=policy, model=subject.model, optimizer=subject.optimizer, data=None)
         self._step, self._state_bytes = 0, subject.nbytes
 
     def step_without_save(self) -> None:

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import trainyard
 from torch.utils.data import DataLoader, TensorDataset
 from trainyard import checkpoint_format as fmt
 
-from tests.training.rt_fixtures import folder_in_memory
 from tests.training.rt_trainer import wait_for_idle
+
+pytest_plugins = ["tests.training.rt_fixtures"]
 
 DATA = TensorDataset(torch.arange(24.0).reshape(-1, 1))
 
@@ -41,11 +42,10 @@ class Script:
 
 
 @pytest.fixture
-def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        monkeypatch.setenv("TRAINYARD_RUN_DIR", str(folder / "run"))
-        monkeypatch.setenv("TRAINYARD_RUN_ID", "5f0c000000000000")
-        yield folder / "checkpoints"
+def folder(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINYARD_RUN_DIR", str(memory_path / "run"))
+    monkeypatch.setenv("TRAINYARD_RUN_ID", "5f0c000000000000")
+    return memory_path / "checkpoints"
 
 
 def warnings(output: str) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.training.examples import epoch_shapes
 from tests.training.examples.nursery import Nursery
-from tests.training.rt_fixtures import folder_in_memory
+
+pytest_plugins = ["tests.training.rt_fixtures"]
 
 SCRIPT = Path(epoch_shapes.__file__)
 DEADLINE_S = 120.0
@@ -29,12 +30,6 @@ SHAPES = {
     epoch_shapes.evaluated_before_the_next_step: FATES,
     epoch_shapes.accumulation: ["die:2", "die:3", "die:4", "stop:5", "stop:6", "stop:7"],
 }
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder
 
 
 class Starts:
@@ -66,10 +61,10 @@ class Starts:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_a_run_that_is_ended_around_an_epochs_last_step_goes_on_bit_for_bit(
-    nursery: Nursery, shape: object, folder: Path
+    nursery: Nursery, shape: Any, memory_path: Path
 ) -> None:
     name = shape.__name__
-    reference, run = Starts(nursery, name, folder / "reference"), Starts(nursery, name, folder / "run")
+    reference, run = Starts(nursery, name, memory_path / "reference"), Starts(nursery, name, memory_path / "run")
     assert reference.start() == 0, reference.logs[-1]
     for fate in SHAPES[shape]:
         assert run.start(fate) == (9 if fate.startswith("die") else 143), run.logs[-1]
