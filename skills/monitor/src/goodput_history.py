@@ -123,11 +123,11 @@ class History:
 def read_history(path: Path) -> History:
     """Stream both files once. Files that are not there are empty."""
     step_tally, event_tally = Tally("steps.jsonl"), Tally("events.jsonl")
-    events = list(decoded(all_lines(path / "events.jsonl"), EVENT, event_tally))
+    events = list(decoded(all_lines(path / "events.jsonl", event_tally), EVENT, event_tally))
     jumps = backwards(event.time for event in events)
     steps = StepTable()
     lives: dict[int, Life] = {}
-    _read_steps(decoded(all_lines(path / "steps.jsonl"), STEP, step_tally), steps, lives)
+    _read_steps(decoded(all_lines(path / "steps.jsonl", step_tally), STEP, step_tally), steps, lives)
     jumps += backwards(steps.time)
     for event in events:
         if event.incarnation is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
+from trainyard_files import Unusable, open_regular
 from goodput_history import History, Life, StepTable, backwards, mark_undone
 from log_reader import read_log
 from metrics_source import attempt_of
@@ -74,8 +75,10 @@ def history_of_logs(logs: list[Path], base: History, runner: Runner | None, now:
 
 def _read(log: Path) -> LogMetrics:
     try:
-        with log.open("rb") as file:
+        with open_regular(log) as file:
             return read_log(file, growing=True)
+    except Unusable as error:
+        raise shell.SkillError("usage", str(error), hint=f"ls -l {log}") from error
     except OSError as error:
         raise shell.SkillError("permission", f"{log} cannot be read: {error.strerror}", hint=f"ls -l {log}") from error
 

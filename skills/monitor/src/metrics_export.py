@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -58,9 +59,9 @@ def write_export(target: Path, found: LogMetrics) -> str:
             os.fsync(file.fileno())
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        message = f"{target} cannot be written: {error.strerror}"
-        raise shell.SkillError("permission", message, hint="--export into a folder that you may write to") from error
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise shell.cannot_write(target, error, "free space, or --export into a folder that you may write to") from error
     return str(target)
 
 

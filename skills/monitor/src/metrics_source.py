@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import trainyard_shell as shell
 from monitor_folder import open_run_folder
+from trainyard_files import Unusable, open_regular
 
 if TYPE_CHECKING:
     from monitor_records import Runner
@@ -32,6 +34,8 @@ class LogSource:
             return sys.stdin.buffer
         try:
             return Joined(self.paths)  # type: ignore[return-value]  # all that is asked of it is read and close
+        except Unusable as error:
+            raise shell.SkillError("usage", str(error), hint=f"ls -l {self.name}") from error
         except OSError as error:
             raise shell.SkillError(
                 "permission", f"{self.name} cannot be read: {error.strerror}", hint=f"ls -l {self.name}"
@@ -42,11 +46,11 @@ class Joined:
     """Several files one behind the other, with a line end between them."""
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
-        self._files = [path.open("rb") for path in paths]
+        self._files = [open_regular(path) for path in paths]
 
     def read(self, size: int) -> bytes:
         while self._files:
-            part = self._files[0].read1(size)
+            part: bytes = self._files[0].read1(size)  # type: ignore[attr-defined]  # as open() gives it
             if part:
                 return part
             self._files.pop(0).close()
@@ -86,7 +90,7 @@ def job_logs(folder: Path, runner: Runner | None = None) -> list[Path]:
     """The logs of all attempts, oldest first; shared-docs/run-folder.md tells their names."""
     found = [path for path in (folder / "logs").glob("attempt-*.log") if ATTEMPT_LOG.fullmatch(path.name)]
     if not found and runner is not None and runner.log:
-        named = (folder / runner.log).resolve()
+        named = Path(os.path.realpath(folder / runner.log.replace("\0", "")))
         # runner.json is a file like any other: it does not get to name a file elsewhere.
         found = [named] if named.is_relative_to(folder.resolve()) and named.is_file() else []
     return sorted(found, key=lambda path: (len(path.name), path.name))

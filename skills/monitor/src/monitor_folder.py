@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 import trainyard_shell as shell
 from monitor_records import RUNNER, Runner
+from trainyard_files import Unusable, check_nesting, read_object, read_regular, tail
 
 MARKS = ("runner.json", "steps.jsonl", "events.jsonl", "run.json", "runner-spec.json")
 STEP_FOLDER = re.compile(r"step_(\d{8,})")
@@ -45,10 +45,12 @@ def _hint(path: Path) -> str:
 def read_runner(path: Path) -> tuple[Runner | None, str | None]:
     """runner.json, and what is wrong with it (None: nothing; not being there is nothing wrong)."""
     try:
-        return RUNNER.decode((path / "runner.json").read_bytes()), None
+        raw = read_regular(path / "runner.json")
+        check_nesting(raw)
+        return RUNNER.decode(raw), None
     except FileNotFoundError:
         return None, None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, Unusable) as error:
         return None, f"runner.json cannot be used: {error}"
 
 
@@ -89,14 +91,14 @@ def read_checkpoints(folder: Path) -> Checkpoints:
 
 def _tiers(folder: Path) -> dict[str, object]:
     try:
-        tiers = json.loads((folder / "tiers.json").read_bytes())
-    except (OSError, ValueError):
+        tiers = read_object(folder / "tiers.json")
+    except (OSError, Unusable):
         return {}
-    return {name: tiers.get(name) for name in ("latest", "rolling", "epoch", "best")} if isinstance(tiers, dict) else {}
+    return {name: tiers.get(name) for name in ("latest", "rolling", "epoch", "best")} if tiers else {}
 
 
 def _latest(folder: Path) -> str | None:
     try:
-        return shell.clean((folder / "latest").read_text(errors="replace").strip(), 80) or None
-    except OSError:
+        return shell.clean(tail(folder / "latest", 4096).decode(errors="replace").strip(), 80) or None
+    except (OSError, Unusable):
         return None

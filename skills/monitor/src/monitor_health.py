@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 OVERDUE_WARN, OVERDUE_FAIL = 2, 4
 """Intervals between checkpoints without a new one."""
+
+
+LITTLE_DISK_BYTES, NO_DISK_BYTES = 1 << 30, 64 << 20
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         _restarts(view),
         _files(view),
         _clock(view),
+        _disk(view),
     ]
 
 
@@ -272,3 +278,24 @@ def _clock(view: Observation) -> Check:
             "clock.order", "warn", f"the clock went backwards {jumps} times", None, "times around there are not to be trusted"
         )
     return Check("clock.order", "pass", "times are in order")
+
+
+def _disk(view: Observation) -> Check:
+    """A full disk ends a job at its next printed line, and costs every save."""
+    if view.state.ended:
+        return Check("disk.space", "skipped", f"the run is {view.state.name}")
+    found = []
+    for folder in (view.path, view.path / "checkpoints"):
+        with contextlib.suppress(OSError):
+            found.append((shutil.disk_usage(folder).free, folder))
+    if not found:
+        return Check("disk.space", "unknown", f"how much room there is in {view.path} cannot be told")
+    free, folder = min(found)
+    text = (
+        f"{free / 2**30:.1f} GiB free for {folder}"
+        if free > NO_DISK_BYTES
+        else f"the disk of {folder} is full: {free >> 20} MiB free"
+    )
+    status = "pass" if free > LITTLE_DISK_BYTES else "warn" if free > NO_DISK_BYTES else "fail"
+    fix = "free space there; until then log lines and saves are lost"
+    return Check("disk.space", status, text, None, None if status == "pass" else fix)

@@ -18,6 +18,7 @@ from log_values import bar_of
 from metrics_source import job_logs
 from metrics_verb import notes_of, unit_of
 from monitor_records import StepLine, shown
+from trainyard_files import Unusable, open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,11 +81,11 @@ def look_at_log(folder: Path, runner: Runner | None, events: list[EventLine]) ->
 
 def _look(file: Path, events: list[EventLine]) -> JobLog | None:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             size, written = os.fstat(stream.fileno()).st_size, os.fstat(stream.fileno()).st_mtime
             stream.seek(max(0, size - TAIL_BYTES))
             tail = stream.read(TAIL_BYTES)
-    except OSError:
+    except (OSError, Unusable):
         return None
     whole = size <= TAIL_BYTES
     found = read_log(io.BytesIO(tail if whole else tail.replace(b"\r", b"\n").partition(b"\n")[2]), growing=True)

@@ -38,12 +38,14 @@ def stat_fields(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
 
 
-def lives(identity: Identity) -> bool:
-    """True when this very process runs here; a zombie does not."""
+def lives(identity: Identity, run_dir: Path | None = None) -> bool:
+    """True when this very process runs here, for the run in `run_dir` and not for one that it is a copy of; a zombie does not."""
     fields = stat_fields(identity.pid)
     if fields is None or identity.boot_id != boot_id():
         return False
-    return fields[0] not in "ZX" and int(fields[19]) == identity.start_time
+    if fields[0] in "ZX" or int(fields[19]) != identity.start_time:
+        return False
+    return run_dir is None or _serves(PROC / str(identity.pid), run_dir)
 
 
 def _ancestors() -> set[int]:
@@ -56,8 +58,21 @@ def _ancestors() -> set[int]:
     return pids
 
 
-def pids_of_run(run_id: str) -> list[int]:
-    """Living processes that carry this run id; those of other users are invisible without root."""
+def _serves(entry: Path, run_dir: Path) -> bool:
+    """Whether a process was started for the run in `run_dir`. A folder that is gone was moved here, or is nobody else's."""
+    try:
+        variables = (entry / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    told = next((each.partition(b"=")[2] for each in variables if each.startswith(b"TRAINYARD_RUN_DIR=")), None)
+    try:
+        return told is None or os.path.samefile(told, run_dir)
+    except OSError:
+        return True
+
+
+def pids_of_run(run_id: str, run_dir: Path) -> list[int]:
+    """Living processes of the run in this folder; those of other users are invisible without root."""
     wanted, found, own = f"TRAINYARD_RUN_ID={run_id}".encode(), [], _ancestors()
     for entry in PROC.iterdir():
         if not entry.name.isdigit() or int(entry.name) in own:
@@ -66,6 +81,6 @@ def pids_of_run(run_id: str) -> list[int]:
             environment = (entry / "environ").read_bytes()
         except OSError:
             continue
-        if wanted in environment.split(b"\0"):  # empty for a zombie
+        if wanted in environment.split(b"\0") and _serves(entry, run_dir):  # empty for a zombie
             found.append(int(entry.name))
     return sorted(found)

@@ -7,18 +7,20 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, json
 
+MOST = 2**53
+"""A whole number that a double holds exactly; JSON knows no bound, and tables of numbers do."""
 SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class StepLine(Struct, frozen=True, gc=False):
     """One finished optimizer step."""
 
-    step: Annotated[int, Meta(ge=1)]
+    step: Annotated[int, Meta(ge=1, le=MOST)]
     time: Annotated[float, Meta(gt=0)]
     """End of the step, wall time."""
     loss: float | str | None = None
     """A number, or "nan", "inf", "-inf"."""
-    incarnation: Annotated[int, Meta(ge=1)] = 1
+    incarnation: Annotated[int, Meta(ge=1, le=MOST)] = 1
     step_s: float = 0.0
     blocked_s: float = 0.0
     tokens_per_s: float | str | None = None

@@ -51,7 +51,7 @@ def from_runner(runner: Runner, path: Path, last_write: float | None) -> RunStat
     here = processes.boot_id()
     if identity is None or here is None:
         return RunState("unknown", "runner.json", "runner.json names no supervisor process" if here else "no /proc here")
-    if processes.lives(identity):
+    if processes.lives(identity, path):
         launcher = processes.lives(runner.launcher) if runner.launcher else None
         return RunState(runner.state, "processes", f"supervisor {identity.pid} lives", launcher)
     if identity.boot_id != here:
@@ -67,7 +67,7 @@ def _other_boot(last_write: float | None) -> RunState:
 
 
 def _supervisor_gone(runner: Runner, path: Path) -> RunState:
-    pids = tuple(processes.pids_of_run(runner.run_id)) if runner.run_id else ()
+    pids = tuple(processes.pids_of_run(runner.run_id, path)) if runner.run_id else ()
     if pids:
         return RunState("orphaned", "processes", f"the supervisor is gone, {len(pids)} processes live", pids=pids)
     if os.geteuid() not in (0, path.stat().st_uid):

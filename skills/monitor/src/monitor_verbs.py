@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,7 @@ def _write(target: Path, page: str) -> str:
         part.write_text(page, encoding="utf-8")
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        message = f"{target} cannot be written: {error.strerror}"
-        raise shell.SkillError("permission", message, hint="--output in a folder that you may write to") from error
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise shell.cannot_write(target, error, "free space, or --output in a folder that you may write to") from error
     return str(target)

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import deploy_checks
+import deploy_home
 import deploy_places
 import deploy_source
 import deploy_stages
@@ -36,6 +38,9 @@ class Deployment:
     """Digest of each key of the job file, and of the source."""
     replaces: bool = False
     """--fresh, and a run that has ended still holds the name: nobody can be asked yet whether the name is free."""
+
+    make_room: Callable[[], list[str]] = list
+    """--fresh: takes away the ended job that still holds the name, and says what it removed."""
 
     accepts: bool = False
     """resume --accept-changes: a run that has ended goes on with the job file as it is now."""
@@ -142,11 +147,10 @@ def _job_path(ref: Ref) -> Path:
     run = deploy_state.load(ref.run_dir)
     if run is None:
         raise shell.SkillError("not-found", f"no run in {ref.run_dir}", hint="give the job file")
-    if not os.path.isfile(run.job_file):
-        raise shell.SkillError(
-            "not-found", f"the job file {run.job_file} of this run is gone", hint="give the job file's new path"
-        )
-    return Path(run.job_file)
+    path = deploy_home.job_file(ref.run_dir, run)
+    if not os.path.isfile(path):
+        raise shell.SkillError("not-found", f"the job file {path} of this run is gone", hint="give the job file's new path")
+    return path
 
 
 def _digest(value: Any) -> str:

@@ -42,6 +42,7 @@ def resolve(given: str, state_dir: str | None) -> Ref:
 
 
 def of_job_file(given: str, state_dir: str | None) -> Ref:
+    import deploy_fresh
     import job_file
 
     path = Path(given).absolute()
@@ -51,14 +52,18 @@ def of_job_file(given: str, state_dir: str | None) -> Ref:
     except shell.SkillError:
         job_file.read(Path(given))  # says everything that is wrong, not only the name
         raise
+    deploy_fresh.settle_if_idle(folder / "runs" / name)
     return Ref(given, folder / "runs" / name, path, state_dir)
 
 
 def _of_name(name: str, state_dir: str | None) -> Ref:
+    import deploy_fresh
+
     places = (
         [Path(state_dir).absolute()] if state_dir else [place / ".trainyard" for place in (Path.cwd(), *Path.cwd().parents)]
     )
     for place in places:
+        deploy_fresh.settle_if_idle(place / "runs" / name)
         if (place / "runs" / name / "run.json").exists():
             return Ref(name, place / "runs" / name, None, state_dir)
     there = sorted({path.parent.name for place in places for path in place.glob("runs/*/run.json")})

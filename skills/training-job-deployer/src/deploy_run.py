@@ -13,6 +13,8 @@ from typing import Any
 
 import deploy_agree
 import deploy_checks
+import deploy_fresh
+import deploy_home
 import deploy_places
 import deploy_plan
 import deploy_siblings
@@ -53,9 +55,14 @@ def run(deployment: Deployment, wish: Wish) -> shell.Result:
     """Exit 0 only when the job finished (or, with `detach`, was submitted)."""
     refuse_missing_skills(deployment)
     deadline = time.monotonic() + wish.timeout_s
+    changed: list[str] = []
     with deploy_state.locked(deployment.run_dir):
-        changed = _put_aside(deployment, wish) if wish.fresh else []
-        prepared = _prepare(deployment, wish)
+        deploy_fresh.settle(deployment.run_dir)
+        if wish.fresh:
+            with deploy_fresh.stepping_aside(deployment, wish.yes) as changed:
+                prepared = _prepare(deployment, wish)
+        else:
+            prepared = _prepare(deployment, wish)
     current = prepared.run
     if prepared.started:
         changed += [f"started {current.name} (run {current.run_id}) in {deployment.run_dir}", *prepared.changed]
@@ -103,36 +110,15 @@ def refuse_missing_skills(deployment: Deployment) -> None:
 # --- under the lock ------------------------------------------------------------------------------------------------
 
 
-def _put_aside(deployment: Deployment, wish: Wish) -> list[str]:
-    """--fresh: the old run keeps its folder under another name. Refused while it lives."""
-    old = deploy_state.load(deployment.run_dir)
-    if old is None:
-        return []
-    place = deploy_places.of(old.target, deployment.run_dir)
-    state = place.status(old)["state"]
-    if state not in (*ENDED, ABSENT, "lost"):
-        message = f"{old.name} (run {old.run_id}) is {state}; --fresh does not set a living run aside"
-        command = deployment.ref.command
-        raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
-    if deployment.place.asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
-        deployment.replaces = True
-        successor = deploy_state.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
-        deploy_agree.refuse_problems(deployment, successor)
-        deploy_agree.refuse_without_yes(deployment, successor, wish.yes, "run", "--fresh")
-    removed, kept = place.clear(old), place.results(old)
-    deployment.replaces = False
-    aside = deploy_state.set_aside(deployment.run_dir, old.run_id)
-    shell.progress(f"the old run is kept in {aside}")
-    told = f", with its checkpoints on the claim {kept['claim']}" if kept.get("claim") else ""
-    return [*removed, f"set aside the old run as {aside}{told}"]
-
-
 def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     if "@" in deployment.run_dir.name:
         original = deployment.run_dir.name.partition("@")[0]
         message = f"{deployment.run_dir.name} was set aside by --fresh and is kept to be looked at"
         raise shell.SkillError("conflict", message, hint=f"to go on with it, set {original} aside and rename the folder back")
     current = deploy_state.load(deployment.run_dir)
+    if current is not None:
+        deploy_home.refuse_copy(deployment.run_dir, current)
+        deploy_home.bring_home(deployment.run_dir, current)
     state = deploy_places.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
     if current is None or state == ABSENT:
         if wish.resume and current is None:
@@ -189,6 +175,9 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
     deploy_state.save(deployment.run_dir, current)
     changed: list[str] = []
     for stage in deployment.before_submission():
+        if stage.name == "check":  # it asks whether the name is free
+            changed += deployment.make_room()
+            deployment.replaces = False
         if not deployment.done(current, stage.name):
             changed += _stage(deployment, current, stage, deployment.place.request(deployment, current, stage.name))
     changed += _submit(deployment, current, again=False)

@@ -41,6 +41,8 @@ class Run(Struct, kw_only=True):
     name: str
     target: str
     job_file: str
+    run_dir: str = ""
+    """Where run.json was first written: a folder with the same run id elsewhere was moved, or is a copy."""
     created: float
     job: dict[str, Any] = {}
     """The job file as read, without secret values (it never has any)."""
@@ -106,6 +108,7 @@ def load(run_dir: Path) -> Run | None:
 
 def save(run_dir: Path, run: Run) -> None:
     """Replaces run.json: after a kill at any point it holds the old text or the new one."""
+    run.run_dir = run.run_dir or str(run_dir)
     fresh = run_dir / "run.json.tmp"  # one name: whoever writes holds the lock
     made = [each for each in (run_dir, *run_dir.parents) if not os.path.lexists(each)]
     try:
@@ -120,46 +123,60 @@ def save(run_dir: Path, run: Run) -> None:
     except OSError as error:
         with suppress(OSError):
             fresh.unlink()
-        with suppress(OSError):  # folders that hold nothing
-            for each in made:
-                each.rmdir()
+        _remove_empty(made)
         raise shell.cannot_write(run_dir, error, "--state-dir puts the run elsewhere") from error
 
 
-def set_aside(run_dir: Path, run_id: str) -> Path:
-    """Renames the run folder to `<name>@<run id>`; nothing is deleted."""
-    aside = run_dir.with_name(f"{run_dir.name}@{run_id}")
-    if aside.exists():
-        raise shell.SkillError("conflict", f"{aside} exists already", hint="move it away")
-    run_dir.rename(aside)
-    _sync_folder(run_dir.parent)
-    return aside
+def set_aside(run_dir: Path, aside: Path) -> None:
+    """Renames the run folder; nothing is deleted."""
+    try:
+        run_dir.rename(aside)
+        _sync_folder(run_dir.parent)
+    except OSError as error:
+        raise shell.cannot_write(aside, error, "the old run is where it was") from error
 
 
 @contextmanager
 def locked(run_dir: Path, *, timeout_s: float = 20.0) -> Iterator[None]:
     """Held while a run is submitted or its run.json changes. It lies outside the run folder, which may be set aside."""
+    held: list[int] = []
     path = run_dir.parent / f".{run_dir.name}.lock"
+    made = [each for each in (path, *path.parents) if not os.path.lexists(each)]
     try:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise shell.cannot_write(run_dir.parent, error, "--state-dir puts the run elsewhere") from error
-    try:
-        if not shell.wait_until(lambda: _try_lock(handle), timeout_s=timeout_s, interval_s=0.1):
+        if not shell.wait_until(lambda: _try_lock(path, held), timeout_s=timeout_s, interval_s=0.1):
             message = f"another deploy.py is at work on {run_dir.name}"
             raise shell.SkillError("timeout", message, hint="the same call again in a moment", retryable=True)
         yield
+    except BaseException as error:
+        if not os.path.lexists(run_dir):  # nothing came of it: what was made for it goes again
+            _remove_empty([each for each in made if held or each != path])
+        if isinstance(error, OSError) and not held:
+            raise shell.cannot_write(run_dir.parent, error, "--state-dir puts the run elsewhere") from error
+        raise
     finally:
-        os.close(handle)  # ends the lock
+        for handle in held:
+            os.close(handle)  # ends the lock
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(path: Path, held: list[int]) -> bool:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if os.path.samestat(os.fstat(handle), path.stat()):  # else whoever held it took the file away
+            held.append(handle)
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(handle)
+    return False
+
+
+def _remove_empty(made: list[Path]) -> None:
+    """Files are those that this call made, and hold nothing; folders go when nobody has put anything into them."""
+    with suppress(OSError):
+        for each in made:
+            each.rmdir() if each.is_dir() else each.unlink()
 
 
 def _sync_folder(path: Path) -> None:

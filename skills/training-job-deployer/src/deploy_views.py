@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import deploy_cluster_state
+import deploy_home
 import deploy_local
 import deploy_places
 import deploy_siblings
@@ -51,7 +52,7 @@ def status(ref: Ref) -> shell.Result:
     # in `checks` one that failed or is unknown would make the answer itself a no.
     data["concerns"] = [
         {"id": check.id, "status": check.status, "summary": check.summary, "fix": check.fix}
-        for check in checks
+        for check in [*checks, *deploy_home.copy_check(ref.run_dir, run)]
         if check.status not in ("pass", "skipped")
     ]
     return shell.Result(data=data, next=_next(ref, status["state"]))
@@ -73,6 +74,8 @@ def logs(ref: Ref, options: dict[str, Any]) -> shell.Result:
 def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     """Ends the job. Nothing that `resume` needs is deleted, so no --yes is asked for."""
     run, place = _the_run(ref)
+    if run.target != "local":  # the runner knows its own copies
+        deploy_home.refuse_copy(ref.run_dir, run)
     if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
     answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
