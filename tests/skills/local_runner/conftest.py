@@ -18,7 +18,7 @@ import pytest
 
 PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "local-runner" / "src" / "run_local.py"
 JOBS = Path(__file__).resolve().parent / "jobs"
-DEADLINE_S = 120.0
+DEADLINE_S = 240.0
 MARK = "TRAINYARD_TEST_GUARD"
 
 
