@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-if __package__:  # a part of the trainyard package
+try:
+    if not __package__:
+        raise ImportError("beside its siblings, in the checkpoint-manager skill")
     from trainyard import checkpoint_format as fmt
-else:  # beside its siblings, in the checkpoint-manager skill
+except ImportError:
     import checkpoint_format as fmt  # type: ignore[import-not-found,no-redef,unused-ignore]
 
 MAX_DEPTH = 200

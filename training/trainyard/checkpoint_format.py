@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-if __package__:  # a part of the trainyard package
+try:
+    if not __package__:
+        raise ImportError("beside its siblings, in the checkpoint-manager skill")
     from trainyard import checkpoint_bytes as raw
-else:  # beside its siblings, in the checkpoint-manager skill
+except ImportError:
     import checkpoint_bytes as raw  # type: ignore[import-not-found,no-redef,unused-ignore]
 
 DamagedError, NotOursError = raw.DamagedError, raw.NotOursError

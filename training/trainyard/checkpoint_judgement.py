@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if __package__:  # a part of the trainyard package
+try:
+    if not __package__:
+        raise ImportError("beside its siblings, in the checkpoint-manager skill")
     from trainyard import checkpoint_bytes as raw
     from trainyard import checkpoint_contents as contents
     from trainyard import checkpoint_format as fmt
-else:  # beside its siblings, in the checkpoint-manager skill
+except ImportError:
     import checkpoint_bytes as raw  # type: ignore[import-not-found,no-redef,unused-ignore]
     import checkpoint_contents as contents  # type: ignore[import-not-found,no-redef,unused-ignore]
     import checkpoint_format as fmt  # type: ignore[import-not-found,no-redef,unused-ignore]
