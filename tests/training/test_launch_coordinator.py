@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import socket
 import time
@@ -15,7 +16,7 @@ from trainyard.launch_coordinator import TORN_S, Coordinator, free_port
 from trainyard.launch_hub import Hub
 from trainyard.launch_key import Credentials, make_key
 from trainyard.launch_record import Record, say
-from trainyard.launch_wire import HELLO_S, Wire, connect, encode
+from trainyard.launch_wire import HELLO_S, SILENCE_S, Wire, connect, encode
 
 RUN_ID = "00c0ffee00c0ffee"
 
@@ -47,7 +48,7 @@ class Job:
         assert self.coordinator.done.wait(10)
         self._local.close()
 
-    def node(self, number: int, key: bytes | None = None) -> FakeNode:
+    def node(self, number: int, silence_s: float = SILENCE_S) -> FakeNode:
         """Node 0 lives in the coordinator's process, and so comes once."""
         heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
@@ -56,7 +57,7 @@ class Job:
 
         if number == 0:
             return FakeNode(Wire(self._local, deliver, None), heard)
-        wire = connect("127.0.0.1", self.port, deliver, Credentials(RUN_ID, number, key or self.key))
+        wire = connect("127.0.0.1", self.port, deliver, Credentials(RUN_ID, number, self.key), silence_s)
         assert wire is not None
         return FakeNode(wire, heard)
 
@@ -355,6 +356,22 @@ def test_silence_counts_as_lost() -> None:
         assert heard.get(timeout=10) == {"type": "lost"}
         assert time.monotonic() - began > 1
         silent.close()
+
+
+def test_nodes_hear_from_node_0_while_its_volume_hangs(start: Start, tmp_path: Path) -> None:
+    """A file server that is away for a minute must end no training: here a pipe that nobody reads takes the place of events.jsonl."""
+    job = start(2)
+    nodes = [job.node(0), job.node(1, silence_s=1.5)]
+    for node in nodes:
+        node.hears("start")
+    (tmp_path / "events.jsonl").unlink()
+    os.mkfifo(tmp_path / "events.jsonl")
+    nodes[0].wire.send("leaving")  # written down, before anything else is done
+    with pytest.raises(queue.Empty):
+        nodes[1].inbox.get(timeout=3)
+    with (tmp_path / "events.jsonl").open("rb"):
+        (tmp_path / "events.jsonl").unlink()
+        nodes[1].hears("abort")
 
 
 def test_a_node_counts_as_ready_only_for_the_generation_that_it_has_cleaned_up(start: Start) -> None:

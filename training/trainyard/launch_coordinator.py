@@ -11,6 +11,8 @@ The messages: launch_wire.py. The decision behind it: shared-docs/decisions/0011
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import socket
 import threading
 import time
@@ -86,6 +88,7 @@ class Coordinator:
 
     def serve(self) -> None:
         """Run until the job is over, in a thread."""
+        self.hub.start()
         threading.Thread(target=self._loop, daemon=True).start()
 
     def _loop(self) -> None:
@@ -101,8 +104,8 @@ class Coordinator:
         self.done.set()
 
     def _next(self) -> None:
-        for peer, message in self.hub.poll(TICK_S):
-            self.take(peer, message)
+        with contextlib.suppress(queue.Empty):
+            self.take(*self.hub.inbox.get(timeout=TICK_S))
 
     # --- what happens ---
 

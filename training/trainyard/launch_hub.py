@@ -1,14 +1,17 @@
 """The coordinator's side of all connections: one thread, no blocking call, and bounds on everything that a stranger can send.
 
-Who connects is a stranger until it has proved that it belongs to this job (launch_key.py). Strangers are few at a time, send few
+A thread of its own, for the coordinator writes to the job's volume: while that hangs, nodes must go on hearing from node 0. Who connects is a stranger until it has proved that it belongs to this job (launch_key.py). Strangers are few at a time, send few
 bytes, have HELLO_S, and never reach the coordinator. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
+import resource
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 from trainyard.launch_key import Credentials, new_nonce
 from trainyard.launch_wire import BEAT_S, HELLO_S, LOST, SILENCE_S, Message, ProtocolError, encode, parse, take_lines
 
+TICK_S = 0.2
 MAX_STRANGERS = 128
 MAX_UNSENT_BYTES = 65536
 """A node that reads nothing for so long is lost."""
@@ -33,16 +37,23 @@ class Peer:
         self.began = self.heard = time.monotonic()
         self.challenge, self.proof = new_nonce(), ""
         self._unread, self._unsent = bytearray(), bytearray()
+        self._lock = threading.Lock()
 
     def send(self, type: str, **fields: Any) -> None:
         """Never raises: one that is gone, or does not read, is closed, and the hub reports it as lost."""
-        self._unsent += encode(type, **fields)
-        self.flush()
+        line = encode(type, **fields)
+        with self._lock:
+            self._unsent += line
+            self._flush()
 
     def welcome(self, generation: int) -> None:
         self.send("welcome", generation=generation, proof=self.proof)
 
     def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
         try:
             while self._unsent and self.is_open:
                 del self._unsent[: self.socket.send(self._unsent)]
@@ -53,7 +64,13 @@ class Peer:
             self.is_open = False
 
     def close(self) -> None:
+        """The hub does it, soon."""
         self.is_open = False
+
+    def end(self) -> None:
+        with self._lock:
+            self.is_open = False
+            self.socket.close()
 
     def read(self) -> list[Message]:
         """What has come. Raises ProtocolError, and OSError where the connection is over."""
@@ -72,13 +89,17 @@ class Hub:
         self, nodes: int, run_id: str, key: bytes | None, say: Callable[[str], None], hello_s: float = HELLO_S
     ) -> None:
         self.nodes, self.run_id, self.key, self._say, self._hello_s = nodes, run_id, key, say, hello_s
+        self.inbox: queue.SimpleQueue[tuple[Peer, Message]] = queue.SimpleQueue()
+        """What nodes that belong here have said: `hello` first, `lost` last."""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._strangers = make_room(nodes)
         self._selector = selectors.DefaultSelector()
         self._peers: dict[int, Peer] = {}
         """By file descriptor."""
         self._server: socket.socket | None = None
         self._looked = self._beaten = time.monotonic()
         self._turned_away, self._told = 0, -1e9
-        self._heard: list[tuple[Peer, Message]] = []
 
     def listen(self, port: int) -> None:
         """On all addresses of this host, IPv6 too where there is any: clusters of either kind exist. Raises OSError: taken."""
@@ -91,34 +112,41 @@ class Hub:
         self._selector.register(self._server, selectors.EVENT_READ)
 
     def local(self) -> socket.socket:
-        """Node 0's own end of a connection that no port leads to."""
+        """Node 0's own end of a connection that no port leads to; to be called before `start`."""
         ours, theirs = socket.socketpair()
         peer = self._add(Peer(ours, "127.0.0.1", node=0))
-        self._heard.append((peer, {"type": "hello", "node": 0}))
+        self.inbox.put((peer, {"type": "hello", "node": 0}))
         return theirs
 
-    def poll(self, timeout_s: float) -> list[tuple[Peer, Message]]:
-        """What nodes that belong here have said: `hello` first, `lost` last."""
-        heard, self._heard = self._heard, []
-        ready = [key for key, _ in self._selector.select(0 if heard else timeout_s)]
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._poll()
+        for peer in list(self._peers.values()):
+            self._drop(peer)
+        if self._server is not None:
+            self._server.close()
+        self._selector.close()
+
+    def _poll(self) -> None:
+        ready = [key for key, _ in self._selector.select(TICK_S)]
         self._forgive_a_pause()
         for peer in [self._peers[key.fd] for key in ready if key.fileobj is not self._server]:
-            heard += [(peer, message) for message in self._read(peer)]
+            for message in self._read(peer):
+                self.inbox.put((peer, message))
         if any(key.fileobj is self._server for key in ready):
             self._accept()
         self._beat()
         for peer in [peer for peer in self._peers.values() if not peer.is_open or self._is_late(peer)]:
             self._drop(peer)
             if peer.node is not None:
-                heard.append((peer, dict(LOST)))
-        return heard
-
-    def close(self) -> None:
-        for peer in list(self._peers.values()):
-            self._drop(peer)
-        if self._server is not None:
-            self._server.close()
-        self._selector.close()
+                self.inbox.put((peer, dict(LOST)))
 
     def _forgive_a_pause(self) -> None:
         """This process was stopped, or its machine suspended: nobody else was silent for that long."""
@@ -131,7 +159,7 @@ class Hub:
     def _accept(self) -> None:
         assert self._server is not None
         strangers = [peer for peer in self._peers.values() if peer.node is None]
-        if len(strangers) >= MAX_STRANGERS:  # the oldest: one that belongs here needs milliseconds
+        if len(strangers) >= self._strangers:  # the oldest: one that belongs here needs milliseconds
             self._drop(min(strangers, key=lambda peer: peer.began))
         try:
             sock, address = self._server.accept()
@@ -201,7 +229,16 @@ class Hub:
         return peer
 
     def _drop(self, peer: Peer) -> None:
-        peer.close()
         del self._peers[peer.socket.fileno()]
         self._selector.unregister(peer.socket)
-        peer.socket.close()
+        peer.end()
+
+
+def make_room(nodes: int) -> int:
+    """How many strangers may be connected at once, so that files are left for the nodes and for starting the ranks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = nodes + 512
+    if 0 <= soft < wanted:  # -1: no limit
+        soft = wanted if hard < 0 else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_STRANGERS if soft < 0 else max(8, min(MAX_STRANGERS, (soft - nodes) // 4))

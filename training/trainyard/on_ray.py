@@ -12,6 +12,7 @@ Exit code: as trainyard.launch (0 finished, 143 stopped by SIGTERM, 1 given up).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ EXITS = (0, 1, 2, STOPPED)
 """What a launcher says of itself; any other code was done to it."""
 PLACES_TIMEOUT_S = 3600.0
 TELL_S = 30.0
+MAX_LINE_CHARS = 65536
 
 
 class NodeLauncher:
@@ -62,7 +64,7 @@ class NodeLauncher:
         if self._stop:
             self._process.terminate()
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():  # `yield from` would hand Ray's send() to the file
+        while line := self._process.stdout.readline(MAX_LINE_CHARS):  # `yield from` would hand Ray's send() to the file
             yield line
         yield self._process.wait()
 
@@ -171,14 +173,20 @@ class Driver:
                     say(f"node {node}: its launcher was killed ({item})")
                     lost.set()
                 else:
-                    print(prefix + item, end="", flush=True)
+                    show(prefix + item)
         except ray.exceptions.RayTaskError as error:
-            print(f"trainyard: node {node} cannot run its launcher: {error}", flush=True)
+            say(f"node {node} cannot run its launcher: {error}")
             codes[node] = 1
             lost.set()
         except ray.exceptions.RayError as error:
             say(f"node {node}: {type(error).__name__}")
             lost.set()
+
+
+def show(text: str) -> None:
+    """On stdout; where nobody reads that any more, the line is lost and the job goes on."""
+    with contextlib.suppress(OSError):
+        os.write(1, text.encode("utf-8", "replace"))
 
 
 def main(words: list[str]) -> int:
