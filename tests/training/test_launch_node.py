@@ -247,6 +247,14 @@ def test_a_runner_json_that_is_not_ours_is_as_if_there_were_none(start: Start, t
     assert (told["state"], told["attempt"], told["restarts"]) == ("finished", 0, 0)
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_something_else_in_the_place_of_runner_json_does_not_end_the_job(
+    start: Start, tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "run" / "runner.json")
+    assert start(["--program", "--", "true"], {}).ends() == 0
+
+
 def test_a_launcher_that_is_killed_until_max_restarts_is_used_up_leaves_the_true_count(start: Start, tmp_path: Path) -> None:
     words = ["--program", "--", sys.executable, "-c", "import time; time.sleep(600)"]
     for number in range(3):
@@ -263,6 +271,28 @@ def test_a_launcher_that_is_killed_until_max_restarts_is_used_up_leaves_the_true
     told = runner(tmp_path / "run")
     assert (told["state"], told["restarts"], told["attempt"]) == ("failed", 2, 2)
     assert told["reason"] == "the launcher of node 0 was killed; max_restarts (2) is used up"
+
+
+# --- what cannot pass ---
+
+
+def test_a_missing_module_is_tried_once_more_and_not_to_the_limit(start: Start, tmp_path: Path) -> None:
+    launcher = start("import no_such_module", {})
+    assert launcher.ends() == 1
+    told = runner(tmp_path / "run")
+    assert told["restarts"] == 1
+    assert "node 0 ended with 1: ModuleNotFoundError: No module named 'no_such_module'" in told["reason"]
+    assert "twice the same" in told["reason"]
+
+
+def test_a_rank_that_is_killed_before_its_first_step_is_started_again_to_the_limit(start: Start, tmp_path: Path) -> None:
+    """Its last words are the same each time, and have nothing to do with its end."""
+    script = "import os, sys, signal; print('loading', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    launcher = start(script, {"TRAINYARD_MAX_RESTARTS": "2"})
+    assert launcher.ends() == 1
+    told = runner(tmp_path / "run")
+    assert told["restarts"] == 2
+    assert told["reason"] == "node 0 ended with 1: local rank 0 was killed by SIGKILL; max_restarts (2) is used up"
 
 
 # --- plain programs -------------------------------------------------------------------------------------------------

@@ -67,12 +67,14 @@ def read_json_bounded(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, 
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would be waited for
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with open(descriptor, "rb", closefd=True, buffering=0) as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
         data = b""
-        while len(data) <= max_bytes and (part := file.read(max_bytes + 1 - len(data))):
+        while len(data) <= max_bytes and (part := os.read(descriptor, max_bytes + 1 - len(data))):
             data += part
+    finally:
+        os.close(descriptor)
     if len(data) > max_bytes:
         return None
     try:

@@ -21,13 +21,13 @@ OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oo
 VICTIM = re.compile(
     r"time.?out|timed.out|peer|connect|refused|reset|unreachable|broken.pipe|socket|address|nccl|gloo|tcpstore|rendezvous"
     r"|network|host|resol|temporar|try.again|busy|unavailable|input/output|stale|memory|space|quota|too many|cannot allocate"
-    r"|sig[a-z]+|killed|ecc|xid|hardware|errno (4|5|11|12|16|23|24|28|32|1\d\d)\b",
+    r"|sig[a-z]+|signal|killed|without a report|ecc|xid|hardware|errno (4|5|11|12|16|23|24|28|32|1\d\d)\b",
     re.IGNORECASE,
 )
 """In a last line that others may have caused, or that may be gone in a minute: never taken for a fault of the program."""
-REPORT = re.compile(r"failed \(exitcode: -?\d+\) local_rank: \d+")
+REPORT = re.compile(r"failed \(exitcode: (-?\d{1,9})\) local_rank: (\d{1,9})")
 """Where torchrun's own report begins: what the ranks said stands before it."""
-BANNER = re.compile(r"torch[./]distributed[./](elastic|run)|^(\[rank\d+\]:)?\[?[EWI]\d{4} |^[*=-]+$")
+BANNER = re.compile(r"torch[./]distributed[./](elastic|run)|^(\[rank\d+\]:)?\[?[EWI]\d{4} |^[*=-]+$|^Setting OMP_NUM_THREADS")
 """Lines of torchrun and of torch's own log."""
 RANK = re.compile(r"^\[rank\d+\]: ?")
 SOON_S = 60.0
@@ -44,16 +44,27 @@ def oom_kills() -> int | None:
     return None
 
 
-def describe(code: int, oom_before: int | None, stderr: bytes) -> str:
-    """'' where nothing is known beyond the code."""
+def describe(code: int, oom_before: int | None, stderr: bytes, *, is_program: bool) -> str:
+    """'' where nothing is known beyond the code, which is the program's, or torchrun's: that is always 1."""
     now = oom_kills()
     if now is not None and oom_before is not None and now > oom_before:
         return "out of memory: the kernel killed a process of this container, which had reached its limit"
     line = last_line(stderr)
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-code).name}" + (f"; its last line: {line}" if line else "")
-    return line
+    if is_program:
+        return f"killed by {_signal(-code)}" if code < 0 else line
+    report = REPORT.search(stderr.decode("utf-8", "replace"))
+    if report is None:
+        return "torchrun ended without a report" + (f", last: {line}" if line else "")
+    rank_code, rank = int(report[1]), f"local rank {report[2]}"
+    if rank_code < 0:
+        return f"{rank} was killed by {_signal(-rank_code)}"
+    return line if rank_code == 1 else f"{rank} ended with {rank_code}" + (f": {line}" if line else "")
+
+
+def _signal(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def last_line(stderr: bytes) -> str:

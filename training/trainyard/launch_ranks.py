@@ -112,7 +112,7 @@ class Ranks:
 
     def why(self, code: int) -> str:
         """What is known about the end of the attempt that ended with `code`; '' where nothing is."""
-        return describe(code, self._oom_before, self.stderr.tail())
+        return describe(code, self._oom_before, self.stderr.tail(), is_program=self.is_program)
 
     def poll(self) -> int | None:
         """torchrun's exit code, once, after everything below this process has ended too; None while it runs."""

@@ -11,4 +11,9 @@ place = {
     "LOCAL_WORLD_SIZE": "1",
 }
 rank = subprocess.Popen([sys.executable, *sys.argv[1:]], env=os.environ | place)
-sys.exit(min(1, abs(rank.wait())))
+code = rank.wait()
+if code:
+    print(
+        f"E1128 15:13:23.946000 1 torch/distributed/elastic/api.py:1] failed (exitcode: {code}) local_rank: 0", file=sys.stderr
+    )
+sys.exit(min(1, abs(code)))
