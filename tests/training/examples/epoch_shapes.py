@@ -40,12 +40,15 @@ class Patience:
 
 class Job:
     def __init__(self, folder: str, fate: str) -> None:
+        world = trainyard.init_distributed()
         torch.manual_seed(7)
         data = TensorDataset(torch.arange(float(4 * BATCHES + 2)).reshape(-1, 1) / 20)
-        self.model = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        self.model: torch.nn.Module = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        if world.world_size > 1:
+            self.model = torch.nn.parallel.DistributedDataParallel(self.model)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, 1, gamma=0.5)
-        self.loader = trainyard.ResumableLoader(data, batch_size=4, seed=3)
+        self.loader = trainyard.ResumableLoader(data, global_batch_size=4, seed=3)
         self.patience = Patience()
         self.checkpointer = trainyard.Checkpointer(
             folder,

@@ -73,11 +73,11 @@ class Trial:
         """Start it; whatever of it lives when the block is left is ended."""
         self.folder.mkdir(parents=True, exist_ok=True)
         words = [*self.example.words, "--steps", str(STEPS), "--seen", str(self.folder / f"seen-{self.starts:02}")]
-        port = _free_port()
+        port = free_port()
         try:
             self.ranks = []
             for rank in range(self.example.ranks):
-                env = {**self._environment(), **_place(rank, self.example.ranks, port)}
+                env = {**self._environment(), **place(rank, self.example.ranks, port)}
                 pid = self.nursery.start(self.example.script, words, self.folder, env, self._log(self.starts))
                 self.ranks.append(Process(pid, start_time(pid) or 0, "rank", rank))
             self.starts += 1
@@ -201,7 +201,7 @@ class Trial:
             time.sleep(POLL_S)
 
 
-def _place(rank: int, ranks: int, port: int) -> dict[str, str]:
+def place(rank: int, ranks: int, port: int) -> dict[str, str]:
     """What torchrun tells a rank."""
     if ranks == 1:
         return {}
@@ -209,7 +209,7 @@ def _place(rank: int, ranks: int, port: int) -> dict[str, str]:
     return {**master, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
