@@ -9,12 +9,18 @@ import sys
 from typing import Any
 
 
+try:
+    import torch
+    from accelerate.commands import launch
+    from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+    from accelerate.utils import prepare_simple_launcher_cmd_env
+except ImportError as error:
+    sys.exit(f"{sys.executable} cannot start accelerate: {error}")
+
+
 def main() -> None:
     """Everything in a config file holds, but for the number of processes and machines, and the address."""
-    sys.path.pop(0)  # this folder: the script's imports are none of its business
     procs, words = int(sys.argv[1]), sys.argv[2:]
-    from accelerate.commands import launch
-
     args = launch.launch_command_parser().parse_args(words)
     config = _config(args)
     topology = ["--num_processes", str(procs), "--num_machines", "1", "--machine_rank", "0", "--main_process_port", "0"]
@@ -33,8 +39,6 @@ def main() -> None:
 
 def _config(args: Any) -> Any:
     """The config file that accelerate will read, or None."""
-    from accelerate.commands.config.config_args import default_config_file, load_config_from_file
-
     if args.config_file is None and (args.cpu or not os.path.isfile(default_config_file)):
         return None
     return load_config_from_file(args.config_file)
@@ -55,15 +59,11 @@ def _chooses_a_launcher(args: Any, config: Any) -> bool:
 
 
 def _has_accelerator() -> bool:
-    import torch
-
     return bool(torch.accelerator.is_available() if hasattr(torch, "accelerator") else torch.cuda.is_available())
 
 
 def _become_the_script(args: Any) -> None:
     """One process: in this one's place, so that a stop reaches it. A parent in between would die of it first."""
-    from accelerate.utils import prepare_simple_launcher_cmd_env
-
     command, environment = prepare_simple_launcher_cmd_env(args)
     os.execvpe(command[0], command, environment)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import trainyard_shell as shell
 
-from local_command import Command, processes, reserved, understand
-from local_launchers import CommandError
+from local_command import Command, CommandError, processes, reserved, understand
 from local_spec import Spec
 
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

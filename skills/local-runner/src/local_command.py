@@ -14,15 +14,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_launchers import ACCELERATE, DEEPSPEED, PYTHON, TORCHRUN, Launcher, find_launcher, python_module
+import trainyard_launchers as launchers
 from local_spec import Spec
+from trainyard_launchers import ACCELERATE, DEEPSPEED, PYTHON, TORCHRUN, Launcher
 
+INSTEAD = {
+    launchers.PROCS: "use --procs N, before the --",
+    launchers.RESTARTS: "use --max-restarts N, before the --",
+    launchers.GRACE: "use --stop-grace-s S, before the --",
+    launchers.DEVICES: "use --procs N, and CUDA_VISIBLE_DEVICES in the environment",
+    launchers.ALONE: "leave it out: a local run is one machine with its own rendezvous",
+    launchers.TUNING: "tune by hand, and train here with what it found",
+}
 SWITCH = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 OURS = ("TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR", "TRAINYARD_CHECKPOINTS", "TRAINYARD_ATTEMPT")
 # What a launcher above us may have left in the environment would be taken for our topology.
 LEFTOVER = re.compile(
     r"(PET_|TORCHELASTIC_|TORCH_ELASTIC_).*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|PYTHON_EXEC"
 )
+
+
+class CommandError(ValueError):
+    """The command cannot be run here. `hint` says what to write instead."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -39,15 +56,29 @@ class Command:
 
 def understand(words: list[str]) -> Command:
     """Raises CommandError for topology that belongs into this program's own options."""
-    found = find_launcher(words)
+    found = launchers.find_launcher(words)
     if found is None:
         is_script = len(words) > 1 and PYTHON.fullmatch(os.path.basename(words[0])) and words[1].endswith(".py")
         return Command(None, words[:1], words[1:], words[1] if is_script else None)
     launcher, length = found
     rest = words[length:]
-    position, options = launcher.script_position(rest)
-    is_file = not options & {"--module", "--no-python"} and (launcher.values is not None or rest[position].endswith(".py"))
-    return Command(launcher, words[:length], rest, rest[position] if is_file else None)
+    try:
+        position, options = launcher.script_position(rest)
+    except launchers.LauncherError as error:
+        raise _refusal(error, launcher) from error
+    script = rest[position] if launcher.names_file(rest[position], options) else None
+    return Command(launcher, words[:length], rest, script)
+
+
+def _refusal(error: launchers.LauncherError, launcher: Launcher) -> CommandError:
+    if error.decides:
+        return CommandError(f"{error.option} in the command: the runner sets the topology", INSTEAD[error.decides])
+    if error.option:
+        hint = (
+            f"it may mean {', '.join(error.meant)}" if error.meant else "the training script comes first, its options after it"
+        )
+        return CommandError(str(error), hint)
+    return CommandError(str(error), f"-- {launcher.name} train.py")
 
 
 def gpus(environ: Mapping[str, str]) -> int:
@@ -74,7 +105,7 @@ def arguments(spec: Spec, environ: Mapping[str, str]) -> list[str]:
     head, rest = command.head, command.rest
     python = head[0] if os.sep in head[0] else spec.python
     if command.launcher is TORCHRUN:
-        module = python_module(head)
+        module = launchers.python_module(head)
         if module is None:
             return [head[0], *rest] if os.sep in head[0] else [python, "-m", "torch.distributed.run", *rest]
         named = "torch.distributed.run" if module[1] == "trainyard.launch" else module[1]

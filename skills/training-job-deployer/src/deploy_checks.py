@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
     """The checks of target local, in the order in which they would bite."""
     return [
         *_python(job_file),
+        _program(job_file),
         _script(job_file),
         saving(job_file),
         _processes(job_file),
@@ -85,7 +87,8 @@ def ignored(job_file: JobFile) -> list[Check]:
 
 def _python(job_file: JobFile) -> list[Check]:
     python, fix = interpreter(job_file), "name another one under `python:` in the job file"
-    wanted = ["torch"] if job_file.command.launcher else []
+    launcher = job_file.command.launcher
+    wanted = list(dict.fromkeys(["torch", launcher.package])) if launcher else []
     module = job_file.command.script.partition(".")[0] if job_file.command.is_module and job_file.command.script else None
     found = _find(python, job_file, [*wanted, "trainyard", *([module] if module else [])])
     if isinstance(found, str):
@@ -139,6 +142,22 @@ def _find(python: Path, job_file: JobFile, modules: list[str]) -> dict[str, bool
         return (error.strerror or str(error)).lower()
     except (ValueError, KeyError, TypeError):
         return "it is no Python"
+
+
+def _program(job_file: JobFile) -> Check:
+    """The first word, where it is not the job's own Python or a launcher of it."""
+    word, fix = job_file.command.words[0], "no shell sees `run:`; a path in it is relative to `source:`"
+    if "/" not in word and (job_file.command.launcher or re.fullmatch(r"python3?", word)):
+        return Check("program", "pass", f"{word} of {interpreter(job_file)}")
+    path = {**os.environ, **job_file.job.env}.get("PATH")
+    found = str(job_file.source / word) if "/" in word else shutil.which(word, path=path)
+    if found is None or not os.path.exists(found):
+        return Check("program", "fail", f"there is no program {word}", fix=fix)
+    if os.path.isdir(found):
+        return Check("program", "fail", f"{word} is a folder, not a program", fix=fix)
+    if not os.access(found, os.X_OK):
+        return Check("program", "fail", f"{word} may not be executed", fix=f"chmod +x {word}, or: run: python {word}")
+    return Check("program", "pass", found)
 
 
 def _script(job_file: JobFile) -> Check:

@@ -66,8 +66,8 @@ def start_variable(run: Run) -> str:
 
 def command_words(job_file: JobFile) -> list[str]:
     """`torchrun` stands for the engine's launcher, however the job file spells it."""
-    words = list(job_file.command.words)
-    return ["torchrun", *words[3:]] if job_file.command.launcher == "trainyard.launch" else words
+    command = job_file.command
+    return ["torchrun", *command.rest] if command.launcher else list(command.words)
 
 
 def _procs(job_file: JobFile, fit: dict[str, Any]) -> str:

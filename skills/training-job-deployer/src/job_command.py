@@ -6,19 +6,32 @@ import re
 import shlex
 from dataclasses import dataclass
 
-LAUNCH_MODULE = ("python", "-m", "trainyard.launch")
+import trainyard_launchers as launchers
+from trainyard_launchers import Launcher
 
-TOPOLOGY = {
-    "--nnodes", "--nproc-per-node", "--node-rank", "--standalone", "--max-restarts", "--shutdown-timeout",
-    "--master-addr", "--master-port", "--local-addr", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--rdzv-conf",
-}  # fmt: skip
-FLAGS = {"-m", "--module", "--no-python", "--run-path", "--virtual-local-rank"}
-WITH_VALUE = {
-    "--monitor-interval", "--start-method", "--event-log-handler", "--role", "--log-dir", "-r", "--redirects", "-t", "--tee",
-    "--log-line-prefix-template", "--local-ranks-filter", "--duplicate-stdout-filters", "--duplicate-stderr-filters",
-    "--logs-specs", "--numa-binding", "--signals-to-handle",
-}  # fmt: skip
+ONE_MACHINE = (launchers.ACCELERATE, launchers.DEEPSPEED)
+"""Launchers of target local alone."""
 SHELL_WORDS = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
+SHELLS = {"bash", "sh", "dash", "zsh", "ksh"}
+SHELL_BUILTINS = {
+    "cd",
+    "source",
+    ".",
+    "export",
+    "set",
+    "unset",
+    "alias",
+    "eval",
+    "exec",
+    "ulimit",
+    "umask",
+    "if",
+    "for",
+    "while",
+}
+EXPANDED = re.compile(r"\$(\w+|\{[^}]*\}?|\([^)]*\)?|[@*#?$!-])|`[^`]*`?")
+"""What a shell replaces by something else, outside single quotes."""
+HOME = re.compile(r"~([A-Za-z_][\w.-]*)?(?=/|\s|$)")
 
 
 MAX_LINE_CHARS = 100_000
@@ -34,20 +47,21 @@ class Command:
     """A `run:` line, understood."""
 
     words: tuple[str, ...]
-    launcher: str | None
-    """torchrun, trainyard.launch, or None: a plain command, one process."""
+    launcher: Launcher | None
+    """None: a plain command, one process."""
     script: str | None
     """What the launcher starts: a path relative to the source folder, or a module."""
     is_module: bool = False
+    rest: tuple[str, ...] = ()
+    """What follows the words that name the launcher."""
 
 
 def parse(line: str) -> Command:
     """Raises CommandError."""
     words = _split(line)
-    if words[0] == "torchrun":
-        return _launched("torchrun", words, words[1:])
-    if words[:3] == LAUNCH_MODULE:
-        return _launched("trainyard.launch", words, words[3:])
+    found = launchers.find_launcher(list(words))
+    if found:
+        return _launched(found[0], words, words[found[1] :])
     script = next((word for word in words[1:] if word.endswith(".py")), None) if words[0].startswith("python") else None
     return Command(words, None, script)
 
@@ -57,8 +71,9 @@ def _split(line: str) -> tuple[str, ...]:
         raise CommandError(
             f"has {len(line)} characters, more than {MAX_LINE_CHARS}; put them into a file that the script reads"
         )
+    line = line.replace("\\\n", " ")
     try:
-        words = tuple(shlex.split(line.replace("\\\n", " ")))
+        words = tuple(shlex.split(line))
     except ValueError as error:
         raise CommandError(f"cannot be split into words: {str(error).lower()}") from error
     if not words or not words[0]:
@@ -68,24 +83,54 @@ def _split(line: str) -> tuple[str, ...]:
     shell_word = next((word for word in words if word in SHELL_WORDS), None)
     if shell_word:
         raise CommandError(f"no shell sees this line, so {shell_word!r} would be an argument; put the logic into the script")
+    expanded = None if words[0].rpartition("/")[2] in SHELLS else _expanded(line)
+    if expanded:
+        raise CommandError(
+            f"no shell sees this line, so nobody replaces {expanded}: write its value, or read the variable in the script; "
+            "'single quotes' keep it as it stands"
+        )
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", words[0], re.DOTALL):
         raise CommandError(f"{words[0].split('=')[0]} belongs under `env:`")
+    if words[0] in SHELL_BUILTINS:
+        raise CommandError(f"{words[0]!r} is a word of the shell, and no shell sees this line; the job starts in `source:`")
     return words
 
 
-def _launched(launcher: str, words: tuple[str, ...], rest: tuple[str, ...]) -> Command:
-    """Reads torchrun's own options up to the script."""
-    is_module, position = False, 0
-    while position < len(rest) and rest[position].startswith("-"):
-        option, equals, _ = rest[position].partition("=")
-        known = option.replace("_", "-") if option.startswith("--") else option[:2]
-        if known in TOPOLOGY:
-            raise CommandError(f"{option} is set by the engine (`nodes`, `procs_per_node`, `monitor`); leave it out")
-        if known not in FLAGS and known not in WITH_VALUE:
-            raise CommandError(f"{option} is no option of {launcher}; the script's options stand after the script")
-        is_module |= known in ("-m", "--module")
-        glued = equals or (not option.startswith("--") and len(option) > 2)
-        position += 1 if known in FLAGS or glued else 2
-    if position >= len(rest):
-        raise CommandError(f"names no script; for example: {' '.join(words[: len(words) - len(rest)])} train.py --steps 400")
-    return Command(words, launcher, rest[position], is_module)
+def _expanded(line: str) -> str | None:
+    """The first part of `line` that a shell would replace: $NAME, ${NAME}, $(...), `...`, ~ at the start of a word."""
+    quote, position = "", 0
+    while position < len(line):
+        char = line[position]
+        if char == "\\" and quote != "'":
+            position += 2
+            continue
+        starts_word = position == 0 or line[position - 1].isspace()
+        if quote != "'" and (found := EXPANDED.match(line, position)):
+            return found[0]
+        if not quote and starts_word and (found := HOME.match(line, position)):
+            return found[0]
+        if char in "'\"" and quote in ("", char):
+            quote = "" if quote else char
+        position += 1
+    return None
+
+
+def _launched(launcher: Launcher, words: tuple[str, ...], rest: tuple[str, ...]) -> Command:
+    """Reads the launcher's own options up to the script."""
+    try:
+        position, options = launcher.script_position(list(rest))
+    except launchers.LauncherError as error:
+        raise CommandError(_refusal(error, launcher, words[: len(words) - len(rest)])) from error
+    script = rest[position] if "--module" in options or launcher.names_file(rest[position], options) else None
+    return Command(words, launcher, script, "--module" in options, rest)
+
+
+def _refusal(error: launchers.LauncherError, launcher: Launcher, head: tuple[str, ...]) -> str:
+    if error.decides == launchers.TUNING:
+        return f"{error.option} starts jobs of its own; tune by hand, and train here with what it found"
+    if error.decides:
+        return f"{error.option} is set by the engine (`nodes`, `procs_per_node`, `monitor`); leave it out"
+    if error.option:
+        may_mean = f"it may mean {', '.join(error.meant)}" if error.meant else "the script's options stand after the script"
+        return f"{error.option} is not an option of {launcher.name}; {may_mean}"
+    return f"names no script; for example: {' '.join(head)} train.py --steps 400"

@@ -115,6 +115,10 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
     if command and not command.launcher and several and not drives_ray:
         problem = f"starts with {command.words[0]!r}; more than one process needs torchrun as the first word"
         findings.append(Finding("$.run", problem))
+    if command and command.launcher in job_command.ONE_MACHINE and job.target != "local":
+        name, package = command.launcher.name, command.launcher.package
+        problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
+        findings.append(Finding("$.run", problem))
     if job.target == "local" and job.nodes > 1:
         findings.append(Finding("$.nodes", f"target local is one machine, not {job.nodes}"))
     if job.image and (job.image.uri is None) == (job.image.build is None):

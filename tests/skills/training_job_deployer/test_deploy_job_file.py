@@ -71,9 +71,24 @@ RUN_LINES = [
     ("torchrun --nnodes 2 train.py", "--nnodes is set by the engine"),
     ("torchrun --nproc_per_node=2 train.py", "--nproc_per_node is set by the engine"),
     ("torchrun --rdzv-backend c10d train.py", "set by the engine"),
-    ("torchrun --steps 5 train.py", "no option of torchrun"),
+    ("torchrun --steps 5 train.py", "--steps is not an option of torchrun"),
     ("torchrun", "names no script"),
     ("python -m trainyard.launch --standalone train.py", "set by the engine"),
+    ("python -m torch.distributed.run --nproc-per-node 2 train.py", "--nproc-per-node is set by the engine"),
+    ("python3 -u -m torch.distributed.launch --master_port=1 train.py", "--master_port is set by the engine"),
+    ("/opt/conda/bin/torchrun --max-restarts 3 train.py", "--max-restarts is set by the engine"),
+    ("accelerate launch --num_processes 2 train.py", "--num_processes is set by the engine"),
+    ("python -m accelerate.commands.launch --multi_gpu train.py", "--multi_gpu is set by the engine"),
+    ("deepspeed --num_gpus=8 train.py", "--num_gpus is set by the engine"),
+    ("deepspeed --autotuning run train.py", "tune by hand"),
+    ("python train.py --data $HOME/data", "nobody replaces $HOME"),
+    ('python train.py --name "run of ${USER}"', "nobody replaces ${USER}"),
+    ("python train.py --data ~/data", "nobody replaces ~"),
+    ("python train.py --tag `date`", "nobody replaces `date`"),
+    ("python train.py --tag $(git rev-parse HEAD)", "nobody replaces $(git rev-parse HEAD)"),
+    ("cd src", "'cd' is a word of the shell"),
+    ("source env.sh", "'source' is a word of the shell"),
+    ("export SEED=1", "'export' is a word of the shell"),
     ("cd src && torchrun train.py", "no shell"),
     ("SEED=1 torchrun train.py", "belongs under `env:`"),
     ("torchrun 'train.py", "cannot be split"),
@@ -108,7 +123,19 @@ NO_MAPPING = [
 ]
 NAMES = ["Toy", "1toy", "toy-", "toy_1", "x" * 41, "../toy", "toy@1", ""]
 SOURCES = {"x" * 400: "no folder", "~no-such-user/x": "no folder", "a\0b": "NUL"}
-RIGHT_RUN_LINES = ["torchrun --tee 3 -r3 --role=x train.py --nnodes 2", "torchrun -m pkg.train", "torchrun \\\n train.py"]
+RIGHT_RUN_LINES = [
+    "torchrun --tee 3 -r3 --role=x train.py --nnodes 2",
+    "torchrun -m pkg.train",
+    "torchrun \\\n train.py",
+    "python -u -m torch.distributed.run --tee=3 train.py --nnodes 2",
+    "accelerate launch --mixed_precision bf16 --config_file a.yaml train.py --num_processes 2",
+    "deepspeed --no_local_rank train.py --deepspeed ds.json",
+    "bash -c 'cd src && python train.py --data $HOME/data'",
+    'bash -c "python train.py --data $HOME/data"',
+    "python train.py --out '${now}' \\$HOME --ends-in $ --about a~b 1~2",
+]
+# run lines of a launcher for one machine
+ON_A_CLUSTER = ["accelerate launch train.py", "python -m accelerate.commands.launch train.py", "deepspeed train.py"]
 
 READER = """
 import json, pathlib, sys
@@ -148,6 +175,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
     texts += [EKS + line for line in (*(line for line, _, _ in CLUSTER_KEYS), *RIGHT_CLUSTER_KEYS)]
     texts += [with_source(source) for source in SOURCES]
+    texts += [EKS.replace("torchrun train.py", line) for line in ON_A_CLUSTER]
     texts += [text.decode("latin-1") for text, _ in NO_MAPPING]
     done = subprocess.run(
         [sys.executable, "-c", READER, str(DEPLOY.parent), str(folder / "job.yaml")],
@@ -194,6 +222,14 @@ def test_a_run_line_that_cannot_be_used_says_why(findings: dict[str, dict[str, s
 @pytest.mark.parametrize("line", RIGHT_RUN_LINES)
 def test_options_of_the_launcher_and_of_the_script_are_told_apart(findings: dict[str, dict[str, str]], line: str) -> None:
     assert findings[with_run(line)] == {}
+
+
+@pytest.mark.parametrize("line", ON_A_CLUSTER)
+def test_a_launcher_of_one_machine_is_refused_on_a_cluster_with_what_to_write(
+    findings: dict[str, dict[str, str]], line: str
+) -> None:
+    found = findings[EKS.replace("torchrun train.py", line)]
+    assert list(found) == ["$.run"] and "write torchrun in its place" in found["$.run"]
 
 
 @pytest.mark.parametrize("name", NAMES)

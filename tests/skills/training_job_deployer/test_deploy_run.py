@@ -247,6 +247,18 @@ def test_a_damaged_run_json_is_a_conflict_and_stays_as_it_is(project: Project) -
     assert (project.run_dir / "run.json").read_text() == '{"format": 1'
 
 
+def test_a_first_word_that_is_not_a_program_fails_the_plan(project: Project) -> None:
+    (project.job.parent / "src").joinpath("notes.txt").write_text("x")
+    wrong = {"no-such-program": "there is no program", "./notes.txt": "may not be executed", "/": "is a folder"}
+    for word, told in wrong.items():
+        project.write_job(f"{word} --steps 4")
+        answer = deploy("plan", project.job)
+        check = answer.check("program")
+        assert (answer.exit_code, check["status"]) == (1, "fail") and told in check["summary"] and check["fix"]
+    project.write_job("sleep 1")
+    assert deploy("plan", project.job).check("program")["status"] == "pass"
+
+
 def test_the_plan_says_beforehand_that_a_changed_job_will_be_refused(project: Project) -> None:
     project.write_job()
     assert deploy("run", project.job).exit_code == 0

@@ -1,4 +1,4 @@
-"""The launchers that a command may begin with, and which of their options this program sets itself. Standard library only."""
+"""The launchers that a command may begin with on one machine, and the options that are the platform's. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEAVE_OUT = "leave it out: a local run is one machine with its own rendezvous"
-PROCS = "use --procs N, before the --"
-SCRIPT_FIRST = "the training script comes first, its options after it"
+PROCS, RESTARTS, GRACE, DEVICES, ALONE, TUNING = "processes", "restarts", "grace", "devices", "one machine", "tuning"
+"""What an option of a launcher decides that is decided elsewhere."""
 
 
-class CommandError(ValueError):
-    """The command cannot be run here. `hint` says what to write instead."""
+class LauncherError(ValueError):
+    """The options before the script cannot be used."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, *, option: str = "", decides: str | None = None, meant: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.hint = hint
+        self.option = option
+        self.decides = decides
+        """What the option decides, if that is the platform's."""
+        self.meant = meant
+        """Options that a shortened one may mean."""
 
 
 @dataclass(frozen=True)
@@ -29,41 +32,46 @@ class Launcher:
     """What the job's Python must have."""
     flags: frozenset[str]
     topology: Mapping[str, str]
-    """Options that are refused, and what to use instead."""
+    """Options that are refused, and what each decides."""
     values: frozenset[str] | None = None
     """Options with a value; None: every other option is believed to have one."""
     short: Mapping[str, str] = field(default_factory=dict)
 
     def option(self, word: str) -> str:
-        """The long name of an option, also when it was shortened as argparse allows. Raises CommandError."""
+        """The long name of an option, also when it was shortened as argparse allows. Raises LauncherError."""
+        given = word.partition("=")[0]
         if not word.startswith("--"):
             if word[:2] not in self.short:
-                raise CommandError(f"{self.name} has no option {word}", SCRIPT_FIRST)
+                raise LauncherError(f"{self.name} has no option {given}", option=given)
             return self.short[word[:2]]
-        name = word.partition("=")[0].replace("_", "-")
+        name = given.replace("_", "-")
         known = sorted(self.flags | self.topology.keys() | (self.values or set()))
         matches = [name] if name in known else [option for option in known if option.startswith(name)]
         if len(matches) == 1:
             return matches[0]
         if self.values is None and not matches:
             return name
-        near = f"it may mean {', '.join(matches)}" if matches else SCRIPT_FIRST
-        raise CommandError(f"{self.name} has no option {word}", near)
+        raise LauncherError(f"{self.name} has no option {given}", option=given, meant=tuple(matches))
 
     def script_position(self, rest: list[str]) -> tuple[int, set[str]]:
-        """(where the script stands in `rest`, the options before it). Raises CommandError for topology in the command."""
+        """(where the script stands in `rest`, the options before it). Raises LauncherError for those that are the platform's."""
         position, options = 0, set()
         while position < len(rest) and rest[position].startswith("-"):
             word = rest[position]
             option = self.option(word)
             if option in self.topology:
-                raise CommandError(f"{word} in the command: the runner sets the topology", self.topology[option])
+                given = word.partition("=")[0]
+                raise LauncherError(f"{given} is the platform's to set", option=given, decides=self.topology[option])
             options.add(option)
             glued = "=" in word or (len(word) > 2 and not word.startswith("--"))
             position += 1 if option in self.flags or glued else 2
         if position >= len(rest):
-            raise CommandError(f"{self.name} without a training script", f"-- {self.name} train.py")
+            raise LauncherError(f"{self.name} without a training script")
         return position, options
+
+    def names_file(self, script: str, options: set[str]) -> bool:
+        """Whether `script` is a file of the project, for certain: among options that are not all known it may be a value."""
+        return not options & {"--module", "--no-python"} and (self.values is not None or script.endswith(".py"))
 
 
 TORCHRUN = Launcher(
@@ -81,12 +89,12 @@ TORCHRUN = Launcher(
     short={"-m": "--module", "-r": "--redirects", "-t": "--tee"},
     topology={
         "--nproc-per-node": PROCS,
-        "--max-restarts": "use --max-restarts N, before the --",
-        "--shutdown-timeout": "use --stop-grace-s S, before the --",
+        "--max-restarts": RESTARTS,
+        "--shutdown-timeout": GRACE,
         **dict.fromkeys(
             ["--nnodes", "--node-rank", "--standalone", "--master-addr", "--master-port", "--local-addr"]
             + ["--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--rdzv-conf"],
-            LEAVE_OUT,
+            ALONE,
         ),
     },
 )  # fmt: skip
@@ -105,13 +113,13 @@ ACCELERATE = Launcher(
     topology={
         "--num-processes": PROCS,
         "--multi-gpu": PROCS,
-        "--max-restarts": "use --max-restarts N, before the --",
+        "--max-restarts": RESTARTS,
         **dict.fromkeys(
             ["--num-machines", "--machine-rank", "--same-network", "--main-process-ip", "--main-process-port"]
             + ["--rdzv-backend", "--rdzv-conf", "--mpirun-hostfile", "--deepspeed-hostfile", "--deepspeed-inclusion-filter"]
             + ["--deepspeed-exclusion-filter", "--deepspeed-multinode-launcher"]
             + ["--tpu", "--tpu-cluster", "--no-tpu-cluster", "--tpu-use-sudo", "--tpu-name", "--tpu-zone", "--vm"],
-            LEAVE_OUT,
+            ALONE,
         ),
     },
 )  # fmt: skip
@@ -125,20 +133,20 @@ DEEPSPEED = Launcher(
     topology={
         "--num-gpus": PROCS,
         "--num-accelerators": PROCS,
-        "--include": "use --procs N, and CUDA_VISIBLE_DEVICES in the environment",
-        "--exclude": "use --procs N, and CUDA_VISIBLE_DEVICES in the environment",
+        "--include": DEVICES,
+        "--exclude": DEVICES,
         **dict.fromkeys(
             ["--hostfile", "--num-nodes", "--master-port", "--master-addr", "--node-rank", "--launcher", "--launcher-args"]
             + ["--no-ssh", "--no-ssh-check", "--force-multi", "--ssh-port", "--venv-script", "--save-pid"],
-            LEAVE_OUT,
+            ALONE,
         ),
-        "--autotuning": "tune by hand, and train here with what it found",
+        "--autotuning": TUNING,
     },
 )  # fmt: skip
 MODULES = {
     "torch.distributed.run": TORCHRUN,
     "torch.distributed.launch": TORCHRUN,
-    "trainyard.launch": TORCHRUN,
+    "trainyard.launch": TORCHRUN,  # on one machine it is torchrun
     "accelerate.commands.launch": ACCELERATE,
     "deepspeed.launcher.runner": DEEPSPEED,
 }
