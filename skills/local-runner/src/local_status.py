@@ -152,7 +152,8 @@ def _reason(seen: Records, state: str) -> str | None:
     if seen.runner is None:
         return NEVER_STARTED
     if not seen.alive and state in ("orphaned", "lost"):
-        return reason or f"the supervisor (pid {(seen.runner.get('supervisor') or {}).get('pid')}) is gone"
+        gone = f"the supervisor (pid {(seen.runner.get('supervisor') or {}).get('pid')}) is gone"
+        return f"{gone}; before that: {reason}" if reason else gone
     return reason
 
 

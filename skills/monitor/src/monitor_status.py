@@ -120,11 +120,12 @@ def _attempts(view: Observation) -> int | None:
 
 
 def _restarts(view: Observation) -> int | None:
-    """The supervisor's count, or the incarnations after the first if there are more of them."""
-    told = [view.runner.restarts] if view.runner else []
+    """The supervisor's count, as every other screen shows it; without one, the incarnations after the first."""
+    if view.runner is not None:
+        return view.runner.restarts
     incarnations = [event.incarnation for event in view.events if event.incarnation]
     incarnations += [view.last.incarnation] if view.last else []
-    return max([*told, *(number - 1 for number in incarnations)], default=None)
+    return max((number - 1 for number in incarnations), default=None)
 
 
 def _line(data: dict[str, Any]) -> str:
