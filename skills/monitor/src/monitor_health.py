@@ -8,6 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from monitor_hang import hang_check, stopped_check
 from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
 from monitor_records import number, shown
 from monitor_restart import restart_check, trained_check
@@ -36,9 +37,11 @@ class Limits:
 
 def health_checks(view: Observation, limits: Limits) -> list[Check]:
     return [
+        stopped_check(view),
         _run_state(view),
         _process_alive(view),
         _progress(view, limits),
+        hang_check(view),
         _loss(view),
         _checkpoint(view, limits),
         restart_check(view),

@@ -84,3 +84,25 @@ def pids_of_run(run_id: str, run_dir: Path) -> list[int]:
         if wanted in environment.split(b"\0") and _serves(entry, run_dir):  # empty for a zombie
             found.append(int(entry.name))
     return sorted(found)
+
+
+def ranks_of_run(run_id: str, launcher: int | None) -> list[tuple[int | None, int, str]]:
+    """(rank, pid, state as in /proc/<pid>/stat) of each worker; without ranks, the launcher with None for a rank."""
+    found, ranks = [], {pid: _rank(pid) for pid in pids_of_run(run_id)}
+    for pid, rank in ranks.items():
+        fields = stat_fields(pid)
+        # Its own children carry its RANK too: the worker is the one whose parent does not.
+        if rank is not None and fields and ranks.get(int(fields[1])) != rank:
+            found.append((rank, pid, fields[0]))
+    if not found and launcher is not None and (fields := stat_fields(launcher)):
+        return [(None, launcher, fields[0])]
+    return sorted(found)
+
+
+def _rank(pid: int) -> int | None:
+    try:
+        variables = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    rank = next((item[5:] for item in variables if item.startswith(b"RANK=")), b"")
+    return int(rank) if rank.isdigit() and len(rank) < 9 else None

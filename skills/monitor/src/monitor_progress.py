@@ -56,7 +56,8 @@ def _of_log(log: Path) -> dict[str, Any]:
         return _nothing(log.name)
     step = table.step[-1] if len(table) else table.eval_step[-1]
     values = [table.value(name, len(table) - 1) for name in sorted(table.columns)] if len(table) else []
-    marker = f"{step} {rows} {table.time[-1] if table.time else ''} {values} {list(table.eval_loss[-1:])}"
+    # Repeats: lines within an epoch, where only the epoch can be read as a step.
+    marker = f"{step} {rows} {table.repeats} {table.time[-1] if table.time else ''} {values} {list(table.eval_loss[-1:])}"
     return _nothing(log.name) | {"format": found.format, "rows": rows, "step": step, "marker": marker}
 
 

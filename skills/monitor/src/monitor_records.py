@@ -53,6 +53,8 @@ class EventLine(Struct, frozen=True):
     tensors: Any = None
     delay_s: Any = None
     world_size: Any = None
+    action: Any = None
+    stacks: Any = None
     requested: Any = None
 
 

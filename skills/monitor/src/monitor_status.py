@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from monitor_hang import hang_data
 from monitor_records import finite, shown
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def status_data(view: Observation) -> dict[str, Any]:
         "restarts": _restarts(view),
         "max_restarts": runner.max_restarts if runner else None,
         "log": view.log.data() if view.log else None,
+        **hang_data(view),
         "last_checkpoint": last_checkpoint(view, step),
     }
     data["line"] = _line(data)
@@ -131,7 +133,8 @@ def _restarts(view: Observation) -> int | None:
 def _line(data: dict[str, Any]) -> str:
     """All of it in one sentence."""
     of = f" of {data['total_steps']} ({data['percent']:.0f}%)" if data["total_steps"] else ""
-    parts = [f"{data['state']}: step {data['step']}{of}"]
+    paused = " (paused)" if data["paused"] else ""
+    parts = [f"{data['state']}{paused}: step {data['step']}{of}"]
     if data["loss"] is not None:
         parts.append(f"loss {data['loss']:.3f}" if isinstance(data["loss"], float) else f"loss {data['loss']}")
     if data["eta_s"] is not None:
@@ -139,6 +142,8 @@ def _line(data: dict[str, Any]) -> str:
     checkpoint = data["last_checkpoint"]
     if checkpoint or not data["log"]:  # another trainer's checkpoints are not known here
         parts.append(f"checkpoint at {checkpoint['step']}" if checkpoint else "no checkpoint")
+    if data["hangs"]:
+        parts.append(f"{data['hangs']} hang{'s' if data['hangs'] > 1 else ''}")
     if data["restarts"]:
         parts.append(f"{data['restarts']} restart{'s' if data['restarts'] > 1 else ''}")
     return ", ".join(parts)

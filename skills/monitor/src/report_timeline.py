@@ -74,6 +74,7 @@ def _turns(history: History) -> list[Mark]:
         if life.restored is not None and life.restored_step:
             marks.append(Mark(life.restored, "restore", f"restored step {life.restored_step}"))
     stops = [Mark(event.time, "stop", "stop requested") for event in history.of_type("stop-requested")]
+    stops += [Mark(event.time, "stop", str(event.reason)[:300]) for event in history.of_type("hang", "paused")]
     return marks + stops
 
 

@@ -46,7 +46,16 @@ class RunWriter:
         self.ledger[kind] += self.now - before
 
     def event(self, type: str, **fields: Any) -> None:
-        runner = type in ("attempt", "attempt-ended", "restart-scheduled", "stop-requested", "run-ended")
+        runner = type in (
+            "attempt",
+            "attempt-ended",
+            "restart-scheduled",
+            "stop-requested",
+            "run-ended",
+            "hang",
+            "paused",
+            "goes-on",
+        )
         own = {} if runner else {"incarnation": self.incarnation}
         self._append(
             "events.jsonl", {"time": self.now, "type": type, "source": "runner" if runner else "trainer", **own, **fields}

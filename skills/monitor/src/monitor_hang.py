@@ -1,0 +1,72 @@
+"""Ranks that are stopped, and hangs: what the processes show now, and what the runner has recorded of this run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import monitor_processes as processes
+from trainyard_shell import Check, clean
+
+if TYPE_CHECKING:
+    from monitor_observe import Observation
+
+SEEN_HERE = ("starting", "running", "stopping", "orphaned")
+WORDS = 300
+
+
+def hang_data(view: Observation) -> dict[str, Any]:
+    """`paused`: why nobody trains now, by the runner's record; null while that is not so."""
+    hangs = [event for event in view.events if event.type == "hang"]
+    last = hangs[-1] if hangs else None
+    told = (
+        {"attempt": last.attempt, "reason": clean(str(last.reason), WORDS), "action": last.action, "stacks": last.stacks}
+        if last
+        else None
+    )
+    return {"paused": _paused(view), "hangs": len(hangs), "last_hang": told}
+
+
+def stopped_check(view: Observation) -> Check:
+    """A stopped rank is the first thing to know: all others wait for it, and everything else looks like a stall."""
+    name = "ranks.stopped"
+    if view.state.ended:
+        return Check(name, "skipped", f"the run is {view.state.name}")
+    if view.state.source != "processes" or view.state.name not in SEEN_HERE or view.runner is None:
+        if (why := _paused(view)) is not None:
+            return Check(name, "warn", "the run is paused", why, "who paused it lets it go on")
+        return Check(name, "skipped", "its processes cannot be seen from here")
+    ranks = processes.ranks_of_run(view.runner.run_id, view.runner.launcher.pid if view.runner.launcher else None)
+    stopped = [(rank, pid) for rank, pid, state in ranks if state in "Tt"]
+    if not stopped:
+        return Check(name, "pass", f"none of {len(ranks)} ranks is stopped" if ranks else "no process is stopped")
+    who = ", ".join(f"rank {rank} (pid {pid})" if rank is not None else f"pid {pid}" for rank, pid in stopped[:8])
+    go_on = f"kill -CONT {' '.join(str(pid) for _, pid in stopped[:8])}"
+    if len(stopped) == len(ranks):
+        return Check(name, "warn", f"paused by somebody: {who}", "every rank is stopped; nothing is done about it", go_on)
+    fix = f"{go_on}; else the attempt is ended after two minutes, unless monitor.hang is report"
+    return Check(name, "fail", f"stopped: {who}", "the other ranks wait for it", fix)
+
+
+def hang_check(view: Observation) -> Check:
+    name, known = "run.hangs", hang_data(view)
+    last = known["last_hang"]
+    if last is None:
+        status = "pass" if view.runner is not None else "skipped"
+        return Check(name, status, "no hang was found" if view.runner else "no runner watches for hangs")
+    since = view.last_event("hang", "goes-on", "attempt", "run-ended")
+    stands = since is not None and since.type == "hang" and last["action"] == "report"
+    times = f"{known['hangs']} hangs, the last in" if known["hangs"] > 1 else "in"
+    text = f"{times} attempt {last['attempt']}: {last['reason']}"
+    ago = f"{max(0.0, view.now - since.time):.0f} s" if stands and since else None
+    evidence = f"found {ago} ago, and only reported" if ago else f"the attempt was ended; stacks: {last['stacks'] or 'none'}"
+    fix = (
+        "stop and resume the run, or monitor.hang: restart"
+        if stands
+        else "read the stacks; a longer monitor.hang_after_s if it was healthy"
+    )
+    return Check(name, "fail" if stands else "warn", text, evidence, fix)
+
+
+def _paused(view: Observation) -> str | None:
+    last = view.last_event("paused", "goes-on", "hang", "attempt", "attempt-ended", "run-ended")
+    return clean(str(last.reason), WORDS) if last is not None and last.type == "paused" and not view.state.ended else None
