@@ -80,8 +80,12 @@ def _answer(process: subprocess.Popen[bytes], deadline: float) -> str:
 
 def _threads(pid: int) -> str:
     """Name, state and kernel function of each thread; no rights are needed for the first two."""
-    lines = []
-    for task in sorted((PROC / str(pid) / "task").glob("*"), key=lambda path: int(path.name))[:MAX_THREADS]:
+    lines, folder = [], PROC / str(pid) / "task"
+    try:
+        numbers = sorted(map(int, os.listdir(folder)))[:MAX_THREADS]
+    except OSError:
+        numbers = []
+    for task in (folder / str(number) for number in numbers):
         try:
             name = (task / "comm").read_text(errors="replace").strip()
             state = (task / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]

@@ -48,7 +48,10 @@ class Looks:
         if self._evidence is None or now < self._next:
             return None
         self._next = now + self._every_s
-        found = self._evidence.look(now)
+        try:
+            found = self._evidence.look(now)
+        except OSError:
+            return None  # nothing is judged without it
         if len(found["ranks"]) > MAX_RANKS:
             return None
         rows = [f"{_text(rank)}:{_text(pid)}:{state[0]}{'w' * waits}" for rank, pid, state, waits in found["ranks"]]

@@ -82,7 +82,7 @@ class Evidence:
         self._ever: Ranks = {}
 
     def look(self, now_s: float) -> dict[str, Any]:
-        """`now_s`: any clock. Never raises: what cannot be seen is no proof of waiting."""
+        """`now_s`: any clock. What cannot be seen is no proof of waiting. Raises OSError where nothing can: too many open files."""
         table = {process.pid: process for process in _processes()}
         children: dict[int, list[Process]] = {}
         for process in table.values():

@@ -6,7 +6,8 @@ were measured on: shared-docs/decisions/0015-hangs.md. Standard library only.
 Hard evidence, HARD_S: a rank is stopped while others are not, or a rank is gone and all the others wait. Silence: nothing at all
 for SILENCE_S, or for three times the longest pause that this run came out of by itself. Work that can be seen without a step
 (below) is no silence: it is given hours, because what does not stop working is rarely hung, and a run that is ended wrongly
-never gets past that point. `hang_after_s` given: no step for that long is a hang, whatever else is seen.
+never gets past that point. `hang_after_s` given: no step for that long is a hang, whatever else is seen. While no step was read,
+no output for that long is one; work that can be seen then counts for at most STARTING_S.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ PAUSES = 3
 """Times the longest pause that the run came out of by itself."""
 SIGNS_S, BUSY_S = 6 * 3600.0, 24 * 3600.0
 """Without a step: while there are only signs of life (output, new processes), and while work is seen (storage, processors)."""
+STARTING_S = 600.0
+"""With `hang_after_s` given: for work that can be seen while no step was read yet."""
 WORKED = 6
 """Both are at least this many times the limit for silence."""
 LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S = 5.0, 0.5
@@ -210,10 +213,13 @@ class Watch:
     def _silent(self, now_s: float, steps: Steps) -> str:
         known_s = steps.until_s if self._stepped and steps.until_s < self._output_at else now_s
         quiet_s, what = known_s - self._progress_at, "step" if self._stepped else "output"
-        if self._hang_after_s is not None:
-            return f"no {what} for {quiet_s:.0f} s" if quiet_s >= self._hang_after_s else ""
         worked_at = max(self._progress_at, self._busy_at)
-        if now_s - max(worked_at, self._output_at, self._sign_at) >= self.silence_s:
+        idle_s = now_s - max(worked_at, self._output_at, self._sign_at)
+        if self._hang_after_s is not None:
+            # Before the first step a launcher and its ranks import torch, compile, read data: seconds or minutes without a word.
+            over = quiet_s >= (self._hang_after_s if self._stepped else max(STARTING_S, self._hang_after_s))
+            return f"no {what} for {quiet_s:.0f} s" if over or (not self._stepped and idle_s >= self._hang_after_s) else ""
+        if idle_s >= self.silence_s:
             return f"no {what} for {quiet_s:.0f} s, and no sign of work for {self.silence_s:.0f} s"
         if known_s - worked_at >= max(SIGNS_S, WORKED * self.silence_s):
             return f"no {what} for {quiet_s:.0f} s, only output or short processes"

@@ -5,6 +5,8 @@ The rule is hang_rule.py's. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +15,7 @@ from hang_evidence import Evidence
 from hang_rule import Seen, Verdict, Watch, interval_s
 from hang_stacks import collect
 from local_folder import RunFolder
+from local_process import identify, send
 from local_progress import Progress
 from local_record import RunRecord, note
 from local_spec import Spec
@@ -54,15 +57,23 @@ class Hangs:
         if self._evidence is None or self._progress is None or now_s < self._next_look:
             return False
         self._next_look = now_s + self._every_s
-        document = self._evidence.look(now_s)
-        verdict = self._watch.look(now_s, Seen.of(document), self._progress.look(now_s, document["output"]))
+        try:
+            document = self._evidence.look(now_s)
+        except OSError as error:
+            note(f"processes cannot be looked at: {error}")
+            return False
+        seen = Seen.of(document)
+        verdict = self._watch.look(now_s, seen, self._progress.look(now_s, document["output"]))
         self._remember()
-        return self._act(verdict, self._evidence.ranks)
+        self._act(verdict, self._evidence.ranks)
+        if self.reason is not None:
+            _kill_stopped(seen)
+        return self.reason is not None
 
-    def _act(self, verdict: Verdict, ranks: Mapping[int, int]) -> bool:
+    def _act(self, verdict: Verdict, ranks: Mapping[int, int]) -> None:
         before, self._said = self._said, verdict
         if verdict.name == before.name:
-            return False  # said already
+            return  # said already
         if verdict.name == "works":
             self._record.event("goes-on", attempt=self._record["attempt"], after=before.name)
             self._record.save(reason=None)
@@ -73,7 +84,6 @@ class Hangs:
         else:
             self.reason = f"hang: {verdict.reason}"
             self._tell("hang", self.reason, ranks, action="restart", stacks=self._stacks(ranks))
-        return self.reason is not None
 
     def _tell(self, type: str, reason: str, ranks: Mapping[int, int], **more: Any) -> None:
         pids = {str(rank): pid for rank, pid in sorted(ranks.items())}
@@ -94,6 +104,14 @@ class Hangs:
         longest_s, known_s = self._watch.longest_pause_s, self._record.longest_pause_s
         if longest_s > known_s * (1 if always else REMEMBERED) + (0 if always else 30):
             self._record.save(longest_pause_s=round(longest_s, 1))
+
+
+def _kill_stopped(seen: Seen) -> None:
+    """No other signal reaches them, and torchrun would wait half a minute for them."""
+    for rank in seen.ranks:
+        if rank.state == "stopped" and rank.pid is not None and (process := identify(rank.pid)) is not None:
+            with contextlib.suppress(OSError):
+                send(process, signal.SIGKILL)
 
 
 def _now_s() -> float:

@@ -32,7 +32,7 @@ def test_each_kind_of_hang_is_ended_with_its_reason_and_counted(run, wait_for):
         "stopped": (["steps", "sleep"], "hang: rank 1 (pid "),
         "gone": (["exit", "sleep"], "hang: rank 0"),
         "no-step": (["some", "words"], "hang: no step for"),
-        "no-output": (["spin"], "hang: no output for"),
+        "no-output": (["sleep"], "hang: no output for"),
     }
     runs = {name: run.beside(name) for name in kinds}
     for name, each in runs.items():
@@ -74,7 +74,7 @@ def test_a_run_that_somebody_paused_is_reported_and_left_alone(run, wait_for):
 
 
 def test_a_stopped_rank_of_a_real_process_group_is_restarted(run, wait_for):
-    run.submit("--procs", "2", "--hang-after-s", "15", job=["torchrun", "stop_one.py"])
+    run.submit("--procs", "2", "--hang-after-s", "10", job=["torchrun", "stop_one.py"])
     stopped = run.pid("1")
     wait_for(lambda: "step 20 " in run.log(0), "some steps")
     os.kill(stopped, signal.SIGSTOP)
@@ -83,19 +83,22 @@ def test_a_stopped_rank_of_a_real_process_group_is_restarted(run, wait_for):
     assert "step 4 " in run.log(1)
 
 
-@pytest.mark.parametrize("monitor", ["absent", "odd"])
-def test_without_the_monitor_output_is_what_counts(run, wait_for, tmp_path, monitor):
-    source = run.program.parent
-    run.program = tmp_path / "skills" / "local-runner" / "src" / run.program.name
-    shutil.copytree(source, run.program.parent)
-    if monitor == "odd":
-        other = tmp_path / "skills" / "monitor" / "src" / "monitor_training.py"
-        other.parent.mkdir(parents=True)
-        other.write_text("print('[' * 100000)")
-    run.submit(*SOON, job=["python", "moods.py", "some"])
-    assert ended_as_hung(run, wait_for).startswith("hang: no output for")
-    told = (run.folder / "supervisor.log").read_text()
-    assert told.count("a hang is judged by output") >= 1
+def test_without_the_monitor_output_is_what_counts(run, wait_for, tmp_path):
+    runs = {monitor: run.beside(monitor) for monitor in ("absent", "odd", "slow")}
+    for monitor, each in runs.items():
+        skills = tmp_path / monitor / "skills"
+        each.program = skills / "local-runner" / "src" / run.program.name
+        shutil.copytree(run.program.parent, each.program.parent)
+        if monitor != "absent":
+            other = skills / "monitor" / "src" / "monitor_training.py"
+            other.parent.mkdir(parents=True)
+            other.write_text("print('[' * 100000)" if monitor == "odd" else "import time; time.sleep(600)")
+        each.folder = tmp_path / monitor / "a-run"
+        each.submit(*SOON, job=["python", "moods.py", "some"])
+    for monitor, each in runs.items():
+        assert ended_as_hung(each, wait_for).startswith("hang: no output for"), monitor
+    for monitor in ("absent", "odd"):
+        assert "a hang is judged by output" in (runs[monitor].folder / "supervisor.log").read_text()
 
 
 def test_a_run_of_a_version_without_this_goes_on(run):
