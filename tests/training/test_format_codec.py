@@ -73,6 +73,8 @@ def same(one: Any, other: Any) -> bool:
         return repr(one) == repr(other)
     if isinstance(one, list | tuple | deque):
         return len(one) == len(other) and all(map(same, one, other))
+    if type(one) is dict and all(isinstance(key, str) for key in one):  # canonical JSON sorts these
+        one, other = ({key: value[key] for key in sorted(value, key=repr)} for value in (one, other))
     if isinstance(one, dict):
         return len(one) == len(other) and all(map(same, one, other)) and all(map(same, one.values(), other.values()))
     return bool(one == other)
@@ -121,7 +123,7 @@ class Mode(enum.IntFlag):
 KEPT: dict[str, Any] = {
     "a Counter": Counter({5: 1, 2: 3}),
     "an OrderedDict": OrderedDict([("b", 1), ("a", (2,))]),
-    "a dict in an order of its own": {"b": 1, "a": {2: 3, 1: 4}},
+    "a dict by number in an order of its own": {2: 3, 1: 4},
     "a defaultdict of lists": defaultdict(list, {"a": [1]}),
     "a defaultdict without a factory": defaultdict(None, {1: 2}),
     "a defaultdict with a factory of the script": defaultdict(Point, {1: 2}),
@@ -168,7 +170,13 @@ def test_without_a_live_value_no_class_is_looked_up_and_it_is_said() -> None:
     notes: list[tuple[str, str]] = []
     found = round_trip({"p": Point(1, 2), "c": Colour.RED}, live={}, note=lambda path, what: notes.append((path, what)))
     assert found["p"].x == 1 and tuple(found["p"]) == (1, 2) and not isinstance(found["p"], Point)
-    assert found["c"] == "red" and [path for path, _ in notes] == ["root.p", "root.c"]
+    assert found["c"] == "red" and [path for path, _ in notes] == ["root.c", "root.p"]
+
+
+def test_what_an_older_release_saved_as_a_dict_takes_the_type_of_the_live_value() -> None:
+    """MultiStepLR's milestones are a Counter; as a dict they end the run some steps after a restart."""
+    old = {"milestones": {"$dict": [[5, 1]]}}
+    assert same(codec.decode(old, lambda key: torch.zeros(()), live={"milestones": Counter()}), {"milestones": Counter({5: 1})})
 
 
 @pytest.mark.parametrize("tag", ["$pickle", "$object", "$import"])

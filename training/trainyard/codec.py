@@ -1,14 +1,16 @@
 """State that is no tensor, as JSON and back, exactly.
 
-JSON keeps str, int, bool, None, finite floats (shortest repr, so bit-exact), lists and dicts with str keys in sorted order. A tensor is
-{"$tensor": key}, maybe with more about it. What else JSON cannot say is a one-member dict whose key starts with "$": {"$tuple": [...]}, {"$dict": [[key, value], ...]}, {"$float": "nan"},
-{"$bytes": base64}, and the forms of codec_forms.py. A pickle never enters, and no name in a file is looked up: the
-class of a named tuple or an enum comes from the state that the object itself has now.
+JSON keeps str, int, bool, None, finite floats (shortest repr, so bit-exact), lists, and dicts with str keys (which come back in sorted
+order; an OrderedDict in its own). A tensor is {"$tensor": key}, maybe with more about it. What else JSON cannot say is a one-member
+dict whose key starts with "$": {"$tuple": [...]}, {"$dict": [[key, value], ...]}, {"$float": "nan"}, {"$bytes": base64}, and the forms
+of codec_forms.py. A pickle never enters, and no name in a file is looked up: the class of a named tuple or an enum comes from the state
+that the object itself has now.
 """
 
 from __future__ import annotations
 
 import base64
+import collections
 import enum
 import math
 from collections.abc import Callable, Iterator
@@ -100,8 +102,7 @@ class _Encoder:
         form = forms.form_of(value)
         if form is None and type(value) is not dict:
             self._note(path, type(value))
-        # Canonical JSON sorts keys, so a dict whose order says something is kept as pairs.
-        if form is None and all(type(key) is str and not key.startswith("$") for key in value) and list(value) == sorted(value):
+        if form is None and all(type(key) is str and not key.startswith("$") for key in value):
             return dict(pairs)
         listed = [[self.encode(key, path), item] for key, item in pairs]
         return {"$dict": listed} if form is None else {form.tag: [*forms.header_of(value), listed]}
@@ -153,7 +154,9 @@ class _Decoder:
         if tag == "$tuple":
             return tuple(self._items(content, live, path))
         if tag == "$dict":
-            return self._pairs(content, live, path)
+            pairs = self._pairs(content, live, path)
+            # Checkpoints of older releases kept no type: a schedule's milestones came back as a dict.
+            return type(live)(pairs) if type(live) in (collections.Counter, collections.OrderedDict) else pairs
         if tag in forms.DICTS:
             *header, pairs = content
             candidates = [live, *self._known.defaultdicts] if tag == "$default" else []

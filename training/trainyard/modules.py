@@ -17,6 +17,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from trainyard import stored_forms
+
 LOADING = ("state_dict", "load_state_dict", "_load_from_state_dict", "_save_to_state_dict")
 HOOKS = ("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
 EXTRA = "_extra_state"
@@ -113,12 +115,12 @@ def _memory_of(tensor: torch.Tensor) -> tuple[str, int]:
 
 def _live_memory(module: nn.Module) -> set[tuple[str, int]]:
     live = [*module.parameters(), *module.buffers()]
-    return {_memory_of(tensor) for tensor in live if tensor.numel()}
+    return {_memory_of(tensor) for tensor in live if stored_forms.problem(tensor) is None and tensor.numel()}
 
 
 def _is_live(entry: torch.Tensor, live: set[tuple[str, int]]) -> bool:
     entry = entry.detach()
-    if entry.is_conj() or entry.is_neg():
+    if stored_forms.problem(entry) is not None or entry.is_conj() or entry.is_neg():
         return False
     local = entry.to_local() if isinstance(entry, DTensor) else entry
     return local.numel() == 0 or _memory_of(local) in live

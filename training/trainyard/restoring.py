@@ -256,12 +256,7 @@ def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agre
     notes += notes_on_lengths(things, prepared.state["shared"]["objects"])
     failure: MismatchError | None = None
     try:
-        apply(
-            prepared,
-            things,
-            agreement.rank,
-            lambda path, what: notes.append(f"{path} comes back as a plain value: it was {what}"),
-        )
+        apply(prepared, things, agreement.rank, notes.append)
     except MismatchError as error:
         failure = error
     failures = [text for text in agreement.gather(str(failure or "")) if text]

@@ -93,19 +93,21 @@ def _read_back(
     differences = reading.differences(manifest, found.tensors)
     if differences:
         raise ConfigError(f"what would be saved cannot be read back: {'; '.join(sorted(differences)[:5])}")
-    nothing = torch.empty(0)
     for label, value in things.items():
-        plain: list[str] = []
-        encoded = own[label] if isinstance(value, objects.PerRank) else saved[label]
-        live = found.live.get(label, codec.MISSING)
-        if isinstance(value, nn.Module):
-            live = {plain_name(name): entry for name, entry in found.modules[label].others()}
-        elif optimizers.is_optimizer(value):
-            live = optimizers.live(value)
-        codec.decode(encoded, lambda key: nothing, live, lambda path, what: plain.append(f"{path} is {what}"), label)  # noqa: B023
-        if plain:
-            raise ConfigError(f"{plain[0]}: it could not be restored. Keep numbers, text, tuples, lists or dicts there")
+        _decode(label, value, own[label] if isinstance(value, objects.PerRank) else saved[label], found)
     return found
+
+
+def _decode(label: str, value: Any, encoded: Any, found: Targets) -> None:
+    """Raises ConfigError where something would come back as another type."""
+    live, plain, nothing = found.live.get(label, codec.MISSING), list[str](), torch.empty(0)
+    if isinstance(value, nn.Module):
+        live = {plain_name(name): entry for name, entry in found.modules[label].others()}
+    elif optimizers.is_optimizer(value):
+        live = optimizers.live(value)
+    codec.decode(encoded, lambda key: nothing, live, lambda path, what: plain.append(f"{path} is {what}"), label)
+    if plain:
+        raise ConfigError(f"{plain[0]}: it could not be restored. Keep numbers, text, tuples, lists or dicts there")
 
 
 def _check_kinds(things: objects.Objects, tensors: dict[str, torch.Tensor]) -> None:

@@ -19,7 +19,8 @@ from trainyard.optimizers import Make, is_optimizer
 
 SMALL_BYTES = 1 << 20
 """A tensor of a stateful object up to this size is restored on the device of the object's own: a learning rate, a counter."""
-Note = Callable[[str, str], None]
+Note = Callable[[str], None]
+"""Hears what came back, and not quite as it was."""
 
 
 @dataclass
@@ -65,7 +66,8 @@ def _module_targets(label: str, state: ModuleState, saved: dict[str, Any], make:
 
 def _live(value: Any, saved: Any) -> Any:
     """The object's state now, asked for only where it is needed, for it may be dear: tensors, or classes of the script's own."""
-    if any(codec.references(saved)) or codec.needs_live(saved):
+    is_schedule = isinstance(value, torch.optim.lr_scheduler.LRScheduler)
+    if is_schedule or any(codec.references(saved)) or codec.needs_live(saved):
         return (value.thing if isinstance(value, PerRank) else value).state_dict()
     return codec.MISSING
 
@@ -113,7 +115,27 @@ def load_others(objects: Objects, saved: dict[str, Any], own: dict[str, Any], fo
             continue
         thing, state = (value.thing, own[label]) if isinstance(value, PerRank) else (value, saved[label])
         with refusal(label, thing):
-            thing.load_state_dict(codec.decode(state, found.tensors.__getitem__, found.live[label], note, label))
+            thing.load_state_dict(codec.decode(state, found.tensors.__getitem__, found.live[label], _plain(note), label))
+        if isinstance(thing, torch.optim.Optimizer):
+            _compare_types(label, thing.state_dict(), found, note)
+
+
+def _compare_types(label: str, state: Any, found: Targets, note: Note) -> None:
+    """A wrapper of optimizers loads by `Optimizer.load_state_dict`, which casts state to its parameter's type."""
+    now: dict[str, torch.Tensor] = {}
+    codec.encode(state, label, now.__setitem__)
+    for key, tensor in now.items():
+        saved = found.tensors.get(key)
+        if saved is not None and saved.dtype != tensor.dtype:
+            note(
+                f"{key} was {saved.dtype} and is {tensor.dtype} after the load_state_dict of {label}: give the Checkpointer the optimizer "
+                "inside it instead"
+            )
+            return
+
+
+def _plain(note: Note) -> Callable[[str, str], None]:
+    return lambda path, what: note(f"{path} comes back as a plain value: it was {what}")
 
 
 def load_optimizers(objects: Objects, saved: dict[str, Any], found: Targets, note: Note) -> None:
@@ -121,7 +143,7 @@ def load_optimizers(objects: Objects, saved: dict[str, Any], found: Targets, not
     for label, value in objects.items():
         if is_optimizer(value):
             with refusal(label, value):
-                state = codec.decode(saved[label], found.tensors.__getitem__, optimizers.live(value), note, label)
+                state = codec.decode(saved[label], found.tensors.__getitem__, optimizers.live(value), _plain(note), label)
                 optimizers.load(value, state, by_name)
 
 
@@ -129,7 +151,9 @@ def load_modules(saved: dict[str, Any], found: Targets, note: Note) -> None:
     """What is not filled in place, and extra state, through each module's `load_state_dict`."""
     for label, state in found.modules.items():
         others = {
-            name: codec.decode(saved[label][plain_name(name)], found.tensors.__getitem__, value, note, f"{label}.{name}")
+            name: codec.decode(
+                saved[label][plain_name(name)], found.tensors.__getitem__, value, _plain(note), f"{label}.{name}"
+            )
             for name, value in state.others()
             if plain_name(name) in saved[label]
         }

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from trainyard import checkpoint_format as fmt
-from trainyard import objects, reading, restoring, targets
+from trainyard import objects, reading, refusals, restoring, targets
 from trainyard.agreement import Agreement
 from trainyard.errors import MismatchError, RestoreError
 from trainyard.layout import local_piece
@@ -46,6 +46,7 @@ def load_weights(
     there. With `strict` a model that differs is MismatchError; without it what fits is loaded and the rest returned. RestoreError where
     there is no such intact checkpoint.
     """
+    refusals.check_objects({name: model})
     agreement = Agreement(timeout_s=TIMEOUT_S)
     folder = Path(restoring.on_rank_0(agreement, lambda: str(_choose(Path(source).absolute(), which))))
     try:
@@ -100,7 +101,7 @@ def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
     with torch.no_grad():
         for piece in pieces:
             reading.fill(checkpoint, piece)
-        restoring.finish_modules(checkpoint, saved, found, lambda path, what: None)
+        restoring.finish_modules(checkpoint, saved, found, lambda note: None)
     unused = set(entries) - (set(found.tensors) - found.left_out)
     return Loaded(checkpoint.manifest["step"], tuple(sorted(found.left_out)), tuple(sorted(unused)))
 
