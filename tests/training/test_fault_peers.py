@@ -184,6 +184,14 @@ def test_ranks_that_hold_other_tensors_are_refused_at_the_first_step_on_all(zygo
     assert not committed(run_dir)
 
 
+def test_ranks_whose_weights_went_apart_are_told_that_one_copy_is_saved(zygote: Zygote, run_dir: Path) -> None:
+    """Two ranks that train without DDP on other samples."""
+    first, _ = run_two(zygote, run_dir, {}, {"samples": 29}, steps=2, policy=POLICY)
+    assert "note: rank 1 has other weights than rank 0 after this step; one copy is saved" in first.stdout, first.stderr
+    first, _ = run_two(zygote, run_dir, {}, {}, steps=4, policy=POLICY)
+    assert "note:" not in first.stdout
+
+
 def test_an_optimizer_that_keeps_parts_of_sharded_parameters_is_refused_and_one_that_keeps_wholes_is_not(
     zygote: Zygote, run_dir: Path
 ) -> None:

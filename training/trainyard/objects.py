@@ -98,7 +98,7 @@ def capture(
     names = parameter_names(objects)
     for label, value in objects.items():
         if isinstance(value, nn.Module):
-            entries = unwrap(value).state_dict().items()
+            entries = _state_of(label, unwrap(value)).items()
             state[label] = {name: codec.encode(entry, f"{label}.{name}", put, note) for name, entry in _plain(entries)}
         elif is_optimizer(value):
             state[label] = optimizers.encode(label, value, names, put, note)

@@ -24,6 +24,8 @@ from trainyard.modules import ModuleState, plain_name
 from trainyard.targets import Targets, targets
 
 ADVICE = "Nothing was saved yet; change this before the run costs hours"
+SAMPLED = 8
+"""Values of each parameter that are compared between ranks."""
 COMPARED_BYTES = 1 << 16
 """Of a tensor that has to be the same on all ranks and need not be."""
 
@@ -35,6 +37,8 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     outline: list[str] = field(default_factory=list)
     """One line for each tensor that has to be the same on all ranks."""
+    sample: str = ""
+    """Digest of the first values of every parameter that is not sharded."""
 
 
 def check(things: objects.Objects, agreement: Agreement) -> list[str]:
@@ -42,22 +46,42 @@ def check(things: objects.Objects, agreement: Agreement) -> list[str]:
     findings, failure = Findings(), ""
     try:
         findings = look(things)
+        findings.sample = _sample(things) if agreement.world_size > 1 else ""
     except TrainyardError as error:
         failure = f"{error}. {ADVICE}"
-    outline = hashlib.blake2b("\n".join(sorted(findings.outline)).encode(), digest_size=16).hexdigest()
-    answers = agreement.gather(f"{outline}{failure}")
-    failures = [
-        f"rank {rank}: {text[32:]}" if len(answers) > 1 else text[32:] for rank, text in enumerate(answers) if text[32:]
+    answers = [
+        text.split(" ", 2)
+        for text in agreement.gather(f"{_digest(sorted(findings.outline))} {findings.sample or '-'} {failure}")
     ]
+    failures = [f"rank {rank}: {text}" if len(answers) > 1 else text for rank, (_, _, text) in enumerate(answers) if text]
     if failures:
         raise ConfigError(failures[0])
-    different = [str(rank) for rank, text in enumerate(answers) if text != answers[0]]
-    if different:
+    if other := _unlike([outline for outline, _, _ in answers]):
         raise ConfigError(
-            f"rank {', '.join(different)} holds other tensors than rank 0 (names, types, shapes, or parts of a sharded state), "
+            f"rank {', '.join(other)} holds other tensors than rank 0 (names, types, shapes, or parts of a sharded state), "
             "and only rank 0's would be kept: shard with FSDP2 (fully_shard), or save such an object by itself. " + ADVICE
         )
+    if other := _unlike([sample for _, sample, _ in answers]):
+        findings.notes.append(
+            f"rank {', '.join(other)} has other weights than rank 0 after this step; one copy is saved, and all ranks go on from it. Train "
+            "with DistributedDataParallel or fully_shard"
+        )
     return findings.notes
+
+
+def _unlike(values: list[str]) -> list[str]:
+    """The ranks whose value is not rank 0's."""
+    return [str(rank) for rank, value in enumerate(values) if value != values[0]]
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+
+
+def _sample(things: objects.Objects) -> str:
+    plain = [p.detach() for p in objects.parameters(things).values() if not isinstance(p, DTensor) and p.numel()]
+    starts = [stored_forms.stored(p).reshape(-1)[:SAMPLED].double() for p in plain]
+    return _digest([] if not starts else [repr(torch.cat([start.to(starts[0].device) for start in starts]).tolist())])
 
 
 def look(things: objects.Objects) -> Findings:
