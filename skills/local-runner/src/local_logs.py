@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import trainyard_shell as shell
 
 from local_folder import ENDED, RunFolder
+from local_rotation import NOTICE
 from local_status import view
 
 TAIL_BYTES = 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 LINE_BYTES = 8 * 1024
 """A progress bar may never end its line; it is cut here."""
+ANCHOR_BYTES = 256
 POLL_S = 0.2
 STATE_EVERY_S = 1.0
 """The state needs a look at all processes, so it is read less often than the file."""
@@ -47,6 +51,8 @@ class LineReader:
     path: Path
     offset: int = 0
     partial: bytes = b""
+    seen: bytes = b""
+    """The last bytes that were read: where they stand in a log that was made shorter, reading goes on."""
 
     def start_at(self, lines: int) -> None:
         """So that the next `new` begins with the last `lines` lines of what is there."""
@@ -57,16 +63,20 @@ class LineReader:
                 raw = file.read(size - file.tell())
         except FileNotFoundError:
             return
-        self.offset = size - sum(len(line) for line in raw.splitlines(keepends=True)[-lines:])
+        wanted = sum(len(line) for line in raw.splitlines(keepends=True)[-lines:])
+        self.offset, self.seen = size - wanted, raw[: len(raw) - wanted][-ANCHOR_BYTES:]
 
     def new(self, *, to_the_end: bool) -> Iterator[str]:
         """Lines since the last call; `to_the_end`: the file grows no more, so what has no newline is a line too."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < self.offset:
+                self._after_cut(file)
             file.seek(self.offset)
             while chunk := file.read(CHUNK_BYTES):
                 self.offset += len(chunk)
+                self.seen = (self.seen + chunk)[-ANCHOR_BYTES:]
                 *lines, self.partial = (self.partial + chunk).split(b"\n")
                 yield from (_text(line) for line in lines)
                 if len(self.partial) > LINE_BYTES:
@@ -75,6 +85,20 @@ class LineReader:
         if to_the_end and self.partial:
             yield _text(self.partial)
             self.partial = b""
+
+    def _after_cut(self, file: BinaryIO) -> None:
+        """The log was made shorter meanwhile (local_rotation): go on behind what was read last, else at the cut."""
+        size = os.fstat(file.fileno()).st_size
+        begin = max(0, size - TAIL_BYTES)
+        file.seek(begin)
+        raw = file.read(size - begin)
+        found = raw.rfind(self.seen) if self.seen else -1
+        if found >= 0:
+            self.offset = begin + found + len(self.seen)
+            return
+        notice = raw.rfind(NOTICE)  # the line that says how much is missing
+        start = notice if notice >= 0 else raw.find(b"\n") + 1
+        self.partial, self.seen, self.offset = b"", b"", begin + start
 
 
 def follow(folder: RunFolder, *, attempt: int | None, lines: int, timeout_s: float) -> int:

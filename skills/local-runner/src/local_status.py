@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from trainyard_files import Unusable
 import local_spec
 from local_folder import ENDED, RunFolder, read_runner, read_spec
 from local_home import at_home, original_of
+from local_rotation import is_full
 from local_process import (
     Identity,
     ancestors,
@@ -28,7 +28,6 @@ from local_process import (
 )
 
 NEVER_STARTED = "submit was interrupted before the supervisor started"
-LITTLE_DISK_BYTES = 64 << 20
 
 
 def open_run(path: str) -> RunFolder:
@@ -179,20 +178,10 @@ def record_checks(folder: RunFolder, seen: dict[str, Any]) -> list[shell.Check]:
     if seen["copy_of"]:
         fix = f"run_local.py status {seen['copy_of']}; a run of its own needs another --run-dir and --run-id"
         checks.append(shell.Check("run.copy", "warn", f"this folder is a copy; the run is in {seen['copy_of']}", fix=fix))
-    if (little := disk_problem(folder.path)) is not None:
-        checks.append(
-            shell.Check("disk.space", "warn", little, fix="free space there: while it is full, log lines and saves are lost")
-        )
+    if is_full(folder.path):
+        fix = "free space there: while it is full, log lines and saves are lost, and a script may end at its next print"
+        checks.append(shell.Check("disk.space", "warn", f"the disk of {folder.path} is full", fix=fix))
     return checks
-
-
-def disk_problem(path: Path) -> str | None:
-    """What to say when the disk under `path` is full, or nearly so."""
-    try:
-        free = shutil.disk_usage(path).free
-    except OSError:
-        return None
-    return f"{free >> 20} MiB free on the disk of {path}" if free < LITTLE_DISK_BYTES else None
 
 
 def _elapsed_s(record: dict[str, Any]) -> float | None:

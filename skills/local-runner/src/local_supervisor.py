@@ -27,6 +27,7 @@ from local_process import Identity, end_all, identify, of_run
 from local_ranks import Ranks
 from local_reason import explain
 from local_record import RunRecord, note
+from local_rotation import LogKeeper, limit_bytes
 from local_spec import Spec
 
 TICK_S = 1.0
@@ -72,6 +73,7 @@ class Supervisor:
         """The launcher was sent SIGTERM, so an exit code of 0 no longer says that the work is finished."""
         self.hangs = Hangs(folder, spec, self.record, environ)
         self.events = EventReader(folder.events)
+        self.logs = LogKeeper(folder, limit_bytes({**environ, **spec.env}))
         self.death: Death | None = None
         """How the newest attempt that nobody stopped ended."""
         self.backoff_s = 0.0
@@ -132,6 +134,7 @@ class Supervisor:
     def _attempt(self) -> Ended:
         attempt = self.record["attempt"]
         self.events.skip()
+        self.logs.shorten()
         try:
             self.launcher = self._start(attempt)
         except OSError as error:
@@ -181,6 +184,8 @@ class Supervisor:
             system.reap(launcher)
             if restarts_before + evidence.inner_restarts > self.record["restarts"]:
                 self.record.save(restarts=restarts_before + evidence.inner_restarts)
+            if self.logs.look(self.record["attempt"]):
+                self.record.event("disk-full", folder=str(self.folder.path))
             if launcher.returncode is not None:
                 return SWEEP_GRACE_S if deadline is None else max(0.0, deadline - time.monotonic())
             if self.stop and deadline is None:

@@ -290,15 +290,14 @@ def _disk(view: Observation) -> Check:
     found = []
     for folder in (view.path, view.path / "checkpoints"):
         with contextlib.suppress(OSError):
-            found.append((shutil.disk_usage(folder).free, folder))
+            usage = shutil.disk_usage(folder)
+            found.append((usage.free, folder, min(NO_DISK_BYTES, usage.total // 20)))
     if not found:
         return Check("disk.space", "unknown", f"how much room there is in {view.path} cannot be told")
-    free, folder = min(found)
+    free, folder, least = min(found)
     text = (
-        f"{free / 2**30:.1f} GiB free for {folder}"
-        if free > NO_DISK_BYTES
-        else f"the disk of {folder} is full: {free >> 20} MiB free"
+        f"{free / 2**30:.1f} GiB free for {folder}" if free > least else f"the disk of {folder} is full: {free >> 20} MiB free"
     )
-    status = "pass" if free > LITTLE_DISK_BYTES else "warn" if free > NO_DISK_BYTES else "fail"
+    status = "pass" if free > LITTLE_DISK_BYTES else "warn" if free > least else "fail"
     fix = "free space there; until then log lines and saves are lost"
     return Check("disk.space", status, text, None, None if status == "pass" else fix)
