@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,16 +69,22 @@ class StepProfiler:
         """The run ends with this step: what was profiled so far is written."""
         return None if self._profile is None else self._end(step)
 
-    def _end(self, step: int) -> Path:
+    def _end(self, step: int) -> Path | None:
+        """The trace; None where the disk does not take it, which is no reason to end a training."""
         finished, self._profile, self._steps = self._profile, None, None
         assert finished is not None
         finished.stop()
-        self._folder.mkdir(parents=True, exist_ok=True)
         trace = self._folder / f"steps-{self._began}-{step}.json.gz"
-        finished.export_chrome_trace(str(trace))
         order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         averages = finished.key_averages()
-        trace.with_name(f"steps-{self._began}-{step}.txt").write_text(averages.table(sort_by=order, row_limit=TABLE_ROWS))
         for line in averages.table(sort_by=order, row_limit=PRINTED_ROWS, max_name_column_width=32).splitlines():
             print(f"profile: {line}", flush=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            finished.export_chrome_trace(str(trace))
+            summary = averages.table(sort_by=order, row_limit=TABLE_ROWS)
+            trace.with_name(f"steps-{self._began}-{step}.txt").write_text(summary)
+        except OSError as error:
+            print(f"profile: {trace} cannot be written: {error}", file=sys.stderr, flush=True)
+            return None
         return trace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import trainyard
@@ -33,7 +34,10 @@ def show_sample(net: GPT, args: argparse.Namespace, rank: int) -> None:
     for line in text.split("\n"):
         print(f"sample: {line}", flush=True)
     if run_dir := os.environ.get("TRAINYARD_RUN_DIR"):
-        Path(run_dir, "sample.txt").write_text(text + "\n", encoding="utf-8")
+        try:
+            Path(run_dir, "sample.txt").write_text(text + "\n", encoding="utf-8")
+        except OSError as error:  # the training is done and saved: a full disk here must not make it a failed one
+            print(f"sample.txt cannot be written: {error}", file=sys.stderr)
 
 
 def log_histograms(net: nn.Module, checkpointer: trainyard.Checkpointer) -> None:

@@ -36,6 +36,7 @@ def exit_code_of(main: Callable[[], Any]) -> int:
     except BaseException:  # whatever a script under test raises: the interpreter's answer to all of it is the same
         traceback.print_exc()
         code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
     return int(code)

@@ -110,15 +110,15 @@ def fill(folder: str, leave_bytes: int = 0) -> None:
         file.truncate(max(0, file.tell() - leave_bytes))
 
 
-def probe_full(folder: str) -> None:
-    """Say whether the folder's disk is full: the proof that the fault was there."""
+def is_full(folder: str) -> str:
+    """Whether the folder's disk is full: the proof that the fault was there."""
     try:
         Path(folder, "probe").write_bytes(bytes(4096))
     except OSError as error:
-        print(f"probe {errno.errorcode[error.errno or 0]}", flush=True)
-    else:
-        print("probe fits", flush=True)
-    Path(folder, "probe").unlink(missing_ok=True)
+        return errno.errorcode[error.errno or 0]
+    finally:
+        Path(folder, "probe").unlink(missing_ok=True)
+    return "fits"
 
 
 def pause(name: str) -> None:
@@ -146,7 +146,8 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "unlink": os.unlink,
     "mkfifo": make_fifo,
     "fill": fill,
-    "probe": probe_full,
+    "probe": lambda folder: print("probe", is_full(folder), flush=True),
+    "probe_into": lambda folder, path: Path(path).write_text(is_full(folder)),
     "pause": pause,
     "chmod": os.chmod,
 }

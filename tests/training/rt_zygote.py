@@ -64,10 +64,10 @@ class Child:
 class Zygote:
     """The process that has torch imported."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, env: dict[str, str] | None = None) -> None:
         self._scratch, self._starts = scratch, 0
         command = [sys.executable, "-m", "tests.training.rt_zygote"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **(env or {})}
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -103,9 +103,9 @@ class Zygote:
 
 
 @contextlib.contextmanager
-def running_zygote() -> Iterator[Zygote]:
+def running_zygote(env: dict[str, str] | None = None) -> Iterator[Zygote]:
     with tempfile.TemporaryDirectory() as scratch:
-        zygote = Zygote(Path(scratch))
+        zygote = Zygote(Path(scratch), env)
         try:
             yield zygote
         finally:
@@ -126,6 +126,8 @@ def _child(request: dict[str, Any]) -> int:
     for descriptor, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(request["output"] + suffix, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for name, kind in request["options"].pop("streams", {}).items():
+        break_stream(name, kind)
     for name in [name for name in os.environ if name.startswith("TRAINYARD_") and name != "TRAINYARD_TEST_SESSION"]:
         del os.environ[name]
     os.environ.update(request["env"])
@@ -133,6 +135,20 @@ def _child(request: dict[str, Any]) -> int:
         os.setgid(request["options"]["uid"])
         os.setuid(request["options"]["uid"])
     return exit_code_of(lambda: rt_trainer.main(request["options"]))
+
+
+def break_stream(name: str, kind: str) -> None:
+    """What a shell does to stdout or stderr: nothing (file), `| true` (pipe), `> /dev/full` (full), `>&-` (closed)."""
+    descriptor = {"stdout": 1, "stderr": 2}[name]
+    if kind == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, descriptor)
+    elif kind == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), descriptor)
+    elif kind == "closed":
+        os.close(descriptor)
+        setattr(sys, name, None)  # as the interpreter itself begins then
 
 
 def wait(pid: int, timeout_s: float) -> int:

@@ -16,6 +16,8 @@ from tests.training.rt_zygote import Zygote, events
 pytest_plugins = ["tests.training.rt_fixtures"]
 
 NEWEST = "step_00000004"
+READING = {"read_timeout_s": 0.1}
+"""A file that is missing is looked for again, elsewhere for a minute."""
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_the_older_step_is_restored_exactly_and_the_newer_named(
     newest = run_dir / "checkpoints" / NEWEST
     DAMAGE[what](newest)
     damaged = dict(files_under(newest))
-    ended = zygote.run(run_dir, steps=4)
+    ended = zygote.run(run_dir, steps=4, policy=READING)
     assert ended.code == 0 and ended.restored == (2, reference[2]), ended.stderr
     assert ended.digests[4] == reference[4]
     if what == "everything gone":  # an empty folder of that name is nobody's checkpoint
@@ -125,7 +127,7 @@ def test_when_no_checkpoint_is_intact_the_start_fails_with_the_reasons_and_chang
     for step in (2, 4):
         DAMAGE[what](root / f"step_{step:08d}")
     before = {name: content for name, content in files_under(root) if name != "lock.json"}
-    ended = zygote.run(run_dir, steps=4)
+    ended = zygote.run(run_dir, steps=4, policy=READING)
     assert ended.code == 1 and "RestoreError" in ended.stderr and "restored" not in ended.stdout
     for words in ("no checkpoint is intact", "step 4: ", "step 2: ", "restore('none')"):
         assert words in ended.stderr

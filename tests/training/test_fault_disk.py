@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trainyard import checkpoint_format as fmt
 
-from tests.training.rt_zygote import Ended, Zygote, events
+from tests.training.rt_zygote import ROOT, Ended, Zygote, events
 
 pytest_plugins = ["tests.training.rt_fixtures"]
 
@@ -176,12 +179,57 @@ def test_a_folder_that_becomes_forbidden_in_mid_run_fails_its_saves_until_it_is_
     assert zygote.run(memory_path, steps=6, close=False).restored == (6, reference[6])
 
 
-def test_a_pointer_that_cannot_be_written_costs_the_tidying_and_not_the_save(
-    zygote: Zygote, reference: dict[int, str], memory_path: Path
+# --- a full disk under the run folder, the checkpoints elsewhere -------------------------------------------------
+
+
+@needs_root
+def test_a_full_disk_under_the_run_folder_costs_its_lines_and_charts_and_neither_training_nor_saves_nor_starts(
+    zygote: Zygote, reference: dict[int, str], small_disk: Path, tmp_path: Path
 ) -> None:
-    (memory_path / "checkpoints" / "tiers.json").mkdir(parents=True)
-    ended = zygote.run(memory_path, steps=4, policy={"rolling_steps": 2}, wait_after=[2, 4])
-    assert ended.code == 0 and "step 4 is saved; older ones could not be tidied" in ended.stderr, ended.stderr
-    assert ended_saves(memory_path) == [("committed", 2), ("committed", 4)]
-    assert [event["step"] for event in events(memory_path, "retention-failed")] == [2, 4]
-    assert zygote.run(memory_path, steps=4, close=False).restored == (4, reference[4])
+    pytest.importorskip("tensorboard")
+    env = {"TRAINYARD_CHECKPOINTS": str(tmp_path / "c")}
+    options = {"policy": {"rolling_steps": 2}, "tensorboard": True, "metrics": {"padding": "x" * PAGE_BYTES}}
+    full = {3: [["fill", str(small_disk)], ["probe", str(small_disk)]], 5: [["signal", "SIGTERM"]]}
+    stopped = zygote.start(small_disk, env=env, steps=8, after=full, **options).wait()
+    assert stopped.code == 143 and "probe ENOSPC" in stopped.stdout, stopped.stderr
+    assert stopped.stderr.count("trainyard: steps.jsonl cannot be written (No space left on device); training goes on") == 1
+    assert [entry.step for entry in fmt.committed(fmt.scan(tmp_path / "c"))] == [2, 4, 6]
+    again = zygote.start(small_disk, env=env, steps=8, **options).wait()
+    assert (again.code, again.restored) == (0, (6, reference[6])), again.stderr
+    assert "trainyard: TensorBoard cannot be written (No space left on device); training goes on" in again.stderr
+    fmt.verify_folder(tmp_path / "c" / "step_00000008")
+    first = zygote.start(small_disk, env={"TRAINYARD_CHECKPOINTS": str(tmp_path / "d")}, steps=2, **options).wait()
+    assert first.code == 0, first.stderr
+
+
+def test_a_run_folder_that_is_a_file_costs_the_telemetry_and_not_the_training(zygote: Zygote, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    env = {"TRAINYARD_CHECKPOINTS": str(tmp_path / "c")}
+    ended = zygote.start(tmp_path / "run", env=env, steps=2).wait()
+    assert ended.code == 0 and "steps.jsonl cannot be written (Not a directory); training goes on" in ended.stderr
+    fmt.verify_folder(tmp_path / "c" / "step_00000002")
+
+
+def run_local(*words: str) -> dict[str, Any]:
+    """The document that a call of the local-runner skill answers with."""
+    command = [sys.executable, str(ROOT / "skills/local-runner/src/run_local.py"), *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return dict(json.loads(done.stdout)["data"])
+
+
+@needs_root
+def test_a_job_of_local_runner_goes_on_while_the_disk_of_its_run_folder_is_full(small_disk: Path, tmp_path: Path) -> None:
+    """Its stdout and stderr are a log on that disk, so every print of the script fails as well."""
+    folder, filler = small_disk / "run", str(small_disk / "filler")
+    after = {2: [["fill", str(small_disk)], ["probe_into", str(small_disk), str(tmp_path / "probe")]], 7: [["unlink", filler]]}
+    options = {"steps": 8, "policy": {"rolling_steps": 2}, "after": after, "metrics": {"padding": "x" * PAGE_BYTES}}
+    job = [sys.executable, "-m", "tests.training.rt_trainer", json.dumps(options)]
+    where = ["--run-dir", str(folder), "--workdir", str(ROOT), "--checkpoints", str(tmp_path / "c"), "--python", sys.executable]
+    run_local("submit", *where, "--max-restarts", "0", "--", *job)
+    ended = run_local("wait", str(folder), "--timeout", "150")
+    assert (ended["state"], ended["restarts"], ended["exit_code"]) == ("finished", 0, 0), ended
+    assert (tmp_path / "probe").read_text() == "ENOSPC"
+    assert [entry.step for entry in fmt.committed(fmt.scan(tmp_path / "c"))] == [2, 4, 6, 8]
+    log = (folder / "logs" / "attempt-0000.log").read_text()
+    assert "digest step=1 " in log and "digest step=5 " not in log and "digest step=8 " in log

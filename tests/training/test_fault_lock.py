@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,10 +108,21 @@ GARBAGE = [
     b"\xff\xfe\0",
     b'{"format": 2, "run_id": "x", "incarnation": 1}',
     b'{"format":1,"run_id":5,"incarnation":1}',
+    b'{"format":1,"run_id":"","incarnation":1}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":true}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":-1}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1' + b"0" * 5000 + b"}",
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1,"holder":"somebody"}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1,"holder":{"host":"h","boot_id":"b","pid":"1","start_time":1}}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1,"holder":{"pid":1}}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1,"origin":"step:2"}',
+    b'{"format":1,"run_id":"5f0c000000000000","incarnation":1,"origin":{"step":2}}',
+    b"[" * 50_000,
+    b" " * (1 << 20),
 ]
 
 
-@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("garbage", GARBAGE, ids=range(len(GARBAGE)))
 def test_a_lock_that_cannot_be_read_is_never_guessed(zygote: Zygote, run_dir: Path, garbage: bytes) -> None:
     lock = run_dir / "checkpoints" / "lock.json"
     lock.write_bytes(garbage)
@@ -120,6 +132,17 @@ def test_a_lock_that_cannot_be_read_is_never_guessed(zygote: Zygote, run_dir: Pa
         assert lock.read_bytes() == garbage
     lock.unlink()
     assert zygote.run(run_dir, steps=4).restored[0] == 4
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_lock_that_is_no_file_is_refused_and_waited_for_by_nobody(
+    zygote: Zygote, run_dir: Path, make: Callable[[Path], None]
+) -> None:
+    lock = run_dir / "checkpoints" / "lock.json"
+    lock.unlink()
+    make(lock)
+    ended = zygote.run(run_dir, steps=4)
+    assert ended.code == 1 and f"FolderError: {lock} is not a lock file of this format" in ended.stderr, ended.stderr
 
 
 def test_a_lock_that_becomes_garbage_while_training_ends_with_an_error_and_nothing_committed_over_it(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ BOUND_S = 40.0
 SECOND_SHARD = "shard-00002-model-00001-of-00001.safetensors"
 
 
-def start_two(zygote: Zygote, run_dir: Path, *own: dict[str, Any], **options: Any) -> list[Child]:
-    """Two ranks with the same options, and each with its own."""
+def start_two(
+    zygote: Zygote, run_dir: Path, *own: dict[str, Any], envs: Sequence[dict[str, str]] = ({}, {}), **options: Any
+) -> list[Child]:
+    """Two ranks with the same options, and each with its own options and variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [{**env, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    ranks = [{**env, **envs[rank], "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     return [zygote.start(run_dir, env=ranks[rank], **{**options, **own[rank]}) for rank in range(2)]
 
 

@@ -235,7 +235,8 @@ def test_retention_keeps_named_damaged_and_foreign_ones_and_removes_the_rest(tmp
     for step in damaged:
         flip(tmp_path / fmt.step_name(step) / "manifest.json", 800)
     before = dict(files_under(tmp_path))
-    removed = apply_retention(tmp_path, newest=13, keep_rolling=2, keep_epochs=1)
+    removed, problems = apply_retention(tmp_path, newest=13, keep_rolling=2, keep_epochs=1)
+    assert problems == {}
     tiers = naive_tiers([m for step, m in manifests.items() if step not in damaged], 2, 1)
     assert json.loads((tmp_path / "tiers.json").read_text()) == tiers == fmt.read_tiers(tmp_path)
     kept = {tiers["latest"], tiers["best"], *tiers["rolling"], *tiers["epoch"], *tiers.get("final", [])}

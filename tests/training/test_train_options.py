@@ -135,6 +135,22 @@ def test_outside_its_steps_the_profiler_is_not_there(tmp_path: Path, capsys: pyt
     assert sorted(path.name for path in tmp_path.iterdir()) == ["steps-2-3.json.gz", "steps-2-3.txt"]
 
 
+def test_a_disk_that_takes_no_profile_and_no_sample_ends_no_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    profiler = lm_profile.StepProfiler(lm_profile.StepRange(1, 1), tmp_path / "file" / "profile")
+    profiler.before(1)
+    trainer = make_trainer()
+    step(trainer, torch.arange(8))
+    assert profiler.after(1) is None
+    monkeypatch.setenv("TRAINYARD_RUN_DIR", str(tmp_path / "file"))
+    lm_showing.show_sample(trainer.net, trainer.args, rank=0)
+    said = capsys.readouterr()
+    assert "profile: Self CPU" in said.out and "sample: " in said.out
+    assert said.err.count("Not a directory") == 2
+
+
 def test_a_run_that_ends_within_the_range_writes_what_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profiler = lm_profile.StepProfiler(lm_profile.StepRange(1, 9), tmp_path)
     profiler.before(4)  # resumed within it, too

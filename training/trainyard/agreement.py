@@ -5,6 +5,7 @@ Only the training thread uses the group: two threads on one group can deadlock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from trainyard.errors import ConfigError, DisagreementError, PeerLostError
 
 TEXT_BYTES = 2048
+CLOSE_TIMEOUT = timedelta(seconds=10)
 
 
 def refuse_strangers(world_size: int) -> None:
@@ -87,6 +89,17 @@ class Agreement:
             assert isinstance(group, dist.ProcessGroup)
             self._group = group
         self._pending: tuple[Any, torch.Tensor] | None = None
+
+    def close(self) -> None:
+        """Let go of the group; not collective. What was posted last is waited for: gloo aborts where it is pulled from under it."""
+        group, self._group = self._group, None
+        if group is None or not dist.is_initialized():
+            return
+        if self._pending is not None:
+            with contextlib.suppress(RuntimeError):
+                self._pending[0].wait(CLOSE_TIMEOUT)
+        with contextlib.suppress(RuntimeError, ValueError):  # peers are gone, or the script has destroyed all groups
+            dist.destroy_process_group(group)
 
     def exchange(self, flags: list[int], call: Call) -> list[int] | None:
         """Post this rank's flags and call; return the maxima of the flags posted one call ago, None at the first call.

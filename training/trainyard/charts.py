@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import importlib.util
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard.errors import ConfigError, FolderError
+from trainyard.errors import ConfigError
+from trainyard.speaking import warn
 
 if TYPE_CHECKING:
     import torch
@@ -25,15 +25,12 @@ class TensorBoard:
     name = "TensorBoard"
 
     def __init__(self, folder: Path) -> None:
-        """Raises ConfigError without the package, FolderError where the folder cannot be written."""
+        """Raises ConfigError without the package, OSError where the folder cannot be written."""
         if importlib.util.find_spec("tensorboard") is None:
             raise ConfigError("TensorBoard is asked for, and the package is not there: uv pip install 'tensorboard>=2.18'")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):  # asking os.access() would tell root that all is well
-                pass
-        except OSError as error:
-            raise FolderError(f"TensorBoard folder {folder}: {error.strerror}; free it, or leave TensorBoard off") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # asking os.access() would tell root that all is well
+            pass
         self._folder = folder
 
     def begin(self, step: int) -> None:
@@ -88,7 +85,7 @@ class Wandb:
         try:
             self._run = self._init(self._mode)
         except wandb.Error as error:
-            print(f"trainyard: wandb is kept offline: {error}; send it later with `wandb sync`", file=sys.stderr, flush=True)
+            warn(f"trainyard: wandb is kept offline: {error}; send it later with `wandb sync`")
             self._run = self._init("offline")
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
@@ -140,13 +137,15 @@ def _has_key() -> bool:
 class Charts:
     """All that were asked for. One that fails is told once and left out from then on."""
 
-    def __init__(self, charts: list[TensorBoard | Wandb], complain: Callable[[str, OSError], None]) -> None:
+    def __init__(self, charts: list[TensorBoard | Wandb], complain: Callable[[str, Exception], None]) -> None:
         self._charts, self._complain = charts, complain
 
     def each(self, act: Callable[[TensorBoard | Wandb], None]) -> None:
         for chart in list(self._charts):
             try:
                 act(chart)
-            except OSError as error:  # a full disk must not end a run; TensorBoard's thread raises it at a later call
+            except Exception as error:
+                # A full disk, which TensorBoard's thread raises at a later call; a service of wandb's that Ctrl-C has ended, for which
+                # that package has exceptions of its own. No curve is worth a training.
                 self._charts.remove(chart)
                 self._complain(chart.name, error)

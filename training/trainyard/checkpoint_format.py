@@ -189,7 +189,7 @@ def read_manifest(folder: Path, owner: Owner | None = None) -> dict[str, Any]:
         text = raw.read_own(folder / MANIFEST, MAX_MANIFEST_BYTES)
         manifest = raw.parse_json(text)
     except raw.MissingError:
-        raise NotOursError(f"{folder.name}: no {MANIFEST}") from None
+        raise raw.NoManifestError(f"{folder.name}: no {MANIFEST}") from None
     except ValueError as error:
         raise DamagedError(f"{folder.name}: {MANIFEST} cannot be parsed: {str(error)[:100]}") from error
     except DamagedError as error:
@@ -298,7 +298,7 @@ OWN_FILES = {LATEST, TIERS, LOCK, VERIFIED}
 
 def _entry(folder: Path, owner: Owner) -> Entry:
     step = step_inside(folder.name)
-    if folder.is_symlink() or not folder.is_dir():  # whatever its name says: we write folders, and no links
+    if not _may_be_folder(folder):  # whatever its name says: we write folders, and no links
         return Entry(folder.name, "unknown", problem="not written by trainyard")
     if is_temporary(folder.name):
         return Entry(folder.name, "temporary")
@@ -315,6 +315,25 @@ def _entry(folder: Path, owner: Owner) -> Entry:
     return Entry(folder.name, kind, manifest["step"], manifest)
 
 
+def _may_be_folder(path: Path) -> bool:
+    """A folder and no link to one; also where the disk does not say, so that a step is not overlooked."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return True
+
+
+def _is_gone(path: Path) -> bool:
+    """Known not to be there; where the disk does not say, it is not known."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def scan(root: Path, owner: Owner | None = None) -> list[Entry]:
     """Every name in the folder, oldest step first, without reading shards: digests of manifests and sizes of files only.
 
@@ -323,7 +342,7 @@ def scan(root: Path, owner: Owner | None = None) -> list[Entry]:
     owner = owner_of(root) if owner is None else owner
     names = sorted(entry.name for entry in os.scandir(root) if entry.name not in OWN_FILES and not entry.name.startswith("."))
     # A run that lives renames and removes folders while we look: what is gone by now is not damaged, it is gone.
-    entries = [entry for name in names if (entry := _entry(root / name, owner)) and os.path.lexists(root / name)]
+    entries = [entry for name in names if (entry := _entry(root / name, owner)) and not _is_gone(root / name)]
     return sorted(entries, key=lambda entry: (entry.step if entry.step is not None else -1, entry.name))
 
 
@@ -357,10 +376,10 @@ def rebuild_tiers(
 
 
 def read_tiers(root: Path) -> dict[str, Any] | None:
-    """tiers.json, or None where it is missing or no such file; it can be rebuilt."""
+    """tiers.json, or None where it is missing or no such file; it can be rebuilt. Raises OSError when it cannot be read."""
     try:
         tiers = read_json(root / TIERS)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if not isinstance(tiers, dict) or tiers.get("format") != 1:
         return None

@@ -18,27 +18,31 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainyard import codec, given, layout, objects, refusals, restoring, rng, selfcheck
 from trainyard.agreement import Agreement, Call
-from trainyard.commit import StepInfo, clean_temporary, mark_final
-from trainyard.errors import ConfigError, FolderError, MismatchError, RestoreError, SaveError, TrainyardError
+from trainyard.commit import StepInfo, clean_temporary, mark_final, told_problems
+from trainyard.errors import ConfigError, FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
 from trainyard.lock import Lock, take
 from trainyard.loop import Due, Loop
 from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo, process_started
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
 from trainyard.snapshot import Slot
+from trainyard.speaking import guard, warn
 from trainyard.stacks import print_when_asked
 from trainyard.telemetry import Telemetry, as_number
-from trainyard.writer import Save, Writer, wait_for_commit
+from trainyard.writer import Save, Writer
 
 if TYPE_CHECKING:
     import torch
 
 STOP, BUSY = 0, 1
 MAX_NOTES = 5
+LAST_WRITE_S = 30.0
+"""After an exception, a save that is on its way gets this long: what is lost otherwise is an interval of work."""
 
 
 class Checkpointer:
@@ -47,7 +51,10 @@ class Checkpointer:
     Keyword objects are modules, optimizers, or anything with `state_dict` and `load_state_dict`. `folder` None means
     TRAINYARD_CHECKPOINTS, else ./checkpoints; `policy` None means the job file's. `data=None` says that the data has no place to keep. `tensorboard` and `wandb` ("offline" or
     "online") draw curves beside the run folder's own files. Constructing it takes the folder's lock and is collective. Raises
-    FolderError when a folder cannot be used, ConfigError when a chart that is asked for cannot be had.
+    FolderError when a folder cannot be used, ConfigError when a chart that is asked for cannot be had; then nothing is kept: lock,
+    signals and charts are given back.
+
+    As a context manager it closes itself; an exception passes through, with nothing saved and nothing called finished.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Checkpointer:
         wandb: str | None = None,
         **things: Any,
     ) -> None:
+        guard()
         leave_after_gloo()
         if data_fingerprint is not None and not isinstance(data_fingerprint, str):
             raise ConfigError("data_fingerprint must be text: trainyard.data_fingerprint(file) makes one")
@@ -72,15 +80,7 @@ class Checkpointer:
         self.epoch, self.best_loss, self.saved_config = 0, None, None
         self._things: objects.Objects = given.resolve(things)
         refusals.check_objects(self._things)
-        self._signals = StopSignals()
-        self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
-        self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
-        run_dir = os.environ.get("TRAINYARD_RUN_DIR")
-        self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0)
-        self._lock = self._take_lock(tensorboard=tensorboard, wandb=wandb)
-        self._telemetry.incarnation = self._lock.incarnation
-        self._writer, self._slot = Writer(self._telemetry.event), Slot()
-        self._last_save: Save | None = None
+        self._slot, self._last_save = Slot(), None
         self._step, self._saved_step, self._rolling_due = 0, 0, False
         self._last_record: dict[str, Any] = {}
         self._exchanges_since_save = 0
@@ -89,11 +89,49 @@ class Checkpointer:
         self._step_ended = time.monotonic()
         self._due: Due | None = None
         self._blocked_s = 0.0
-        self._loop = Loop(self._things, self._end_step, self._telemetry.line)
-        self._tell_start()
-        if not given.keeps_place(things):
-            self._telemetry.line(f"warning: {given.NO_DATA}")
+        with contextlib.ExitStack() as held:  # whatever fails from here on: what was taken so far is given back
+            self._signals = StopSignals()
+            held.callback(self._signals.restore)
+            self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
+            held.callback(self._agreement.close)
+            self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
+            run_dir = os.environ.get("TRAINYARD_RUN_DIR")
+            self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0)
+            held.callback(self._telemetry.close)
+            self._lock = self._take_lock(held, tensorboard=tensorboard, wandb=wandb)
+            self._telemetry.incarnation = self._lock.incarnation
+            self._writer = Writer(self._telemetry.event)
+            self._loop = Loop(self._things, self._end_step, self._telemetry.line)
+            held.callback(self._loop.release)
+            self._tell_start()
+            if not given.keeps_place(things):
+                self._telemetry.line(f"warning: {given.NO_DATA}")
+            self._held = held.pop_all()
 
+    def __enter__(self) -> Checkpointer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """`close()`, or after an exception what a crash leaves, said in words: nothing more is saved, nothing is called finished."""
+        if kind is None:
+            self.close()
+        elif not self._is_closed:
+            warn(
+                f"trainyard: rank {self.rank}: {kind.__name__} ended this start after step {self._step}, {self._what_is_saved()}"
+            )
+            self._release(finished=False)
+
+    def _what_is_saved(self) -> str:
+        if self._last_save is None:
+            return f"which is not saved; it had saved nothing yet. The checkpoints in {self.folder} stand"
+        error = self._writer.wait(LAST_WRITE_S)
+        if error is None and self._saved_step == self._step:
+            return "which is saved"
+        last = f"step {self._saved_step}" + (f", which failed: {error}" if error else "")
+        return f"which is not saved; the last save was of {last}. The checkpoints in {self.folder} stand"
+
+    _last_save: Save | None
+    _is_closed = False
     best_loss: float | None
     saved_config: dict[str, Any] | None
 
@@ -109,7 +147,7 @@ class Checkpointer:
         request = self._agreement.broadcast(restoring.effective_request(which, self._lock))
         found = self._restore(request)
         # Nobody trains, and so saves, before rank 0 has cleared the way; a failure there is raised on every rank.
-        found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found.step))
+        found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found))
         self._step = self._saved_step = found.step
         self._due = None
         self._loop.restored(found.step)
@@ -123,7 +161,9 @@ class Checkpointer:
         """After a restore that failed nothing may be trained or saved: objects hold half of a state, or steps of another model are here."""
         before, self._failed_restore = self._failed_restore, RestoreError("restore() did not end")
         try:
-            found = restoring.restore(self.folder, request, self._things, self._agreement, self.data_fingerprint)
+            found = restoring.restore(
+                self.folder, request, self._things, self._agreement, self.data_fingerprint, self.policy.patience
+            )
         except TrainyardError as error:
             self._failed_restore = error
             raise
@@ -134,11 +174,12 @@ class Checkpointer:
         if self._failed_restore is not None:
             raise MismatchError(f"the restore failed, so this process must not train on ({self._failed_restore})")
 
-    def _clear_the_way(self, request: str, step: int) -> list[str]:
+    def _clear_the_way(self, request: str, found: restoring.Restored) -> list[str]:
         """Rank 0: newer steps aside, an explicit choice into the lock; returns the folders set aside."""
-        aside = restoring.set_newer_aside(self.folder, step, self._lock.incarnation)
+        damaged = {entry["step"] for entry in found.skipped}
+        aside = restoring.set_newer_aside(self.folder, found.step, self._lock.incarnation, damaged)
         if request != "latest":
-            self._lock = self._lock.with_origin({"requested": request, "step": step})
+            self._lock = self._lock.with_origin({"requested": request, "step": found.step})
         return aside
 
     def _tell_restored(self, found: restoring.Restored, seconds: float) -> None:
@@ -337,11 +378,25 @@ class Checkpointer:
         return codec.encode(json.loads(json.dumps(self.config, default=str)), "config", _no_tensor)
 
     def _finish_last(self) -> str | None:
-        """Wait until the last snapshot is durable on all ranks; its error, None when it is."""
-        deadline_s = 2 * self.policy.part_timeout_s  # a rank's own writing, then rank 0's wait for the parts of the others
-        error = self._writer.wait(deadline_s)
-        if error is None and self.rank != 0 and self._last_save is not None:
-            error = wait_for_commit(self._last_save, timeout_s=deadline_s)
+        """Wait until the last snapshot is durable on all ranks; its error, None when it is. Collective.
+
+        Rank 0, which commits, says how it ended: on NFS another node may not see the step for a minute. It says so again and
+        again while it waits, for the ranks' group gives up a rank that is silent.
+        """
+        timeout_s = 2 * self.policy.part_timeout_s  # its own writing, then the parts of the others
+        deadline, goes_on, error = time.monotonic() + timeout_s, True, None
+        while goes_on:
+            error = self._writer.wait(min(self.policy.peer_timeout_s / 3, max(0.0, deadline - time.monotonic())))
+            goes_on = self._writer.busy and time.monotonic() < deadline
+            if self._writer.busy:
+                error = f"still writing after {timeout_s:.0f} s"
+            try:
+                goes_on, error = self._agreement.broadcast([goes_on, error])
+            except PeerLostError as lost:
+                if self.rank != 0:
+                    return str(lost)
+        with contextlib.suppress(PeerLostError):  # nobody leaves, and so closes connections, before all have heard it
+            self._agreement.gather("")
         return error
 
     def _save_now(self, reasons: set[str], val_loss: float | None = None, end_of_epoch: bool = False) -> None:
@@ -359,15 +414,25 @@ class Checkpointer:
             self._save_now(due.reasons, due.val_loss, due.end_of_epoch)
             self._telemetry.line(f"asked to stop: step {self._step} is saved, exit {STOP_EXIT_CODE}")
         except SaveError as error:
-            print(f"trainyard: {error}", file=sys.stderr, flush=True)
+            warn(f"trainyard: {error}")
         self._release(finished=False)
         sys.exit(STOP_EXIT_CODE)
 
     def close(self, *, finished: bool | None = None) -> None:
         """Save the last step and wait until it is durable. Collective. Raises SaveError when it is not.
 
-        `finished` None means that the run is finished if it has done `total_steps`; True is for a script that ends early on purpose.
+        `finished` None means that the run is finished if it has done `total_steps`; True is for a script that ends early on
+        purpose. Whatever fails, lock, signals and charts are given back. A second call does nothing.
         """
+        if self._is_closed:
+            return
+        is_finished = False
+        try:
+            is_finished = self._close(finished)
+        finally:
+            self._release(finished=is_finished)
+
+    def _close(self, finished: bool | None) -> bool:
         if finished is None:
             finished = self.total_steps is None or self._step >= self.total_steps
         self._agreement.exchange([0, 0], Call(step=self._step, close=True))
@@ -381,27 +446,38 @@ class Checkpointer:
                 mark_final(self.folder, self._step)
         if self._last_record:  # this start has trained; one that found the work done already has nothing new to tell
             self._telemetry.result(self.config, {"best_val_loss": self.best_loss, **self._last_record}, self._step)
-        self._release(finished=finished)
+        return finished
 
     def _release(self, *, finished: bool) -> None:
-        self._loop.release()
-        if self.rank == 0:
-            with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
-                self._lock.release()
+        """Give back the lock, the charts, the ranks' group and the signals, whatever fails in between; once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._telemetry.event("closed", step=self._step, finished=finished)
-        self._telemetry.close()
-        self._signals.restore()
+        self._held.close()
+
+    def _release_lock(self) -> None:
+        with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
+            self._lock.release()
 
     # --- start ---------------------------------------------------------------------------------------------------
 
-    def _take_lock(self, *, tensorboard: bool, wandb: str | None) -> Lock:
+    def _take_lock(self, held: contextlib.ExitStack, *, tensorboard: bool, wandb: str | None) -> Lock:
         outcome: dict[str, Any] = {}
         if self.rank == 0:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = take(self.folder)
-                self._telemetry.open_charts(tensorboard=tensorboard, wandb=wandb, run_id=lock.run_id, config=self.config)
-                clean_temporary(self.folder)
+                self._lock = lock = take(self.folder, self.policy.patience)
+                held.callback(self._release_lock)
+                self._telemetry.open_charts(
+                    tensorboard=tensorboard,
+                    wandb=wandb,
+                    run_id=lock.run_id,
+                    config=self.config,
+                    is_restart=lock.incarnation > 1,
+                )
+                if problems := clean_temporary(self.folder):
+                    warn(f"trainyard: {self.folder}: left over, and cannot be removed: {told_problems(problems)}")
                 outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
             except OSError as error:
                 outcome = {

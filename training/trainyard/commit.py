@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from trainyard import checkpoint_format as fmt
 from trainyard.errors import SaveError
 from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
 from trainyard.lock import Lock
+from trainyard.patience import told
 from trainyard.shard import Part, part_path, read_part
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.05
@@ -49,19 +52,27 @@ def wait_for_parts(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Part]:
-    """The parts of all ranks. Raises SaveError on a rank's error or after `timeout_s`."""
-    deadline, parts, poll_s = clock() + timeout_s, {}, FIRST_POLL_S
+    """The parts of all ranks. Raises SaveError on a rank's error or after `timeout_s`.
+
+    A part that cannot be read is waited for like one that is not there: on NFS it is seen late, and by a handle that may be stale.
+    """
+    deadline, parts, poll_s, unread = clock() + timeout_s, dict[int, Part](), FIRST_POLL_S, ""
     while True:
         for rank in range(world_size):
-            if rank not in parts and (part := read_part(folder, rank, incarnation)):
-                if part.error:
-                    raise SaveError(f"rank {rank}: {part.error}")
+            try:
+                part = None if rank in parts else read_part(folder, rank, incarnation)
+            except OSError as error:
+                unread = f"; {told(error)}"
+                continue
+            if part and part.error:
+                raise SaveError(f"rank {rank}: {part.error}")
+            if part:
                 parts[rank] = part
         if len(parts) == world_size:
             return [parts[rank] for rank in range(world_size)]
         if clock() > deadline:
             missing = sorted(set(range(world_size)) - set(parts))
-            raise SaveError(f"no part from rank {', '.join(map(str, missing))} after {timeout_s:.0f} s")
+            raise SaveError(f"no part from rank {', '.join(map(str, missing))} after {timeout_s:.0f} s{unread}")
         sleep(poll_s)
         poll_s = min(2 * poll_s, LONGEST_POLL_S)
 
@@ -92,7 +103,7 @@ def commit(folder: Path, parts: list[Part], shared: dict[str, Any], info: StepIn
     }
     _check_readable(manifest, held, len(state))
     for part in parts:
-        part_path(folder, part.rank).unlink()
+        part_path(folder, part.rank).unlink(missing_ok=True)  # NFS may send a removal twice
     write_durably({folder / fmt.STATE: state, folder / fmt.MANIFEST: fmt.seal(manifest)})
     fsync_folder(folder)
     _rename_into_place(folder, info.step, lock)
@@ -113,11 +124,14 @@ def _rename_into_place(folder: Path, step: int, lock: Lock) -> None:
     if not lock.still_held():
         raise SaveError(f"step {step}: another start of this run has taken {folder.parent} over")
     is_own = _is_own(final, lock)
-    aside = set_aside(final, lock.incarnation) if final.exists() else None  # damaged, or somebody else's: never overwritten
+    aside = (
+        set_aside(final, lock.incarnation) if os.path.lexists(final) else None
+    )  # damaged, or somebody else's: never overwritten
     folder.rename(final)
     fsync_folder(final.parent)
     if aside and is_own:
-        remove_folder(final.with_name(aside))
+        with contextlib.suppress(OSError):  # the step is durable: what cannot be removed stays aside
+            remove_folder(final.with_name(aside))
 
 
 def _is_own(final: Path, lock: Lock) -> bool:
@@ -138,22 +152,41 @@ def set_aside(folder: Path, incarnation: int) -> str:
     raise SaveError(f"{folder}: a thousand copies were set aside already")
 
 
-def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: int) -> list[int]:
+Problems = dict[str, str]
+"""Name in the checkpoint folder -> why it could not be written, renamed or removed."""
+
+
+def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: int) -> tuple[list[int], Problems]:
     """Point `latest` to `newest`, write tiers.json, remove the committed steps that no tier names; returns the steps removed.
 
-    Damaged and foreign folders are not counted and not touched: only what verifies can be known to be superfluous.
+    Damaged and foreign folders are not counted and not touched: only what verifies can be known to be superfluous. What cannot be
+    done is passed over: one folder that cannot be removed must not fill the disk with all that come after it. Raises OSError when
+    the folder cannot be listed.
     """
-    write_atomically(root / fmt.LATEST, f"{fmt.step_name(newest)}\n".encode())
+    problems: Problems = {}
+    with _passing_over(problems, fmt.LATEST):
+        write_atomically(root / fmt.LATEST, f"{fmt.step_name(newest)}\n".encode())
     entries = fmt.committed(fmt.scan(root))
     manifests = [entry.manifest for entry in entries if entry.manifest is not None]
     finals = (fmt.read_tiers(root) or {}).get("final", [])
     tiers = fmt.rebuild_tiers(manifests, keep_rolling=keep_rolling, keep_epochs=keep_epochs, finals=finals)
-    write_atomically(root / fmt.TIERS, fmt.canonical(tiers) + b"\n")
-    named = fmt.named_steps(tiers)
-    doomed = [entry for entry in entries if entry.step not in named]
-    for entry in doomed:
-        remove_folder(root / entry.name)
-    return [entry.step for entry in doomed if entry.step is not None]
+    with _passing_over(problems, fmt.TIERS):
+        write_atomically(root / fmt.TIERS, fmt.canonical(tiers) + b"\n")
+    named, removed = fmt.named_steps(tiers), list[int]()
+    for entry in entries:
+        if entry.step is not None and entry.step not in named:
+            with _passing_over(problems, entry.name):
+                remove_folder(root / entry.name)
+                removed.append(entry.step)
+    return removed, problems
+
+
+@contextlib.contextmanager
+def _passing_over(problems: Problems, name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problems[name] = told(error)
 
 
 def mark_final(root: Path, step: int) -> None:
@@ -164,17 +197,27 @@ def mark_final(root: Path, step: int) -> None:
         write_atomically(root / fmt.TIERS, fmt.canonical({**tiers, "final": final}) + b"\n")
 
 
-def clean_temporary(root: Path, before_step: int | None = None) -> None:
+def clean_temporary(root: Path, before_step: int | None = None) -> Problems:
     """Remove what killed or failed saves and removals left: all of it (lock freshly taken), or that of older steps.
 
-    Once all parts of a step are there, no rank writes to an older one; a newer one may already have begun.
+    Once all parts of a step are there, no rank writes to an older one; a newer one may already have begun. What cannot be removed
+    stays: nobody reads it, and it is no reason not to train.
     """
+    problems: Problems = {}
     for entry in fmt.scan(root):
         step = int(entry.name[len("step_") :].partition(".")[0]) if entry.kind == "temporary" else 0
         if entry.kind == "temporary" and (before_step is None or step < before_step):
-            remove_folder(root / entry.name)
-    if before_step is not None:
-        return
-    for path in root.glob(".*"):
-        if is_leftover(path.name, fmt.OWN_FILES):
-            path.unlink()
+            with _passing_over(problems, entry.name):
+                remove_folder(root / entry.name)
+    if before_step is None:
+        for path in root.glob(".*"):
+            if is_leftover(path.name, fmt.OWN_FILES):
+                with _passing_over(problems, path.name):
+                    path.unlink()
+    return problems
+
+
+def told_problems(problems: Problems) -> str:
+    """One line for people."""
+    few = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:5])
+    return few + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else "")

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,37 @@ def is_leftover(name: str, targets: Iterable[str]) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a checkpoint so that a kill in between leaves no half of one under its name."""
+    """Remove a checkpoint so that a kill in between leaves no half of one under its name.
+
+    Raises OSError for the first thing that cannot be removed (immutable, another user's, a mount point, a `.nfs` file that somebody
+    has open), after all that can be.
+    """
     doomed = folder
     if not folder.name.endswith(".tmp"):
         doomed = folder.with_name(f"{folder.name.partition('.')[0]}.removed.tmp")
-        if doomed.exists():
-            shutil.rmtree(doomed)
+        if os.path.lexists(doomed):
+            _remove_tree(doomed)
         folder.rename(doomed)
-    shutil.rmtree(doomed)
+    _remove_tree(doomed)
+
+
+def _remove_tree(folder: Path) -> None:
+    failures: list[BaseException] = []
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(folder, onexc=lambda function, path, error: failures.append(error))
+    else:
+        shutil.rmtree(folder, onerror=lambda function, path, error: failures.append(error[1]))
+    if failures:
+        raise failures[0]
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that others may be making too; a file of that name is kept under another."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):  # another rank was faster
+            if stat.S_ISDIR(os.lstat(folder).st_mode):
+                return
+            folder.rename(folder.with_name(f"{folder.name}.file-{secrets.token_hex(4)}"))
+        folder.mkdir(exist_ok=True)

@@ -74,7 +74,7 @@ class TrainyardCallback(TrainerCallback):  # type: ignore[misc]
             )
         self._trainer = trainer
         policy = self._options.get("policy") or SavePolicy.from_environment()
-        step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s))
+        step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s), policy.patience)
         if step == 0:
             return None
         self._stub = Path(tempfile.mkdtemp(prefix="trainyard-resume-"))  # each rank its own

@@ -60,7 +60,7 @@ class TrainyardCallback(Callback):  # type: ignore[misc]
                 "for FSDP see examples/dcp_user.py and plain_loop.py"
             )
         policy = self._options.get("policy") or SavePolicy.from_environment()
-        self._peeked_step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s))
+        self._peeked_step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s), policy.patience)
         if self._peeked_step:
             self._loops.progress = codec.decode(saved["loops"], _no_tensors)
             trainer.fit_loop.load_state_dict(self._loops.progress)

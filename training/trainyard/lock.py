@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainyard.checkpoint_format import ANY_RUN, LOCK, committed, scan
+from trainyard.checkpoint_bytes import MissingError, read_json
+from trainyard.checkpoint_format import ANY_RUN, LOCK, MAX_LOCK_BYTES, committed, is_count, scan
 from trainyard.errors import FolderError
 from trainyard.files import write_atomically
+from trainyard.patience import PATIENT, UNREADABLE, Patience, told
 from trainyard.process import identity, is_alive
 
 
@@ -25,16 +27,19 @@ class Lock:
     origin: dict[str, Any] | None
     """The explicit restore ({"requested", "step"}) that this run began with; None when it began with the newest."""
 
-    def still_held(self) -> bool:
-        """False once another start has taken over; read before anything is renamed into place."""
-        now = read_lock(self.root)
+    def still_held(self, patience: Patience = PATIENT) -> bool:
+        """False once another start has taken over; read before anything is renamed into place.
+
+        Raises FolderError when the lock cannot be read: that is neither yes nor no.
+        """
+        now = read_lock(self.root, patience)
         # The holder too: two starts that read the file at the same moment take the same incarnation, and the later writer has it.
         ours = (self.run_id, self.incarnation, identity())
         return bool(now) and (now["run_id"], now["incarnation"], now.get("holder")) == ours
 
     def release(self) -> None:
         """Keep whose folder it is, drop who holds it."""
-        if self.still_held():
+        if self.still_held(Patience(0.0)):  # nobody waits for the end of a process because of this
             _write(self, holder=None)
 
     def with_origin(self, origin: dict[str, Any]) -> Lock:
@@ -46,27 +51,61 @@ class Lock:
         return lock
 
 
-def read_lock(root: Path) -> dict[str, Any]:
-    """The content of lock.json; {} when there is none. A lock that cannot be read is an error: never guess whose it is."""
+def read_lock(root: Path, patience: Patience = PATIENT) -> dict[str, Any]:
+    """The content of lock.json; {} when there is none. Raises FolderError for any other: never guess whose folder it is.
+
+    Bounded, and typed as the readers rely on it: whatever stands in that file is refused in words, and never a traceback.
+    """
+    path = root / LOCK
     try:
-        content = json.loads((root / LOCK).read_bytes())
-        if content["format"] == 1 and isinstance(content["run_id"], str) and isinstance(content["incarnation"], int):
-            return dict(content)
-    except FileNotFoundError:
+        content = patience.read(lambda: _content(path), path)
+    except (ValueError, TypeError) as error:
+        raise FolderError(
+            f"{path} is not a lock file of this format ({str(error)[:100]}); if no job uses this folder, move that file away"
+        ) from None
+    except (MissingError, *UNREADABLE) as error:
+        raise FolderError(
+            f"the lock of the checkpoint folder cannot be read, so nothing says whose it is: {told(error)}; "
+            "start again when the disk answers"
+        ) from error
+    return content
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Raises ValueError, TypeError for what no start of a run has written."""
+    try:
+        content = read_json(path, MAX_LOCK_BYTES)
+    except FileNotFoundError:  # no reason for patience: the job's own starts made it, or nobody did
         return {}
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise FolderError(f"{root / LOCK} is not a lock file of this format; if no job uses this folder, move that file away")
+    if not isinstance(content, dict) or content.get("format") != 1:
+        raise ValueError("format is not 1")
+    if not isinstance(content.get("run_id"), str) or not content["run_id"]:
+        raise ValueError("run_id is not a text")
+    if not is_count(content.get("incarnation")):
+        raise ValueError("incarnation is not a number")
+    holder, origin = content.get("holder"), content.get("origin")
+    if holder is not None and not _is_identity(holder):
+        raise ValueError("holder is not a process")
+    if origin is not None and not (isinstance(origin, dict) and isinstance(origin.get("requested"), str) and "step" in origin):
+        raise ValueError("origin is not a restore")
+    return content
 
 
-def take(root: Path) -> Lock:
+def _is_identity(holder: Any) -> bool:
+    if not isinstance(holder, dict) or not is_count(holder.get("pid")):
+        return False
+    started = holder.get("start_time")
+    return (started is None or is_count(started)) and all(isinstance(holder.get(key), str) for key in ("host", "boot_id"))
+
+
+def take(root: Path, patience: Patience = PATIENT) -> Lock:
     """Take the folder for this start; called by rank 0 only.
 
     The same run takes over at once. Another run id is refused whatever its state, for its checkpoints are not ours to
     continue. A script started by hand (no TRAINYARD_RUN_ID) goes on with the folder's run, unless its holder lives; without a lock
     file that is the run of the newest step.
     """
-    run_id, found = os.environ.get("TRAINYARD_RUN_ID"), read_lock(root)
+    run_id, found = os.environ.get("TRAINYARD_RUN_ID"), read_lock(root, patience)
     if found and run_id != found["run_id"]:
         holder = found.get("holder")
         if run_id:

@@ -27,6 +27,7 @@ from trainyard.launch import STOPPED
 from trainyard.launch_coordinator import free_port
 from trainyard.launch_ranks import die_with_parent
 from trainyard.launch_record import say
+from trainyard.speaking import guard
 
 EXITS = (0, 1, 2, STOPPED)
 """What a launcher says of itself; any other code was done to it."""
@@ -190,6 +191,7 @@ def show(text: str) -> None:
 
 
 def main(words: list[str]) -> int:
+    guard()
     parser = argparse.ArgumentParser(
         "python -m trainyard.on_ray", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

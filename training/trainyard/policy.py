@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from trainyard.errors import ConfigError
+from trainyard.patience import READ_TIMEOUT_S, Patience
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class SavePolicy:
     """Rank 0 gives a save up when a rank's part is not there after this long; the older checkpoints stand."""
     peer_timeout_s: float = 300.0
     """A rank that does not answer at a step for this long is taken for gone."""
+    read_timeout_s: float = READ_TIMEOUT_S
+    """At restore a file that cannot be read, or is missing, is tried again for this long; at most half of `peer_timeout_s`."""
 
     def __post_init__(self) -> None:
         for name in ("rolling_steps", "keep_rolling"):
@@ -29,6 +32,11 @@ class SavePolicy:
                 raise ConfigError(f"SavePolicy.{name} must be at least 1, not {getattr(self, name)}")
         if self.keep_epochs < 0:
             raise ConfigError(f"SavePolicy.keep_epochs must not be negative, it is {self.keep_epochs}")
+
+    @property
+    def patience(self) -> Patience:
+        """For reading: shorter than the other ranks wait for this one."""
+        return Patience(min(self.read_timeout_s, self.peer_timeout_s / 2))
 
     @classmethod
     def from_environment(cls) -> SavePolicy:

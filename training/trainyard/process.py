@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from trainyard.speaking import guard
 from trainyard.stacks import print_when_asked
 
 PR_SET_PDEATHSIG = 1
@@ -127,6 +128,7 @@ def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = N
 
     `process_group` None starts one only where there is more than one process; True also for a single one (FSDP2 wants it).
     """
+    guard()
     die_with_parent()
     print_when_asked()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

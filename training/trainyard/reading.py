@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from trainyard import checkpoint_judgement as judgement
 from trainyard import stored_forms
 from trainyard.errors import MismatchError
 from trainyard.layout import Piece
+from trainyard.patience import PATIENT, Patience
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Checkpoint:
     step: judgement.Step
     blocks: dict[str, list[Block]]
     """key -> the blocks that make up the tensor."""
+    patience: Patience
+    """For every later read of its files."""
 
     @property
     def folder(self) -> Path:
@@ -55,9 +59,12 @@ class Checkpoint:
             raise fmt.DamagedError(f"{self.folder.name}: the manifest's entry of {key} cannot be read") from error
 
 
-def open_checkpoint(folder: Path, owner: fmt.Owner | None = None) -> Checkpoint:
-    """Everything but the bytes of the tensors, judged as everywhere. `owner` as for `read_manifest`. Raises DamagedError or OSError."""
-    step = judgement.open_step(folder, owner)
+def open_checkpoint(folder: Path, owner: fmt.Owner | None = None, patience: Patience = PATIENT) -> Checkpoint:
+    """Everything but the bytes of the tensors, judged as everywhere. `owner` as for `read_manifest`.
+
+    Here and below: raises DamagedError, or what `Patience.read` raises.
+    """
+    step = patience.read(partial(judgement.open_step, folder, owner), folder)
     blocks: dict[str, list[Block]] = {}
     for key, found in step.blocks.items():
         dtype = step.manifest["tensors"][key]["dtype"]
@@ -66,7 +73,7 @@ def open_checkpoint(folder: Path, owner: fmt.Owner | None = None) -> Checkpoint:
         blocks[key] = [
             Block(folder / name, each.begin, stored_forms.DTYPES[dtype], each.shape, each.offsets) for name, each in found
         ]
-    return Checkpoint(step, blocks)
+    return Checkpoint(step, blocks, patience)
 
 
 def files_for(checkpoint: Checkpoint, pieces: list[Piece]) -> set[str]:
@@ -79,8 +86,9 @@ def files_for(checkpoint: Checkpoint, pieces: list[Piece]) -> set[str]:
 
 
 def verify(checkpoint: Checkpoint, names: set[str]) -> None:
-    """Read every byte of these files and compare with the manifest. Raises DamagedError or OSError."""
-    judgement.verify_files(checkpoint.step, names)
+    """Read every byte of these files and compare with the manifest."""
+    for name in sorted(names):
+        checkpoint.patience.read(partial(judgement.verify_files, checkpoint.step, [name]), checkpoint.folder / name)
 
 
 def overlap(piece: Piece, block: Block) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
@@ -103,10 +111,10 @@ def fill(checkpoint: Checkpoint, piece: Piece) -> None:
             continue
         same_block = (tuple(piece.local.shape), piece.offsets) == (block.shape, block.offsets)
         if same_block and piece.local.is_contiguous() and piece.local.device.type == "cpu":
-            _read_into(block, piece.local)  # the usual case: same layout as saved, no copy in between
+            _read_into(checkpoint, block, piece.local)  # the usual case: same layout as saved, no copy in between
             continue
         loaded = torch.empty(block.shape, dtype=block.dtype)
-        _read_into(block, loaded)
+        _read_into(checkpoint, block, loaded)
         once = _once(piece.local)
         piece.local[common[0]][once].copy_(loaded[common[1]][once])
 
@@ -136,8 +144,12 @@ def _same_bytes(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one.contiguous().reshape(-1).view(torch.uint8), other.contiguous().reshape(-1).view(torch.uint8))
 
 
-def _read_into(block: Block, tensor: torch.Tensor) -> None:
+def _read_into(checkpoint: Checkpoint, block: Block, tensor: torch.Tensor) -> None:
     """Read a block's bytes straight into a contiguous CPU tensor of its shape."""
+    checkpoint.patience.read(partial(_read_once, block, tensor), block.path)
+
+
+def _read_once(block: Block, tensor: torch.Tensor) -> None:
     view = tensor.detach().reshape(-1).view(torch.uint8).numpy().data
     with block.path.open("rb", buffering=0) as file:
         file.seek(block.begin)
@@ -155,7 +167,7 @@ def matches(checkpoint: Checkpoint, piece: Piece) -> bool:
         if common is None:
             continue
         loaded = torch.empty(block.shape, dtype=block.dtype)
-        _read_into(block, loaded)
+        _read_into(checkpoint, block, loaded)
         if not _same_bytes(piece.local[common[0]].detach().to("cpu"), loaded[common[1]]):
             return False
     return True

@@ -22,6 +22,8 @@ from trainyard.errors import MismatchError, RestoreError, TrainyardError
 from trainyard.layout import Piece, local_piece
 from trainyard.lock import Lock
 from trainyard.modules import plain_name
+from trainyard.patience import PATIENT, UNREADABLE, Patience, told
+from trainyard.speaking import warn
 from trainyard.targets import (
     Note,
     Targets,
@@ -64,17 +66,19 @@ def effective_request(requested: str, lock: Lock) -> str:
 
 
 def candidates(root: Path, requested: str) -> list[int]:
-    """Steps to propose, best first. Raises RestoreError when an explicit choice is not there."""
+    """Steps to propose, best first. Raises RestoreError when an explicit choice is not there, OSError when the disk does not say."""
     if requested == "none":
         return []
     # Whoever asks for a step by its number takes it from any run; the lock remembers that (`origin`).
-    entries = fmt.scan(root, fmt.ANY_RUN if requested.startswith("step:") else None)
+    owner = fmt.ANY_RUN if requested.startswith("step:") else None
+    entries = fmt.scan(root, owner)
     if requested == "latest":
         return [fmt.step_of(entry.name) or 0 for entry in entries if _is_ours(root, entry)][::-1]
+    kind, _, number = requested.partition(":")
+    entries = [entry if kind == "step" and entry.step != int(number) else _known(root, entry, owner) for entry in entries]
     known = fmt.committed(entries)
     steps = [entry.step for entry in known if entry.step is not None]
     manifests = [entry.manifest for entry in known if entry.manifest is not None]
-    kind, _, number = requested.partition(":")
     if kind == "step":
         found = [step for step in steps if step == int(number)]
     elif kind == "epoch":
@@ -84,6 +88,22 @@ def candidates(root: Path, requested: str) -> list[int]:
     if not found:
         raise RestoreError(f"{root} has no intact checkpoint {requested}; steps there: {_listed(steps)}")
     return found[-1:]
+
+
+def _known(root: Path, entry: fmt.Entry, owner: fmt.Owner | None) -> fmt.Entry:
+    """The entry, intact or known to be damaged. Raises OSError where its manifest cannot be read.
+
+    What that one says might be what is asked for, and the second best is not it.
+    """
+    if entry.kind != "step" or entry.manifest is not None:
+        return entry
+    folder = root / entry.name
+    try:
+        manifest = fmt.read_manifest(folder, owner)
+        fmt.check_sizes(folder, manifest)
+    except fmt.DamagedError:
+        return entry
+    return fmt.Entry(entry.name, entry.kind, manifest["step"], manifest)
 
 
 def _best(root: Path, entries: list[fmt.Entry]) -> list[int]:
@@ -109,8 +129,15 @@ def _is_ours(root: Path, entry: fmt.Entry) -> bool:
     """A step, intact or damaged. A damaged one must be proposed and refused, or a run whose only checkpoint is damaged
     would begin again at step 0 without a word. A folder of that name with nothing of a checkpoint in it is somebody else's.
     """
-    folder = root / entry.name
-    return entry.kind == "step" and ((folder / fmt.MANIFEST).exists() or any(folder.glob("*.safetensors")))
+    if entry.kind != "step":
+        return False
+    if entry.manifest is not None:
+        return True
+    try:
+        names = os.listdir(root / entry.name)
+    except FileNotFoundError:
+        return False
+    return any(name == fmt.MANIFEST or name.endswith(".safetensors") for name in names)
 
 
 @dataclass
@@ -133,9 +160,10 @@ def prepare(
     rank: int = 0,
     world_size: int = 1,
     owner: fmt.Owner | None = None,
+    patience: Patience = PATIENT,
 ) -> Prepared:
-    """Open and verify a step without changing anything. Raises DamagedError, OSError or MismatchError."""
-    checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner)
+    """Open and verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
+    checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
     state = checkpoint.state
     _check_generators(checkpoint, [str(rank)])
     saved_print = checkpoint.manifest["data_fingerprint"]
@@ -206,21 +234,34 @@ def apply(prepared: Prepared, things: objects.Objects, rank: int, note: Note) ->
         rng.restore(codec.decode(mine["rng"], found.tensors.__getitem__))
 
 
-def restore(root: Path, requested: str, things: objects.Objects, agreement: Agreement, fingerprint: str | None) -> Restored:
+def restore(
+    root: Path,
+    requested: str,
+    things: objects.Objects,
+    agreement: Agreement,
+    fingerprint: str | None,
+    patience: Patience = PATIENT,
+) -> Restored:
     """Collective. Bring `things` to the proposed step that verifies on every rank; step 0 when there is nothing to restore.
 
-    Raises RestoreError when an explicit choice, or everything there is, is damaged; MismatchError when it is of another model.
+    Raises RestoreError when an explicit choice, or everything there is, is damaged, and when a step cannot be read, which says
+    nothing about it; MismatchError when it is of another model.
     """
     result = Restored(requested=requested)
-    steps = on_rank_0(agreement, lambda: candidates(root, requested))
+    steps = on_rank_0(agreement, lambda: patience.read(lambda: candidates(root, requested), root))
     owner = fmt.ANY_RUN if requested.startswith("step:") else None
     for step in steps:
-        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement, owner)
+        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement, owner, patience)
         verdicts = agreement.gather(verdict)
         mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
         if mismatch:
             raise MismatchError(mismatch.partition(": ")[2])
-        damage = "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text}))
+        damage = _words(verdicts, "damaged")
+        if not damage and (unreadable := _words(verdicts, "unreadable")):
+            raise RestoreError(
+                f"{root}: step {step} cannot be read: {unreadable}. It may be intact, so nothing was changed. Start again when the disk "
+                f"answers; if it never will, move {fmt.step_name(step)} out of this folder, and the next older step is taken"
+            )
         if not damage:
             assert prepared is not None
             result.step, result.shared = step, prepared.state["shared"]
@@ -254,27 +295,27 @@ class PartlyRestoredError(MismatchError):
 def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agreement, notes: list[str]) -> None:
     """`apply`, of which every rank learns whether it worked on all: none trains with ranks that did not restore."""
     notes += notes_on_lengths(things, prepared.state["shared"]["objects"])
-    failure: MismatchError | None = None
+    failure: Exception | None = None
     try:
         apply(prepared, things, agreement.rank, notes.append)
-    except MismatchError as error:
+    except (MismatchError, fmt.DamagedError, *UNREADABLE) as error:
         failure = error
-    failures = [text for text in agreement.gather(str(failure or "")) if text]
+    failures = [text for text in agreement.gather(told(failure) if failure else "") if text]
     if failures:
         raise PartlyRestoredError(failures[0]) from failure
 
 
-def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
+def peek(root: Path, agreement: Agreement, patience: Patience = PATIENT) -> tuple[int, dict[str, Any]]:
     """(step, its objects' JSON) of the checkpoint that restore("latest") will choose; (0, {}) where there is none. Collective.
 
     For a trainer that must know the step before it makes its objects. Rank 0 verifies every file, so that no rank finds damage
-    in this checkpoint later and steps down to another.
+    in this checkpoint later and steps down to another. Raises RestoreError when one cannot be read.
     """
 
     def newest() -> list[Any]:
-        for step in candidates(root, "latest") if root.is_dir() else []:
-            with contextlib.suppress(fmt.DamagedError, OSError):
-                checkpoint = reading.open_checkpoint(root / fmt.step_name(step))
+        for step in patience.read(lambda: candidates(root, "latest"), root) if root.is_dir() else []:
+            with contextlib.suppress(fmt.DamagedError):
+                checkpoint = reading.open_checkpoint(root / fmt.step_name(step), patience=patience)
                 reading.verify(checkpoint, set(checkpoint.manifest["files"]))
                 _check_generators(checkpoint, checkpoint.state["ranks"])
                 return [step, checkpoint.state["shared"]["objects"]]
@@ -284,6 +325,10 @@ def peek(root: Path, agreement: Agreement) -> tuple[int, dict[str, Any]]:
     return step, found
 
 
+def _words(verdicts: list[str], kind: str) -> str:
+    return "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text.startswith(kind)}))
+
+
 def _try_prepare(
     root: Path,
     step: int,
@@ -291,32 +336,50 @@ def _try_prepare(
     fingerprint: str | None,
     agreement: Agreement,
     owner: fmt.Owner | None,
+    patience: Patience,
 ) -> tuple[Prepared | None, str]:
     try:
-        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size, owner), ""
+        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size, owner, patience), ""
     except MismatchError as error:
         return None, f"mismatch: {error}"
-    except (fmt.DamagedError, OSError) as error:
+    except fmt.DamagedError as error:
         return None, f"damaged: {error}"
+    except UNREADABLE as error:
+        return None, f"unreadable: {told(error)}"
 
 
 def on_rank_0(agreement: Agreement, compute: Any) -> Any:
-    """Rank 0's answer on every rank; its TrainyardError or OSError is raised on every rank."""
+    """Rank 0's answer on every rank; its TrainyardError, or a read that failed, is raised on every rank."""
     outcome: dict[str, Any] = {}
     if agreement.rank == 0:
         try:
             outcome = {"value": compute()}
         except TrainyardError as error:
             outcome = {"error": str(error)}
-        except OSError as error:
-            outcome = {"error": f"{error.filename}: {error.strerror}"}
+        except (fmt.DamagedError, *UNREADABLE) as error:
+            outcome = {"error": told(error)}
     outcome = agreement.broadcast(outcome)
     if "error" in outcome:
         raise RestoreError(outcome["error"])
     return outcome["value"]
 
 
-def set_newer_aside(root: Path, step: int, incarnation: int) -> list[str]:
-    """Rename every step after `step`, intact or not: a later commit must neither collide with it nor fall behind it."""
-    newer = [entry for entry in fmt.scan(root) if _is_ours(root, entry) and (fmt.step_of(entry.name) or 0) > step]
-    return [set_aside(root / entry.name, incarnation) for entry in newer]
+def set_newer_aside(root: Path, step: int, incarnation: int, damaged: set[int] | None = None) -> list[str]:
+    """Rename every step after `step`, intact or not: a later commit must neither collide with it nor fall behind it.
+
+    One that cannot be renamed (immutable, a mount point) is passed over if it is `damaged`: no start takes it. Raises RestoreError
+    for an intact one: the next start would go on from there.
+    """
+    aside = []
+    for entry in fmt.scan(root):
+        if not _is_ours(root, entry) or (fmt.step_of(entry.name) or 0) <= step:
+            continue
+        try:
+            aside.append(set_aside(root / entry.name, incarnation))
+        except OSError as error:
+            if fmt.step_of(entry.name) not in (damaged or set()):
+                raise RestoreError(
+                    f"{told(error)}: this step is newer than step {step} and cannot be set aside; move it away, or the next start takes it"
+                ) from error
+            warn(f"trainyard: {told(error)}: this damaged step cannot be set aside, and stays")
+    return aside

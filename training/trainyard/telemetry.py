@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.charts import Charts, TensorBoard, Wandb
+from trainyard.errors import FolderError
+from trainyard.speaking import say, warn
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,9 @@ ROUNDED = {
     "lr": ".4g",
     "tokens_per_s": ".0f",
 }
+
+WRONG_FOLDER = (FileExistsError, NotADirectoryError, PermissionError)
+"""What a person has to put right; a disk that is full or does not answer may be well again by itself."""
 
 
 def as_number(value: Any) -> Any:
@@ -78,12 +82,26 @@ class Telemetry:
     def line(self, text: str) -> None:
         """A line for people on stdout."""
         if self._enabled:
-            print(f"trainyard: {text}", flush=True)
+            say(f"trainyard: {text}")
 
-    def open_charts(self, *, tensorboard: bool, wandb: str | None, run_id: str, config: dict[str, Any]) -> None:
-        """Rank 0, before anything is restored. Raises ConfigError, FolderError where a chart that is wanted cannot be had."""
+    def open_charts(
+        self, *, tensorboard: bool, wandb: str | None, run_id: str, config: dict[str, Any], is_restart: bool = False
+    ) -> None:
+        """Rank 0, before anything is restored. Raises ConfigError, FolderError where a chart that is wanted cannot be had.
+
+        What is wrong with a folder is for the first start to refuse: a restart has work to go on with, and leaves the chart out.
+        """
         folder = self._folder or Path()
-        charts: list[TensorBoard | Wandb] = [TensorBoard(folder / "tensorboard")] if tensorboard else []
+        charts: list[TensorBoard | Wandb] = []
+        if tensorboard:
+            try:
+                charts.append(TensorBoard(folder / "tensorboard"))
+            except OSError as error:
+                if isinstance(error, WRONG_FOLDER) and not is_restart:
+                    raise FolderError(
+                        f"TensorBoard folder {folder / 'tensorboard'}: {error.strerror}; free it, or leave TensorBoard off"
+                    ) from error
+                self._complain(TensorBoard.name, error)
         charts += [Wandb(folder, wandb, run_id, config)] if wandb else []
         self._charts = Charts(charts, self._complain)
 
@@ -100,7 +118,7 @@ class Telemetry:
             return
         record = {"step": record.pop("step"), "time": time.time(), "incarnation": self.incarnation, **record}
         self._append("steps.jsonl", {key: _json_number(value) for key, value in record.items() if value is not None})
-        print(step_line(record), flush=True)
+        say(step_line(record))
         values = {f"train/{key}": value for key, value in record.items() if isinstance(value, float) and key != "time"}
         self._charts.each(lambda chart: chart.scalars(values, record["step"]))
 
@@ -121,15 +139,16 @@ class Telemetry:
     def _append(self, name: str, record: dict[str, Any]) -> None:
         """One write() of one line: the supervisor appends to events.jsonl too, and O_APPEND keeps lines whole.
 
-        Telemetry must not end a run: on a full disk the line is lost, the step line on stdout and the training go on.
+        Telemetry must not end a run: on a full disk the line is lost, the step line on stdout and the training go on. A FIFO of
+        that name is written where somebody reads it, and waited for by nobody.
         """
         if self._folder is None:
             return
-        line = (json.dumps(record) + "\n").encode()
+        line = (json.dumps(record, default=str) + "\n").encode()  # a script's own event may hold anything
         if name in self._torn:  # what the last write left has no newline
             line = b"\n" + line
         try:
-            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = os.open(self._folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
             try:
                 written = os.write(descriptor, line)
             finally:
@@ -139,8 +158,9 @@ class Telemetry:
             return
         (self._torn.discard if written == len(line) else self._torn.add)(name)
 
-    def _complain(self, name: str, error: OSError) -> None:
+    def _complain(self, name: str, error: Exception) -> None:
         """Once for each file."""
         if name not in self._told:
             self._told.add(name)
-            print(f"trainyard: {name} cannot be written ({error.strerror}); training goes on", file=sys.stderr, flush=True)
+            reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+            warn(f"trainyard: {name} cannot be written ({reason}); training goes on")

@@ -5,10 +5,12 @@ Digests: xxh3-128 where the xxhash package is there, else CRC-32 (zlib's polynom
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +44,10 @@ class NotProvableError(DamagedError):
 
 class NotOursError(DamagedError):
     """No step of this folder's run: not a checkpoint, one of another format version, or a step of another run."""
+
+
+class NoManifestError(NotOursError, MissingError):
+    """A folder without a manifest."""
 
 
 # --- digests -----------------------------------------------------------------------------------------------------
@@ -107,7 +113,7 @@ def verify_file(path: Path, entry: dict[str, Any]) -> str:
     """
     algorithm = _algorithm_for(path.name, entry)
     size, digest, buffer = 0, new_hash(algorithm), memoryview(bytearray(READ_BYTES))
-    with open_own(path) as file:
+    with open_own(path) as file, naming(path):
         while count := file.readinto(buffer):
             size += count
             digest.update(buffer[:count])
@@ -140,6 +146,17 @@ def _compare(name: str, entry: dict[str, Any], size: int, digest: str, algorithm
 # --- reading what anybody may have written -----------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError from within names the file: read(2) knows a number, people know a name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def open_own(path: Path) -> io.FileIO:
     """Open a file of a checkpoint, which is a regular file and never a link. Raises DamagedError (MissingError) or OSError."""
     try:
@@ -156,7 +173,7 @@ def open_own(path: Path) -> io.FileIO:
 
 def read_own(path: Path, limit_bytes: int) -> bytes:
     """The bytes of a small file of a checkpoint. Raises DamagedError, also for more than `limit_bytes`, or OSError."""
-    with open_own(path) as file:
+    with open_own(path) as file, naming(path):
         size = os.fstat(file.fileno()).st_size
         # One more than the limit: the file may grow while it is read.
         data = read_all(file, limit_bytes + 1) if size <= limit_bytes else b""
@@ -179,7 +196,7 @@ def read_json(path: Path, limit_bytes: int = MAX_JSON_BYTES) -> Any:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
-    with path.open("rb", buffering=0) as file:
+    with path.open("rb", buffering=0) as file, naming(path):
         data = read_all(file, limit_bytes + 1) if status.st_size <= limit_bytes else b""
     if status.st_size > limit_bytes or len(data) > limit_bytes:
         raise ValueError(f"{max(status.st_size, len(data))} bytes")

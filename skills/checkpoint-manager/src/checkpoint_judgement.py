@@ -74,7 +74,7 @@ def _read_state(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_header(path: Path) -> dict[str, contents.Block]:
-    with raw.open_own(path) as file:
+    with raw.open_own(path) as file, raw.naming(path):
         size = os.fstat(file.fileno()).st_size
         try:
             length = contents.header_length(file.read(8), size)
