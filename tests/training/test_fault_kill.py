@@ -102,7 +102,7 @@ def test_sigkill_before_every_call_of_a_start_that_steps_down_and_cleans_up(
         assert assert_goes_on_exactly(zygote, run_dir, reference, hits[-1]) == 2
         shutil.rmtree(run_dir)
     assert ended.code == 0 and ended.restored == (2, reference[2])
-    assert {hit.rpartition(" ")[2] for hit in hits} >= {"write_atomically", "write_durably", "remove_folder", "set_aside"}, hits
+    assert {hit.rpartition(" ")[2] for hit in hits} >= {"write_atomically", "write_durably", "_remove_tree", "set_aside"}, hits
 
 
 @pytest.mark.parametrize("nth", [1, 5])

@@ -15,7 +15,7 @@ from trainyard import checkpoint_format as fmt
 from trainyard.errors import SaveError
 from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
 from trainyard.lock import Lock
-from trainyard.patience import told
+from trainyard.patience import look_afresh, told
 from trainyard.shard import Part, part_path, read_part
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.05
@@ -74,6 +74,7 @@ def wait_for_parts(
             missing = sorted(set(range(world_size)) - set(parts))
             raise SaveError(f"no part from rank {', '.join(map(str, missing))} after {timeout_s:.0f} s{unread}")
         sleep(poll_s)
+        look_afresh(folder)
         poll_s = min(2 * poll_s, LONGEST_POLL_S)
 
 

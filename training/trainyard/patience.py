@@ -7,6 +7,7 @@ since, does not exist (nfs(5), acdirmax and lookupcache).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -54,7 +55,14 @@ class Patience:
                 if wait_s == FIRST_WAIT_S:
                     warn(f"trainyard: {told(error)}; trying again for up to {self.timeout_s:.0f} s")
             self.sleep(wait_s)
+            look_afresh(path.parent)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def look_afresh(folder: Path) -> None:
+    """An NFS client asks the server what has changed in a folder when somebody opens it (close-to-open, nfs(5))."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def told(error: Exception) -> str:
