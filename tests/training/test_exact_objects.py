@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,16 @@ import trainyard
 from torch import nn
 
 from tests.training.kinds_of_objects import KINDS, Rebuilds, train
-from tests.training.rt_fixtures import folder_in_memory
-from tests.training.test_format_codec import same
+from tests.training.sameness import same
+
+pytest_plugins = ["tests.training.rt_fixtures"]
 
 STEPS = 3
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder / "checkpoints"
+def folder(memory_path: Path) -> Path:
+    return memory_path / "checkpoints"
 
 
 def make(kind: str) -> dict[str, Any]:

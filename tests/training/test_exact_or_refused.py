@@ -6,7 +6,7 @@ import collections
 import enum
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from trainyard import selfcheck
 from trainyard.agreement import Agreement
 
 from tests.training.kinds_of_objects import KINDS, adamw, train
-from tests.training.rt_fixtures import folder_in_memory
+
+pytest_plugins = ["tests.training.rt_fixtures"]
 
 Point = collections.namedtuple("Point", "x")
 
@@ -29,9 +30,8 @@ class Colour(enum.Enum):
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder / "checkpoints"
+def folder(memory_path: Path) -> Path:
+    return memory_path / "checkpoints"
 
 
 class Keeps:

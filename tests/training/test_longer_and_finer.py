@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ from torch import nn
 from torch.optim import lr_scheduler as schedules
 
 from tests.training.kinds_of_objects import MODULES, adamw
-from tests.training.rt_fixtures import folder_in_memory
 from tests.training.rt_folder import files_under, flip, header_bytes, shards
+
+pytest_plugins = ["tests.training.rt_fixtures"]
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with folder_in_memory() as folder:
-        yield folder / "checkpoints"
+def folder(memory_path: Path) -> Path:
+    return memory_path / "checkpoints"
 
 
 def trained(
@@ -90,9 +90,10 @@ LENGTHS: dict[str, tuple[Callable[[Any, int], Any], str | None]] = {
 
 @pytest.mark.parametrize("what", LENGTHS)
 def test_a_schedule_made_for_fewer_steps_is_named_and_the_same_one_is_not(
-    folder: Path, what: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, what: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, words = LENGTHS[what]
+    monkeypatch.setenv("TRAINYARD_RUN_DIR", str(folder.parent))
     for steps in (4, 4, 8):
         model = nn.Linear(1, 1)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -101,8 +102,11 @@ def test_a_schedule_made_for_fewer_steps_is_named_and_the_same_one_is_not(
         checkpointer.close()
         said = " ".join(line for line in capsys.readouterr().out.splitlines() if "note: " in line)
         assert bool(said) == (steps == 8 and words is not None), said
+    events = [json.loads(line) for line in (folder.parent / "events.jsonl").read_text().splitlines()]
+    notes = [event["notes"] for event in events if event["type"] == "notes"]
+    assert len(notes) == (words is not None)
     if words:
-        assert re.search(words, said), said
+        assert re.search(words, said) and all(note in said for note in notes[0]), said
 
 
 # --- weights of another run --------------------------------------------------------------------------------------
