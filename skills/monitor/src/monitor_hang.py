@@ -35,7 +35,7 @@ def stopped_check(view: Observation) -> Check:
         if (why := _paused(view)) is not None:
             return Check(name, "warn", "the run is paused", why, "who paused it lets it go on")
         return Check(name, "skipped", "its processes cannot be seen from here")
-    ranks = processes.ranks_of_run(view.runner.run_id, view.runner.launcher.pid if view.runner.launcher else None)
+    ranks = processes.ranks_of_run(view.runner.run_id, view.path, view.runner.launcher.pid if view.runner.launcher else None)
     stopped = [(rank, pid) for rank, pid, state in ranks if state in "Tt"]
     if not stopped:
         return Check(name, "pass", f"none of {len(ranks)} ranks is stopped" if ranks else "no process is stopped")

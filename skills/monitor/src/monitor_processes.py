@@ -86,9 +86,9 @@ def pids_of_run(run_id: str, run_dir: Path) -> list[int]:
     return sorted(found)
 
 
-def ranks_of_run(run_id: str, launcher: int | None) -> list[tuple[int | None, int, str]]:
+def ranks_of_run(run_id: str, run_dir: Path, launcher: int | None) -> list[tuple[int | None, int, str]]:
     """(rank, pid, state as in /proc/<pid>/stat) of each worker; without ranks, the launcher with None for a rank."""
-    found, ranks = [], {pid: _rank(pid) for pid in pids_of_run(run_id)}
+    found, ranks = [], {pid: _rank(pid) for pid in pids_of_run(run_id, run_dir)}
     for pid, rank in ranks.items():
         fields = stat_fields(pid)
         # Its own children carry its RANK too: the worker is the one whose parent does not.
