@@ -249,6 +249,40 @@ def test_the_epoch_of_a_step_is_that_of_its_batch(folder: Path) -> None:
     script.checkpointer.close()
 
 
+def test_an_evaluation_with_a_loader_of_this_kind_is_part_of_the_step(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its batches are not the training's: what is due waits for the next one of those."""
+    validation = trainyard.ResumableLoader(DATA, batch_size=8)
+    script = Script(folder, rolling_steps=6, validation=validation)
+    for _ in range(2):
+        plain(script)
+        with torch.no_grad():
+            for (batch,) in validation:
+                script.model.bias.fill_(float(batch.sum()))
+        script.model.bias.data.fill_(script.loader.epoch)
+        wait_for_idle()
+        assert [entry.step for entry in fmt.committed(fmt.scan(folder))] == [6] * (script.loader.epoch - 1)
+    script.checkpointer.close()
+    again = Script(folder, validation=trainyard.ResumableLoader(DATA, batch_size=8))
+    assert again.step == 12 and again.model.bias.item() == 2.0
+    again.checkpointer.close()
+    assert warnings(capsys.readouterr().out) == []
+
+
+def test_a_second_phase_on_another_loader_has_its_edges_too(folder: Path) -> None:
+    second = trainyard.ResumableLoader(DATA, batch_size=12)
+    script = Script(folder, rolling_steps=2, second=second)
+    plain(script)
+    for _ in second:
+        script.tell()
+    script.model.bias.data.fill_(5.0)
+    wait_for_idle()
+    assert fmt.committed(fmt.scan(folder))[-1].step == 7  # the switch itself is seen one step late
+    next(iter(second))
+    wait_for_idle()
+    assert fmt.committed(fmt.scan(folder))[-1].step == 8
+    script.checkpointer.close()
+
+
 def test_a_stop_that_no_further_batch_follows_is_answered_by_close(folder: Path) -> None:
     script = Script(folder, total_steps=9)
     for _ in script.loader:

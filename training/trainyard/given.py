@@ -67,7 +67,7 @@ def _is_loader(label: str, thing: Any) -> bool:
 
 
 def loaders(things: dict[str, Any]) -> list[ResumableLoader]:
-    """The loaders among the things whose position can be followed; the one that the training asks for batches first."""
+    """The loaders among the things whose position can be followed; `data` first."""
     inner = {label: thing.thing if isinstance(thing, PerRank) else thing for label, thing in things.items()}
     found = {label: thing for label, thing in inner.items() if isinstance(thing, ResumableLoader)}
     return sorted(found.values(), key=lambda loader: loader is not found.get("data"))

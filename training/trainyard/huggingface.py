@@ -93,7 +93,7 @@ class TrainyardCallback(TrainerCallback):  # type: ignore[misc]
             shutil.rmtree(self._stub)
             self._stub = None
         self._checkpointer = Checkpointer(
-            self._folder, total_steps=state.max_steps, **self._options, **_things(self._trainer), data=None
+            self._folder, total_steps=state.max_steps, **{"data": None, **self._options, **_things(self._trainer)}
         )
         self._told_step = self._checkpointer.restore()
         if self._told_step != state.global_step:

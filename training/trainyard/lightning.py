@@ -80,7 +80,7 @@ class TrainyardCallback(Callback):  # type: ignore[misc]
         total = trainer.estimated_stepping_batches
         total_steps = int(total) if total != float("inf") else None
         things = {**_things(trainer, module, self), "loops": self._loops}
-        self._checkpointer = Checkpointer(self._folder, total_steps=total_steps, **self._options, **things, data=None)
+        self._checkpointer = Checkpointer(self._folder, total_steps=total_steps, **{"data": None, **self._options, **things})
         self._told_step = self._checkpointer.restore()
         if self._told_step != self._peeked_step:
             raise RestoreError(
