@@ -47,6 +47,12 @@ class StepTable:
         if line.val_loss is not None:
             self.val_loss.append((len(self.step) - 1, number(line.val_loss)))
 
+    def drop_last(self) -> None:
+        for column in (self.step, self.time, self.step_s, self.blocked_s, self.loss, self.tokens_per_s):
+            column.pop()
+        if self.val_loss and self.val_loss[-1][0] == len(self.step):
+            self.val_loss.pop()
+
     def __len__(self) -> int:
         return len(self.step)
 
@@ -147,15 +153,18 @@ def backwards(times: Iterable[float]) -> int:
 
 
 def _read_steps(lines: Iterator[StepLine], steps: StepTable, lives: dict[int, Life]) -> None:
-    newest, row = 0, -1
-    for row, line in enumerate(lines):
+    newest = 0
+    for line in lines:
         # Incarnations only go up; a straggler's line stays with the life it stands in.
         if line.incarnation > newest:
+            row = len(steps)
             _end_rows(steps, lives.get(newest), row)
             newest = line.incarnation
             lives[newest] = Life(newest, rows=(row, row), began=line.time - max(0.0, line.step_s))
+        elif len(steps) and line.step == steps.step[-1]:  # told again with its evaluation: not done again
+            steps.drop_last()
         steps.add(line)
-    _end_rows(steps, lives.get(newest), row + 1)
+    _end_rows(steps, lives.get(newest), len(steps))
 
 
 def _end_rows(steps: StepTable, life: Life | None, end: int) -> None:

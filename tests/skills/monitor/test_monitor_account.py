@@ -78,6 +78,16 @@ def test_a_missing_restore_event_moves_time_but_loses_none(tmp_path: Path) -> No
     assert sum(told["account"].values()) == pytest.approx(told["wall_s"], abs=1e-6)
 
 
+def test_a_step_told_again_with_its_evaluation_was_not_done_again(tmp_path: Path) -> None:
+    plain, told_again = (random_history(tmp_path / "runs" / name, 3) for name in ("plain", "told-again"))
+    steps = told_again.path / "steps.jsonl"
+    lines = [json.loads(line) for line in steps.read_text().splitlines()]
+    steps.write_text("".join(f"{json.dumps(line)}\n{json.dumps({**line, 'val_loss': 2.5})}\n" for line in lines))
+    first, second = summaries(tmp_path / "runs").values()
+    assert second["account"] == pytest.approx(first["account"], abs=1e-6)
+    assert second["steps_repeated"] == first["steps_repeated"] == plain.repeated_steps
+
+
 def _clock_set_back(path: Path) -> None:
     """From the middle of both files on, an hour earlier."""
     for name in ("steps.jsonl", "events.jsonl"):
