@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from trainyard.data import GlobalOrder
 from trainyard.errors import ConfigError
 from trainyard.process import die_with_parent
+from trainyard.speaking import say
 
 TAKEN = ("sampler", "batch_sampler", "drop_last", "generator", "persistent_workers")
 """DataLoader options that this class decides itself."""
@@ -167,10 +168,9 @@ class ResumableLoader:
         rank, world_size = self._place()
         if self._size_name == "batch_size" and world_size > 1 and rank == 0 and not self._said:
             size = self._size
-            print(
+            say(
                 f"trainyard: batch_size={size} is for each rank: {size * world_size} samples a batch on {world_size} ranks "
-                f"(global_batch_size={size} would split {size} over them, batch_size_per_rank={size} means this)",
-                flush=True,
+                f"(global_batch_size={size} would split {size} over them, batch_size_per_rank={size} means this)"
             )
         self._said = True
 
