@@ -81,9 +81,9 @@ class FakeNode:
         assert message.items() >= {"type": type, **fields}.items()
         return message
 
-    def hears_nothing(self) -> None:
+    def hears_nothing(self, timeout_s: float = 0.6) -> None:
         with pytest.raises(queue.Empty):
-            self.inbox.get(timeout=0.6)
+            self.inbox.get(timeout=timeout_s)
 
     def ends(self, code: int, generation: int = 1, why: str = "", *, final: bool = False) -> None:
         self.wire.send("ended", generation=generation, code=code, why=why, final=final)
@@ -391,7 +391,7 @@ def test_a_node_counts_as_ready_only_for_the_generation_that_it_has_cleaned_up(s
     for node in nodes:
         node.hears("abort", generation=2)
     nodes[0].is_ready(2)
-    nodes[0].hears_nothing()  # node 1 is still ending its ranks
+    nodes[0].hears_nothing(timeout_s=2.0)  # the second restart waits for a second; then node 1 is still ending its ranks
     nodes[1].is_ready(2)
     nodes[0].hears("start", generation=3)
 
