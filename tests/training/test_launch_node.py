@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import socket
 import stat
 import sys
@@ -303,6 +304,14 @@ def test_a_program_that_is_not_there_ends_at_once_and_is_named(start: Start, tmp
     assert launcher.ends() == 1
     told = runner(tmp_path / "run")
     assert told["restarts"] == 0 and "no-such-program cannot be started: No such file or directory" in told["reason"]
+
+
+def test_what_the_launcher_is_sent_reaches_the_program(start: Start, tmp_path: Path) -> None:
+    program = "import signal; signal.signal(signal.SIGUSR1, lambda *_: exit(0)); print('up', flush=True); signal.pause()"
+    launcher = start(["--program", "--", sys.executable, "-c", program], {})
+    wait_for("the program", lambda: "\nup" in launcher.text())
+    launcher.process.send_signal(signal.SIGUSR1)
+    assert launcher.ends() == 0
 
 
 def test_a_program_that_fails_is_started_again_up_to_max_restarts(start: Start, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ How it recovers: shared-docs/decisions/0011-several-nodes.md. Who may take part:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -49,6 +50,7 @@ ABORT_GRACE_S = 3.0
 RECONNECT_S = 1.0
 PORT_S = 5.0
 """For a port that is taken."""
+PASSED_ON = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 BROKEN = 134
 """As SIGABRT: what went wrong here ends this container and not the job, which goes on with the next one."""
 
@@ -164,6 +166,12 @@ class Node:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signals += 1
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        """To a plain program: as process 1 of its pod it would have had the signal itself."""
+        if (pid := self.ranks.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def lead(self, coordinator: Coordinator) -> None:
         """Node 0's own connection to the coordinator lies within this process."""
@@ -317,6 +325,8 @@ def main(words: list[str]) -> int:
     node = Node(settings, command, is_program=is_program)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, node.on_signal)
+    for number in PASSED_ON if is_program else ():
+        signal.signal(number, node.pass_on)
     say(f"node {settings.node} of {settings.nodes} on {socket.gethostname()}: {' '.join(words)}")
     if settings.node == 0:
         node.lead(coordinate(settings))

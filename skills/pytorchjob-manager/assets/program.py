@@ -2,7 +2,7 @@
 
 Where the image has trainyard, trainyard.launch does it. Elsewhere this does the same in small: a program that fails is started
 again, up to TRAINYARD_MAX_RESTARTS; one that is not in the image is not. Exit code: 0 finished, 143 stopped by SIGTERM, 1 given up
-(for good, in the eyes of the operator). The count outlives the pod where there is a volume, and the container in any case. Standard library of Python 3.8.
+(for good, in the eyes of the operator). The count outlives the pod where there is a volume. Standard library of Python 3.8.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ import time
 LAUNCHER = "trainyard.launch_hub"  # of the versions that know --program
 TERMINATION_LOG = "/dev/termination-log"
 RUN_DIR = os.environ.get("TRAINYARD_RUN_DIR", "")
-FOLDER = RUN_DIR if os.path.isdir(os.path.dirname(RUN_DIR)) else "/dev/shm"  # the volume, or what lives as long as the pod
-COUNT = os.path.join(FOLDER, "trainyard-program.json")
+HAS_VOLUME = os.path.isdir(os.path.dirname(RUN_DIR))
+COUNT = os.path.join(RUN_DIR, "trainyard-program.json")
 MOST = int(os.environ.get("TRAINYARD_MAX_RESTARTS", "3"))
 START = os.environ.get("TRAINYARD_SUBMISSION", "")
-POD = os.environ.get("TRAINYARD_POD_UID", "")
+PASSED_ON = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 GOOD_ATTEMPT_S, LONGEST_DELAY_S = 60, 60
 
 
@@ -38,11 +38,17 @@ class Program:
         self.words, self.pid, self.stopped = words, 0, False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop)
+        for number in PASSED_ON:  # whoever sends one to process 1 of the pod means the program
+            signal.signal(number, self.pass_on)
 
     def stop(self, number, frame):
         self.stopped = True
         if self.pid:
             os.kill(self.pid, signal.SIGTERM)
+
+    def pass_on(self, number, frame):
+        if self.pid:
+            os.kill(self.pid, number)
 
     def attempt(self):
         """Its exit code, negative for a signal. Raises OSError: there is no such program."""
@@ -62,26 +68,24 @@ class Program:
 
 
 def restarts_before():
-    """Of containers before this one; one more where the last was killed while its program ran."""
+    """Of pods before this one; one more where the last was killed while its program ran."""
     try:
         with open(COUNT, encoding="utf-8") as file:
             told = json.loads(file.read(4096))
         if told["start"] != START or type(told["restarts"]) is not int or told["restarts"] < 0:
             return 0
-        if told["given_up"] and POD and told["pod"] == POD:  # the kubelet has started it again
-            give_up(told["restarts"], str(told["given_up"]))
-        return 0 if told["given_up"] else told["restarts"] + (told["running"] is True)
+        return told["restarts"] + (told["running"] is True)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return 0
 
 
-def note(restarts, running, given_up=""):
-    told = {"start": START, "pod": POD, "restarts": restarts, "running": running, "given_up": given_up}
-    with contextlib.suppress(OSError):  # no volume, or a full one
-        os.makedirs(FOLDER, exist_ok=True)
-        with open(COUNT + ".new", "w", encoding="utf-8") as file:
-            json.dump(told, file)
-        os.replace(COUNT + ".new", COUNT)
+def note(restarts, running):
+    if HAS_VOLUME:
+        with contextlib.suppress(OSError):  # full, or read-only
+            os.makedirs(RUN_DIR, exist_ok=True)
+            with open(COUNT + ".new", "w", encoding="utf-8") as file:
+                json.dump({"start": START, "restarts": restarts, "running": running}, file)
+            os.replace(COUNT + ".new", COUNT)
 
 
 def oom_kills():
@@ -95,7 +99,7 @@ def oom_kills():
 
 def give_up(restarts, why):
     why = why[:1000]
-    note(restarts, False, why)
+    note(0, False)  # whoever starts it once more means it
     say(why)
     if os.path.isfile(TERMINATION_LOG):
         with contextlib.suppress(OSError), open(TERMINATION_LOG, "w", encoding="utf-8") as file:
@@ -113,7 +117,7 @@ def main(words):
         os.execv(sys.executable, [sys.executable, "-m", "trainyard.launch", "--program", "--", *words])
     program, restarts, delay_s = Program(words), restarts_before(), 0
     if restarts > MOST:
-        give_up(MOST, f"the container was killed again; max_restarts ({MOST}) is used up")
+        give_up(MOST, f"the pod was killed again; max_restarts ({MOST}) is used up")
     while not program.stopped:
         note(restarts, True)
         began, killed = time.monotonic(), oom_kills()

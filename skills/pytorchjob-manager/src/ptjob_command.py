@@ -34,7 +34,7 @@ class Command:
     """What follows the launcher's name; the whole command where there is no launcher."""
 
     def words(self, launcher: list[str]) -> list[str]:
-        """Of the container. A plain program gets a watcher in its pod, which counts: the operator makes a pod anew without end (20 in a
+        """Of a PyTorchJob's container. A plain program gets a watcher in its pod, which counts: the operator makes a pod anew without end (20 in a
         minute; 1.9.4 counts failed pods against a backoffLimit of 0 only, and restarted containers under OnFailure only, where it
         deletes the pod, and with it the cause, as it fails the job)."""
         return [*launcher, *self.rest] if self.launched else ["python3", "-c", PROGRAM.read_text("utf-8"), *self.rest]

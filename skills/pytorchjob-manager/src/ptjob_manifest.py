@@ -54,7 +54,8 @@ def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
     job["spec"]["runtimeRef"]["name"] = request.runtime
     command = understand(request.command, request.nodes, request.procs)
     request = replace(request, grace_s=grace_s(request, api))
-    pod = make_pod(request, "node", command.words(LAUNCH))
+    # A plain program as it is: the Job bounds what the kubelet starts again in place.
+    pod = make_pod(request, "node", [*(LAUNCH if command.launched else []), *command.rest])
     main = pod["spec"]["containers"][0]
     trainer = {"numNodes": request.nodes, "numProcPerNode": request.procs, "resourcesPerNode": main["resources"]}
     # Here the kubelet restarts a container that gave up; by the pod's UID its successor knows that it is the same pod.
