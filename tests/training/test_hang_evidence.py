@@ -25,6 +25,10 @@ MOODS = {
     "prints": "while True: print('word', flush=True); time.sleep(0.2)",
     "fails to print": "f = os.open('/dev/full', os.O_WRONLY)\nwhile True:\n try: os.write(f, b'x')\n except OSError: time.sleep(0.2)",
     "compiles": "while True: subprocess.run(['sleep', '0.3'])",
+    # A thread that started a child in the way of vfork sleeps as one in fsync does.
+    "syncs in a thread": "import ctypes, threading\n"
+    "clone = lambda: ctypes.CDLL(None).syscall(220 if os.uname().machine == 'aarch64' else 56, 0x4000 | 17, 0, 0, 0, 0)\n"
+    "threading.Thread(target=lambda: clone() or time.sleep(600)).start()\ntime.sleep(600)",
     "waits in a shell": "os.execvp('sh', ['sh', '-c', 'sleep 600; true'])",
     "prints its stacks": "import faulthandler, signal; faulthandler.register(signal.SIGUSR2)\nprint('ready', flush=True)\ntime.sleep(600)",
 }
@@ -40,8 +44,9 @@ while True: os.wait()
 class Job:
     """A launcher with one rank a mood; all print into one file."""
 
-    def __init__(self, folder: Path, moods: list[str], *, pipe: bool = False) -> None:
-        words = [sys.executable, "-c", LAUNCHER, *(MOODS[mood] for mood in moods)]
+    def __init__(self, folder: Path, moods: list[str], *, pipe: bool = False, silent: bool = False) -> None:
+        launcher = LAUNCHER.replace('"LOCAL_WORLD_SIZE"', '"OTHER"') if silent else LAUNCHER
+        words = [sys.executable, "-c", launcher, *(MOODS[mood] for mood in moods)]
         with (folder / "log").open("wb") as log:
             self.launcher = subprocess.Popen(
                 words, cwd=folder, stdout=subprocess.PIPE if pipe else log, stderr=log, start_new_session=True
@@ -68,8 +73,8 @@ class Job:
 def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     jobs: list[Job] = []
 
-    def start(*moods: str, pipe: bool = False) -> Job:
-        jobs.append(Job(tmp_path, list(moods), pipe=pipe))
+    def start(*moods: str, **more: bool) -> Job:
+        jobs.append(Job(tmp_path, list(moods), **more))
         return jobs[-1]
 
     yield start
@@ -86,6 +91,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
         ("its child computes", "processors", "busy"),
         ("fails to print", "calls of its own", "sign"),
         ("compiles", "new processes", "sign"),
+        ("syncs in a thread", "waits for storage", "sign"),
     ],
 )
 def test_work_is_seen_and_one_that_waits_is_told_from_it(start: Callable[..., Job], mood: str, word: str, where: str) -> None:
@@ -122,8 +128,19 @@ def test_a_rank_that_is_stopped_or_gone_is_named_with_its_pid_and_an_early_one_t
     os.kill(pids[1], signal.SIGKILL)
     seen = job.until(lambda seen: seen["ranks"][-1][2] == "gone")
     assert seen["ranks"][-1][:2] == [1, pids[1]]
+    os.kill(pids[2], signal.SIGKILL)
+    os.kill(shells_child, signal.SIGKILL)
+    job.until(lambda seen: [row[:3] for row in seen["ranks"][1:]] == [[1, pids[1], "gone"], [2, pids[2], "gone"]])
     # Somebody who looks only now knows which one is missing, and not its pid.
-    assert Evidence(job.launcher.pid).look(0.0)["ranks"][-1] == [1, None, "gone", False]
+    assert Evidence(job.launcher.pid).look(0.0)["ranks"][1:] == [[1, None, "gone", False], [2, None, "gone", False]]
+
+
+def test_a_rank_that_is_gone_is_known_where_the_launcher_does_not_say_how_many_there_are(start: Callable[..., Job]) -> None:
+    job = start("sleeps", "sleeps", silent=True)
+    pids = [row[1] for row in job.all_there()["ranks"]]
+    os.kill(pids[0], signal.SIGKILL)
+    seen = job.until(lambda seen: seen["ranks"][-1][2] == "gone")
+    assert [row[:3] for row in seen["ranks"]] == [[1, pids[1], "lives"], [0, pids[0], "gone"]]
 
 
 def test_a_rank_under_a_debugger_is_told_from_a_stopped_one(start: Callable[..., Job]) -> None:

@@ -88,7 +88,8 @@ class Evidence:
         for process in table.values():
             children.setdefault(process.parent, []).append(process)
         self.ranks, world, missing = _ranks(self._root, table, children)
-        if world:
+        if world:  # not every launcher says how many ranks it has started
+            missing = sorted({*missing, *self._ever} - self.ranks.keys())
             self._ever |= self.ranks
         elif self._ever:  # what is left of the launcher is not a rank
             self.ranks, missing = {}, sorted(self._ever)
@@ -136,8 +137,8 @@ class Evidence:
         # sleeps during each backward pass, which another thread runs.
         if now.write_calls > before.write_calls or (own >= WORKS and sleeps >= 1):
             return Work(sign="calls of its own")
-        if any(process.state == "D" for process in tree):
-            return Work(sign="storage that does not answer")
+        if any(_waits_for_storage(process.pid) for process in tree):
+            return Work(sign="waits for storage")
         shrunk = below < 0 or moved < 0  # a process below it has ended and left nothing to compare with
         return Work(waits=not shrunk and own + below <= WAITS + 1 / second and moved < MOVES_PER_S / 10)
 
@@ -236,6 +237,18 @@ def _counters(tree: list[Process]) -> Counters | None:
         return None
     below = own.ticks_of_ended + sum(process.ticks + process.ticks_of_ended for process in tree[1:])
     return Counters(own.ticks, below, total, write_calls, sleeps)
+
+
+def _waits_for_storage(pid: int) -> bool:
+    """Whether one of its threads sleeps where no signal wakes it (D): a sync of what was written long before moves no byte."""
+    try:
+        for task in os.listdir(PROC / str(pid) / "task"):
+            text = (PROC / str(pid) / "task" / task / "stat").read_text(errors="replace")
+            if text.rpartition(")")[2].split()[0] == "D":
+                return True
+    except (OSError, IndexError):
+        pass  # a thread has ended; the next look comes soon
+    return False
 
 
 def _state(chain: list[Process], waits: bool) -> str:
