@@ -34,9 +34,9 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
         _publish(temporary, out, folder)
         _fsync(out.parent)
     except OSError as error:
-        code = "permission" if isinstance(error, PermissionError) else "unreachable"
-        what = f"{shown(str(out))} cannot be written: {error.strerror}"
-        raise shell.SkillError(code, what, hint="free space, or give another place; nothing was left behind") from error
+        raise shell.cannot_write(
+            shown(str(out)), error, "free space, or give another place; nothing was left behind"
+        ) from error
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)

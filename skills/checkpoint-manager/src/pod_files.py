@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +37,17 @@ class Receiver:
         self._received, self._told = 0, time.monotonic()
 
     def feed(self, part: bytes) -> None:
-        view = memoryview(part)
+        with self._writing():
+            self._take(memoryview(part))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise shell.cannot_write(self.folder, error, "free space, or another OUT_DIR; nothing is left behind") from error
+
+    def _take(self, view: memoryview) -> None:
         while not self.header and view:
             view = self._header_line(view)
         while view:
@@ -51,17 +62,18 @@ class Receiver:
         self._tell()
 
     def finish(self) -> None:
-        """All is here. SkillError where the stream ended early."""
-        self.close()
+        """All is here. SkillError where the stream ended early, or the disk took not all of it."""
+        with self._writing():
+            self.close()
         if not self.header:
             raise self._wrong("sent no list of files")
         if self._left or self._waiting:
             raise self._wrong("stopped before all of it was sent; a file may have changed meanwhile")
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None  # first: a full disk fails in close, and once is enough
+        if file:
+            file.close()
 
     @property
     def total_bytes(self) -> int:

@@ -42,7 +42,7 @@ EXIT_CODES = {
 }
 MODULE_OF_PACKAGE = {"pyyaml": "yaml", "websocket-client": "websocket"}
 MAX_TEXT_CHARS = 2000
-DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 # --- which Python: the one exception to "nothing runs at import" -------------------------------------------------

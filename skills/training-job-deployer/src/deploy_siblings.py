@@ -128,6 +128,8 @@ def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None
             errors="replace",
             process_group=0,
         )
+    except ValueError as error:  # a NUL, or half a surrogate pair, from a run.json that somebody edited
+        raise shell.SkillError("usage", f"a value cannot stand on a command line: {error}", hint="look at run.json") from error
     except OSError as error:
         longest = shell.clean(max(words, key=len), 60)
         if error.errno == errno.E2BIG:
