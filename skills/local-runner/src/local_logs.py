@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import trainyard_shell as shell
+from trainyard_files import Unusable, open_regular
 
 from local_folder import ENDED, RunFolder
 from local_rotation import NOTICE
@@ -27,17 +28,27 @@ STATE_EVERY_S = 1.0
 
 def last_lines(path: Path, count: int) -> tuple[list[str], bool]:
     """(the last `count` lines as data, whether there are more). Reads at most TAIL_BYTES."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - TAIL_BYTES))
-            raw = file.read(TAIL_BYTES)
-    except FileNotFoundError:
+    file = _opened(path)
+    if file is None:
         return [], False
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - TAIL_BYTES))
+        raw = file.read(TAIL_BYTES)
     lines = raw.splitlines()
     if size > TAIL_BYTES:
         lines = lines[1:]  # the first is a part of a line
     return [_text(line) for line in lines[-count:]], size > TAIL_BYTES or len(lines) > count
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """The log, None while there is none. Raises SkillError for what is no log, or not ours to read."""
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, Unusable) as error:
+        raise shell.SkillError("permission", f"{path} cannot be read: {error}", hint=f"ls -l {path}") from error
 
 
 def _text(line: bytes) -> str:
@@ -56,21 +67,22 @@ class LineReader:
 
     def start_at(self, lines: int) -> None:
         """So that the next `new` begins with the last `lines` lines of what is there."""
-        try:
-            size = self.path.stat().st_size
-            with self.path.open("rb") as file:
-                file.seek(max(0, size - TAIL_BYTES))
-                raw = file.read(size - file.tell())
-        except FileNotFoundError:
+        file = _opened(self.path)
+        if file is None:
             return
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - TAIL_BYTES))
+            raw = file.read(size - file.tell())
         wanted = sum(len(line) for line in raw.splitlines(keepends=True)[-lines:])
         self.offset, self.seen = size - wanted, raw[: len(raw) - wanted][-ANCHOR_BYTES:]
 
     def new(self, *, to_the_end: bool) -> Iterator[str]:
         """Lines since the last call; `to_the_end`: the file grows no more, so what has no newline is a line too."""
-        if not self.path.exists():
+        file = _opened(self.path)
+        if file is None:
             return
-        with self.path.open("rb") as file:
+        with file:
             if os.fstat(file.fileno()).st_size < self.offset:
                 self._after_cut(file)
             file.seek(self.offset)

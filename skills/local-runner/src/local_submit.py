@@ -151,9 +151,7 @@ def _same_run(folder: RunFolder, spec: Spec, accept_changes: bool = False) -> No
         hint = f"go on in {seen.original}; or remove that, if the run is to go on here; or start a run of its own with another --run-dir and --run-id (deploy.py run --fresh)"
         raise shell.SkillError("conflict", message, hint=hint)
     stored = at_home(folder, seen.spec)
-    if not stored:  # damaged or gone: the call brings every word of it again
-        return
-    differing = differences(stored, spec.document())
+    differing = changes(folder, seen.spec, spec)
     if accept_changes:  # in another folder of checkpoints it would begin anew
         differing = [name for name in differing if name == "checkpoints"]
     if differing:
@@ -163,6 +161,16 @@ def _same_run(folder: RunFolder, spec: Spec, accept_changes: bool = False) -> No
             hint=f"the values in {folder.spec}; another --run-dir and run id; {ACCEPTING}",
             data={"submitted": {name: stored.get(name) for name in differing if not name.startswith("env ")}},
         )
+
+
+def changes(folder: RunFolder, stored: dict[str, Any], spec: Spec) -> list[str]:
+    """The members that differ from what was submitted; [] where that is damaged or gone, for the call brings every word again.
+
+    Where the run was moved, a path may be as it was or as it would be here: the caller wrote some of them by hand.
+    """
+    wanted = spec.document()
+    here = differences(at_home(folder, stored), wanted) if stored else []
+    return [name for name in here if name in differences(stored, wanted)]
 
 
 def _needs_start(folder: RunFolder, spec: Spec, resume: bool, accept_changes: bool) -> bool:
@@ -176,7 +184,7 @@ def _needs_start(folder: RunFolder, spec: Spec, resume: bool, accept_changes: bo
     if seen.damaged and not resume:
         raise shell.SkillError("conflict", seen.damaged[-1], hint="the same call with --resume goes on, whatever it said")
     if (seen.runner or {}).get("state") == "finished":
-        return bool(differences(known(folder), spec.document()))
+        return bool(changes(folder, seen.spec, spec))
     if not resume:
         now = view(folder)
         word = now["state"] if now["state"] in ENDED else f"{now['state']}: its supervisor is gone"

@@ -51,7 +51,16 @@ def test_a_moved_project_goes_on_where_it_lies_now(run, tmp_path):
     words = ("--run-id", run.run_id, "--max-restarts", "0", "--backoff-s", "0.05")
 
     def submit(project, *more):
-        folder = ("--run-dir", str(project / "runs" / "a"), "--workdir", str(project), "--env", f"DATA={project}/data")
+        folder = (
+            "--run-dir",
+            str(project / "runs" / "a"),
+            "--workdir",
+            str(project),
+            "--env",
+            f"DATA={project}/data",
+            "--env",
+            f"KEPT={old}/data",
+        )
         return run.call("submit", *folder, *words, *more, "--", "python", str(project / "train.py"))
 
     assert submit(old).code == 0

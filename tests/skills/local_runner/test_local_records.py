@@ -83,6 +83,9 @@ def test_a_damaged_runner_json_costs_no_run(run):
         assert refused.code == 5 and "runner.json" in refused.error["message"] and "--resume" in refused.error["hint"]
     assert run.submit("--max-restarts", "0", job=job).code == 5, "nobody knows whether it was finished"
     assert run.call("logs", str(run.folder)).data["lines"] == ["attempt 0, step 1: 3"]
+    os.mkfifo(run.folder / "logs" / "attempt-0001.log")
+    assert run.call("logs", str(run.folder)).code == 4, "a pipe is no log, and nobody waits for its writer"
+    (run.folder / "logs" / "attempt-0001.log").unlink()
     assert run.submit("--max-restarts", "0", "--resume", job=job).code == 0
     assert (run.wait().data["state"], run.status()["attempt"]) == ("finished", 1), "the logs tell the attempts"
 
