@@ -172,6 +172,34 @@ class Fails(Keeps):
         raise NotImplementedError("use distributed_state_dict")
 
 
+class Drops(nn.Linear):
+    """Leaves a trained parameter out of its state."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {key: value for key, value in super().state_dict(*args, **kwargs).items() if key != "bias"}
+
+
+class DropsAndRenames(nn.Linear):
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {"w": super().state_dict(*args, **kwargs)["weight"][:1].clone()}
+
+
+class OnlyGets(nn.Linear):
+    def get_extra_state(self) -> Any:
+        return 1
+
+
+class ClonesAll(nn.Linear):
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return {key: value + 0 if "odd" not in key else value for key, value in super().state_dict(*args, **kwargs).items()}
+
+
+def expanded_and_loaded() -> nn.Module:
+    model = ClonesAll(2, 2)
+    model.register_buffer("odd", torch.zeros(1).expand(3))
+    return model
+
+
 class Copied(nn.Linear):
     """Grows a name that its fresh self does not have... and gives it another one at each call."""
 
@@ -206,6 +234,19 @@ AT_THE_FIRST_STEP: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: {"thing": trainyard.PerRank(Keeps({"a": torch.zeros(1)}))},
         r"thing\.a: a tensor cannot be in the state of a PerRank object",
     ),
+    "a trained parameter left out": (
+        lambda: {"model": Drops(2, 2)},
+        r"model\.bias is trained and not in the state_dict\(\) of model",
+    ),
+    "a part left out": (lambda: {"model": DropsAndRenames(2, 2)}, r"model\.weight is trained and not in the state_dict\(\)"),
+    "extra state without a way back": (
+        lambda: {"model": nn.Sequential(OnlyGets(2, 2))},
+        r"model\.0: OnlyGets has get_extra_state and no set_extra_state",
+    ),
+    "an expanded buffer of a module that is loaded": (
+        lambda: {"model": expanded_and_loaded()},
+        r"model\.odd is expanded, which load_state_dict cannot fill",
+    ),
     "names that change": (lambda: {"model": Copied(2, 2)}, r"what would be saved cannot be read back: model\.call\d is"),
 }
 
@@ -234,7 +275,17 @@ def test_what_comes_back_as_a_plain_value_or_rounded_is_said_at_the_first_step(
     class Words(dict[str, int]):
         pass
 
-    checkpointer = trainyard.Checkpointer(folder, model=Half(2, 2), thing=Keeps({"words": Words(a=1)}))
+    class Frozen(nn.Linear):
+        """Adapters are saved like that: what is frozen comes from elsewhere."""
+
+        def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+            return {"bias": super().state_dict(*args, **kwargs)["bias"]}
+
+    adapter = Frozen(2, 2)
+    adapter.weight.requires_grad_(False)
+    adapter.register_buffer("seen", torch.zeros(1))
+    things = {"thing": Keeps({"words": Words(a=1)}), "adapter": adapter}
+    checkpointer = trainyard.Checkpointer(folder, model=Half(2, 2), **things)
     checkpointer.restore()
     checkpointer.step(1)
     checkpointer.close()

@@ -108,14 +108,14 @@ def _module_of(hook: Any) -> str | None:
     return found
 
 
-def _memory_of(tensor: torch.Tensor) -> tuple[str, int]:
+def memory_of(tensor: torch.Tensor) -> tuple[str, int]:
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return str(local.device), local.untyped_storage().data_ptr()
 
 
 def _live_memory(module: nn.Module) -> set[tuple[str, int]]:
     live = [*module.parameters(), *module.buffers()]
-    return {_memory_of(tensor) for tensor in live if stored_forms.problem(tensor) is None and tensor.numel()}
+    return {memory_of(tensor) for tensor in live if stored_forms.problem(tensor) is None and tensor.numel()}
 
 
 def _is_live(entry: torch.Tensor, live: set[tuple[str, int]]) -> bool:
@@ -123,7 +123,7 @@ def _is_live(entry: torch.Tensor, live: set[tuple[str, int]]) -> bool:
     if stored_forms.problem(entry) is not None or entry.is_conj() or entry.is_neg():
         return False
     local = entry.to_local() if isinstance(entry, DTensor) else entry
-    return local.numel() == 0 or _memory_of(local) in live
+    return local.numel() == 0 or memory_of(local) in live
 
 
 # --- the way back ------------------------------------------------------------------------------------------------

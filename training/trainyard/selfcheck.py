@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +16,10 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from trainyard import checkpoint_format as fmt
-from trainyard import codec, layout, objects, optimizers, reading, stored_forms
+from trainyard import codec, layout, module_checks, objects, optimizers, reading, stored_forms
 from trainyard.agreement import Agreement
 from trainyard.errors import ConfigError, TrainyardError
-from trainyard.modules import ModuleState, plain_name
+from trainyard.modules import plain_name
 from trainyard.targets import Targets, targets
 
 ADVICE = "Nothing was saved yet; change this before the run costs hours"
@@ -98,7 +97,7 @@ def look(things: objects.Objects) -> Findings:
     _check_kinds(things, tensors)
     found = _read_back(things, read["saved"], read["own"], manifest)
     findings.outline = [_outline(key, tensor) for key, tensor in tensors.items()] + _parts(things)
-    findings.notes += [note for label, state in found.modules.items() for note in _rounded(label, state)]
+    findings.notes += [note for label, state in found.modules.items() for note in module_checks.check(label, state)]
     return findings
 
 
@@ -183,16 +182,3 @@ def _parts(things: objects.Objects) -> list[str]:
 def _start_of(tensor: torch.Tensor) -> str:
     start = stored_forms.stored(tensor.detach()).reshape(-1)[:COMPARED_BYTES].to("cpu").contiguous()
     return hashlib.blake2b(start.view(torch.uint8).numpy().tobytes(), digest_size=16).hexdigest()
-
-
-def _rounded(label: str, state: ModuleState) -> Iterator[str]:
-    """The first entry that is a rounded copy of a parameter: it is restored as it was saved, and the training had more."""
-    parameters = dict(state.module.named_parameters())
-    for name, entry in state.tensors():
-        live = parameters.get(name)
-        if live is not None and live.is_floating_point() and entry.is_floating_point() and entry.itemsize < live.itemsize:
-            yield (
-                f"{label}.{plain_name(name)} is {live.dtype} and its state_dict() gives {entry.dtype}: a restart goes on from rounded "
-                "weights. Let state_dict() keep the type"
-            )
-            return

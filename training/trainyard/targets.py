@@ -167,6 +167,11 @@ def load_modules(saved: dict[str, Any], found: Targets, note: Note) -> None:
         if entries:
             with refusal(label, state.module):
                 modules.load(state.module, entries)
+            now = state.module.state_dict() if others else {}
+            for name in others:
+                key, kept = f"{label}.{plain_name(name)}", saved[label][plain_name(name)]
+                if name not in now or codec.encode(now[name], key, lambda path, tensor: None) != kept:
+                    note(f"{key} is not what was saved after the load_state_dict of {label}")
 
 
 def loaded_tensors(found: Targets) -> Iterator[tuple[str, torch.Tensor]]:
