@@ -7,6 +7,7 @@ rank; a failure is every rank's.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from trainyard.targets import Targets, targets
 
 ADVICE = "Nothing was saved yet; change this before the run costs hours"
 SAMPLED = 8
-"""Values of each parameter that are compared between ranks."""
+"""Values of each tensor that are compared between ranks."""
 COMPARED_BYTES = 1 << 16
 """Of a tensor that has to be the same on all ranks and need not be."""
 
@@ -36,54 +37,78 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     outline: list[str] = field(default_factory=list)
     """One line for each tensor that has to be the same on all ranks."""
-    sample: str = ""
-    """Digest of the first values of every parameter that is not sharded."""
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    """The first values of every parameter, and of every tensor of an optimizer, that is not sharded."""
 
 
 def check(things: objects.Objects, agreement: Agreement) -> list[str]:
     """Collective. Returns what should be said to the user; raises ConfigError for what could not be restored, on every rank."""
     findings, failure = Findings(), ""
     try:
-        findings = look(things)
-        findings.sample = _sample(things) if agreement.world_size > 1 else ""
+        findings = look(things, agreement.world_size)
     except TrainyardError as error:
         failure = f"{error}. {ADVICE}"
-    answers = [
-        text.split(" ", 2)
-        for text in agreement.gather(f"{_digest(sorted(findings.outline))} {findings.sample or '-'} {failure}")
-    ]
+    digests = f"{_digest(sorted(findings.outline))} {_digest_of(findings.samples)}"
+    answers = [text.split(" ", 2) for text in agreement.gather(f"{digests} {failure}")]
     failures = [f"rank {rank}: {text}" if len(answers) > 1 else text for rank, (_, _, text) in enumerate(answers) if text]
     if failures:
         raise ConfigError(failures[0])
     if other := _unlike([outline for outline, _, _ in answers]):
         raise ConfigError(
-            f"rank {', '.join(other)} holds other tensors than rank 0 (names, types, shapes, or parts of a sharded state), "
+            f"rank {other} holds other tensors than rank 0 (names, types, shapes, or parts of a sharded state), "
             "and only rank 0's would be kept: shard with FSDP2 (fully_shard), or save such an object by itself. " + ADVICE
         )
     if other := _unlike([sample for _, sample, _ in answers]):
-        findings.notes.append(
-            f"rank {', '.join(other)} has other weights than rank 0 after this step; one copy is saved, and all ranks go on from it. Train "
-            "with DistributedDataParallel or fully_shard"
+        raise ConfigError(
+            f"rank {other} has other values than rank 0 in {_first_unlike(findings.samples, agreement)}, and one copy would be kept for all "
+            "ranks: train with DistributedDataParallel or fully_shard, or broadcast what is frozen. " + ADVICE
         )
     return findings.notes
 
 
-def _unlike(values: list[str]) -> list[str]:
-    """The ranks whose value is not rank 0's."""
-    return [str(rank) for rank, value in enumerate(values) if value != values[0]]
+def _first_unlike(samples: dict[str, list[float]], agreement: Agreement) -> str:
+    """The first key, in their order, whose values differ between ranks. Collective; the keys are the same on all."""
+    keys = sorted(samples)
+    while len(keys) > 1:
+        half = keys[: len(keys) // 2]
+        is_here = _unlike(agreement.gather(_digest_of({key: samples[key] for key in half})))
+        keys = half if is_here else keys[len(half) :]
+    return keys[0]
+
+
+def _unlike(values: list[str]) -> str:
+    """The ranks whose value is not rank 0's, as text."""
+    return ", ".join(str(rank) for rank, value in enumerate(values) if value != values[0])
 
 
 def _digest(lines: list[str]) -> str:
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
-def _sample(things: objects.Objects) -> str:
-    plain = [p.detach() for p in objects.parameters(things).values() if not isinstance(p, DTensor) and p.numel()]
-    starts = [stored_forms.stored(p).reshape(-1)[:SAMPLED].double() for p in plain]
-    return _digest([] if not starts else [repr(torch.cat([start.to(starts[0].device) for start in starts]).tolist())])
+def _digest_of(samples: dict[str, list[float]]) -> str:
+    return _digest([f"{key} {samples[key]}" for key in sorted(samples)])
 
 
-def look(things: objects.Objects) -> Findings:
+def _samples(things: objects.Objects, tensors: dict[str, torch.Tensor]) -> dict[str, list[float]]:
+    """In one copy from the device, however many tensors there are."""
+    wanted, own = (
+        objects.trainable_keys(things),
+        tuple(f"{label}." for label in things if optimizers.is_optimizer(things[label])),
+    )
+    plain = {key: tensor for key, tensor in tensors.items() if not isinstance(tensor, DTensor) and tensor.numel()}
+    starts = {
+        key: stored_forms.stored(tensor).reshape(-1)[:SAMPLED].double()
+        for key, tensor in plain.items()
+        if key in wanted or key.startswith(own or ("\0",))
+    }
+    if not starts:
+        return {}
+    device = next((start.device for start in starts.values() if start.device.type != "cpu"), torch.device("cpu"))
+    values = iter(torch.cat([start.to(device) for start in starts.values()]).tolist())
+    return {key: list(itertools.islice(values, start.numel())) for key, start in starts.items()}
+
+
+def look(things: objects.Objects, world_size: int = 1) -> Findings:
     """This rank's part of the check. Raises TrainyardError that names the object."""
     findings = Findings()
     classes: dict[str, type] = {}
@@ -96,6 +121,8 @@ def look(things: objects.Objects) -> Findings:
     read = json.loads(fmt.canonical({"saved": state, "own": own}))
     _check_kinds(things, tensors)
     found = _read_back(things, read["saved"], read["own"], manifest)
+    if world_size > 1:
+        findings.samples = _samples(things, tensors)
     findings.outline = [_outline(key, tensor) for key, tensor in tensors.items()] + _parts(things)
     findings.notes += [note for label, state in found.modules.items() for note in module_checks.check(label, state)]
     return findings
