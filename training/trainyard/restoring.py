@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
+from trainyard import checkpoint_forms as forms
 from trainyard import codec, objects, reading, rng
 from trainyard.agreement import Agreement
 from trainyard.commit import set_aside
@@ -166,6 +168,7 @@ def prepare(
     checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
     state = checkpoint.state
     _check_generators(checkpoint, [str(rank)])
+    _check_values(state)
     saved_print = checkpoint.manifest["data_fingerprint"]
     if fingerprint and saved_print and fingerprint != saved_print:
         raise MismatchError(
@@ -208,6 +211,21 @@ def _check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> N
                 rng.check(codec.decode(held["rng"], dict[str, torch.Tensor]().__getitem__))
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             raise fmt.DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
+
+
+def _check_values(state: dict[str, Any]) -> None:
+    """What only this runtime and torch can judge, before anything is changed. Raises MismatchError for a form of a newer writer."""
+    for value, _ in contents.dicts_in(state):
+        tag = next(iter(value)) if len(value) == 1 else ""
+        if tag.startswith("$") and tag != "$tensor" and tag not in forms.FORMS:
+            raise MismatchError(
+                f"{fmt.STATE}: a form {tag} that this Trainyard does not know; resume with the newer one that saved it"
+            )
+        try:
+            if tag in ("$device", "$dtype"):
+                codec.decode(value, dict[str, torch.Tensor]().__getitem__)
+        except (ValueError, RuntimeError) as error:
+            raise fmt.DamagedError(f"{fmt.STATE}: {fmt.quoted(value[tag])} is not a {tag[1:]} of torch") from error
 
 
 @torch.no_grad()

@@ -5,13 +5,11 @@ Standard library only, and nothing here opens a file. Each function returns what
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +17,10 @@ try:
     if not __package__:
         raise ImportError("beside its siblings, in the checkpoint-manager skill")
     from trainyard import checkpoint_format as fmt
+    from trainyard import checkpoint_forms as forms
 except ImportError:
     import checkpoint_format as fmt  # type: ignore[import-not-found,no-redef,unused-ignore]
+    import checkpoint_forms as forms  # type: ignore[import-not-found,no-redef,unused-ignore]
 
 MAX_DEPTH = 200
 """Levels of nesting in state.json: readers recurse."""
@@ -67,118 +67,45 @@ def rng_problem(rng: Any) -> str | None:
     """What is wrong with the generators of one rank, as trainyard.rng captures them."""
     if not isinstance(rng, dict):
         return "it has no rng"
-    python, numpy = _tagged(rng.get("python"), "$tuple"), _tagged(rng.get("numpy"), "$tuple")
-    if not isinstance(python, list) or len(python) != 3 or not isinstance(_tagged(python[1], "$tuple"), list):
+    python, numpy = forms.tagged(rng.get("python"), "$tuple"), forms.tagged(rng.get("numpy"), "$tuple")
+    if not isinstance(python, list) or len(python) != 3 or not isinstance(forms.tagged(python[1], "$tuple"), list):
         return "rng.python is not a state of random.Random"
     try:
-        random.Random().setstate((python[0], tuple(_tagged(python[1], "$tuple")), python[2]))
+        random.Random().setstate((python[0], tuple(forms.tagged(python[1], "$tuple")), python[2]))
     except (ValueError, TypeError, OverflowError):
         return "rng.python is not a state of random.Random"
     if not isinstance(numpy, list) or len(numpy) != 5 or numpy[0] != "MT19937":
         return "rng.numpy is not a state of MT19937"
-    if len(_bytes(numpy[1]) or b"") != MT19937_BYTES or not fmt.is_count(numpy[2]) or numpy[2] > 624:
+    if len(forms.bytes_in(numpy[1]) or b"") != MT19937_BYTES or not fmt.is_count(numpy[2]) or numpy[2] > 624:
         return "rng.numpy is not a state of MT19937"
     if not fmt.is_count(numpy[3]) or type(numpy[4]) not in (int, float):
         return "rng.numpy is not a state of MT19937"
     devices = [name for name in ("torch", "cuda") if name in rng or name == "torch"]
-    return next((f"rng.{name} is not bytes" for name in devices if not _bytes(rng.get(name))), None)
-
-
-def _tagged(value: Any, tag: str) -> Any:
-    """The content of {tag: content}, else None."""
-    return value[tag] if isinstance(value, dict) and len(value) == 1 and tag in value else None
-
-
-def _bytes(value: Any) -> bytes | None:
-    try:
-        return base64.b64decode(_tagged(value, "$bytes") or "", validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        return None
-
-
-def _is_list(length: int | None = None) -> Callable[[Any], bool]:
-    return lambda content: isinstance(content, list) and length in (None, len(content))
-
-
-def _is_pairs(content: Any) -> bool:
-    return isinstance(content, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and _is_hashable(pair[0]) for pair in content
-    )
-
-
-def _ends_in_pairs(length: int) -> Callable[[Any], bool]:
-    """A dict of a class of its own: what it has besides its pairs, then those."""
-    return lambda content: _is_list(length)(content) and _is_pairs(content[-1])
-
-
-def _is_set(content: Any) -> bool:
-    return isinstance(content, list) and all(map(_is_hashable, content))
-
-
-def _is_named(content: Any) -> bool:
-    return _is_list(2)(content) and all(isinstance(part, list) for part in content) and len(content[0]) == len(content[1])
-
-
-def _is_hashable(key: Any) -> bool:
-    """What a dict's key or a set's member can be once it is decoded: no list, no dict, no tensor."""
-    items = _tagged(key, "$tuple")
-    if isinstance(items, list):
-        return all(map(_is_hashable, items))
-    if isinstance(key, dict):
-        return len(key) == 1 and not {"$dict", "$tensor"} & key.keys() and next(iter(key)).startswith("$")
-    return not isinstance(key, list)
-
-
-def _is_text(content: Any) -> bool:
-    return isinstance(content, str)
-
-
-def _is_base64(content: Any) -> bool:
-    return isinstance(content, str) and _bytes({"$bytes": content}) is not None
-
-
-TAGS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("$tuple", "$size"), _is_list()),
-    **dict.fromkeys(("$set", "$frozenset"), _is_set),
-    **dict.fromkeys(("$enum", "$deque", "$complex"), _is_list(2)),
-    **dict.fromkeys(("$range", "$slice", "$timedelta"), _is_list(3)),
-    **dict.fromkeys(("$counter", "$ordered"), _ends_in_pairs(1)),
-    **dict.fromkeys(("$int", "$dtype", "$device", "$datetime", "$date", "$decimal", "$uuid", "$path"), _is_text),
-    "$default": _ends_in_pairs(2),
-    "$named": _is_named,
-    "$dict": _is_pairs,
-    "$float": lambda content: content in ("nan", "inf", "-inf"),
-    "$bytes": _is_base64,
-}
-"""The forms that the codec gives to what JSON cannot say, and what must stand in them. A form of a newer writer is not judged
-here: the codec refuses it by name before anything is changed."""
+    return next((f"rng.{name} is not bytes" for name in devices if not forms.bytes_in(rng.get(name))), None)
 
 
 def _values_problem(state: Any, tensors: dict[str, Any]) -> str | None:
-    """A value that trainyard.codec cannot decode. Walks without recursion: the nesting is what is to be bounded."""
+    """A value that trainyard.codec cannot decode."""
+    for value, depth in dicts_in(state):
+        if depth > MAX_DEPTH:
+            return f"it is nested deeper than {MAX_DEPTH} levels"
+        if problem := forms.problem_of(value, tensors):
+            return problem
+    return None
+
+
+def dicts_in(state: Any) -> Iterator[tuple[dict[str, Any], int]]:
+    """Every object in a JSON value with its depth; the depth of lists counts too. Without recursion, which is what is to be bounded."""
     waiting: list[tuple[Any, int]] = [(state, 0)]
     while waiting:
         value, depth = waiting.pop()
         if depth > MAX_DEPTH:
-            return f"it is nested deeper than {MAX_DEPTH} levels"
-        if isinstance(value, list):
-            waiting += [(item, depth + 1) for item in value if isinstance(item, list | dict)]
-        elif isinstance(value, dict):
-            if problem := _tag_problem(value, tensors):
-                return problem
-            waiting += [(item, depth + 1) for item in value.values() if isinstance(item, list | dict)]
-    return None
-
-
-def _tag_problem(value: dict[str, Any], tensors: dict[str, Any]) -> str | None:
-    if "$tensor" in value:
-        key = value["$tensor"]
-        known = isinstance(key, str) and key in tensors
-        return None if known else f"it names tensor {fmt.quoted(key)}, which the checkpoint does not hold"
-    if len(value) != 1:
-        return None
-    ((tag, content),) = value.items()
-    return f"a value of the form {fmt.quoted(tag)} cannot be read" if tag in TAGS and not TAGS[tag](content) else None
+            yield {}, depth
+            continue
+        if isinstance(value, dict):
+            yield value, depth
+        items = value.values() if isinstance(value, dict) else value
+        waiting += [(item, depth + 1) for item in items if isinstance(item, list | dict)]
 
 
 # --- shards ------------------------------------------------------------------------------------------------------

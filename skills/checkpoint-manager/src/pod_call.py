@@ -18,6 +18,7 @@ SENT = (
     "trainyard_shell",
     "checkpoint_bytes",
     "checkpoint_format",
+    "checkpoint_forms",
     "checkpoint_contents",
     "checkpoint_judgement",
     "checkpoint_holder",
