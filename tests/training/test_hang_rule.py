@@ -197,3 +197,11 @@ def test_a_start_that_works_without_a_word_is_not_cut_short_by_a_short_limit() -
     """torchrun on a busy machine, or with torch on a network volume, needs longer than some limits before a rank says anything."""
     last_s, verdict = watched(lambda t: {"busy": "processors"} if t < 300 else {"step": t}, 0.2, hang_after_s=10)
     assert verdict.name == "works" and last_s > 700
+
+
+def test_a_step_that_was_read_late_was_made_before_it_was_asked_for() -> None:
+    watch = Watch(60)
+    watch.begin(0)
+    seen = Seen((Rank(0, 7, "lives"),), 0)
+    verdicts = {now: watch.look(now, seen, Steps(1 if now >= 40 else None, 12)).name for now in range(1, 73)}
+    assert (verdicts[71], verdicts[72]) == ("works", "hang")  # 60 s after 12, not after 40

@@ -176,7 +176,7 @@ class Watch:
     def _note(self, now_s: float, seen: Seen, steps: Steps) -> None:
         if steps.marker is not None and steps.marker != self._marker:
             self._marker, self._stepped = steps.marker, True
-            self._progress(now_s)
+            self._progress(min(now_s, max(steps.until_s, self._progress_at)))
         if seen.output != self._output:
             self._output = seen.output
             if not self._first:  # what was there before this attempt is no news
