@@ -89,7 +89,12 @@ def count_restarts(job: Job) -> int:
     containers = sum(int(status.get("restartCount", 0)) for pod in job.pods for status in statuses_of(pod))
     began = [(job.object.get("status") or {}).get("startTime"), job.object["metadata"].get("creationTimestamp")]
     scaled = (job.object["metadata"].get("annotations") or {}).get(SCALED_AT)
-    starts = [seconds(value) for value in (began[0] or began[1], scaled) if value]
+    listed = (job.object.get("status") or {}).get("conditions") or []
+    # A PyTorchJob that is resumed has a new startTime; a TrainJob has this condition.
+    resumed = next(
+        (each.get("lastTransitionTime") for each in listed if (each["type"], each["status"]) == ("Suspended", "False")), None
+    )
+    starts = [seconds(value) for value in (began[0] or began[1], scaled, resumed) if value]
     # An operator begins at once and makes some 20 pods a second.
     allowed_s = max(starts, default=0.0) + 5 + len(job.pods) / 20
     made_anew = sum(seconds(pod["metadata"]["creationTimestamp"]) > allowed_s for pod in job.pods)
