@@ -98,9 +98,10 @@ def look(text: str) -> CheckpointFolder:
     root = locate(text)
     try:
         return CheckpointFolder(root, scan(root), read_tiers(root), read_pointer(root), read_holder(root))
-    except PermissionError as error:
+    except OSError as error:  # a disk or a server that fails says nothing about the checkpoints
+        code = "permission" if isinstance(error, PermissionError) else "unreachable"
         raise shell.SkillError(
-            "permission", f"{shown(str(root))} cannot be read: {error}", hint=f"ls -la {shown(str(root))}"
+            code, f"{shown(str(root))} cannot be read: {error}", hint=f"ls -la {shown(str(root))}"
         ) from error
 
 
