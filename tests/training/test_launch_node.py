@@ -93,7 +93,8 @@ def test_node_0s_successor_is_known_to_the_nodes_that_stayed(start: Start, tmp_p
     wait_for("both ranks again", attempt(tmp_path, 1))
     (tmp_path / "go").touch()
     assert [node.ends() for node in nodes] == [0, 0]
-    assert runner(tmp_path / "run")["restarts"] == 1
+    told = runner(tmp_path / "run")
+    assert (told["restarts"], told["last_failure"]) == (1, "the launcher of node 0 was killed")
     assert (tmp_path / "run" / KEY_FILE).read_text() == key
 
 

@@ -21,7 +21,17 @@ DOCUMENT = (ROOT / "shared-docs" / "run-folder.md").read_text()
 RUN_LOCAL = ROOT / "skills" / "local-runner" / "src" / "run_local.py"
 EXAMPLE: dict[str, Any] = json.loads(DOCUMENT.partition("## runner.json\n```json\n")[2].partition("```")[0])
 STATES = re.search(r"`state` as written: `([^`]+)`", DOCUMENT)
-MAY_BE_NULL = ("reason", "supervisor", "launcher", "exit_code", "ended", "log", "stop_requested")
+MAY_BE_NULL = (
+    "reason",
+    "last_failure",
+    "supervisor",
+    "launcher",
+    "exit_code",
+    "ended",
+    "log",
+    "stop_requested",
+    "longest_pause_s",
+)
 KINDS = {"attempt": int, "pid": (int, type(None)), "exit_code": (int, type(None)), "delay_s": float, "restarts": int}
 ENDS = ("finished", "failed", "stopped")
 COMES_BACK = "import os, sys; sys.exit('first' if os.environ['TRAINYARD_ATTEMPT'] == '0' else 0)"
@@ -63,7 +73,7 @@ def is_as_documented(told: dict[str, Any]) -> None:
         if isinstance(example, dict) and value is not None:
             assert value.keys() == example.keys()
     assert (told["ended"] is not None) == (told["state"] in ENDS)
-    assert told["reason"] is None or isinstance(told["reason"], str)
+    assert all(told[key] is None or isinstance(told[key], str) for key in ("reason", "last_failure"))
     assert 0 <= told["restarts"] <= told["max_restarts"]
 
 
@@ -86,6 +96,7 @@ def test_both_writers_of_runner_json_keep_its_contract(
         assert event.keys() >= fields[event["type"]], event
         assert all(isinstance(value, KINDS[name]) for name, value in event.items() if name in KINDS), event
     assert events[2]["attempt"] == events[3]["attempt"] == 1
+    assert told["last_failure"] == events[1]["reason"]
     assert events[-1]["state"] == told["state"] and events[-1]["reason"] == told["reason"]
 
 

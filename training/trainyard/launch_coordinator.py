@@ -233,7 +233,7 @@ class Coordinator:
             return self._give_up(f"{why}; max_restarts ({self.max_restarts}) is used up", code)
         restarts, delay_s = self.record.restarts + 1, self._delay_s()
         self._not_before = time.monotonic() + delay_s
-        self.record.save(state="backing-off", reason=why, restarts=restarts)
+        self.record.save(state="backing-off", reason=why, last_failure=why, restarts=restarts)
         self.record.event("restart-scheduled", attempt=self.record.attempt + 1, delay_s=delay_s, restarts=restarts)
         say(f"{why}; restart {restarts} of at most {self.max_restarts}" + (f" in {delay_s:.0f} s" if delay_s else ""))
 

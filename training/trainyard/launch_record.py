@@ -58,11 +58,13 @@ class Record:
         by_user = submission is not None and submission != old.get("submission")
         same = (submission is not None and not by_user) or (pod is not None and old.get("pod") == pod)
         restarts = 0 if by_user or (state in ("failed", "finished") and not same) else int(old.get("restarts", 0))
+        last_failure = old.get("last_failure")
         given_up = old.get("reason") or "given up" if state == "failed" and same else None
         if state == RUNNING and not by_user and restarts >= max_restarts:
             given_up = f"the launcher of node 0 was killed; max_restarts ({max_restarts}) is used up"
         elif state == RUNNING and not by_user:
             restarts += 1
+            last_failure = "the launcher of node 0 was killed"
         document = {
             "format": 1,
             "run_id": run_id,
@@ -75,6 +77,7 @@ class Record:
             "attempt": old.get("attempt", 0),
             "restarts": restarts,
             "max_restarts": max_restarts,
+            "last_failure": last_failure,
             "exit_code": None,
             "submission": submission,
             "pod": pod,
@@ -165,7 +168,7 @@ def _read(path: Path, run_id: str) -> dict[str, Any]:
 
 
 def _is_whole(document: dict[str, Any]) -> bool:
-    texts = (document.get(name) for name in ("reason", "submission", "pod"))
+    texts = (document.get(name) for name in ("reason", "last_failure", "submission", "pod"))
     counts = (document.get(name) for name in ("attempt", "restarts"))
     return (
         document.get("state") in STATES
