@@ -56,9 +56,10 @@ def pod(
     }
 
 
-def look(folder: Path, pods: list[Pod], **spec: Any) -> dict[str, Any]:
+def look(folder: Path, pods: list[Pod], conditions: list[dict[str, str]] | None = None, **spec: Any) -> dict[str, Any]:
     metadata = {"name": "tiny", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    job = {"kind": "TrainJob", "metadata": metadata, "spec": {"trainer": {"numNodes": len(pods)}, **spec}, "status": {}}
+    job = {"kind": "TrainJob", "metadata": metadata, "spec": {"trainer": {"numNodes": len(pods)}, **spec}}
+    job["status"] = {"conditions": conditions or []}
     asked = json.dumps({"engine": "trainjob", "object": job, "pods": pods})
     environment = {**os.environ, "KUBECONFIG": str(nobody(folder))}
     words = [sys.executable, "-c", LOOK, str(PROGRAM.parent)]
@@ -131,3 +132,39 @@ def test_a_verb_that_changes_a_job_asks_for_the_run_id_and_says_where_it_is(tmp_
     assert (refused.code, refused.error["code"]) == (2, "usage")
     assert all(word in refused.error["message"] for word in ("--run-id", "`list`", "run.json"))
     assert manager(words[0], "tiny", *OURS, *words[1:]).code == 8, "with it the cluster is asked"
+
+
+def test_pods_that_a_resumed_job_gets_are_no_restarts_and_later_ones_are(tmp_path: Path) -> None:
+    resumed = {"type": "Suspended", "status": "False", "reason": "Resumed", "lastTransitionTime": "2026-01-01T01:00:00Z"}
+    young, younger = pod(0, RUNNING), pod(1, RUNNING)
+    young["metadata"]["creationTimestamp"], younger["metadata"]["creationTimestamp"] = (
+        "2026-01-01T01:00:02Z",
+        "2026-01-01T02:00:00Z",
+    )
+    assert look(tmp_path, [young, younger], [resumed])["restarts"] == 1
+    assert look(tmp_path, [young, younger])["restarts"] == 2
+
+
+FAILED_JOB = {"type": "Failed", "status": "True", "message": "1 replica failed"}
+WORD = {"trainyard": {"state": "failed", "restarts": 3, "reason": "node 1 ended with 1: ValueError: no data"}}
+
+
+def test_what_the_launcher_left_as_it_gave_up_is_the_count_and_the_reason(tmp_path: Path) -> None:
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": json.dumps(WORD)}}
+    seen = look(tmp_path, [pod(0, ended, phase="Failed"), pod(1, FAILED, phase="Failed")], [FAILED_JOB])
+    assert (seen["restarts"], seen["reason"]) == (3, "node 1 ended with 1: ValueError: no data")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[" * 4000,
+        '{"trainyard": {"restarts": true, "reason": "x"}}',
+        '{"trainyard": 7}',
+        '{"trainyard": {"restarts": -1, "reason": "x"}}',
+    ],
+)
+def test_a_message_that_is_not_a_launchers_is_passed_over(tmp_path: Path, message: str) -> None:
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": message}}
+    seen = look(tmp_path, [pod(0, ended, phase="Failed")], [FAILED_JOB])
+    assert (seen["restarts"], seen["reason"]) == (0, "1 replica failed")
