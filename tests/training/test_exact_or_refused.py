@@ -106,6 +106,12 @@ WHEN_MADE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: of_class("deepspeed.runtime.engine", "DeepSpeedEngine", Module)(2, 2),
         r"model is DeepSpeedEngine of deepspeed: .* model_engine.save_checkpoint",
     ),
+    "apex's sharded optimizer": (
+        lambda: of_class("apex.contrib.optimizers.distributed_fused_adam", "DistributedFusedAdam", SGD)(
+            nn.Linear(2, 2).parameters(), lr=0.1
+        ),
+        r"model is DistributedFusedAdam of apex",
+    ),
     "fairscale inside": (
         lambda: nn.Sequential(of_class("fairscale.nn.data_parallel", "ShardedDataParallel", Module)(2, 2)),
         r"model\.0 is ShardedDataParallel of fairscale: .*fully_shard",
@@ -308,6 +314,13 @@ def test_the_self_check_copies_no_state_and_passes_every_kind_that_is_saved() ->
 # --- nothing changes before it is known to fit -------------------------------------------------------------------
 
 
+class Checks(Keeps):
+    """Says beforehand what it does not take."""
+
+    def check_state_dict(self, state: Any) -> None:
+        assert state == self.state, f"{state} is not {self.state}"
+
+
 class Refuses(Keeps):
     def load_state_dict(self, state: Any) -> None:
         raise ValueError("the dataset has 9 shards, the state 8")
@@ -346,6 +359,7 @@ MISFITS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
         lambda: trainyard.PerRank(trainyard.GlobalOrder(10, seed=1)),
         "seed=0, this run has seed=1",
     ),
+    "anybody's check": (lambda: Checks(8), lambda: Checks(9), r"data: Checks does not take what was saved: 8 is not 9"),
     "anybody's refusal": (
         lambda: Keeps({"shards": 8}),
         lambda: Refuses(None),

@@ -183,6 +183,13 @@ def test_a_value_without_a_form_is_refused_by_its_path(value: Any, path: str) ->
     assert str(refusal.value).startswith(f"{path}: a")
 
 
+def test_a_container_that_holds_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TrainyardError, match=r"thing: nested too deep for a checkpoint, or a container that holds itself"):
+        codec.encode({"a": endless}, "thing", lambda *_: None)
+
+
 def test_nothing_but_json_is_made_of_a_tensor_and_it_is_handed_over_once_by_its_path() -> None:
     seen: dict[str, torch.Tensor] = {}
     tensor = torch.arange(3)

@@ -32,7 +32,10 @@ def encode(value: Any, path: str, put_tensor: PutTensor, note: Callable[[str, ty
     `note(path, class)` hears of a subclass of a plain type that comes back as the plain type. Raises TrainyardError that names the
     path of a value with no faithful form.
     """
-    return _Encoder(put_tensor, note or (lambda path, kind: None)).encode(value, path)
+    try:
+        return _Encoder(put_tensor, note or (lambda path, kind: None)).encode(value, path)
+    except RecursionError:
+        raise TrainyardError(f"{path}: nested too deep for a checkpoint, or a container that holds itself") from None
 
 
 class _Encoder:

@@ -61,7 +61,9 @@ def _check_kind(label: str, thing: Any) -> None:
 
 
 def _is_sharding(thing: Any, kind: type) -> bool:
-    """An engine, a wrapper or an optimizer of such a package; its plain layers and schedules are like anybody's."""
+    """An engine, a wrapper or an optimizer of such a package; its plain layers, fused optimizers and schedules are like anybody's."""
+    if kind.__module__.startswith("apex."):  # its DistributedDataParallel is an ordinary one
+        return isinstance(thing, torch.optim.Optimizer) and "Distributed" in kind.__name__
     words = ("Engine", "ZeRO", "Zero", "Sharded", "Distributed", "OSS", "Optimizer", "Gemini", "Pipeline")
     return not isinstance(thing, torch.optim.lr_scheduler.LRScheduler) and any(word in kind.__name__ for word in words)
 

@@ -93,9 +93,14 @@ def check_before(objects: Objects, saved: dict[str, Any], own: dict[str, Any], f
     """Ask the objects that can say it without a change whether they take this state. Raises MismatchError."""
     for label, value in objects.items():
         thing = value.thing if isinstance(value, PerRank) else value
-        if not isinstance(thing, nn.Module) and callable(getattr(thing, "check_state_dict", None)):
+        is_module = isinstance(thing, nn.Module) or is_optimizer(thing)
+        if not is_module and callable(getattr(thing, "check_state_dict", None)):
             state = own[label] if isinstance(value, PerRank) else saved[label]
-            thing.check_state_dict(codec.decode(state, found.tensors.__getitem__, found.live[label]))
+            asked = codec.decode(state, found.tensors.__getitem__, found.live[label])
+            try:
+                thing.check_state_dict(asked)
+            except FOREIGN_ERRORS as error:
+                raise MismatchError(f"{label}: {type(thing).__name__} does not take what was saved: {error}") from error
 
 
 def notes_on_lengths(objects: Objects, saved: dict[str, Any]) -> list[str]:

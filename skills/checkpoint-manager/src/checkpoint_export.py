@@ -12,7 +12,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_files_out import placed
 from checkpoint_folder import look, shown, size_text
-from checkpoint_format import ANY_RUN, Entry, step_inside
+from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
 from checkpoint_kinds import recognise
 from checkpoint_tensors import readable
 from checkpoint_verdict import Verdict, newest_intact, verify
@@ -75,10 +75,19 @@ def plan(source: str, step: int | None, prefix: str, max_shard_bytes: int) -> Ex
         begin = sorted({tensor.name.partition(".")[0] + "." for tensor in listed.tensors})[:10]
         hint = f"--prefix with one of {', '.join(shown(each, 40) for each in begin)}"
         raise shell.SkillError("usage", f"no tensor of {folder.name} begins with {prefix!r}", hint=hint)
+    _refuse_other_types(folder, prefix)
     if not all(is_plain(tensor) for tensor in chosen):
         need_numpy()
     chosen.sort(key=lambda tensor: tensor.name)
     return Export(folder, verdict, _files(chosen, max_shard_bytes), len(listed.tensors) - len(chosen))
+
+
+def _refuse_other_types(folder: Path, prefix: str) -> None:
+    """A type that stands in the file as another one would be taken for that one. SkillError."""
+    for name, entry in sorted(read_manifest(folder)["tensors"].items()):
+        if name.startswith(prefix) and "as" in entry:
+            hint = "load them in a script with trainyard.load_weights, and save them there"
+            raise shell.SkillError("usage", f"{shown(name)} is {shown(str(entry['as']), 40)}, which is not exported", hint=hint)
 
 
 def _verified(source: str, step: int | None) -> tuple[Path, Verdict]:

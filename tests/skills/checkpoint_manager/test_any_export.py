@@ -101,6 +101,14 @@ def test_a_step_that_does_not_verify_is_not_exported(torch_samples: Path, tmp_pa
     assert (answer.code, answer.data["step"]) == (0, 1), "without --step: the newest that verifies"
 
 
+def test_a_type_that_is_stored_as_another_one_is_not_exported_as_that_one(tmp_path: Path) -> None:
+    listed = {"model.w0": {"dtype": "F32", "shape": [64], "as": "complex64"}, "model.w1": {"dtype": "F32", "shape": [64]}}
+    folder = write_step(tmp_path, 100, sealed_with={"tensors": listed})
+    answer = call("export", folder, tmp_path / "out")
+    assert answer.code == 2 and "model.w0 is complex64, which is not exported" in answer.document["error"]["message"]
+    assert "trainyard.load_weights" in answer.document["error"]["hint"] and not (tmp_path / "out").exists()
+
+
 def test_nothing_is_overwritten_left_behind_or_written_by_a_dry_run(torch_samples: Path, tmp_path: Path) -> None:
     dry = call("export", torch_samples / "trainyard", tmp_path / "out", "--dry-run")
     assert (dry.code, dry.document["changed"], dry.data["tensors"], tree(tmp_path)) == (0, [], 2, {})
