@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 from collections.abc import Sequence
@@ -188,13 +187,13 @@ def test_ranks_that_hold_other_tensors_are_refused_at_the_first_step_on_all(zygo
     assert not committed(run_dir)
 
 
-def test_ranks_whose_weights_went_apart_are_refused_by_the_first_name(zygote: Zygote, run_dir: Path) -> None:
-    """Two ranks that train without DDP on other samples: one copy would be kept for both."""
-    ended = run_two(zygote, run_dir, {}, {"samples": 29}, steps=2, policy=POLICY)
-    assert [one.code for one in ended] == [1, 1]
-    words = r"ConfigError: rank 1 has other values than rank 0 in model\.hidden\.bias, and one copy would be kept for all ranks"
-    assert all(re.search(words, one.stderr) for one in ended), ended
-    assert not committed(run_dir)
+def test_ranks_whose_weights_went_apart_are_told_by_the_first_name(zygote: Zygote, run_dir: Path) -> None:
+    """Two ranks that train without DDP on other samples: one copy is kept for both."""
+    first, _ = run_two(zygote, run_dir, {}, {"samples": 29}, steps=2, policy=POLICY)
+    words = "note: rank 1 has other values than rank 0 in model.hidden.bias: one copy is saved, and all ranks go on from it"
+    assert words in first.stdout, first.stderr
+    first, _ = run_two(zygote, run_dir, {}, {}, steps=4, policy=POLICY)
+    assert first.code == 0 and "note:" not in first.stdout
 
 
 def test_an_optimizer_that_keeps_parts_of_sharded_parameters_is_refused_and_one_that_keeps_wholes_is_not(

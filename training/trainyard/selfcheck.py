@@ -59,9 +59,9 @@ def check(things: objects.Objects, agreement: Agreement) -> list[str]:
             "and only rank 0's would be kept: shard with FSDP2 (fully_shard), or save such an object by itself. " + ADVICE
         )
     if other := _unlike([sample for _, sample, _ in answers]):
-        raise ConfigError(
-            f"rank {other} has other values than rank 0 in {_first_unlike(findings.samples, agreement)}, and one copy would be kept for all "
-            "ranks: train with DistributedDataParallel or fully_shard, or broadcast what is frozen. " + ADVICE
+        findings.notes.append(
+            f"rank {other} has other values than rank 0 in {_first_unlike(findings.samples, agreement)}: one copy is saved, and all ranks go "
+            "on from it after a restart. Train with DistributedDataParallel or fully_shard, or broadcast what is frozen"
         )
     return findings.notes
 
