@@ -84,7 +84,7 @@ def plan(source: str, step: int | None, prefix: str, max_shard_bytes: int) -> Ex
 
 def _refuse_other_types(folder: Path, prefix: str) -> None:
     """A type that stands in the file as another one would be taken for that one. SkillError."""
-    for name, entry in sorted(read_manifest(folder)["tensors"].items()):
+    for name, entry in sorted(read_manifest(folder, ANY_RUN)["tensors"].items()):
         if name.startswith(prefix) and "as" in entry:
             hint = "load them in a script with trainyard.load_weights, and save them there"
             raise shell.SkillError("usage", f"{shown(name)} is {shown(str(entry['as']), 40)}, which is not exported", hint=hint)
