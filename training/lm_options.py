@@ -103,8 +103,6 @@ def _add_checkpoint_options(parser: Parser) -> None:
         type=resume_choice,
         metavar="WHICH",
     )
-    # The negative control of the bit-for-bit tests: without the warm-up, a run resumed at four ranks drifts.
-    checkpoints.add_argument("--skip-warm-up", action="store_true", help=argparse.SUPPRESS)
 
 
 def _add_telling_options(parser: Parser) -> None:

@@ -114,16 +114,6 @@ class Trainer:
             logits_BTV = model(tokens_BT)
         return nats_per_byte(logits_BTV, targets_BT)
 
-    def warm_up(self) -> None:
-        """One forward and backward on zeros, at every start and before the restore, which then overwrites buffers and RNG.
-
-        DDP orders its gradient buckets anew after its first backward. Without this, step 1 of a resumed run would still sum
-        gradients in the first order where the uninterrupted run sums them in the second: equal on two ranks, not on four.
-        """
-        zeros_BT = torch.zeros(1, self.args.block_size, dtype=torch.int64, device=self.world.device)
-        self.loss(self.model, zeros_BT, zeros_BT).backward()
-        self.optimizer.zero_grad()
-
     def step(self, tokens_BT: torch.Tensor, targets_BT: torch.Tensor) -> tuple[float, float]:
         """One optimizer step on this rank's samples; (loss, gradient norm) of the whole global batch, the same on every rank.
 
@@ -211,8 +201,6 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
     )
     if converted:
         checkpointer.log_event("converted", **converted)
-    if not args.skip_warm_up:
-        trainer.warm_up()
     torch.manual_seed(args.seed * 100_003 + world.rank)  # each rank drops out other units; restore brings back the saved RNG
     step = checkpointer.restore(args.resume)
     loader = BatchLoader(

@@ -43,7 +43,6 @@ def test_the_default_model_has_about_a_million_parameters_and_tied_weights_are_s
 def test_it_learns(options: tuple[str, ...]) -> None:
     trainer = make_trainer("--lr", "1e-2", *options)
     order = trainyard.GlobalOrder(len(ramp()), seed=1)
-    trainer.warm_up()
     losses = [step(trainer, order.next_batch(8))[0] for _ in range(40)]
     assert losses[0] > 5 and losses[-1] < 3
     assert trainer.evaluate(ramp()) == trainer.evaluate(ramp()) < 3
@@ -76,14 +75,6 @@ def test_clipping_bounds_the_update_and_reports_the_norm_before_it() -> None:
         moved[clip] = ((after - before).norm().item(), norm)
     assert moved["0"][0] == pytest.approx(moved["0"][1], rel=1e-3)
     assert moved["0.01"] == (pytest.approx(0.01, rel=1e-3), moved["0"][1])
-
-
-def test_the_warm_up_leaves_parameters_and_optimizer_as_they_were() -> None:
-    trainer, untouched = make_trainer(), make_trainer()
-    trainer.warm_up()
-    assert not trainer.optimizer.state
-    for left, right in zip(trainer.net.parameters(), untouched.net.parameters(), strict=True):
-        assert torch.equal(left, right) and left.grad is None
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine_and_resumes() -> None:

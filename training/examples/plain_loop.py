@@ -14,7 +14,7 @@ import torch.distributed as dist
 import trainyard
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from toy_data import TOKENS, Sequences, parse_options
+from toy_data import Sequences, parse_options
 from toy_model import ToyModel
 
 ACCUMULATE = 2
@@ -36,9 +36,6 @@ def main() -> None:
     checkpointer = trainyard.Checkpointer(  # <-
         model=model, optimizer=optimizer, scheduler=schedule, data=loader, total_steps=options.steps
     )
-    # DDP sums in another order after its first backward: with one before the restore, more than two ranks resume exactly too.
-    model(torch.zeros(1, TOKENS, dtype=torch.int64, device=world.device)).backward()
-    optimizer.zero_grad()
     torch.manual_seed(options.seed + world.rank)  # each rank drops out other units
     step = checkpointer.restore()  # <-
     while step < options.steps:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trainyard import codec, given, layout, objects, refusals, restoring, rng, selfcheck
+from trainyard import codec, ddp_order, given, layout, objects, refusals, restoring, rng, selfcheck
 from trainyard.agreement import Agreement, Call
 from trainyard.commit import StepInfo, clean_temporary, mark_final, told_problems
 from trainyard.errors import ConfigError, FolderError, MismatchError, PeerLostError, RestoreError, SaveError, TrainyardError
@@ -95,6 +95,7 @@ class Checkpointer:
             self._agreement = Agreement(timeout_s=self.policy.peer_timeout_s)
             held.callback(self._agreement.close)
             self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
+            ddp_order.settle(self._things.values())
             run_dir = os.environ.get("TRAINYARD_RUN_DIR")
             self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0)
             held.callback(self._telemetry.close)

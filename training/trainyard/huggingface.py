@@ -29,6 +29,7 @@ from transformers.trainer_callback import ExportableState
 from trainyard import codec, restoring, rng
 from trainyard.agreement import Agreement
 from trainyard.checkpointer import Checkpointer, default_folder
+from trainyard.ddp_order import settle
 from trainyard.errors import ConfigError, RestoreError
 from trainyard.policy import SavePolicy
 
@@ -92,6 +93,7 @@ class TrainyardCallback(TrainerCallback):  # type: ignore[misc]
         if self._stub is not None:
             shutil.rmtree(self._stub)
             self._stub = None
+        settle([self._trainer.model_wrapped])
         self._checkpointer = Checkpointer(
             self._folder, total_steps=state.max_steps, **{"data": None, **self._options, **_things(self._trainer)}
         )

@@ -24,6 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from trainyard import codec, restoring, rng
 from trainyard.agreement import Agreement
 from trainyard.checkpointer import Checkpointer, default_folder
+from trainyard.ddp_order import settle
 from trainyard.errors import ConfigError, RestoreError
 from trainyard.lightning_hooks import Hooks, refuse_what_is_lost
 from trainyard.policy import SavePolicy
@@ -79,6 +80,7 @@ class TrainyardCallback(Callback):  # type: ignore[misc]
     def _open(self, trainer: Trainer, module: LightningModule) -> None:
         total = trainer.estimated_stepping_batches
         total_steps = int(total) if total != float("inf") else None
+        settle([trainer.strategy.model])
         things = {**_things(trainer, module, self), "loops": self._loops}
         self._checkpointer = Checkpointer(self._folder, total_steps=total_steps, **{"data": None, **self._options, **things})
         self._told_step = self._checkpointer.restore()

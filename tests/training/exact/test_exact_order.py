@@ -1,6 +1,5 @@
-"""Why train.py does one forward and backward on zeros at every start: without it, four DDP ranks resume in another order of sums.
+"""Four DDP ranks resume in the order of sums of the run before; tests/training/test_ddp_order.py has the negative control.
 
-DDP orders its gradient buckets by the first backward, and the order decides which rank adds which elements first.
 The runs are resumed at a given step from a copy, so nothing here is left to chance.
 """
 
@@ -11,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.training.exact.oracle import differences, outcome_of
-from tests.training.exact.runs import STEPS, Configuration, Run, finished
+from tests.training.exact.runs import STEPS, Configuration, Run
 
 RESUMED_AT = 10
-WITH = Configuration("ddp", 4)
-WITHOUT = Configuration("ddp", 4, ("--skip-warm-up",))
+FOUR = Configuration("ddp", 4)
 
 
 def resumed_from(whole: Run, folder: Path) -> Run:
@@ -37,14 +35,5 @@ def differences_after_a_resume(whole: Run, folder: Path) -> list[str]:
     return differences(ours, expected)
 
 
-def test_with_the_warm_up_a_resumed_run_of_four_ranks_is_the_same(
-    reference: Callable[[Configuration], Run], tmp_path: Path
-) -> None:
-    assert differences_after_a_resume(reference(WITH), tmp_path / "run") == []
-
-
-def test_without_the_warm_up_it_differs(tmp_path: Path) -> None:
-    """Negative control: it also proves that the oracle sees the last bit of a sum."""
-    whole = finished(WITHOUT, tmp_path / "whole", keep_rolling=1000)
-    found = differences_after_a_resume(whole, tmp_path / "resumed")
-    assert found and found[0].startswith("tensor"), found
+def test_a_resumed_run_of_four_ranks_is_the_same(reference: Callable[[Configuration], Run], tmp_path: Path) -> None:
+    assert differences_after_a_resume(reference(FOUR), tmp_path / "run") == []
