@@ -172,7 +172,7 @@ def _held_by_trainyard(things: dict[str, Any], device: torch.device, folder: Pat
     for step in range(1, 4):
         held.append(_timed(lambda step=step: checkpointer.step(step), device))
         _until((folder / "ours" / f"step_{step:08d}").exists)
-        _until(lambda: not checkpointer._writer.busy)
+        _until(lambda: not checkpointer._saver.busy)
     checkpointer.close()
     return held[1:]
 

@@ -54,7 +54,7 @@ class Ours:
             blocked_s = time.monotonic() - started
         self._finish()
         os.sync()  # what the removal of the older step still has to write is not the next contestant's
-        save = self.checkpointer._last_save
+        save = self.checkpointer._saver.last
         assert save is not None
         if self.checkpointer.rank:
             return Saved(blocked_s, float("nan"))
@@ -75,7 +75,7 @@ class Ours:
             self.checkpointer.close()
 
     def _finish(self) -> None:
-        error = self.checkpointer._finish_last()
+        error = self.checkpointer._saver.finish_last()
         if error:
             raise RuntimeError(f"the save of step {self._step} failed: {error}")
 

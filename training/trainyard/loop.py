@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from trainyard import given, rng
@@ -18,24 +17,6 @@ from trainyard.loader import ResumableLoader
 
 JUDGED_STEPS = 3
 """The first steps of a start show whether a loop fetches batches ahead of them."""
-
-
-@dataclass(frozen=True)
-class Due:
-    """A save that waits until its step is over."""
-
-    reasons: set[str]
-    val_loss: float | None
-    end_of_epoch: bool
-    best_before: float | None
-    """The best loss before this step, for one that the next step overtakes."""
-
-    def after(self, earlier: Due | None) -> Due:
-        """What was told of this step at first, and now."""
-        if earlier is None:
-            return self
-        val_loss = earlier.val_loss if self.val_loss is None else self.val_loss
-        return Due(self.reasons | earlier.reasons, val_loss, self.end_of_epoch or earlier.end_of_epoch, earlier.best_before)
 
 
 class Loop:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainyard import applying, choosing, objects, reading, refusals, restoring, targets
 from trainyard import checkpoint_format as fmt
-from trainyard import objects, reading, refusals, restoring, targets
 from trainyard.agreement import Agreement
 from trainyard.errors import MismatchError, RestoreError
 from trainyard.layout import local_piece
@@ -66,10 +66,10 @@ def _choose(source: Path, which: str) -> Path:
         return source
     if not source.is_dir():
         raise RestoreError(f"{source}: no such folder")
-    if restoring.REQUEST.fullmatch(which) is None or which == "none":
+    if choosing.REQUEST.fullmatch(which) is None or which == "none":
         raise RestoreError(f"load_weights(which={which!r}): use latest, best, epoch:N or step:N")
     damaged = []
-    for step in restoring.candidates(source, which):
+    for step in choosing.candidates(source, which):
         folder = source / fmt.step_name(step)
         try:
             fmt.verify_folder(folder)
@@ -87,7 +87,7 @@ def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
         raise RestoreError(f"{folder} holds no module called {name!r}; it holds {', '.join(sorted(saved))}")
     things = {name: model}
     objects.reshard(things)
-    found = targets.targets(things, {name: saved[name]}, {}, functools.partial(restoring.make_tensor, checkpoint))
+    found = targets.targets(things, {name: saved[name]}, {}, functools.partial(applying.make_tensor, checkpoint))
     entries = {key: entry for key, entry in checkpoint.manifest["tensors"].items() if key.startswith(f"{name}.")}
     differences = reading.differences(entries, found.tensors)
     if differences and strict:
@@ -101,7 +101,7 @@ def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
     with torch.no_grad():
         for piece in pieces:
             reading.fill(checkpoint, piece)
-        restoring.finish_modules(checkpoint, saved, found, lambda note: None)
+        applying.finish_modules(checkpoint, saved, found, lambda note: None)
     unused = set(entries) - (set(found.tensors) - found.left_out)
     return Loaded(checkpoint.manifest["step"], tuple(sorted(found.left_out)), tuple(sorted(unused)))
 

@@ -1,0 +1,79 @@
+"""How a start begins: rank 0 takes the folder's lock for all ranks, and the run folder hears who is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard.agreement import Agreement
+from trainyard.commit import clean_temporary, told_problems
+from trainyard.errors import ConfigError, FolderError, TrainyardError
+from trainyard.lock import Lock, take
+from trainyard.patience import Patience
+from trainyard.process import process_started
+from trainyard.speaking import warn
+from trainyard.telemetry import Telemetry
+
+
+@dataclass
+class Claim:
+    """The folder's lock as it reads now: rank 0 records in it what a run began with, and gives it back."""
+
+    lock: Lock
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
+            self.lock.release()
+
+
+def claim_folder(
+    folder: Path,
+    patience: Patience,
+    agreement: Agreement,
+    held: contextlib.ExitStack,
+    open_charts: Callable[..., None],
+) -> Claim:
+    """Collective. Rank 0's claim on every rank; `held` gives it back. Raises FolderError, ConfigError on every rank."""
+    claim: Claim | None = None
+    outcome: dict[str, Any] = {}
+    if agreement.rank == 0:
+        try:
+            claim = _claim(folder, patience, held, open_charts)
+            lock = claim.lock
+            outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
+        except OSError as error:
+            outcome = {"error": f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"}
+        except TrainyardError as error:
+            outcome = {"error": str(error), "is_setting": isinstance(error, ConfigError)}
+    outcome = agreement.broadcast(outcome)
+    if "error" in outcome:
+        raise (ConfigError if outcome.get("is_setting") else FolderError)(outcome["error"])
+    return claim or Claim(Lock(folder, **outcome))
+
+
+def _claim(folder: Path, patience: Patience, held: contextlib.ExitStack, open_charts: Callable[..., None]) -> Claim:
+    folder.mkdir(parents=True, exist_ok=True)
+    claim = Claim(take(folder, patience))
+    held.callback(claim.release)
+    open_charts(run_id=claim.lock.run_id, is_restart=claim.lock.incarnation > 1)
+    if problems := clean_temporary(folder):
+        warn(f"trainyard: {folder}: left over, and cannot be removed: {told_problems(problems)}")
+    return claim
+
+
+def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | None) -> None:
+    """Collective."""
+    pids = [int(pid) for pid in agreement.gather(str(os.getpid()))]
+    telemetry.event(
+        "start",
+        process_started=process_started(),
+        world_size=agreement.world_size,
+        restart_count=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
+        total_steps=total_steps,
+        pids=pids,
+    )
