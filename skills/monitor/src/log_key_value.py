@@ -51,6 +51,8 @@ class KeyValue:
     def __init__(self) -> None:
         self.fields = Fields()
         self._table = Csv(self.name, self.fields)
+        self._from_evaluation: set[str] = set()
+        self._step: int | None = None
 
     def parse(self, text: str) -> Point | None:
         if (point := self._table.parse(text)) is not None:
@@ -58,10 +60,14 @@ class KeyValue:
         if "oss" not in text and "OSS" not in text:
             return None
         point = Point()
-        for key, value, of in PAIR.findall(text):
-            name = key.lower()
-            if (kind := kind_of(name)) is not None:
-                self._enter(point, kind, name, value, of)
+        pairs = [
+            (kind, key.lower(), value, of)
+            for key, value, of in PAIR.findall(text)
+            if (kind := kind_of(key.lower())) is not None
+        ]
+        is_evaluation = any(kind == "eval_loss" for kind, *_ in pairs)
+        for pair in pairs:
+            self._enter(point, *pair, is_evaluation=is_evaluation)
         if point.loss is None and point.eval_loss is None:
             return None
         bar = bar_of(text)
@@ -71,14 +77,31 @@ class KeyValue:
             point.step = int(point.epoch)
         return told(point) if point.step is not None else None
 
-    def _enter(self, point: Point, kind: str, name: str, value: str, of: str) -> None:
+    def _enter(self, point: Point, kind: str, name: str, value: str, of: str, *, is_evaluation: bool) -> None:
         if kind == "step":
-            if point.step is None and (step := whole(value)) is not None and self.fields.take("step", name):
+            if point.step is None and (step := whole(value)) is not None and self._takes_step(name, step, is_evaluation):
                 point.step, point.total = step, int(of) if of else None
-        elif getattr(point, kind) is None and self.fields.take(kind, name):
+        elif getattr(point, kind) is None and self._takes(kind, name, is_evaluation):
             setattr(point, kind, float(value.replace(",", "")))
             if kind == "throughput":
                 self.fields.units.setdefault(kind, name)
+
+    def _takes_step(self, name: str, step: int, is_evaluation: bool) -> bool:
+        """An evaluation may count under a name of its own: it is placed where it stands among the steps, else it is not a step."""
+        if self._takes("step", name, is_evaluation):
+            self._step = step
+            return True
+        return is_evaluation and self._step is not None and abs(step - self._step) <= 1
+
+    def _takes(self, kind: str, name: str, is_evaluation: bool) -> bool:
+        """The names of the training's own lines count. nanoGPT begins with `step 0: train loss 4.2, val loss 4.3`, and goes on with
+        `iter 0: loss 4.2`: with the names of the first line, the run would stand still until the next evaluation."""
+        if is_evaluation and kind not in self.fields.of:
+            self._from_evaluation.add(kind)
+        elif not is_evaluation and kind in self._from_evaluation:
+            self._from_evaluation.discard(kind)
+            self.fields.of[kind] = name
+        return self.fields.take(kind, name)
 
 
 class Csv:

@@ -97,6 +97,25 @@ def written(tmp_path: Path, lines: list[str]) -> Path:
     return log
 
 
+def test_steps_go_on_between_the_evaluations_of_a_log_that_begins_with_one(tmp_path: Path) -> None:
+    """nanoGPT's whole log: an evaluation has names of its own, `step` and `train loss`, and the steps are `iter` and `loss`."""
+    lines = ["number of parameters: 0.02M", "step 0: train loss 9.5000, val loss 9.6250", *nanogpt_log()[:3]]
+    lines += ["step 201: train loss 3.7500, val loss 3.8750", "saving checkpoint to out", *nanogpt_log()[3:]]
+    data = call("metrics", written(tmp_path, lines))["data"]
+    assert data["format"] == "key-value"
+    assert [(point["step"], point["loss"]) for point in data["points"] if point["step"] not in (0, 201)] == [
+        (n * 100, loss) for n, loss in enumerate(LOSSES) if n
+    ]
+    assert (data["summary"]["last_step"], data["summary"]["last_loss"]) == (400, 3.5)
+    assert data["summary"]["last_eval_loss"] == 3.875
+
+
+def test_an_evaluation_that_counts_its_own_batches_is_not_a_step(tmp_path: Path) -> None:
+    lines = [*nanogpt_log()[:3], "eval step 7: val loss 9.0000", *nanogpt_log()[3:]]
+    data = call("metrics", written(tmp_path, lines))["data"]
+    assert [point["step"] for point in data["points"]] == [0, 100, 200, 300, 400]
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_format_is_recognised_and_its_figures_are_those_printed(tmp_path: Path, name: str) -> None:
     lines, wanted = SAMPLES[name]
