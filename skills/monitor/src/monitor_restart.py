@@ -39,6 +39,8 @@ class RestartPoint:
     """Restarts that began again at step 0."""
     resumed_at: int | None = None
     """First step of the newest attempt that went on by means of the script's own."""
+    is_read: bool = True
+    """Whether a step was found in any log of a trainer without records."""
 
     def data(self) -> dict[str, Any]:
         return {"step": self.step, "restarts_from_step_0": self.from_zero}
@@ -68,7 +70,7 @@ def _of_logs(view: Observation, done: int) -> RestartPoint:
     for (first, _), (_, reached) in zip(spans[1:], spans, strict=False):
         from_zero += first <= spans[0][0] < reached
         resumed_at = first if first > spans[0][0] else None
-    return RestartPoint(None, done, from_zero, resumed_at)
+    return RestartPoint(None, done, from_zero, resumed_at, is_read=bool(spans))
 
 
 def _span(log: Path) -> tuple[int, int] | None:
@@ -98,6 +100,8 @@ def restart_check(view: Observation) -> Check:
         often = "1 restart" if point.from_zero == 1 else f"{point.from_zero} restarts"
         fix = ITS_OWN if view.log else MORE_OFTEN
         return Check(name, "warn", f"{often} began again at step 0; what was done before was lost", _evidence(view), fix)
+    if not point.is_read and view.runner is not None and view.runner.restarts:
+        return _of_unread_steps(view.runner.restarts, view)
     if not point.done:
         return Check(name, "skipped", "no training step was written, so a restart loses none")
     if view.log is not None:
@@ -116,6 +120,13 @@ def _of_another_trainer(point: RestartPoint, view: Observation) -> Check:
         return Check(name, "pass", f"the last restart went on at step {point.resumed_at}, by the script's own means")
     text = f"no checkpoint of the script is known here: a restart {would} at step 0, unless the script resumes by itself"
     return Check(name, "warn", text, _evidence(view), ITS_OWN)
+
+
+def _of_unread_steps(restarts: int, view: Observation) -> Check:
+    """The script may have trained for days and said nothing that is known as a step."""
+    often = "1 restart" if restarts == 1 else f"{restarts} restarts"
+    text = f"{often}, and no step can be read in the logs: whether training began again at step 0 is not known"
+    return Check("restart.point", "warn", text, _evidence(view), ITS_OWN)
 
 
 def _of_a_finished_run(view: Observation) -> Check:

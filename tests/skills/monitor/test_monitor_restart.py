@@ -109,6 +109,16 @@ def test_a_trainer_without_records_is_judged_by_its_logs(
     assert found["status"] == status and words in found["summary"]
 
 
+def test_a_restart_of_a_script_whose_steps_nobody_can_read_is_not_called_harmless(run: RunWriter) -> None:
+    for number in range(2):
+        path = run.path / "logs" / f"attempt-{number:04}.log"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("[GPU0] Epoch 20 | Batchsize: 32 | Steps: 32\n")
+    run.runner("finished", attempt=1, restarts=1)
+    found = check(call("health", run.path, code=1), "restart.point")
+    assert found["status"] == "warn" and "whether training began again at step 0 is not known" in found["summary"]
+
+
 def test_exit_0_without_a_step_is_not_a_plain_pass(run: RunWriter) -> None:
     path = run.path / "logs" / "attempt-0000.log"
     path.parent.mkdir()
