@@ -35,12 +35,15 @@ class Hooks:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """{whose: what its hook adds}."""
-        return {name: self._added(name, thing.on_save_checkpoint, arguments) for name, thing, arguments in self._holders}
+        return {
+            name: self._added(name, getattr(thing, HOOKS[0], _add_nothing), arguments)
+            for name, thing, arguments in self._holders
+        }
 
     def load_state_dict(self, saved: dict[str, dict[str, Any]]) -> None:
         for name, thing, arguments in self._holders:
             if name in saved:  # a checkpoint of an older version has none
-                thing.on_load_checkpoint(*arguments, {**self._base(), **saved[name]})
+                getattr(thing, HOOKS[1], _add_nothing)(*arguments, {**self._base(), **saved[name]})
 
     def _added(self, name: str, hook: Callable[..., None], arguments: tuple[Any, ...]) -> dict[str, Any]:
         base = self._base()
@@ -64,9 +67,14 @@ class Hooks:
 
 
 def _is_overridden(thing: Any, hook: str) -> bool:
-    """Also by an instance's own attribute, as a LambdaCallback does it."""
+    """Also by an instance's own attribute, as a LambdaCallback does it. A LightningDataModule has neither hook of itself."""
     bases = (Callback, LightningModule, LightningDataModule, CheckpointHooks)
-    return getattr(getattr(thing, hook), "__func__", None) not in [getattr(base, hook, None) for base in bases]
+    found = getattr(thing, hook, None)
+    return found is not None and getattr(found, "__func__", None) not in [getattr(base, hook, None) for base in bases]
+
+
+def _add_nothing(*_: Any) -> None:
+    """Stands for the hook that a datamodule does not have."""
 
 
 def refuse_what_is_lost(trainer: Trainer) -> None:

@@ -143,7 +143,7 @@ def lightning_by_epochs() -> None:
 
 
 def lightning_with_hooks() -> None:
-    """Nothing wrong: a schedule by epoch, an epoch that ends amid an accumulation, and counts that only the hooks keep.
+    """Nothing wrong: a schedule by epoch, an epoch that ends amid an accumulation, counts that only the hooks keep, and a datamodule, which has no such hook.
 
     The learning rate of the module depends on the counts, so that one that is lost shows in the weights.
     """
@@ -185,6 +185,7 @@ def lightning_with_hooks() -> None:
         samples=38,
         module=Counting,
         callbacks=[counter],
+        has_datamodule=True,
         max_epochs=3,
     )
 
@@ -215,16 +216,32 @@ def lightning_plateau_by_step() -> None:
     _fit(lambda data, seed: trainyard.ResumableLoader(data, batch_size=2, seed=seed), module=Plateau, max_steps=STEPS)
 
 
-def _fit(make_loader: Any, samples: int = SAMPLES, module: Any = None, callbacks: Any = (), **length: int) -> None:
-    from lightning.pytorch import seed_everything
+def _fit(
+    make_loader: Any,
+    samples: int = SAMPLES,
+    module: Any = None,
+    callbacks: Any = (),
+    has_datamodule: bool = False,
+    **length: int,
+) -> None:
+    from lightning.pytorch import LightningDataModule, seed_everything
     from lightning_trainer import Toy, make_trainer
+
+    class Data(LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return loader
+
+        def val_dataloader(self) -> Any:
+            return evaluation
 
     options = parse_options(None)
     seed_everything(options.seed, verbose=False)
     loader = make_loader(Sequences(samples, seen=options.seen), options.seed)
+    evaluation = DataLoader(Sequences(8), batch_size=4)
     trainer = make_trainer(**length)
     trainer.callbacks += callbacks
-    trainer.fit((module or Toy)(STEPS), loader, DataLoader(Sequences(8), batch_size=4))
+    data = {"datamodule": Data()} if has_datamodule else {"train_dataloaders": loader, "val_dataloaders": evaluation}
+    trainer.fit((module or Toy)(STEPS), **data)
 
 
 if __name__ == "__main__":
