@@ -11,7 +11,7 @@ figures were taken from. The formats stand in the order in which they are tried.
 | verl | `step:10 - actor/pg_loss:np.float64(0.1) - ...`, or `{"step": 10, "data": {...}}` | utils/logger/aggregate_logger.py, utils/tracking.py |
 | huggingface | `{'loss': '2.3', 'grad_norm': '1.1', 'learning_rate': '5e-05', 'epoch': '0.1'}` | trainer_callback.py |
 | lightning | metrics.csv of CSVLogger, `Epoch 3:  50%|... 16/32 [..., v_num=0, train_loss=2.3]` | loggers/csv_logs.py, callbacks/progress |
-| key-value | any line with a step (or epoch) and a loss: `step=10 loss=2.3`, `iter 10: loss 2.3`, tqdm with `loss=` | log_key_value.py |
+| key-value | any line with a step (or epoch) and a loss: `step=10 loss=2.3`, `iter 10: loss 2.3`, `Epoch: [0][ 7/20] Loss 2.3`, tqdm with `loss=` | log_key_value.py |
 """
 
 from __future__ import annotations

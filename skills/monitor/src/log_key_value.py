@@ -32,6 +32,8 @@ PAIR = re.compile(
     re.IGNORECASE,
 )
 EPOCH_BAR = re.compile(r"Epoch (\d{1,9})(?:/\d{1,9})?:")
+EPOCH_AND_BATCH = re.compile(r"Epoch:? {0,4}\[(\d{1,9})\] {0,4}\[ {0,12}(\d{1,12})/ {0,12}(\d{1,12})\]")
+"""`Epoch: [0][ 7/20]` of pytorch/examples' imagenet, `Epoch: [0]  [ 70/200]` of torchvision's references."""
 COLUMN = re.compile(r"[\w /.:@()\[\]%+-]{1,120}")
 GROUPS = ("step", "eval_loss", "total", "time", *METRICS)
 MAX_PATTERN_LINE_CHARS = 4096
@@ -73,6 +75,10 @@ class KeyValue:
         bar = bar_of(text)
         if point.step is None and bar and self.fields.take("step", "progress bar"):
             point.step, point.total, point.elapsed_s, point.redraws = bar.at, bar.total, bar.elapsed_s, True
+        place = EPOCH_AND_BATCH.search(text) if point.step is None else None
+        if place and self.fields.take("step", "batches, counted over the epochs"):
+            epoch, at, of = (int(value) for value in place.groups())
+            point.step, point.epoch = epoch * of + at, float(epoch)
         if point.step is None and point.epoch is not None and point.epoch % 1 == 0 and self.fields.take("step", "epoch"):
             point.step = int(point.epoch)
         return told(point) if point.step is not None else None

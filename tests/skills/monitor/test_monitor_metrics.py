@@ -48,6 +48,13 @@ def megatron_log() -> list[str]:
     ]
 
 
+def imagenet_log() -> list[str]:
+    """pytorch/examples: a place in the epoch, averages in brackets, and an evaluation that counts its own batches."""
+    numbers = "Time  1.197 ( 1.293)\tData  0.032 ( 0.042)\tLoss {loss:.4e} (7.2309e+00)\tAcc@1   0.00 (  0.00)"
+    lines = [f"Epoch: [1][ {n}/20]\t" + numbers.format(loss=loss) for n, loss in enumerate(LOSSES, start=1)]
+    return ["=> Dummy data is used!", *lines, "Test: [1/4]\t" + numbers.format(loss=9.5)]
+
+
 def huggingface_log() -> list[str]:
     lines = [
         f"{{'loss': '{loss}', 'grad_norm': '1.5', 'learning_rate': '5e-05', 'epoch': '{n / 5}'}}"
@@ -83,6 +90,7 @@ SAMPLES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "lightning": (lightning_csv(), {"last_step": 49, "last_eval_loss": 3.25, "last_lr": 0.001}),
     "key-value": (nanogpt_log(), {"first_step": 0, "last_step": 400}),
     "key-value of Megatron": (megatron_log(), {"last_step": 5, "total_steps": 500, "last_lr": 1.5e-4, "last_grad_norm": 2.5}),
+    "key-value of pytorch/examples": (imagenet_log(), {"first_step": 21, "last_step": 25}),
     "key-value in a bar": (tqdm_log(), {"last_step": 5, "total_steps": 500}),
     "key-value with signs": (
         [f"INFO global_step={n} train_loss={loss} lr=1e-3 tokens/sec=1,250 val_loss=3.25" for n, loss in enumerate(LOSSES, 1)],
