@@ -108,7 +108,9 @@ def _add(steps: StepTable, lives: list[Life], found: LogMetrics, attempt: int | 
 
 def _time_problem(steps: StepTable, told: list[LogMetrics], runner: Runner | None, now: float) -> str | None:
     """Why the times cannot be used; None when they can."""
-    if not len(steps) or not all(found.table.has_times for found in told if len(found.table)):
+    if not len(steps):
+        return "no step can be read in the log: no goodput account"
+    if not all(found.table.has_times for found in told if len(found.table)):
         return "the log has no times: no goodput account, no times of steps"
     known = [value for value in steps.time if not math.isnan(value)]
     if runner is not None and runner.started is not None:

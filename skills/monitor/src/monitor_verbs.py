@@ -61,7 +61,7 @@ def _account(view: Observation, stall_factor: float) -> tuple[History, Account |
     from goodput_history import read_history
 
     history = read_history(view.path)
-    if view.log is not None and view.log.format is not None:
+    if view.log is not None:
         from log_history import history_of_logs
 
         history = history_of_logs(job_logs(view.path, view.runner), history, view.runner, view.now)

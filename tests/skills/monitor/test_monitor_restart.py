@@ -114,9 +114,12 @@ def test_a_restart_of_a_script_whose_steps_nobody_can_read_is_not_called_harmles
         path = run.path / "logs" / f"attempt-{number:04}.log"
         path.parent.mkdir(exist_ok=True)
         path.write_text("[GPU0] Epoch 20 | Batchsize: 32 | Steps: 32\n")
+    run.launch()
     run.runner("finished", attempt=1, restarts=1)
     found = check(call("health", run.path, code=1), "restart.point")
     assert found["status"] == "warn" and "whether training began again at step 0 is not known" in found["summary"]
+    summary = call("report", run.path, "--output", run.path / "report.html")["data"]["summary"]
+    assert (summary["restarts"], summary["kills_survived"], summary["goodput"], summary["account"]) == (1, None, None, None)
 
 
 def test_exit_0_without_a_step_is_not_a_plain_pass(run: RunWriter) -> None:
