@@ -20,7 +20,8 @@ RANKS = 4
 
 def begin(state: tuple[dict, dict] | None, settled: bool) -> tuple[DistributedDataParallel, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    model = DistributedDataParallel(nn.Sequential(nn.Linear(33, 70), nn.Tanh(), nn.Linear(70, 51), nn.Tanh(), nn.Linear(51, 7)))
+    layers = [nn.Linear(33, 70), nn.BatchNorm1d(70), nn.Tanh(), nn.Linear(70, 51), nn.Tanh(), nn.Linear(51, 7)]
+    model = DistributedDataParallel(nn.Sequential(*layers))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     if settled:
         settle([model])
@@ -51,7 +52,10 @@ def main(rank: int, port: str, settled: bool) -> None:
     train(resumed, optimizer, range(5, 10), rank)
     pairs = zip(whole.parameters(), resumed.parameters(), strict=True)
     equal = all(torch.equal(one, other) for one, other in pairs)
-    dist.barrier()
+    last = resumed.module[1].running_mean.clone()  # of this rank's last forward, until the next one brings rank 0's
+    resumed.eval()(torch.zeros(1, 33))
+    dist.broadcast(last, 0)
+    assert torch.equal(resumed.module[1].running_mean, last), "DDP no longer broadcasts its buffers"
     if rank == 0:
         print("equal" if equal else "differs", flush=True)
 

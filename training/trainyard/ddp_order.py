@@ -56,12 +56,13 @@ def _has_gradients(model: nn.Module) -> bool:
 
 def _backward_on_zeros(model: DistributedDataParallel) -> None:
     parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
-    own = model.module
+    own, broadcasts = model.module, model.broadcast_buffers
     try:
-        model.module = _Zeros(parameters)
+        # Its list of buffers is made anew whenever it broadcasts them: of the stand-in it would be empty, and stay so.
+        model.module, model.broadcast_buffers = _Zeros(parameters), False
         with torch.enable_grad():
             model().backward()
     finally:
-        model.module = own
+        model.module, model.broadcast_buffers = own, broadcasts
         for parameter in parameters:
             parameter.grad = None
