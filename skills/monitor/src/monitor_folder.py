@@ -54,6 +54,18 @@ def read_runner(path: Path) -> tuple[Runner | None, str | None]:
         return None, f"runner.json cannot be used: {error}"
 
 
+def original_of(path: Path, run_id: str) -> Path | None:
+    """The folder that `path` is a copy of; None at home, and where the run was moved: then its old place is gone."""
+    try:
+        home = (read_object(path / "runner-spec.json", {"folder": "text"}) or {}).get("folder")
+        if not home or (Path(home).exists() and path.samefile(home)):
+            return None
+        there = read_object(Path(home) / "runner-spec.json", {"run_id": "text"})
+    except (OSError, Unusable):
+        return None
+    return Path(home) if there is not None and there.get("run_id") == run_id else None
+
+
 def last_write(path: Path) -> float | None:
     """The newest modification time of the run's records."""
     times = [(path / mark).stat().st_mtime for mark in MARKS if (path / mark).exists()]

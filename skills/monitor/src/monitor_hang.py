@@ -30,7 +30,7 @@ def stopped_check(view: Observation) -> Check:
     """A stopped rank is the first thing to know: all others wait for it, and everything else looks like a stall."""
     name = "ranks.stopped"
     if view.state.ended:
-        return Check(name, "skipped", f"the run is {view.state.name}")
+        return Check(name, "skipped", view.state.told)
     if view.state.source != "processes" or view.state.name not in SEEN_HERE or view.runner is None:
         if (why := _paused(view)) is not None:
             return Check(name, "warn", "the run is paused", why, "who paused it lets it go on")

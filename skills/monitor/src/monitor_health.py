@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from monitor_hang import hang_check, stopped_check
 from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
 from monitor_records import number, shown
+from monitor_run_checks import alive_check, budget_check, run_state_check
 from monitor_restart import restart_check, trained_check
 from monitor_status import duration, last_checkpoint
 from trainyard_shell import Check, clean
@@ -38,8 +39,8 @@ class Limits:
 def health_checks(view: Observation, limits: Limits) -> list[Check]:
     return [
         stopped_check(view),
-        _run_state(view),
-        _process_alive(view),
+        run_state_check(view),
+        alive_check(view),
         _progress(view, limits),
         hang_check(view),
         _loss(view),
@@ -47,57 +48,17 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         restart_check(view),
         trained_check(view),
         _saves(view),
-        _restarts(view),
+        budget_check(view),
         _files(view),
         _clock(view),
         _disk(view),
     ]
 
 
-def _run_state(view: Observation) -> Check:
-    state, log = view.state, (view.runner.log if view.runner else None) or "the job's log"
-    answers = {
-        "finished": ("pass", None),
-        "starting": ("pass", None),
-        "running": ("pass", None),
-        "stopping": ("pass", None),
-        "stopped": ("warn", "it was stopped before its end: resume it when you want the rest"),
-        "backing-off": ("warn", f"read the end of {log}: an attempt has just died"),
-        "failed": ("fail", f"read the end of {log}, mend the cause, then resume the run"),
-        "lost": ("fail", "nothing of the run lives: resume it, it goes on from its newest checkpoint"),
-        "orphaned": ("fail", "stop the run (that ends its processes), then resume it"),
-    }
-    status, fix = answers.get(state.name, ("unknown", "look from the machine on which the run was started"))
-    return Check("run.state", status, f"the run is {state.name}", f"{state.source}: {clean(state.evidence, 200)}", fix)
-
-
-def _process_alive(view: Observation) -> Check:
-    state, runner = view.state, view.runner
-    if state.ended and state.name != "lost":
-        return Check("process.alive", "skipped", f"the run is {state.name}")
-    if runner is None:
-        return Check("process.alive", "skipped", "no runner.json names a process", view.runner_problem)
-    pids = ", ".join(
-        f"{role} {one.pid}" for role, one in (("supervisor", runner.supervisor), ("launcher", runner.launcher)) if one
-    )
-    if state.name == "lost":
-        return Check("process.alive", "fail", "no process of the run lives", pids, "resume the run")
-    if state.name == "orphaned":
-        living = ", ".join(map(str, state.pids[:10]))
-        return Check("process.alive", "fail", "the supervisor is gone, workers live", f"living: {living}", "stop the run")
-    if state.name == "unknown":
-        return Check("process.alive", "unknown", "the processes cannot be seen from here", state.evidence)
-    if state.launcher_alive is False and state.name == "running":
-        return Check(
-            "process.alive", "warn", "the supervisor lives, the launcher does not", pids, "look again in a few seconds"
-        )
-    return Check("process.alive", "pass", "the run's processes live", pids)
-
-
 def _progress(view: Observation, limits: Limits) -> Check:
     name = "progress.stalled"
     if view.state.ended or view.state.name in ("backing-off", "stopping"):
-        return Check(name, "skipped", f"the run is {view.state.name}")
+        return Check(name, "skipped", view.state.told)
     if view.log is not None and not view.steps:
         return _silent_or_unknown(view.log, view.now, limits)
     since = _start_without_step(view)
@@ -241,16 +202,6 @@ def _saves(view: Observation) -> Check:
     return Check(name, "fail", f"the last save was {'refused' if last.type == 'rejected' else 'lost'}", what, fix)
 
 
-def _restarts(view: Observation) -> Check:
-    name, runner = "restarts.budget", view.runner
-    if runner is None or runner.max_restarts is None:
-        return Check(name, "skipped", "no runner.json tells the budget")
-    text = f"{runner.restarts} of {runner.max_restarts} restarts used"
-    if runner.restarts < runner.max_restarts or view.state.name in ("finished", "stopped"):
-        return Check(name, "pass", text)
-    return Check(name, "warn", f"{text}: the next death ends the run", None, "find what kills it before you raise max_restarts")
-
-
 def _files(view: Observation) -> Check:
     bad = [tally for tally in view.tallies if tally.unreadable]
     if view.runner_problem:
@@ -286,7 +237,7 @@ def _clock(view: Observation) -> Check:
 def _disk(view: Observation) -> Check:
     """A full disk ends a job at its next printed line, and costs every save."""
     if view.state.ended:
-        return Check("disk.space", "skipped", f"the run is {view.state.name}")
+        return Check("disk.space", "skipped", view.state.told)
     found = []
     for folder in (view.path, view.path / "checkpoints"):
         with contextlib.suppress(OSError):

@@ -73,6 +73,8 @@ class Runner(Struct, frozen=True):
     run_id: str = ""
     name: str = ""
     reason: str | None = None
+    last_failure: str | None = None
+    """Why the newest restart was needed; None before the first."""
     supervisor: Identity | None = None
     launcher: Identity | None = None
     attempt: int = 0

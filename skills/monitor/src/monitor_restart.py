@@ -114,6 +114,16 @@ def restart_check(view: Observation) -> Check:
     return Check(name, "pass", f"a restart goes on from step {point.step}", f"the last step is {point.done}")
 
 
+def goes_on(view: Observation) -> str:
+    """What a resumed run will do, in words that hold for this one."""
+    point = restart_point(view)
+    if point.step:
+        return f"it goes on from its newest checkpoint, step {point.step}"
+    if point.step is None:
+        return "it begins again at step 0, unless the script resumes by itself: no checkpoint of it is known here"
+    return "it begins again at step 0: nothing that was saved is known here"
+
+
 def _of_another_trainer(point: RestartPoint, view: Observation) -> Check:
     name, would = "restart.point", "would have begun" if view.state.ended else "begins"
     if point.resumed_at is not None:
@@ -143,7 +153,7 @@ def trained_check(view: Observation) -> Check:
     """Exit code 0 says that a program ended well, and not that it trained."""
     name = "run.trained"
     if view.state.name != "finished":
-        return Check(name, "skipped", f"the run is {view.state.name}")
+        return Check(name, "skipped", view.state.told)
     if view.last is not None:
         return Check(name, "pass", f"it reached step {view.last.step}")
     fix = "read its log: too few devices, no data, or a program that went on in the background?"

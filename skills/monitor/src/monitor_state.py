@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import monitor_processes as processes
+from monitor_folder import original_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,12 @@ class RunState:
     launcher_alive: bool | None = None
     pids: tuple[int, ...] = ()
     """Living processes of a run whose supervisor is gone."""
+    copy_of: Path | None = None
+    """The run's own folder, where this one is a copy in which nothing lives."""
+
+    @property
+    def told(self) -> str:
+        return "the run failed" if self.name == "failed" else f"the run is {self.name}"
 
     @property
     def ended(self) -> bool:
@@ -54,9 +61,11 @@ def from_runner(runner: Runner, path: Path, last_write: float | None) -> RunStat
     if processes.lives(identity, path):
         launcher = processes.lives(runner.launcher) if runner.launcher else None
         return RunState(runner.state, "processes", f"supervisor {identity.pid} lives", launcher)
-    if identity.boot_id != here:
-        return _other_boot(last_write)
-    return _supervisor_gone(runner, path)
+    told = _other_boot(last_write) if identity.boot_id != here else _supervisor_gone(runner, path)
+    original = original_of(path, runner.run_id) if told.name == "lost" else None
+    if original is None:
+        return told
+    return RunState("lost", "runner-spec.json", f"this folder is a copy; the run is in {original}", copy_of=original)
 
 
 def _other_boot(last_write: float | None) -> RunState:

@@ -25,6 +25,7 @@ from deploy_places import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import Deployment
 from deploy_stages import Stage
 from deploy_state import Run, StageRecord
+from deploy_words import where_it_begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it goes on from its newest checkpoint")
+    shell.progress(f"{current.name} is {state}; it {where_it_begins(current, deployment.place)}")
     deploy_agree.refuse_problems(deployment, current)
     deployment.place.clear(current)
     _submit(deployment, current, again=True)

@@ -16,6 +16,7 @@ import trainyard_shell as shell
 from deploy_places import ABSENT, Place
 from deploy_ref import Ref
 from deploy_state import Run, StageRecord
+from deploy_words import is_hopeless, where_it_begins
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
 """What `status` shows of the progress; the whole of it is one call away."""
@@ -39,6 +40,7 @@ def status(ref: Ref) -> shell.Result:
         "line": progress.get("line"),
         "health": _worst(checks),
         "reason": status.get("reason"),
+        "last_failure": status.get("last_failure"),
         "restarts": status.get("restarts"),
         "max_restarts": status.get("max_restarts"),
         "job_file": run.job_file,
@@ -55,7 +57,7 @@ def status(ref: Ref) -> shell.Result:
         for check in [*checks, *deploy_home.copy_check(ref.run_dir, run)]
         if check.status not in ("pass", "skipped")
     ]
-    return shell.Result(data=data, next=_next(ref, status["state"]))
+    return shell.Result(data=data, next=_next(ref, status["state"], status.get("reason")))
 
 
 def logs(ref: Ref, options: dict[str, Any]) -> shell.Result:
@@ -83,10 +85,9 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     if not dry_run and run.target != "local":
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
-    lessons = place.lessons(run, run.stall_factor)
-    result.checks += lessons
-    begins = "nothing that is known here was saved" if any(check.id == "restart.point" for check in lessons) else ""
-    result.next = [f"{ref.command('resume')}   ({begins or 'goes on from the newest checkpoint'})", ref.command("report")]
+    result.checks += place.lessons(run, run.stall_factor)
+    again = [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(run, place)})"]
+    result.next = [*again, ref.command("report")]
     return result
 
 
@@ -185,7 +186,9 @@ def _worst(checks: list[shell.Check]) -> str:
     return next((status for status in WORST_FIRST if status in found), "unknown")
 
 
-def _next(ref: Ref, state: str) -> list[str]:
+def _next(ref: Ref, state: str, reason: str | None) -> list[str]:
+    if state == "failed" and is_hopeless(reason):
+        return [ref.command("logs")]
     verbs = {
         "finished": ["report"],
         "failed": ["logs", "resume"],

@@ -10,6 +10,7 @@ import trainyard_shell as shell
 from deploy_places import ENDED, UNFINISHED
 from deploy_plan import Deployment
 from deploy_state import Run, StageRecord
+from deploy_words import is_hopeless
 
 LOOK_INTERVAL_S = 10.0
 """Between two progress lines; the end of the job is noticed at once, because the place waits for it."""
@@ -100,14 +101,15 @@ def _answer(
     deployment: Deployment, run: Run, status: dict[str, Any], was_ended: bool, notes: list[shell.Check]
 ) -> shell.Result:
     state, reason = status["state"], status.get("reason")
-    words = f"{run.name} {'was' if was_ended else 'is'} {state}{' already' if was_ended else ''}"
+    ended, already = ("failed", "had already failed") if state == "failed" else (f"is {state}", f"was {state} already")
+    words = f"{run.name} {already if was_ended else ended}"
     told = words if state == "finished" or not reason else f"{words}: {reason}"
     lessons = deployment.place.lessons(run, deployment.job_file.job.monitor.stall_factor)
     checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
     data = _data(deployment, run, status, deployment.place.progress(run))
     if state == "failed":
         data["log_tail"] = deployment.place.log_tail(run)
-    return shell.Result(data=data, checks=checks, next=_next(deployment, state), ok=state == "finished")
+    return shell.Result(data=data, checks=checks, next=_next(deployment, state, reason), ok=state == "finished")
 
 
 def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: dict[str, Any]) -> dict[str, Any]:
@@ -128,11 +130,13 @@ def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: di
     }
 
 
-def _next(deployment: Deployment, state: str) -> list[str]:
+def _next(deployment: Deployment, state: str, reason: str | None) -> list[str]:
     command = deployment.ref.command
+    if state == "failed" and is_hopeless(reason):
+        return [command("logs")]
     return {
         "finished": [f"{command('run', '--fresh')}   (a new run; this one is kept)"],
-        "failed": [command("logs"), f"{command('resume')}   (after the cause is mended)"],
+        "failed": [command("logs"), f"{command('resume')}   (after the cause is fixed)"],
         "stopped": [f"{command('resume')}   (it was stopped by its user; `run` leaves it so)"],
         "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` leaves it so)"],
         "lost": [f"{command('run')}   (its supervisor died; the same command goes on)"],

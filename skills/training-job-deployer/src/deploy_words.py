@@ -1,8 +1,13 @@
-"""What other programs tell about their options, in the words of the job file: its reader has that file, and not their command line."""
+"""What other programs tell, in the words of whoever reads the job file."""
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deploy_places import Place
+    from deploy_state import Run
 
 KEYS = {
     "--namespace": "cluster.namespace",
@@ -41,6 +46,23 @@ def in_job_words(text: str) -> str:
     'cluster.tolerations of the taint; manage_ray.py list --namespace NAME'
     """
     return ";".join(clause if _is_command(clause) else OPTION.sub(_key, clause) for clause in text.split(";"))
+
+
+def is_hopeless(reason: str | None) -> bool:
+    """Whether the runner gave the run up because another attempt would end in the same way."""
+    return "a restart cannot help" in (reason or "")
+
+
+def where_it_begins(run: Run, place: Place) -> str:
+    """Where a resumed run begins; on a cluster only the job itself can see its volume."""
+    point = place.progress(run).get("restart_point") if run.target == "local" else None
+    if not isinstance(point, dict):
+        return "goes on from its newest checkpoint"
+    if point.get("step"):
+        return f"goes on from its newest checkpoint, step {point['step']}"
+    if point.get("step") is None:
+        return "begins again at step 0, unless the script resumes by itself: no checkpoint of it is known here"
+    return "begins again at step 0: nothing that was saved is known here"
 
 
 def _is_command(clause: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from pathlib import Path
 
@@ -65,6 +67,40 @@ def test_a_lost_run_fails(fresh: RunWriter) -> None:
     assert found["run.state"] == found["process.alive"] == "fail"
 
 
+def test_what_is_lost_begins_again_where_nothing_was_saved(tmp_path: Path, fresh: RunWriter) -> None:
+    gone = identity(1) | {"start_time": 10**15}
+    fresh.runner("running", run_id=RUN_ID, supervisor=gone)
+    assert "from its newest checkpoint, step 50" in check(call("health", fresh.path, code=1), "run.state")["fix"]
+    unsaved = RunWriter(tmp_path / "unsaved", now=time.time() - 9)
+    unsaved.launch()
+    unsaved.live()
+    unsaved.train()
+    unsaved.runner("running", run_id=RUN_ID, supervisor=gone)
+    assert "begins again at step 0: nothing" in check(call("health", unsaved.path, code=1), "run.state")["fix"]
+
+
+def test_a_copy_of_a_run_says_where_the_run_is(fresh: RunWriter, tmp_path: Path) -> None:
+    fresh.runner("running", run_id=RUN_ID, supervisor=identity(1) | {"start_time": 10**15})
+    spec = json.dumps({"run_id": RUN_ID, "folder": str(fresh.path)})
+    (fresh.path / "runner-spec.json").write_text(spec)
+    assert check(call("health", fresh.path, code=1), "run.state")["summary"] == "the run is lost"
+    copy = shutil.copytree(fresh.path, tmp_path / "copy")
+    answer = call("health", copy, code=1)
+    state = check(answer, "run.state")
+    assert (state["status"], "is a copy" in state["summary"]) == ("unknown", True)
+    assert str(fresh.path) in state["evidence"] and str(fresh.path) in state["fix"] and "resume" not in state["fix"]
+    assert statuses(answer)["process.alive"] == "skipped"
+
+
+def test_a_run_that_was_stopped_at_its_very_end_is_not_called_unfinished(fresh: RunWriter) -> None:
+    fresh.runner("stopped")
+    assert "before its end" in check(call("health", fresh.path), "run.state")["fix"]
+    fresh.close(finished=True)
+    fresh.runner("stopped")
+    state = check(call("health", fresh.path), "run.state")
+    assert (state["status"], state["fix"]) == ("pass", None) and "at its very end" in state["summary"]
+
+
 def test_a_state_that_nobody_knows_is_unknown(fresh: RunWriter) -> None:
     fresh.runner("dancing")
     assert statuses(call("health", fresh.path, code=1))["run.state"] == "unknown"
@@ -115,6 +151,20 @@ def test_a_spent_budget_warns(living_run: RunWriter, fresh: RunWriter) -> None:
     runner = (living_run.path / "runner.json").read_text()
     (fresh.path / "runner.json").write_text(runner.replace('"restarts": 0', '"restarts": 3'))
     assert statuses(call("health", fresh.path, "--stall-factor", 1000))["restarts.budget"] == "warn"
+
+
+def test_the_budget_says_what_the_last_restart_was_for_and_whether_a_death_is_left(living_run: RunWriter) -> None:
+    written = json.loads((living_run.path / "runner.json").read_text())
+    why = "rank 1 killed by SIGKILL (9): somebody's kill -9, or the kernel when memory ran out"
+
+    def budget(**fields: object) -> dict[str, str]:
+        (living_run.path / "runner.json").write_text(json.dumps(written | fields))
+        return check(call("health", living_run.path, code=1), "restarts.budget")
+
+    used = budget(restarts=1, last_failure=why)
+    assert used["summary"] == "1 of 3 restarts used; the last: rank 1 killed by SIGKILL (9)" and used["evidence"] == why
+    assert "the next death ends the run" in budget(restarts=3)["summary"]
+    assert "next death" not in budget(restarts=3, state="failed")["summary"]
 
 
 def test_a_file_of_another_tool_fails(fresh: RunWriter) -> None:

@@ -50,4 +50,4 @@ def test_the_demo_fails_when_nobody_was_killed(project: Project) -> None:
 def test_the_demo_fails_when_the_job_does(project: Project) -> None:
     code, _, errors = demo(project, "python train.py --steps 100 --fail", ends_after_start=0)
     assert code == 1
-    assert "demo failed: the run: job.finished: toy is failed" in errors
+    assert "demo failed: the run: job.finished: toy failed" in errors
