@@ -87,8 +87,8 @@ def stops(at: float, **then: Any) -> Shape:
 
 HANGS: dict[str, tuple[Shape, float | None, float, str]] = {
     # what is seen, hang_after_s, seconds after the hang at which it is acted on, what the reason says
-    "a stopped rank": (stops(500, states="ls", waits="w."), None, 120, "rank 1 (pid 101) is stopped for 1"),
-    "a stopped rank, others spin": (stops(500, states="sl", sign="calls of its own"), None, 120, "rank 0 (pid 100) is stopped"),
+    "a stopped rank": (stops(500, states="ls", waits="w."), None, 120, "rank 1 (pid 101) has been stopped for 1"),
+    "a stopped rank, others spin": (stops(500, states="sl", sign="calls of its own"), None, 120, "rank 0 (pid 100) has been stopped"),
     "a rank that is gone": (stops(500, states="lg", waits="w."), None, 120, "rank 1 (pid 101) is gone and the others wait"),
     "silence": (stops(500), None, 600, "no step for 600 s"),
     "silence from the beginning": (lambda t: {}, None, 600, "no output for 600 s"),
@@ -103,7 +103,7 @@ HANGS: dict[str, tuple[Shape, float | None, float, str]] = {
         lambda t: {"output": min(t, 500), "busy": "processors"}, 60, 600, "no output for 6"
     ),
     "hard evidence within a short limit": (stops(500, states="ls"), 30, 30, "is stopped"),
-    "hard evidence within a long limit": (stops(500, states="ls"), 5000, 120, "is stopped"),
+    "hard evidence within a long limit": (stops(500, states="ls"), 5000, 120, "has been stopped"),
 }  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_a_rank_that_waits_for_another_node_is_no_silence() -> None:
     one_stopped = Seen.together({0: Seen((Rank(0, 7, "stopped"),), 0), 1: Seen((Rank(1, 9, "lives"),), 0)})
     verdicts = [watch.look(now, one_stopped, Steps(3)) for now in range(4000, 4200, 5)]
     assert verdicts[0].name == "works"
-    assert verdicts[-1].reason.startswith("rank 0 (node 0, pid 7) is stopped")
+    assert verdicts[-1].reason.startswith("rank 0 (node 0, pid 7) has been stopped")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def of_type(folder: Path, type: str) -> list[dict[str, object]]:
 
 def test_a_hang_anywhere_starts_all_nodes_again_with_the_reason_and_the_stacks(start: Start, tmp_path: Path) -> None:
     jobs = {
-        "stopped": (start("stopped", PRINTS), "hang: rank 1 (node 1, pid {}) is stopped for"),
+        "stopped": (start("stopped", PRINTS), "hang: rank 1 (node 1, pid {}) has been stopped for"),
         "gone": (start("gone", SLEEPS, EARLY="1"), "hang: a rank (node 1) is gone; no output for"),
         "silent": (start("silent", SLEEPS), "hang: no output for"),
     }

@@ -199,7 +199,7 @@ class Watch:
         self._stopped = {key: self._stopped.get(key, now_s) for key in stopped}
         for key, since in self._stopped.items():
             if now_s - since >= limit_s:
-                return f"{stopped[key]} is stopped for {now_s - since:.0f} s{self._and_quiet(now_s)}"
+                return f"{stopped[key]} has been stopped for {now_s - since:.0f} s{self._and_quiet(now_s)}"
         living = [rank for rank in seen.ranks if rank.state != "gone"]
         gone = [rank for rank in seen.ranks if rank.state == "gone"]
         if not (gone and living and all(rank.waits for rank in living)) or now_s in (self._output_at, self._progress_at):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import monitor_processes as processes
+from trainyard_files import Unusable, read_object
 from trainyard_shell import Check, clean
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 SEEN_HERE = ("starting", "running", "stopping", "orphaned")
 WORDS = 300
+STOPPED_S = 120.0
+"""HARD_S of local-runner's hang_rule: a stopped rank is a hang after this long, or after a shorter hang_after_s."""
 
 
 def hang_data(view: Observation) -> dict[str, Any]:
@@ -27,7 +30,10 @@ def hang_data(view: Observation) -> dict[str, Any]:
 
 
 def stopped_check(view: Observation) -> Check:
-    """A stopped rank is the first thing to know: all others wait for it, and everything else looks like a stall."""
+    """A stopped rank is the first thing to know: all others wait for it, and everything else looks like a stall.
+
+    It warns only where the whole run is paused.
+    """
     name = "ranks.stopped"
     if view.state.ended:
         return Check(name, "skipped", view.state.told)
@@ -43,8 +49,19 @@ def stopped_check(view: Observation) -> Check:
     go_on = f"kill -CONT {' '.join(str(pid) for _, pid in stopped[:8])}"
     if len(stopped) == len(ranks):
         return Check(name, "warn", f"paused by somebody: {who}", "every rank is stopped; nothing is done about it", go_on)
-    fix = f"{go_on}; else the attempt is ended after two minutes, unless monitor.hang is report"
-    return Check(name, "fail", f"stopped: {who}", "the other ranks wait for it", fix)
+    return Check(name, "fail", f"stopped: {who}", "the other ranks wait for it", f"{go_on}; {_else(view)}")
+
+
+def _else(view: Observation) -> str:
+    """What the runner does about a stopped rank, as it was told to."""
+    try:
+        spec = read_object(view.path / "runner-spec.json", {"hang_after_s": "a number"}) or {}
+    except (OSError, Unusable):
+        spec = {}
+    if spec.get("hang") == "report":
+        return "else nothing is done about it: monitor.hang is report"
+    after_s = min(STOPPED_S, spec.get("hang_after_s") or STOPPED_S)
+    return f"else the attempt is ended once it has been stopped for {after_s:g} s"
 
 
 def hang_check(view: Observation) -> Check:
@@ -59,10 +76,11 @@ def hang_check(view: Observation) -> Check:
     text = f"{times} attempt {last['attempt']}: {last['reason']}"
     ago = f"{max(0.0, view.now - since.time):.0f} s" if stands and since else None
     evidence = f"found {ago} ago, and only reported" if ago else f"the attempt was ended; stacks: {last['stacks'] or 'none'}"
+    read = f"read {last['stacks']}" if last["stacks"] else f"read the log of attempt {last['attempt']}"
     fix = (
         "stop and resume the run, or monitor.hang: restart"
         if stands
-        else "read the stacks; a longer monitor.hang_after_s if it was healthy"
+        else f"{read}; a longer monitor.hang_after_s if it was healthy"
     )
     return Check(name, "fail" if stands else "warn", text, evidence, fix)
 

@@ -37,11 +37,12 @@ class Limits:
 
 
 def health_checks(view: Observation, limits: Limits) -> list[Check]:
+    stopped = stopped_check(view)
     return [
-        stopped_check(view),
+        stopped,
         run_state_check(view),
         alive_check(view),
-        _progress(view, limits),
+        _paused(stopped) or _progress(view, limits),
         hang_check(view),
         _loss(view),
         _checkpoint(view, limits),
@@ -53,6 +54,11 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         _clock(view),
         _disk(view),
     ]
+
+
+def _paused(stopped: Check) -> Check | None:
+    text = "the run is paused, so no step is due: see ranks.stopped"
+    return Check("progress.stalled", "skipped", text, stopped.summary) if stopped.status == "warn" else None
 
 
 def _progress(view: Observation, limits: Limits) -> Check:

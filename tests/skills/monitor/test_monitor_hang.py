@@ -17,7 +17,7 @@ from monitor_process import RUN_ID, identity
 from monitor_run_writer import RunWriter
 from test_monitor_joblog import log_of, timeless
 
-WHY = "hang: rank 1 (pid 12) is stopped for 120 s; no step for 125 s"
+WHY = "hang: rank 1 (pid 12) has been stopped for 120 s; no step for 125 s"
 
 
 @pytest.fixture
@@ -41,9 +41,17 @@ def test_a_stopped_rank_is_the_first_thing_that_health_says(ranks: tuple[RunWrit
     first = call("health", run.path, code=1)["checks"][0]
     assert (first["id"], first["status"]) == ("ranks.stopped", "fail")
     assert f"rank 1 (pid {pids[1]})" in first["summary"] and f"kill -CONT {pids[1]}" in first["fix"]
+    assert "once it has been stopped for 120 s" in first["fix"]
+    for spec, words in (({"hang_after_s": 20.0}, "stopped for 20 s"), ({"hang": "report"}, "nothing is done about it")):
+        (run.path / "runner-spec.json").write_text(json.dumps(spec))
+        assert words in call("health", run.path, code=1)["checks"][0]["fix"]
+    assert check(call("health", run.path, "--start-limit-s", "0.1", code=1), "progress.stalled")["status"] == "fail"
     os.kill(pids[0], signal.SIGSTOP)
-    first = call("health", run.path, code=1)["checks"][0]
+    answer = call("health", run.path, "--start-limit-s", "0.1", code=1)
+    first = answer["checks"][0]
     assert first["status"] == "warn" and "paused by somebody" in first["summary"]
+    stalled = check(answer, "progress.stalled")
+    assert stalled["status"] == "skipped" and "ranks.stopped" in stalled["summary"]
 
 
 def test_a_hang_and_a_pause_are_told_by_status_health_and_report(tmp_path: Path) -> None:
@@ -60,7 +68,7 @@ def test_a_hang_and_a_pause_are_told_by_status_health_and_report(tmp_path: Path)
     assert data["paused"].startswith("paused by somebody: rank 0")
     run.runner("running")
     hangs = check(call("health", run.path, code=1), "run.hangs")
-    assert hangs["status"] == "warn" and WHY in hangs["summary"] and "attempt-0000.stacks.txt" in hangs["evidence"]
+    assert hangs["status"] == "warn" and WHY in hangs["summary"] and "attempt-0000.stacks.txt" in hangs["fix"]
     page = Path(call("report", run.path)["data"]["path"]).read_text()
     assert WHY in page and "paused by somebody" in page
     run.event("goes-on", attempt=1, after="paused")
