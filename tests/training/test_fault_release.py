@@ -74,8 +74,9 @@ def test_a_close_that_fails_gives_everything_back_and_a_second_one_does_nothing(
     checkpointer.step(1)
     shutil.rmtree(root)
     root.write_text("a file where the folder should be")
-    with pytest.raises(trainyard.SaveError, match="step 1 was not saved"):
+    with pytest.raises(trainyard.SaveError, match="step 1 was not saved") as lost:
         checkpointer.close()
+    assert "stand" not in str(lost.value), "no older checkpoint is there"
     assert [signal.getsignal(number) for number in STOPS[:2]] == [signal.SIG_DFL, signal.default_int_handler]
     assert [event["finished"] for event in events(root.parent, "closed")] == [False]
     checkpointer.close()
@@ -101,9 +102,9 @@ def test_an_exception_passes_through_with_nothing_saved_and_nothing_called_finis
         raise ZeroDivisionError
     assert [event["finished"] for event in events(root.parent, "closed")] == [False]
     assert fmt.committed(fmt.scan(root)) == [] and holder(root) is None
-    assert (
-        "ZeroDivisionError ended this start after step 1, which is not saved; it had saved nothing" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError ended this start after step 1, which is not saved; it had saved nothing" in said
+    assert "stand" not in said, "there are none"
 
 
 def test_a_save_that_is_on_its_way_when_an_exception_comes_is_finished(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,10 @@ import json
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from trainyard import checkpoint_format as fmt
 from trainyard import codec, layout, objects, rng
 from trainyard.agreement import Agreement
 from trainyard.commit import StepInfo
@@ -182,18 +184,28 @@ class Saver:
         error = self.finish_last()
         if error:
             root = self._claim.lock.root
-            raise SaveError(f"step {progress.step} was not saved: {error}; the older checkpoints in {root} stand")
+            older = f"; the older checkpoints in {root} stand" if _holds_steps(root) else ""
+            raise SaveError(f"step {progress.step} was not saved: {error}{older}")
 
     def what_is_saved(self, step: int) -> str:
         """Of a training that ends after `step` without a save, in words."""
         root = self._claim.lock.root
         if self.last is None:
-            return f"which is not saved; it had saved nothing yet. The checkpoints in {root} stand"
+            stand = f". The checkpoints in {root} stand" if _holds_steps(root) else ""
+            return f"which is not saved; it had saved nothing yet{stand}"
         error = self._writer.wait(LAST_WRITE_S)
         if error is None and self.saved_step == step:
             return "which is saved"
         last = f"step {self.saved_step}" + (f", which failed: {error}" if error else "")
         return f"which is not saved; the last save was of {last}. The checkpoints in {root} stand"
+
+
+def _holds_steps(root: Path) -> bool:
+    """Nothing is promised of a folder that cannot be read now."""
+    try:
+        return bool(fmt.committed(fmt.scan(root)))
+    except OSError:
+        return False
 
 
 def _info(due: Due, progress: Progress) -> StepInfo:

@@ -26,6 +26,8 @@ NAMED = re.compile(r"\s+(?P<field>rank|exitcode)\s+: (?P<number>-?\d+)")
 GROUP = re.compile(r" +(?:[|+] ?)+")
 HEADER = re.compile(r"(?:Exception Group )?Traceback \(most recent call last\):$")
 FRAME = re.compile(r'\s+File "(?P<file>[^"]*)", line (?P<line>\d+)(?:, in (?P<name>.*))?$')
+# The runtime, where it is not installed into site-packages: what the script called it for is the line that says something.
+OURS = re.compile(r"/training/trainyard/[a-z_]+\.py$")
 EXCEPTION = re.compile(r"(?:\w+\.)*[A-Z]\w*(?:: ?(?P<text>.*))?$")
 CHAIN = ("During handling of the above exception", "The above exception was the direct cause")
 # What native code, argparse and the interpreter say when they end a process without a traceback.
@@ -188,7 +190,8 @@ def _message(exception: re.Match[str], lines: list[str], at: int) -> str:
 
 
 def _words(rank: int | None, block: Block) -> Words:
-    own = [frame for frame in block.frames if not _is_library(frame[0])] or block.frames[-1:]
+    others = [frame for frame in block.frames if not OURS.search(frame[0])]
+    own = [frame for frame in others if not _is_library(frame[0])] or others[-1:]
     where = ""
     if own:
         file, line, name, code = own[-1]

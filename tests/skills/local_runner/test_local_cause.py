@@ -107,6 +107,17 @@ def test_a_reason_is_one_line_of_bounded_length(ends):
     assert all(len(reason) <= 600 and reason.isprintable() for reason in ends)
 
 
+def test_the_reason_quotes_the_script_and_not_the_runtime(tmp_path):
+    frames = [
+        '/home/me/train.py", line 8, in main\n    run.step()',
+        '/src/training/trainyard/checkpointer.py", line 409, in _save',
+    ]
+    words = "trainyard.errors.SaveError: step 3 was not saved"
+    log = tmp_path / "log"
+    log.write_text("Traceback (most recent call last):\n" + "".join(f'  File "{frame}\n' for frame in frames) + words + "\n")
+    assert reasons([(log, 1, None)]) == [f"exited with 1: {words} (train.py:8 in main: run.step())"]
+
+
 @pytest.mark.parametrize("line", ["Traceback (most recent call last):", "[rank1]:" * 30, "Root Cause", " |" * 120, "a." * 150])
 def test_a_log_made_to_be_slow_is_read_soon(tmp_path, line):
     log = tmp_path / "log"
