@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from monitor_hang import hang_check, stopped_check
+from monitor_losses import NOT_BY_SAVING, has_diverged, loss_check
 from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
-from monitor_records import number, shown
 from monitor_run_checks import alive_check, budget_check, run_state_check
 from monitor_restart import restart_check, trained_check
 from monitor_status import duration, last_checkpoint
@@ -44,7 +44,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         alive_check(view),
         _paused(stopped) or _progress(view, limits),
         hang_check(view),
-        _loss(view),
+        loss_check(view),
         _checkpoint(view, limits),
         restart_check(view),
         trained_check(view),
@@ -118,31 +118,6 @@ def _starting(view: Observation, since: float | None, limits: Limits) -> Check:
     return Check(name, "fail", f"no step line {duration(age_s)} after the start", evidence, fix)
 
 
-def _loss(view: Observation) -> Check:
-    name, told = "loss.finite", [line for line in view.steps if line.loss is not None]
-    if not told:
-        return Check(name, "unknown", "no loss was written yet")
-    bad = [line for line in told if not abs(number(line.loss)) < float("inf")]
-    last, fix = told[-1], "resume from `best` or an older step with a lower learning rate; look at the data of that step"
-    if bad and bad[-1] is last:
-        return Check(name, "fail", f"loss is {shown(last.loss)} at step {last.step}", f"since step {_since(view)}", fix)
-    if bad:
-        return Check(
-            name, "warn", f"{len(bad)} of the last {len(told)} losses are not finite", f"last at step {bad[-1].step}", fix
-        )
-    return Check(name, "pass", f"loss {shown(last.loss):.4g} at step {last.step}", f"{len(told)} step lines looked at")
-
-
-def _since(view: Observation) -> int:
-    """First step of the unbroken row of losses that are not finite."""
-    step = view.steps[-1].step
-    for line in reversed(view.steps):
-        if line.loss is not None and abs(number(line.loss)) < float("inf"):
-            break
-        step = line.step
-    return step
-
-
 def _checkpoint(view: Observation, limits: Limits) -> Check:
     name, step = "checkpoint.age", view.last.step if view.last else 0
     newest = last_checkpoint(view, step)
@@ -162,9 +137,8 @@ def _checkpoint(view: Observation, limits: Limits) -> Check:
     if view.state.ended or interval is None or newest["age_steps"] <= OVERDUE_WARN * interval:
         return Check(name, "pass", age, evidence)
     status = "fail" if newest["age_steps"] > OVERDUE_FAIL * interval else "warn"
-    return Check(
-        name, status, f"overdue: {age}", evidence, "look for save-failed in events.jsonl, and at the disk's free space"
-    )
+    fix = NOT_BY_SAVING if has_diverged(view) else "look for save-failed in events.jsonl, and at the disk's free space"
+    return Check(name, status, f"overdue: {age}", evidence, fix)
 
 
 def _no_checkpoint(view: Observation, limits: Limits) -> Check:
@@ -177,7 +151,8 @@ def _no_checkpoint(view: Observation, limits: Limits) -> Check:
         )
     if age_s <= limits.start_limit_s and not view.state.ended:
         return Check(name, "skipped", "no checkpoint yet", evidence)
-    return Check(name, "warn", "no checkpoint: a death loses all the work", evidence, "save more often (rolling_steps)")
+    fix = NOT_BY_SAVING if has_diverged(view) else "save more often (rolling_steps)"
+    return Check(name, "warn", "no checkpoint: a death loses all the work", evidence, fix)
 
 
 def _interval_steps(view: Observation) -> int | None:
@@ -204,7 +179,10 @@ def _saves(view: Observation) -> Check:
     what = clean(f"step {last.step}: {last.error or ('NaN or Inf in ' + str(last.tensors))}", 300)
     if committed is not None and committed.time > last.time:
         return Check(name, "warn", f"{len(bad)} saves failed, then one was committed", what, "see events.jsonl")
-    fix = "free space, or check the volume; the older checkpoints stand" if last.type == "save-failed" else "go back to `best`"
+    stand = "; the older checkpoints stand" if view.checkpoints.steps else ""
+    fix = (
+        f"free space, or check the volume{stand}" if last.type == "save-failed" else "see loss.finite: its fix is the way back"
+    )
     return Check(name, "fail", f"the last save was {'refused' if last.type == 'rejected' else 'lost'}", what, fix)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from log_reader import LogMetrics, read_log
 from metrics_source import job_logs
+from monitor_losses import more_often
 from monitor_status import last_checkpoint
 from trainyard_shell import Check
 
@@ -25,7 +26,6 @@ END_BYTES = 256 << 10
 """Of each end of an attempt's log: enough for its first and its last step line."""
 LOGS_READ = 20
 ITS_OWN = "give the script Trainyard's lines, or start it with its own option that resumes"
-MORE_OFTEN = "a smaller checkpoints.rolling_steps in the job file saves more often"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def restart_check(view: Observation) -> Check:
     name, point = "restart.point", restart_point(view)
     if point.from_zero:
         often = "1 restart" if point.from_zero == 1 else f"{point.from_zero} restarts"
-        fix = ITS_OWN if view.log else MORE_OFTEN
+        fix = ITS_OWN if view.log else more_often(view)
         return Check(name, "warn", f"{often} began again at step 0; what was done before was lost", _evidence(view), fix)
     if not point.is_read and view.runner is not None and view.runner.restarts:
         return _of_unread_steps(view.runner.restarts, view)
@@ -110,7 +110,7 @@ def restart_check(view: Observation) -> Check:
         return _of_a_finished_run(view)
     if not point.step:
         text = f"nothing is saved yet: a restart begins at step 0 and repeats {point.done} steps"
-        return Check(name, "warn", text, _evidence(view), MORE_OFTEN)
+        return Check(name, "warn", text, _evidence(view), more_often(view))
     return Check(name, "pass", f"a restart goes on from step {point.step}", f"the last step is {point.done}")
 
 
@@ -143,9 +143,9 @@ def _of_a_finished_run(view: Observation) -> Check:
     name, commits = "restart.point", [event for event in view.events if event.type == "committed"]
     if commits and all(event.reasons == ["final"] for event in commits):
         text = "nothing was saved before the end: a death at any step would have begun again at step 0"
-        return Check(name, "warn", text, f"the only save is that of the last step, {commits[-1].step}", MORE_OFTEN)
+        return Check(name, "warn", text, f"the only save is that of the last step, {commits[-1].step}", more_often(view))
     if not commits and not view.checkpoints.steps:
-        return Check(name, "warn", "the run finished and saved nothing", _evidence(view), MORE_OFTEN)
+        return Check(name, "warn", "the run finished and saved nothing", _evidence(view), more_often(view))
     return Check(name, "pass", "the run is finished, and was saved on its way")
 
 

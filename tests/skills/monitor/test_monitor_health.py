@@ -122,6 +122,25 @@ def test_a_loss_that_became_nan_fails_and_one_that_came_back_warns(fresh: RunWri
     assert statuses(call("health", fresh.path, "--stall-factor", 1000))["loss.finite"] == "warn"
 
 
+def test_nan_losses_name_their_first_step_and_what_there_is_to_go_back_to(fresh: RunWriter, tmp_path: Path) -> None:
+    fresh.train(loss="nan")
+    assert "`best` or another step before 51" in check(call("health", fresh.path, code=1), "loss.finite")["fix"]
+    unsaved = RunWriter(tmp_path / "unsaved", now=time.time() - 4000)
+    unsaved.launch()
+    unsaved.live()
+    for step in range(1, 3001):
+        if step > 4:
+            unsaved.event("nan-loss", step=step)
+        unsaved.train(**({"loss": "nan"} if step > 4 else {}))
+    assert (unsaved.path / "steps.jsonl").stat().st_size > 256 << 10, "the row began before the lines that are read"
+    unsaved.runner("failed")
+    answer = call("health", unsaved.path, code=1)
+    loss = check(answer, "loss.finite")
+    assert loss["evidence"] == "since step 5" and "no checkpoint to go back to" in loss["fix"] and "best" not in loss["fix"]
+    for name in ("checkpoint.age", "restart.point"):
+        assert check(answer, name)["status"] == "warn" and "rolling_steps" not in check(answer, name)["fix"]
+
+
 def test_an_overdue_checkpoint_warns_then_fails(fresh: RunWriter) -> None:
     for _ in range(25):
         fresh.train()
@@ -134,7 +153,10 @@ def test_an_overdue_checkpoint_warns_then_fails(fresh: RunWriter) -> None:
 @pytest.mark.parametrize("event", [{"type": "save-failed", "error": "disk full"}, {"type": "rejected", "tensors": ["w"]}])
 def test_a_lost_save_fails_until_one_is_committed(fresh: RunWriter, event: dict[str, object]) -> None:
     fresh.event(str(event["type"]), step=50, **{name: value for name, value in event.items() if name != "type"})
-    assert statuses(call("health", fresh.path, "--stall-factor", 1000, code=1))["saves.failing"] == "fail"
+    lost = check(call("health", fresh.path, "--stall-factor", 1000, code=1), "saves.failing")
+    assert lost["status"] == "fail" and ("the older checkpoints stand" in lost["fix"]) == ("error" in event)
+    shutil.rmtree(fresh.path / "checkpoints")
+    assert "stand" not in check(call("health", fresh.path, code=1), "saves.failing")["fix"], "there are none"
     fresh.train()
     fresh.commit()
     assert statuses(call("health", fresh.path, "--stall-factor", 1000))["saves.failing"] == "warn"
