@@ -52,7 +52,7 @@ def _warnings(view: Observation) -> list[str]:
 
 def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
     history, booked = _account(view, stall_factor)
-    return _figures(history, booked)
+    return _figures(view, history, booked)
 
 
 def _account(view: Observation, stall_factor: float) -> tuple[History, Account | None]:
@@ -70,10 +70,10 @@ def _account(view: Observation, stall_factor: float) -> tuple[History, Account |
     return history, account(history, now=view.now if view.state.alive else None, stall_factor=stall_factor)
 
 
-def _figures(history: History, booked: Account | None) -> dict[str, Any]:
+def _figures(view: Observation, history: History, booked: Account | None) -> dict[str, Any]:
     from monitor_summary import summarize
 
-    summary = summarize(history, booked)
+    summary = summarize(history, booked, view.runner.restarts if view.runner else None)
     if history.log is None:
         return summary
     from log_history import summarize_log
@@ -144,7 +144,7 @@ def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor:
     found += history.log.notes if history.log else []
     if history.clock_jumps:
         found.append(f"the clock went backwards {history.clock_jumps} times; times around there are not to be trusted")
-    summary = _figures(history, booked)
+    summary = _figures(view, history, booked)
     told = [*(note for note in found if note), *([] if alone else _warnings(view))]
     page = render(view, history, booked, summary, told, stall_factor)
     changed = [] if dry_run else [_write(target, page)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from goodput_account import KINDS, Account, death_of
 from monitor_status import duration
-from monitor_summary import was_stopped
+from monitor_summary import end_of
 from report_curves import curves
 from report_timeline import timeline
 from trainyard_shell import clean
@@ -132,15 +132,11 @@ def _life_rows(history: History, account: Account | None) -> str:
     rows = []
     for index, life in enumerate(history.lives):
         following = history.lives[index + 1] if index + 1 < len(history.lives) else None
-        death = death_of(history, life, following)
         first, end = life.rows
         wrote = f"{history.steps.step[first]:,} to {history.steps.step[end - 1]:,}" if end > first else "none"
-        if life.closed is not None:
-            ended = "finished" if life.finished else "stopped"
-        elif was_stopped(history, life, following):
-            ended = "stopped"
-        else:
-            ended = f"died {_since(death, account)}" if death is not None else "no end recorded"
+        ended = end_of(history, life, following) or "no end recorded"
+        if ended == "died":
+            ended = f"died {_since(death_of(history, life, following), account)}".strip()
         restored = "" if life.restored_step is None else str(life.restored_step)
         cells = [
             life.incarnation,

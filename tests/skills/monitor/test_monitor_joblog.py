@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,26 @@ def test_the_report_has_the_curves_with_the_unit_of_the_log(two_attempts: RunWri
     ):
         assert words in page.text, words
     assert not LOADS & {tag for tag, _ in page.tags}
+
+
+def test_the_end_of_each_attempt_of_a_job_without_records_is_its_own(tmp_path: Path) -> None:
+    """Its log has no times, so the order of the runner's events alone says whose a stop was."""
+    run = RunWriter(tmp_path / "run")
+    for attempt, code in enumerate((1, 143, 1, 0)):
+        run.launch()
+        log_of(run, attempt, [tune(step, 2.5) for step in range(1, 9)])
+        if code == 143:
+            run.event("stop-requested", by="me")
+        run.event("attempt-ended", attempt=attempt, exit_code=code, reason="its reason")
+        if attempt == 2:
+            run.event("stop-requested", by="me")  # while the next attempt is waited for
+        if code in (0, 143):
+            run.end("finished" if code == 0 else "stopped")
+    run.runner("finished")
+    page = Path(call("report", run.path)["data"]["path"]).read_text()
+    assert re.findall(r"<td>(died|stopped|finished|no end recorded)[^<]*</td></tr>", page) == [
+        *("died", "stopped", "died", "finished")
+    ]
 
 
 def test_without_times_there_is_no_account_and_it_says_so(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def test_the_summary_has_its_stable_names(finished: RunWriter) -> None:
     assert summary["goodput"] == pytest.approx(finished.ledger["productive"] / summary["wall_s"])
 
 
+def test_a_resume_by_the_user_is_a_start_and_not_a_restart(finished: RunWriter) -> None:
+    finished.runner("finished", restarts=0)
+    data = call("status", finished.path)["data"]
+    assert (data["restarts"], data["summary"]["restarts"], data["summary"]["starts"]) == (0, 0, 2)
+
+
 def test_progress_checkpoint_and_speed_are_told(finished: RunWriter) -> None:
     data = call("status", finished.path)["data"]
     assert (data["state"], data["step"], data["percent"], data["eta_s"]) == ("finished", 30, 100.0, None)
