@@ -12,7 +12,7 @@ from monitor_hang import hang_check, stopped_check
 from monitor_losses import NOT_BY_SAVING, has_diverged, loss_check
 from monitor_observe import CLOCK_SLACK_S, STALL_FACTOR, stall_limit_s
 from monitor_run_checks import alive_check, budget_check, run_state_check
-from monitor_restart import restart_check, trained_check
+from monitor_restart import restart_check, skipped_check, trained_check
 from monitor_status import duration, last_checkpoint
 from trainyard_shell import Check, clean
 import itertools
@@ -47,6 +47,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         loss_check(view),
         _checkpoint(view, limits),
         restart_check(view),
+        skipped_check(view),
         trained_check(view),
         _saves(view),
         budget_check(view),

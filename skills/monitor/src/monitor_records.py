@@ -91,6 +91,21 @@ EVENT = json.Decoder(EventLine)
 RUNNER = json.Decoder(Runner)
 
 
+def words(value: object) -> str:
+    """A field that is only shown: lists and objects of JSON as a sentence has them.
+
+    >>> words([{"step": 300, "reason": "a shard is cut short"}])
+    'step 300: a shard is cut short'
+    """
+    if isinstance(value, list):
+        separator = "; " if any(isinstance(each, dict) for each in value) else ", "
+        return separator.join(words(each) for each in value)
+    if isinstance(value, dict):
+        step = f"step {value['step']}: " if "step" in value else ""
+        return step + (words(value["reason"]) if "reason" in value else ", ".join(f"{k} {words(v)}" for k, v in value.items()))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def number(value: float | str | None) -> float:
     """A loss as a float; what is absent or no number is NaN."""
     return SPECIAL.get(value, math.nan) if isinstance(value, str) else math.nan if value is None else value

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from log_reader import LogMetrics, read_log
 from metrics_source import job_logs
 from monitor_losses import more_often
+from monitor_records import words
 from monitor_status import last_checkpoint
-from trainyard_shell import Check
+from trainyard_shell import Check, clean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +113,21 @@ def restart_check(view: Observation) -> Check:
         text = f"nothing is saved yet: a restart begins at step 0 and repeats {point.done} steps"
         return Check(name, "warn", text, _evidence(view), more_often(view))
     return Check(name, "pass", f"a restart goes on from step {point.step}", f"the last step is {point.done}")
+
+
+def skipped_check(view: Observation) -> Check:
+    """A restore goes past damaged steps without a stop, so somebody has to hear of it."""
+    name, last = "restore.skipped", view.last_event("restored")
+    if last is None:
+        return Check(name, "skipped", "nothing was restored yet")
+    found = last.skipped if isinstance(last.skipped, list) else []
+    if not found:
+        return Check(name, "pass", "the last restore skipped no step")
+    steps = ", ".join(str(each.get("step")) for each in found[:8] if isinstance(each, dict))
+    began = f"the run went on from step {last.step}" if last.step else "the run began again at step 0"
+    text = clean(f"the last restore skipped step {steps}, which is damaged: {began}", 300)
+    fix = "look at that disk or volume; checkpoint-manager's verify says whether the other steps are intact"
+    return Check(name, "warn", text, clean(words(found), 300), fix)
 
 
 def goes_on(view: Observation) -> str:

@@ -9,6 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from goodput_account import KINDS, Account, death_of
+from monitor_records import words
 from monitor_status import duration
 from monitor_summary import end_of
 from report_curves import curves
@@ -164,8 +165,4 @@ def _event_rows(history: History, account: Account | None) -> str:
 def _details(event: EventLine) -> str:
     """The fields that its type has, as text."""
     values = [(name, getattr(event, name)) for name in DETAILS]
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values
-        if value not in (None, [], "")
-    )
+    return ", ".join(f"{name} {words(value)}" for name, value in values if value not in (None, [], ""))

@@ -70,6 +70,25 @@ def test_a_restart_that_found_nothing_to_restore_is_told_afterwards(run: RunWrit
     assert "began again at step 0" in page
 
 
+def test_a_damaged_step_that_a_restore_skipped_is_told_in_words(run: RunWriter) -> None:
+    run.live()
+    steps(run, 8)
+    run.commit()
+    run.die_with_attempt()
+    run.launch()
+    run.incarnation += 1
+    damage = {"step": 8, "reason": "shard-00001: its xxh3_128 differs from the manifest's"}
+    run.event("restored", step=4, seconds=0.1, requested="latest", skipped=[damage])
+    run.runner("failed")
+    found = check(call("health", run.path, code=1), "restore.skipped")
+    assert found["status"] == "warn" and "skipped step 8" in found["summary"] and "from step 4" in found["summary"]
+    assert found["evidence"] == f"step 8: {damage['reason']}"
+    page = Path(call("report", run.path)["data"]["path"]).read_text()
+    assert "skipped step 8: shard-00001" in page and "{&#x27;" not in page
+    run.event("restored", step=4, seconds=0.1, requested="latest", skipped=[])
+    assert check(call("health", run.path, code=1), "restore.skipped")["status"] == "pass"
+
+
 def test_beginning_anew_on_request_is_no_loss(run: RunWriter) -> None:
     run.live()
     steps(run, 8)
