@@ -61,6 +61,12 @@ class Records:
         return (self.runner or {}).get("state") in ENDED
 
     @property
+    def was_moved(self) -> bool:
+        """Whether the folder in which it was submitted is gone."""
+        home = self.spec.get("folder")
+        return bool(home) and not os.path.lexists(home)
+
+    @property
     def alive(self) -> bool:
         return self.supervisor is not None and not self.ended
 
@@ -150,9 +156,12 @@ def _reason(seen: Records, state: str) -> str | None:
     reason: str | None = (seen.runner or {}).get("reason")
     if seen.runner is None:
         return NEVER_STARTED
+    moved = f"the folder was moved here from {seen.spec['folder']}" if seen.was_moved else ""
     if not seen.alive and state in ("orphaned", "lost"):
-        gone = f"the supervisor (pid {(seen.runner.get('supervisor') or {}).get('pid')}) is gone"
+        gone = f"the supervisor (pid {(seen.runner.get('supervisor') or {}).get('pid')}) is gone" + (moved and f": {moved}")
         return f"{gone}; before that: {reason}" if reason else gone
+    if moved and seen.alive:
+        return f"{moved} while the run lived, so its supervisor ends it; submit --resume goes on here"
     return reason
 
 

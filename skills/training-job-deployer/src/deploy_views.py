@@ -31,6 +31,8 @@ def status(ref: Ref) -> shell.Result:
     status = place.status(run)
     there = status["state"] != ABSENT
     progress = place.progress(run) if there else {}
+    if run.target == "local" and progress.get("state") not in (None, status["state"]):
+        status = place.status(run)  # it changed between the two looks: one screen tells one state
     checks = place.health(run, status | {"progress": progress}, run.stall_factor) if there else [_not_submitted(ref)]
     results = place.results(run)
     data = {

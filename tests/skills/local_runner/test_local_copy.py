@@ -42,6 +42,17 @@ def test_an_orphan_belongs_to_the_folder_that_it_was_started_for(run, tmp_path, 
     assert run.stop().data["state"] == "stopped" and not is_alive(job)
 
 
+def test_a_run_whose_folder_was_moved_while_it_lived_says_so(run, tmp_path, is_alive, wait_for):
+    run.submit("--stop-grace-s", "1", job=FAMILY)
+    job = run.pid("job")
+    moved = Runner(tmp_path / "moved", run.run_id, run.environ)
+    run.folder.rename(moved.folder)
+    seen = [moved.status()]
+    wait_for(lambda: seen.append(moved.status()) or seen[-1]["state"] == "lost", "the end of its supervisor")
+    assert all(f"the folder was moved here from {run.folder}" in each["reason"] for each in seen), seen
+    assert not is_alive(job)
+
+
 def test_a_moved_project_goes_on_where_it_lies_now(run, tmp_path):
     old, new = tmp_path / "project", tmp_path / "elsewhere" / "renamed"
     old.mkdir()
