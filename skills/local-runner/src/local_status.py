@@ -64,7 +64,7 @@ class Records:
     def was_moved(self) -> bool:
         """Whether the folder in which it was submitted is gone."""
         home = self.spec.get("folder")
-        return bool(home) and not os.path.lexists(home)
+        return home is not None and not os.path.lexists(home)
 
     @property
     def alive(self) -> bool:

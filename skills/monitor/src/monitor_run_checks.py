@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def run_state_check(view: Observation) -> Check:
     state, log = view.state, (view.runner.log if view.runner else None) or "the job's log"
     if state.copy_of:
-        fix = f"look at the run itself: monitor_training.py health {state.copy_of}"
-        return Check("run.state", "unknown", "this folder is a copy of a run", clean(state.evidence, 200), fix)
-    answers = {
+        there = f"look at the run itself: monitor_training.py health {state.copy_of}"
+        return Check("run.state", "unknown", "this folder is a copy of a run", clean(state.evidence, 200), there)
+    answers: dict[str, tuple[str, str | None]] = {
         "finished": ("pass", None),
         "starting": ("pass", None),
         "running": ("pass", None),
@@ -28,10 +28,9 @@ def run_state_check(view: Observation) -> Check:
         "orphaned": ("fail", "stop the run (that ends its processes), then resume it"),
     }
     status, fix = answers.get(state.name, ("unknown", "look from the machine on which the run was started"))
-    text = state.told
     if state.name == "stopped" and _reached_its_end(view):
-        status, fix, text = "pass", None, "the run was stopped at its very end: all its steps are done"
-    return Check("run.state", status, text, f"{state.source}: {clean(state.evidence, 200)}", fix)
+        return Check("run.state", "pass", "the run was stopped at its very end: all its steps are done", state.evidence)
+    return Check("run.state", status, state.told, f"{state.source}: {clean(state.evidence, 200)}", fix)
 
 
 def _reached_its_end(view: Observation) -> bool:
