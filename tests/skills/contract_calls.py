@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,34 @@ def call(program: Path, *words: str, cwd: Path | str = "/", before: Iterable[str
     except subprocess.TimeoutExpired:
         return Called((program.name, *words), 124, "", "no end within the deadline")
     return Called((program.name, *words), done.returncode, done.stdout, done.stderr)
+
+
+def call_into(
+    program: Path, *words: str, cwd: Path | str = "/", stdout: str | None = None, stderr: str | None = None
+) -> Called:
+    """As `call`, with stdout or stderr as the named file, say /dev/full; "closed" is a pipe that nobody reads."""
+    with ExitStack() as stack:
+
+        def end(name: str | None) -> Any:
+            if name != "closed":
+                return stack.enter_context(open(name, "w", encoding="utf-8")) if name else subprocess.PIPE
+            reader, writer = os.pipe()
+            os.close(reader)
+            stack.callback(os.close, writer)
+            return writer
+
+        command = [sys.executable, str(program), *words]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=end(stdout),
+            stderr=end(stderr),
+            text=True,
+            timeout=DEADLINE_S,
+            cwd=cwd,
+            env=environment(),
+        )
+    return Called((program.name, *words), done.returncode, done.stdout or "", done.stderr or "")
 
 
 def call_each(function: Callable[[Any], list[str]], items: Iterable[Any]) -> list[str]:

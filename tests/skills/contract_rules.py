@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract_calls import call, call_each, document_problems, environment, help_of, on_a_terminal, verbs_of
+from contract_calls import call, call_each, call_into, document_problems, environment, help_of, on_a_terminal, verbs_of
 
 HEAVY = {"kubernetes", "boto3", "botocore", "docker", "torch", "requests", "rich"}
 BIN = Path(sys.executable).parent
@@ -203,6 +203,24 @@ def terminal_problems(skill: Path) -> list[str]:
     return problems
 
 
+def output_problems(skill: Path) -> list[str]:
+    """A full stdout is exit 8 and one line on stderr, a reader that went away is silence, and stderr changes nothing."""
+
+    def one(program: Path) -> list[str]:
+        problems = []
+        for words in (("no-such-verb",), ("no-such-verb", "--format", "table"), ("--help",)):
+            full = call_into(program, *words, stdout="/dev/full")
+            if full.code != 8 or len(full.stderr.splitlines()) != 1 or "No space left on device" not in full.stderr:
+                problems.append(f"{full} > /dev/full: {full.stderr[-300:]!r}")
+        gone = call_into(program, "no-such-verb", stdout="closed")
+        if gone.code != 2 or gone.stderr:
+            problems.append(f"{gone} | head: {gone.stderr[-300:]!r}")
+        unheard = call_into(program, "no-such-verb", stderr="/dev/full")
+        return problems + document_problems(unheard, skill.name, {2})
+
+    return call_each(one, programs(skill))
+
+
 def dependency_problems(skill: Path) -> list[str]:
     """Without click: error 8 with the command that brings it; with TRAINYARD_PYTHON the program runs there, tried once."""
 
@@ -266,6 +284,7 @@ RULES = [
     help_problems,
     usage_problems,
     terminal_problems,
+    output_problems,
     dependency_problems,
     alone_problems,
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import contract_rules as rules
 import pytest
-from contract_calls import Called, document_problems
+from contract_calls import Called, call, call_into, document_problems
 
 from tests import kit_copies
 
@@ -116,6 +117,8 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
     (rules.usage_problems, "say_hello.py", "hello-sayer", "someone-else", "skill is"),
     (rules.terminal_problems, "trainyard_shell.py", "or sys.stdout.isatty()", "", "on a terminal prints"),
     (rules.terminal_problems, "trainyard_shell.py", 'if "--json" in words or', "if", "prints no JSON"),
+    (rules.output_problems, "trainyard_shell.py", 'code = EXIT_CODES["unreachable"]', "pass", "/dev/full"),
+    (rules.output_problems, "trainyard_shell.py", "if not isinstance(error, BrokenPipeError):", "if True:", "| head"),
     (
         rules.dependency_problems,
         "say_hello.py",
@@ -142,6 +145,51 @@ def test_a_fault_is_found_by_its_rule(hello: Path, rule: Rule, file: str, old: s
     assert old in text
     path.write_text(text.replace(old, new))
     assert expected in "\n".join(rule(hello))
+
+
+STREAM = """
+@cli.command(epilog=shell.examples("say_hello.py stream", "say_hello.py stream --json"))
+@click.option("--wrong", is_flag=True)
+def stream(wrong: bool) -> shell.Result:
+    for number in range(3):
+        shell.progress("another line follows")
+        shell.emit("line", line=str(number))
+    if wrong:
+        raise ValueError(number)
+    return shell.Result({"lines": 3})
+
+
+if __name__"""
+
+
+@pytest.fixture
+def streaming(hello: Path) -> Path:
+    program = hello / "src" / "say_hello.py"
+    program.write_text(PROGRAM.replace("if __name__", STREAM.lstrip()))
+    return program
+
+
+def test_a_stream_ends_where_stdout_cannot_be_written(streaming: Path) -> None:
+    full = call_into(streaming, "stream", stdout="/dev/full")
+    told = "say_hello.py: stdout cannot be written: No space left on device; the answer is lost, what was done stays done"
+    assert (full.code, full.stderr.splitlines()) == (8, ["another line follows", told])
+    gone = call_into(streaming, "stream", stdout="closed")
+    assert (gone.code, gone.stderr) == (1, "another line follows\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [(("stream",), 0), (("stream", "--wrong"), 70)])
+@pytest.mark.parametrize("stderr", ["/dev/full", "closed"])
+def test_a_stderr_that_cannot_be_written_changes_nothing(
+    streaming: Path, words: tuple[str, ...], code: int, stderr: str
+) -> None:
+    unheard = call_into(streaming, *words, stderr=stderr)
+    assert document_problems(unheard, "hello-sayer", {code}) == []
+    assert len(unheard.stdout.splitlines()) == 4
+
+
+def test_closed_streams_are_streams_that_cannot_be_written(streaming: Path) -> None:
+    closed = 'exec "$0" "$@" >&- 2>&-'
+    assert call(streaming, "stream", before=("sh", "-c", closed, sys.executable)).code == 8
 
 
 def test_links_and_underscores_are_found(hello: Path) -> None:

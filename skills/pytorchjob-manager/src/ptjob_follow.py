@@ -35,7 +35,7 @@ class Reader(threading.Thread):
         self.last, self.seen_at_last = "", 0
         self.ended = threading.Event()
         """The container has ended: whatever is not there yet will not come."""
-        self.error: shell.SkillError | None = None
+        self.error: shell.SkillError | SystemExit | None = None
 
     def run(self) -> None:
         while True:
@@ -48,6 +48,9 @@ class Reader(threading.Thread):
                 if error.status in (401, 403):
                     self.error = error
                     return
+            except SystemExit as error:  # stdout cannot be written: the program ends, not this thread alone
+                self.error = error
+                return
             except shell.SkillError as error:  # the API server is away
                 shell.progress(f"{self.name}: {error}")
             if final:

@@ -81,7 +81,7 @@ def _find_packages() -> None:
             os.environ["TRAINYARD_REEXECUTED"] = "1"
             os.execv(python, [python, script, *sys.argv[1:]])
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__import__("__main__").__doc__ or script)
+        _to_stdout(f"{__import__('__main__').__doc__ or script}\n")
     _print_document(
         {
             "ok": False,
@@ -101,11 +101,47 @@ def _find_packages() -> None:
     sys.exit(EXIT_CODES["dependency"])
 
 
-def _print_document(document: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(document, indent=2 if sys.stdout.isatty() else None) + "\n")
-    sys.stdout.flush()
+def _print_document(document: dict[str, object], code: int = EXIT_CODES["dependency"]) -> None:
+    _to_stdout(json.dumps(document, indent=2 if sys.stdout.isatty() else None) + "\n", code)
 
 
+def _to_stdout(text: str, code: int = 1) -> None:
+    """Writes it at once. Where that fails the program ends, with exit `code` when the reader went away."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        _end_without_stdout(error, code)
+
+
+def _end_without_stdout(error: OSError, code: int) -> NoReturn:
+    """Exit `code` in silence when `| head` has seen enough; else exit 8: no other code may pass for the answer that is lost."""
+    _to_nowhere(sys.stdout)
+    if not isinstance(error, BrokenPipeError):
+        name, why = os.path.basename(sys.argv[0]), error.strerror or error
+        _to_stderr(f"{name}: stdout cannot be written: {why}; the answer is lost, what was done stays done\n")
+        code = EXIT_CODES["unreachable"]
+    sys.exit(code)
+
+
+def _to_stderr(text: str) -> None:
+    """Nothing depends on who reads it: where it cannot be written the work goes on."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _to_nowhere(sys.stderr)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """What is still buffered would fail once more when Python ends, and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if sys.stdout is None:  # closed by the caller (`>&-`); writing to this fails
+    sys.stdout = open(os.devnull)  # noqa: SIM115
+if sys.stderr is None:
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 _find_packages()
 os.environ.pop("TRAINYARD_REEXECUTED", None)
 
@@ -115,6 +151,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn, TextIO
 
 
 # --- what a verb returns or raises -------------------------------------------------------------------------------
@@ -179,15 +216,16 @@ def cannot_write(path: object, error: OSError, hint: str) -> SkillError:
 
 def progress(text: str) -> None:
     """A line for the person who waits; stderr, never stdout."""
-    sys.stderr.write(clean(text) + "\n")
-    sys.stderr.flush()
+    _to_stderr(clean(text) + "\n")
 
 
 def emit(type: str, **fields: Any) -> None:
-    """One line of a stream (`logs --follow`, `watch`): a JSON object with a `type`; plain words on a terminal."""
+    """One line of a stream (`logs --follow`, `watch`): a JSON object with a `type`; plain words on a terminal.
+
+    Raises SystemExit where stdout cannot be written: a thread that emits must hand it on.
+    """
     words = str(fields["line"]) if "line" in fields else f"{type} " + " ".join(f"{k}={v}" for k, v in fields.items())
-    sys.stdout.write((words if wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
-    sys.stdout.flush()
+    _to_stdout((words if wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
 
 
 def clean(text: str, limit_chars: int = MAX_TEXT_CHARS) -> str:
@@ -271,9 +309,9 @@ class Program(click.Group):
 
                 print_tables(document)
             else:
-                _print_document(document)
-        except BrokenPipeError:  # `| head` has seen enough; what is still buffered goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                _print_document(document, code)
+        except OSError as error:
+            _end_without_stdout(error, code)
         sys.exit(code)
 
     def _run(self, words: list[str], verb: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -281,7 +319,7 @@ class Program(click.Group):
             if not words:
                 raise SkillError("usage", f"no verb; there are {', '.join(self.commands)}", hint=f"{self.name} --help")
             result = super().main(words, **kwargs)
-            if result == 0 and set(words) & {"-h", "--help"}:
+            if result == 0 and asks_for_help(words):
                 return {}, 0
             assert isinstance(result, Result), f"{verb} returned {type(result).__name__}, not a Result"
             return self._answer(verb, result)
@@ -294,9 +332,11 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt):
             return self._refusal(verb, SkillError("timeout", "interrupted", hint="the same call", retryable=True)), 7
         except Exception as error:  # the last line of defence: a bug of ours must still be one document
+            if isinstance(error, OSError) and asks_for_help(words):  # click prints the help before any verb begins
+                _end_without_stdout(error, 1)
             import traceback
 
-            traceback.print_exc()
+            _to_stderr(traceback.format_exc())
             message = clean(f"{type(error).__name__}: {error}")
             return self._refusal(verb, SkillError("internal", message, hint="report this with the traceback above")), 70
 
@@ -330,8 +370,17 @@ class Program(click.Group):
         }
 
 
+def own_words(words: list[str]) -> list[str]:
+    """Without what follows `--`: that belongs to somebody else's program."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def asks_for_help(words: list[str]) -> bool:
+    return bool({"-h", "--help"} & set(own_words(words)))
+
+
 def wants_table(words: list[str]) -> bool:
-    words = words[: words.index("--")] if "--" in words else words  # what follows belongs to somebody else's program
+    words = own_words(words)
     if "--json" in words or "--format=json" in words:
         return False
     for option, value in zip(words, [*words[1:], ""], strict=False):
