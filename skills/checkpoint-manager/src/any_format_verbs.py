@@ -164,7 +164,7 @@ def export(
     check_free(Path(out))
     planned = plan(step_or_folder, step, prefix, size_of(max_shard_size))
     data = planned.data(Path(out))
-    checks = [planned.verdict.check()]
+    checks = planned.checks()
     if dry_run:
         return shell.Result(data, checks=checks)
     changed = write(planned, Path(out), Path(config) if config else None)

@@ -35,10 +35,15 @@ class Export:
     """File name -> its tensors."""
     left_out: int
     """Tensors of the step that are not exported."""
+    skipped: list[Verdict]
+    """Newer steps that do not verify."""
 
     @property
     def size_bytes(self) -> int:
         return sum(tensor.size_bytes for tensors in self.files.values() for tensor in tensors)
+
+    def checks(self) -> list[shell.Check]:
+        return [self.verdict.check(), *(each.warning() for each in self.skipped)]
 
     def data(self, out: Path) -> dict[str, Any]:
         return {
@@ -68,7 +73,7 @@ def size_of(text: str) -> int:
 
 def plan(source: str, step: int | None, prefix: str, max_shard_bytes: int) -> Export:
     """Verify the step, choose and place the tensors. SkillError unless every byte of the step is as it was written."""
-    folder, verdict = _verified(source, step)
+    folder, verdict, skipped = _verified(source, step)
     listed = readable(recognise(folder))
     chosen = [replace(tensor, name=tensor.name[len(prefix) :]) for tensor in listed.tensors if tensor.name.startswith(prefix)]
     if not chosen or any(not tensor.name for tensor in chosen):
@@ -79,7 +84,7 @@ def plan(source: str, step: int | None, prefix: str, max_shard_bytes: int) -> Ex
     if not all(is_plain(tensor) for tensor in chosen):
         need_numpy()
     chosen.sort(key=lambda tensor: tensor.name)
-    return Export(folder, verdict, _files(chosen, max_shard_bytes), len(listed.tensors) - len(chosen))
+    return Export(folder, verdict, _files(chosen, max_shard_bytes), len(listed.tensors) - len(chosen), skipped)
 
 
 def _refuse_other_types(folder: Path, prefix: str) -> None:
@@ -90,8 +95,9 @@ def _refuse_other_types(folder: Path, prefix: str) -> None:
             raise shell.SkillError("usage", f"{shown(name)} is {shown(str(entry['as']), 40)}, which is not exported", hint=hint)
 
 
-def _verified(source: str, step: int | None) -> tuple[Path, Verdict]:
-    path = Path(source)
+def _verified(source: str, step: int | None) -> tuple[Path, Verdict, list[Verdict]]:
+    """(folder, its verdict, the newer steps that do not verify). SkillError."""
+    path, skipped = Path(source), []
     if path.is_dir() and step_inside(path.resolve().name) is not None:
         path = path.resolve()
         verdict = verify(path.parent, Entry(path.name, "step", step_inside(path.name)), owner=ANY_RUN)
@@ -113,7 +119,7 @@ def _verified(source: str, step: int | None) -> tuple[Path, Verdict]:
     if verdict.status != "pass":
         hint = f"manage_checkpoints.py latest {shown(str(path.parent))}"
         raise shell.SkillError("usage", f"{path.name} does not verify", hint=hint, checks=[verdict.check()])
-    return path, verdict
+    return path, verdict, skipped
 
 
 def _files(tensors: list[Tensor], max_shard_bytes: int) -> dict[str, list[Tensor]]:

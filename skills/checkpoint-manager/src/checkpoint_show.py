@@ -9,6 +9,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_folder import CheckpointFolder, row, shown, size_text
 from checkpoint_format import STATE, Entry, named_steps, read_json
+from checkpoint_verified import read_records, told
 
 MAX_STATE_BYTES = 256 << 20
 SUMMARY = ("run_id", "incarnation", "reasons", "end_of_epoch", "world_size", "data_fingerprint", "version")
@@ -21,8 +22,9 @@ def show(folder: CheckpointFolder, entry: Entry, limit: int) -> dict[str, Any]:
     tensors = tensors if isinstance(tensors, dict) else {}
     state, state_problem = _state(folder.root / entry.name / STATE, limit)
     listed = manifest.get("files", {})
+    tiers = named_steps(folder.tiers) if folder.tiers else {}
     return {
-        **row(entry, folder.root, named_steps(folder.tiers) if folder.tiers else {}),
+        **row(entry, folder.root, tiers, told(folder.root, entry.name, read_records(folder.root))),
         **{key: _bounded(manifest.get(key)) for key in SUMMARY},
         "path": str((folder.root / entry.name).resolve()),
         "total_files": len(listed),

@@ -102,7 +102,7 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 @click.option("--step", type=click.IntRange(min=0), help="This step; without it the newest committed one.")
 @limit_option
 def show(folder: str, step: int | None, limit: int) -> shell.Result:
-    """One checkpoint: manifest, files and where they are, state.json, tensors with dtype and shape."""
+    """One checkpoint: manifest, files and where they are, state.json, tensors with dtype and shape; `verified` as in `list`."""
     from checkpoint_folder import look
     from checkpoint_show import show as open_up
 
@@ -111,7 +111,7 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
         raise shell.SkillError("not-found", f"no committed checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
     entry = found.committed[-1] if step is None else found.entry_of(step)
     data = open_up(found, entry, limit)
-    checks = [shell.Check(f"checkpoint.{entry.name}", "fail", entry.problem)] if entry.problem else []
+    checks = [shell.Check(f"checkpoint.{entry.name}", "fail", data["problem"])] if data["problem"] else []
     truncated = max(data["total_tensors"], data["total_files"]) > limit
     return shell.Result(data, checks=checks, next=[f"{SCRIPT} verify {folder} --step {entry.step}"], truncated=truncated)
 

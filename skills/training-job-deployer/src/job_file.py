@@ -164,4 +164,4 @@ def write_schema(path: str, document: dict[str, Any]) -> None:
     try:
         Path(path).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise shell.SkillError("permission", f"{path} cannot be written: {error.strerror}", hint="another --output") from error
+        raise shell.cannot_write(path, error, "free space, or another --output") from error

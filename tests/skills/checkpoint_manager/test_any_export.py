@@ -99,6 +99,7 @@ def test_a_step_that_does_not_verify_is_not_exported(torch_samples: Path, tmp_pa
         assert (answer.code, list(answer.checks("fail"))) == (2, ["checkpoint.step_00000002"])
     answer = call("export", root, tmp_path / "out")
     assert (answer.code, answer.data["step"]) == (0, 1), "without --step: the newest that verifies"
+    assert "differs" in answer.checks("warn")["checkpoint.step_00000002"], "and which newer one does not"
 
 
 def test_a_type_that_is_stored_as_another_one_is_not_exported_as_that_one(tmp_path: Path) -> None:

@@ -41,11 +41,20 @@ def test_a_list_says_what_was_verified_until_something_changes(tmp_path: Path) -
     assert (verified.code, verified.document["changed"], tree(tmp_path)) == (1, [], before), (
         "without --record nothing is written"
     )
-    recorded, listed = call_many([["verify", tmp_path, "--all", "--record"], ["list", tmp_path]])
+    recorded, listed, good, bad = call_many(
+        [
+            ["verify", tmp_path, "--all", "--record"],
+            ["list", tmp_path],
+            ["show", tmp_path, "--step", "200"],
+            ["show", tmp_path, "--step", "300"],
+        ]
+    )
     assert (recorded.code, recorded.document["changed"]) == (1, ["wrote verified.json"])
     told = column(listed)
     assert told[300].startswith("failed 20") and "xxh3_128 differs" in column(listed, "problem")[300]
     assert told[100].startswith("20") and told[100].endswith("+00:00 xxh3_128")
+    assert (good.code, bad.code, good.data["verified"], bad.data["verified"]) == (0, 1, told[200], told[300])
+    assert "xxh3_128 differs" in bad.checks("fail")["checkpoint.step_00000300"]
     flip(tmp_path / "step_00000200" / SHARD)
     (tmp_path / "step_00000100" / "notes.txt").write_text("a file more")
     listed = call("list", tmp_path)

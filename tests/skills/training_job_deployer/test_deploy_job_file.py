@@ -300,3 +300,9 @@ def test_the_schema_can_be_written_for_an_editor(tmp_path: Path) -> None:
     answer = deploy("schema", "--output", tmp_path / "job.schema.json")
     assert answer.document["changed"] == [str(tmp_path / "job.schema.json")]
     assert json.loads((tmp_path / "job.schema.json").read_text()) == deploy("schema").data
+
+
+def test_a_schema_that_a_full_disk_does_not_take_is_not_called_a_matter_of_permission() -> None:
+    answer = deploy("schema", "--output", "/dev/full")
+    assert (answer.exit_code, answer.error["code"]) == (8, "unreachable")
+    assert answer.error["message"] == "/dev/full cannot be written: No space left on device"
