@@ -97,7 +97,8 @@ def _refuse_other_types(folder: Path, prefix: str) -> None:
 
 def _verified(source: str, step: int | None) -> tuple[Path, Verdict, list[Verdict]]:
     """(folder, its verdict, the newer steps that do not verify). SkillError."""
-    path, skipped = Path(source), []
+    path = Path(source)
+    skipped: list[Verdict] = []
     if path.is_dir() and step_inside(path.resolve().name) is not None:
         path = path.resolve()
         verdict = verify(path.parent, Entry(path.name, "step", step_inside(path.name)), owner=ANY_RUN)

@@ -151,6 +151,9 @@ def _program(job_file: JobFile) -> Check:
         return Check("program", "pass", f"{word} of {interpreter(job_file)}")
     path = {**os.environ, **job_file.job.env}.get("PATH")
     found = str(job_file.source / word) if "/" in word else shutil.which(word, path=path)
+    if found is None and os.path.isfile(job_file.source / word):
+        fix = f"write `python {word}`" if word.endswith(".py") else f"write `./{word}`"
+        return Check("program", "fail", f"{word} is a file in {job_file.source}, not a program in PATH", fix=fix)
     if found is None or not os.path.exists(found):
         return Check("program", "fail", f"there is no program {word}", fix=fix)
     if os.path.isdir(found):
@@ -162,8 +165,10 @@ def _program(job_file: JobFile) -> Check:
 
 def _script(job_file: JobFile) -> Check:
     script, fix = job_file.command.script, "paths in `run:` are relative to `source:`"
-    if script is None or job_file.command.is_module:
-        return Check("script", "skipped", f"not a file: {script or job_file.command.words[0]}")
+    if script is not None and job_file.command.is_module:
+        return Check("script", "skipped", f"the module {script}, not a file")
+    if script is None:
+        return Check("script", "skipped", f"not a file: {job_file.command.words[0]}")
     if os.path.isfile(job_file.source / script):
         return Check("script", "pass", script)
     return Check("script", "fail", f"no file {script} in {job_file.source}", fix=fix)

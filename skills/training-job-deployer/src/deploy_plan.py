@@ -126,7 +126,7 @@ def describe(deployment: Deployment, run: deploy_state.Run) -> dict[str, Any]:
     return {
         "name": job.name,
         "target": job.target,
-        "run_id": None if run.run_id == NO_RUN_ID else run.run_id,
+        "run_id": run.run_id if deploy_state.load(deployment.run_dir) else None,  # one that is not kept is no use to anybody
         "command": shlex.join(deployment.job_file.command.words),
         "source": str(deployment.job_file.source),
         "run_dir": str(deployment.run_dir),

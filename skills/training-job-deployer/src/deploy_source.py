@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import trainyard_yaml
+import yaml
+from trainyard_files import Unusable
 
 SUFFIXES = (".py", ".pyi", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".rs")
 SKIPPED_FOLDERS = frozenset(
@@ -17,10 +22,13 @@ SKIPPED_FOLDERS = frozenset(
 )
 MAX_FILES = 20_000
 MAX_HASHED_BYTES = 1_000_000
+MAX_JOB_FILE_BYTES = 64_000
+LIKE_A_JOB_FILE = [re.compile(rb"(^|[{,])[\s\"'?]{0,8}%s[\"']?\s{0,8}:" % key, re.MULTILINE) for key in (b"name", b"run")]
+"""Cheap to ask: the parser is for those that pass."""
 
 
 def digest(source: Path, leave_out: Path | None = None) -> str:
-    """16 hex digits. `leave_out` is the job file: its keys have a digest of their own."""
+    """16 hex digits. `leave_out` is the job file: its keys have a digest of their own. Job files beside it do not count."""
     total = hashlib.sha256()
     for path in files(source):
         if path != leave_out:
@@ -36,6 +44,8 @@ def files(source: Path) -> Iterator[Path]:
         for name in sorted(names):
             path = Path(folder, name)
             if name.endswith(SUFFIXES) and not name.startswith(".") and path.is_file() and not path.is_symlink():
+                if name.endswith((".yaml", ".yml")) and _is_job_file(path):
+                    continue
                 count += 1
                 if count > MAX_FILES:  # no project has so many; a data set beside it may, and it is not the program
                     return
@@ -46,6 +56,21 @@ def newer_than(source: Path, time_s: float, limit: int = 5) -> list[str]:
     """Files written after `time_s`: the likely reason for another digest."""
     newer = (path for path in files(source) if path.stat().st_mtime > time_s)
     return [path.relative_to(source).as_posix() for path, _ in zip(newer, range(limit), strict=False)]
+
+
+def _is_job_file(path: Path) -> bool:
+    """Of another job. A configuration that has `name` and `run` too, and keys of its own, is read by the program: it counts."""
+    from job_schema import Job
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(MAX_JOB_FILE_BYTES + 1)
+        if len(head) > MAX_JOB_FILE_BYTES or not all(pattern.search(head) for pattern in LIKE_A_JOB_FILE):
+            return False
+        value = trainyard_yaml.load(head.decode("utf-8"))
+    except (OSError, ValueError, Unusable, yaml.YAMLError):
+        return False
+    return isinstance(value, dict) and {"name", "run"} <= value.keys() <= set(Job.__struct_fields__)
 
 
 def _skipped(folder: Path, name: str) -> bool:

@@ -62,6 +62,8 @@ def parse(line: str) -> Command:
     found = launchers.find_launcher(list(words))
     if found:
         return _launched(found[0], words, words[found[1] :])
+    if module := launchers.python_module(list(words)):
+        return Command(words, None, module[1], is_module=True)
     script = next((word for word in words[1:] if word.endswith(".py")), None) if words[0].startswith("python") else None
     return Command(words, None, script)
 
@@ -80,6 +82,8 @@ def _split(line: str) -> tuple[str, ...]:
         raise CommandError("is empty; for example: torchrun train.py --steps 400")
     if "\0" in line:
         raise CommandError("holds a NUL character")
+    if words[0] in SHELL_BUILTINS:
+        raise CommandError(f"{words[0]!r} is a word of the shell, and no shell sees this line; the job starts in `source:`")
     shell_word = next((word for word in words if word in SHELL_WORDS), None)
     if shell_word:
         raise CommandError(f"no shell sees this line, so {shell_word!r} would be an argument; put the logic into the script")
@@ -91,8 +95,6 @@ def _split(line: str) -> tuple[str, ...]:
         )
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", words[0], re.DOTALL):
         raise CommandError(f"{words[0].split('=')[0]} belongs under `env:`")
-    if words[0] in SHELL_BUILTINS:
-        raise CommandError(f"{words[0]!r} is a word of the shell, and no shell sees this line; the job starts in `source:`")
     return words
 
 

@@ -113,7 +113,8 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
     several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
     drives_ray = job.target != "local" and job.engine in job_schema.RAY_ENGINES  # a plain command is the driver, once
     if command and not command.launcher and several and not drives_ray:
-        problem = f"starts with {command.words[0]!r}; more than one process needs torchrun as the first word"
+        launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
+        problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
         findings.append(Finding("$.run", problem))
     if command and command.launcher in job_command.ONE_MACHINE and job.target != "local":
         name, package = command.launcher.name, command.launcher.package

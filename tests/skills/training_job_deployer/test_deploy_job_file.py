@@ -89,7 +89,7 @@ RUN_LINES = [
     ("cd src", "'cd' is a word of the shell"),
     ("source env.sh", "'source' is a word of the shell"),
     ("export SEED=1", "'export' is a word of the shell"),
-    ("cd src && torchrun train.py", "no shell"),
+    ("cd src && torchrun train.py", "the job starts in `source:`"),
     ("SEED=1 torchrun train.py", "belongs under `env:`"),
     ("torchrun 'train.py", "cannot be split"),
     ("", "is empty"),
@@ -247,6 +247,8 @@ def test_several_processes_need_a_launcher(project: Project) -> None:
     answer = deploy("plan", project.job)
     assert answer.exit_code == 2
     assert "more than one process needs torchrun" in answer.check("$.run")["summary"]
+    project.write_job("accelerate config", procs_per_node=2)
+    assert "needs torchrun or `accelerate launch`" in deploy("plan", project.job).check("$.run")["summary"]
     project.write_job("python train.py", procs_per_node=1)
     assert deploy("plan", project.job).data["processes"] == "1"
 

@@ -138,6 +138,34 @@ def test_a_changed_input_after_the_submission_is_a_conflict_that_names_it(projec
     assert "source files (train.py)" in changed.error["message"]
 
 
+def test_job_files_in_the_source_folder_are_not_part_of_the_program(project: Project) -> None:
+    project.write_job()
+    source = project.folder / "src"
+    (source / "other.yaml").write_text("name: other\nrun: python train.py\n")
+    (source / "config.yaml").write_text("name: mine\nrun: python train.py\nlearning_rate: 0.1\n")
+    deploy("run", project.job)
+    (source / "other.yaml").write_text('{"name": "other", "run": "python train.py --steps 9", "nodes": 2}')
+    (source / "third.yml").write_text("run: |\n  python train.py\nname: third\n")
+    assert [check for check in deploy("plan", project.job).document["checks"] if check["id"] == "inputs.changed"] == []
+    (source / "config.yaml").write_text("name: mine\nrun: python train.py\nlearning_rate: 0.2\n")
+    assert "source files (config.yaml)" in deploy("plan", project.job).check("inputs.changed")["summary"]
+
+
+def test_a_module_that_python_lacks_and_a_script_without_python_are_found_beforehand(project: Project) -> None:
+    project.write_job("python -m nosuchmod.train")
+    answer = deploy("plan", project.job)
+    assert (answer.exit_code, answer.check("python.nosuchmod")["status"]) == (1, "fail")
+    assert "nosuchmod.train" in answer.check("script")["summary"]
+    project.write_job("train.py --steps 3")
+    assert deploy("plan", project.job).check("program")["fix"] == "write `python train.py`"
+
+
+def test_a_plan_that_fails_bears_no_run_id(project: Project) -> None:
+    project.write_job("no-such-program")
+    answer = deploy("run", project.job)
+    assert (answer.exit_code, answer.data["run_id"], project.run_dir.exists()) == (1, None, False)
+
+
 def test_what_the_job_itself_leaves_in_the_source_is_no_change(project: Project) -> None:
     deploy("run", project.job)
     source = project.folder / "src"
