@@ -67,7 +67,7 @@ def size_of(text: str) -> int:
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]{0,3})", text)
     size = int(float(match[1]) * UNITS[match[2].upper()]) if match and match[2].upper() in UNITS else 0
     if size < 1:
-        raise shell.SkillError("usage", f"{shown(text, 40)!r} is no size", hint="--max-shard-size 5GB")
+        raise shell.SkillError("usage", f"{shown(text, 40)!r} is not a size", hint="--max-shard-size 5GB")
     return size
 
 

@@ -79,7 +79,7 @@ def locate(text: str) -> Path:
         what = (
             f"a run folder ({mark}) without checkpoints yet"
             if mark
-            else "no checkpoint folder: no step, latest or lock.json in it"
+            else "not a checkpoint folder: no step, latest or lock.json in it"
         )
         hint = (
             f"give the folder that holds step_00000000 or so; manage_checkpoints.py inspect {shown(text)} says what this one is"

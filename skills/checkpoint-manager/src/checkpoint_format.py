@@ -153,7 +153,7 @@ def _files_problem(manifest: dict[str, Any]) -> str | None:
         return "it lists no files"
     for name, entry in files.items():
         if not _FILE.fullmatch(name) or name == MANIFEST:
-            return f"{quoted(name)} is no name for a file of a checkpoint"
+            return f"{quoted(name)} is not a valid name for a file of a checkpoint"
         if not isinstance(entry, dict) or not is_count(entry.get("size")):
             return f"{name} has no size"
         for algorithm, pattern in _DIGESTS.items():

@@ -37,7 +37,7 @@ def measure(folder: str) -> Measured:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise shell.SkillError("not-found", f"{folder} is no folder", hint="name a folder on the checkpoint volume")
+        raise shell.SkillError("not-found", f"{folder} is not a folder", hint="name a folder on the checkpoint volume")
     try:
         size = min(LARGEST_BYTES, _free_bytes(path) // SHARE_OF_FREE) // BLOCK_BYTES * BLOCK_BYTES
         if size < LEAST_BYTES:

@@ -24,7 +24,7 @@ def count(context: click.Context, option: click.Parameter, value: str) -> int:
     match = COUNT.fullmatch(value.strip())
     number = Decimal(match[1]) * THOUSANDS[match[2].lower()] if match else Decimal(0)
     if not 1 <= number <= LARGEST_COUNT or number != int(number):
-        raise click.BadParameter(f"{value[:40]!r} is no number of parameters; write 7e9, 7B or 125M", context, option)
+        raise click.BadParameter(f"{value[:40]!r} is not a number of parameters; write 7e9, 7B or 125M", context, option)
     return int(number)
 
 
@@ -51,7 +51,7 @@ def positive(context: click.Context, option: click.Parameter, value: str | None)
     except ValueError:
         number = math.nan
     if not 0 < number <= LARGEST_NUMBER:
-        raise click.BadParameter(f"{value[:40]!r} is no number above 0", context, option)
+        raise click.BadParameter(f"{value[:40]!r} is not a number above 0", context, option)
     return number
 
 

@@ -107,7 +107,7 @@ def connect(where: Where) -> Cluster:
 def name_or_raise(kind: str, name: str, rule: re.Pattern[str] = DNS_SUBDOMAIN) -> str:
     """Names from outside are checked before the first call: they become parts of a path."""
     if not rule.fullmatch(name):
-        message = f"{shell.clean(name, 80)!r} is no name of a {kind}: a-z, 0-9 and -, at most {63 if rule is DNS_LABEL else 253} characters"
+        message = f"{shell.clean(name, 80)!r} is not a valid name of a {kind}: a-z, 0-9 and -, at most {63 if rule is DNS_LABEL else 253} characters"
         raise shell.SkillError("usage", message, hint=f"give the {kind}'s name as kubectl get prints it")
     return name
 

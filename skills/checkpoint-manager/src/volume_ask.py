@@ -18,7 +18,7 @@ _ZONE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
 def run_id_or_raise(run_id: str) -> str:
     if not _RUN_ID.fullmatch(run_id):
-        raise shell.SkillError("usage", "--run-id is no run id: 16 hex digits", hint="run.json of the run holds it")
+        raise shell.SkillError("usage", "--run-id is not a run id: 16 hex digits", hint="run.json of the run holds it")
     return run_id
 
 

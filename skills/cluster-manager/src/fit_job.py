@@ -47,7 +47,9 @@ def read_job(path: Path) -> Job:
     except PermissionError as error:
         raise shell.SkillError("permission", f"the job file {path} may not be read") from error
     except (OSError, Unusable, yaml.YAMLError) as error:
-        raise shell.SkillError("usage", f"{path} is no YAML file: {shell.clean(str(error), 200)}", hint=_hint(path)) from error
+        raise shell.SkillError(
+            "usage", f"{path} is not a YAML file: {shell.clean(str(error), 200)}", hint=_hint(path)
+        ) from error
     if not isinstance(document, dict):
         raise shell.SkillError("usage", f"{path} holds no mapping (key: value)", hint=_hint(path))
     return job_of(document, path)

@@ -208,7 +208,7 @@ class Pattern:
         try:
             self.rule = re.compile(pattern)
         except re.error as error:
-            raise shell.SkillError("usage", f"--pattern is no regular expression: {error}", hint=PATTERN_HINT) from error
+            raise shell.SkillError("usage", f"--pattern is not a regular expression: {error}", hint=PATTERN_HINT) from error
         unknown = sorted(set(self.rule.groupindex) - set(GROUPS))
         if unknown or not set(self.rule.groupindex) & {"loss", "eval_loss", "reward"}:
             problem = f"has groups that are no metric: {', '.join(unknown)}" if unknown else "names no loss"

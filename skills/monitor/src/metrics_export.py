@@ -37,7 +37,7 @@ def export_target(text: str, source: LogSource, yes: bool) -> Path:
         if any(target.samefile(path) for path in source.paths):
             raise shell.SkillError("conflict", f"{target} is the log itself; it stays", hint="another --export")
         if not yes and not _is_ours(target):
-            message = f"{target} is no export of this program; it stays"
+            message = f"{target} is not an export of this program; it stays"
             raise shell.SkillError("conflict", message, hint="another --export, or --yes to replace it")
     return target
 

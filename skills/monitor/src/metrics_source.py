@@ -72,7 +72,7 @@ def find_source(text: str) -> LogSource:
     if not path.exists():
         raise shell.SkillError("not-found", f"{text} does not exist", hint="give a log file, a run folder, or - for stdin")
     if not path.is_file():
-        raise shell.SkillError("usage", f"{text} is no regular file", hint=f"monitor_training.py metrics - < {text}")
+        raise shell.SkillError("usage", f"{text} is not a regular file", hint=f"monitor_training.py metrics - < {text}")
     refuse_compressed(path)
     return LogSource(text, (path,), growing=True)
 

@@ -29,7 +29,7 @@ def open_run_folder(text: str) -> Path:
         raise shell.SkillError("permission", f"{text} cannot be read", hint=f"ls -ld {text}") from error
     if names.isdisjoint(MARKS) and not any((path / "logs").glob("attempt-*.log")):
         raise shell.SkillError(
-            "not-found", f"{text} is no run folder: none of {', '.join(MARKS[:3])} is there", hint=_hint(path)
+            "not-found", f"{text} is not a run folder: none of {', '.join(MARKS[:3])} is there", hint=_hint(path)
         )
     return path
 

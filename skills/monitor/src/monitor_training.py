@@ -145,7 +145,7 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
 @click.option("--limit", type=click.IntRange(min=0, max=10_000), default=10, show_default=True, help="Print the last points.")
 @click.option("--export", type=click.Path(), help="Write all points to FILE.csv or FILE.json.")
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
-@click.option("--yes", is_flag=True, help="Let --export replace a file that is no export of this program.")
+@click.option("--yes", is_flag=True, help="Let --export replace a file that is not an export of this program.")
 def metrics(
     path: str, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
 ) -> shell.Result:

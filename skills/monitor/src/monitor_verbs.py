@@ -197,7 +197,9 @@ def _target(path: Path, output: str | None) -> Path:
     if target.exists():
         with target.open("rb") as file:
             if MARKER.encode() not in file.read(1024):
-                raise shell.SkillError("conflict", f"{target} is no report of this program; it stays", hint="another --output")
+                raise shell.SkillError(
+                    "conflict", f"{target} is not a report of this program; it stays", hint="another --output"
+                )
     return target
 
 

@@ -62,7 +62,7 @@ OPTIONS = [
 
 
 QUOTING_PROVEN = (2, 60, 0)
-"""From here on words reach the driver as they are (tried); when exactly it was mended is not known."""
+"""From here on words reach the driver as they are (tried); when exactly it was fixed is not known."""
 
 
 def create_options(function: Callable[..., Any]) -> Callable[..., Any]:

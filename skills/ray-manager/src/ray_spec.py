@@ -101,13 +101,13 @@ def object_name(name: str, kind: str | None = None) -> str:
     limit = MAX_NAME_CHARS.get(kind or "", max(MAX_NAME_CHARS.values()))
     if not DNS_1035.fullmatch(name) or len(name) > limit:
         what = KINDS.get(kind or "", "RayCluster or RayJob")
-        raise usage(f"{name!r} is no name of a {what}", f"a-z, 0-9 and -, a letter first, at most {limit} characters")
+        raise usage(f"{name!r} is not a valid name of a {what}", f"a-z, 0-9 and -, a letter first, at most {limit} characters")
     return name
 
 
 def run_id_or_raise(run_id: str) -> str:
     if not RUN_ID.fullmatch(run_id):
-        raise usage(f"{run_id!r} is no run id", "16 hex digits, as in run.json")
+        raise usage(f"{run_id!r} is not a run id", "16 hex digits, as in run.json")
     return run_id
 
 
@@ -145,7 +145,7 @@ def resources(spec: RaySpec) -> None:
 def variables(spec: RaySpec) -> None:
     for name in [*spec.env, *spec.secrets]:
         if not VARIABLE.fullmatch(name):
-            raise usage(f"{name!r} is no name of a variable", "--env NAME=VALUE")
+            raise usage(f"{name!r} is not a valid name of a variable", "--env NAME=VALUE")
         if name.removeprefix("TRAINYARD_") in OURS and name.startswith("TRAINYARD_"):
             raise usage(
                 f"{name} is set by this program",

@@ -21,7 +21,7 @@ class PlanFailed(Exception):
         self.result = shell.Result(
             data=deploy_plan.describe(deployment, current),
             checks=checks,
-            next=[f"mend what failed, then {deployment.ref.command('plan')}"],
+            next=[f"fix what failed, then {deployment.ref.command('plan')}"],
             ok=False,
         )
 
@@ -60,7 +60,7 @@ def refuse_moved(deployment: Deployment, current: Run) -> None:
 
 
 def refuse_changed(deployment: Deployment, current: Run, state: str, *, source_may_change: bool) -> None:
-    """After the submission the inputs stand: other inputs are another run. A resume may bring mended source files."""
+    """After the submission the inputs stand: other inputs are another run. A resume may bring fixed source files."""
     keys = deployment.changed_keys(current)
     if not keys or (source_may_change and keys == ["source files"]):
         return

@@ -141,7 +141,7 @@ def _find(python: Path, job_file: JobFile, modules: list[str]) -> dict[str, bool
     except OSError as error:
         return (error.strerror or str(error)).lower()
     except (ValueError, KeyError, TypeError):
-        return "it is no Python"
+        return "it is not a Python interpreter"
 
 
 def _program(job_file: JobFile) -> Check:

@@ -113,7 +113,7 @@ def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
     """After a plan: `run`, unless something failed, or a program could not answer at all: `run` would end there."""
     again = deployment.ref.command("plan")
     if any(check.status == "fail" for check in checks):
-        return f"mend what failed, then {again}"
+        return f"fix what failed, then {again}"
     stages = {stage.name for stage in deployment.stages}
     if silent := [check.id for check in checks if check.status == "unknown" and check.id in stages]:
         return f"{again} once {silent[0]} can be answered"

@@ -71,7 +71,7 @@ def script(skill: str, name: str) -> Path:
     path = SKILLS_FOLDER / skill / "src" / name
     if not path.is_file():
         hint = f"put the folder {skill} beside {OURSELVES.parents[1].name} in {SKILLS_FOLDER}; ./install.sh in a checkout links all"
-        raise shell.SkillError("dependency", f"the skill {skill} is missing ({path} is no file)", hint=hint)
+        raise shell.SkillError("dependency", f"the skill {skill} is missing ({path} is not a file)", hint=hint)
     return path
 
 

@@ -10,7 +10,7 @@ from job_schema import Job, Storage
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|Ki|[MGTPE]i?)?")
-NAME_TOLD = "is no name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
+NAME_TOLD = "is not a valid name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
 
 
 def findings(job: Job) -> list[Finding]:
@@ -22,7 +22,7 @@ def findings(job: Job) -> list[Finding]:
         found.append(Finding("$.engine", "hyperpodjob exists on target hyperpod only"))
     namespace = job.cluster.namespace if job.cluster else None
     if namespace and not DNS_LABEL.fullmatch(namespace):
-        found.append(Finding("$.cluster.namespace", f"{namespace!r} is no name of a namespace"))
+        found.append(Finding("$.cluster.namespace", f"{namespace!r} is not a valid name of a namespace"))
     return found
 
 

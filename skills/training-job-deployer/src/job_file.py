@@ -93,7 +93,7 @@ def _name(name: str) -> list[Finding]:
     if NAME_RULE.fullmatch(name):
         return []
     rule = "a-z, 0-9 and -, starting with a letter, not ending with -, at most 40 characters"
-    return [Finding("$.name", f"{name!r} is no name: {rule}")]
+    return [Finding("$.name", f"{name!r} is not a valid name: {rule}")]
 
 
 def _command(line: str, findings: list[Finding]) -> job_command.Command | None:
@@ -133,7 +133,7 @@ def _variables(job: Job) -> list[Finding]:
         for name in variables:
             path = f"$.{section}.{name}"
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                findings.append(Finding(path, "is no name of a variable"))
+                findings.append(Finding(path, "is not a valid name of a variable"))
             elif ENGINE_VARIABLE.fullmatch(name):
                 findings.append(Finding(path, "is set by the engine; leave it out"))
     if sum(len(name) + len(value) for name, value in job.env.items()) > MAX_ENV_CHARS:

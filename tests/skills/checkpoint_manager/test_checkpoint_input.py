@@ -31,7 +31,7 @@ def test_what_is_no_checkpoint_folder_is_said_to_be_what_it_is(tmp_path: Path) -
     (tmp_path / "other" / "notes.txt").write_text("x")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    for folder, words in {"file": "is a file", "other": "no checkpoint folder", "run": "without checkpoints yet"}.items():
+    for folder, words in {"file": "is a file", "other": "not a checkpoint folder", "run": "without checkpoints yet"}.items():
         answer = call("list", tmp_path / folder)
         assert (answer.code, answer.error) == (3, "not-found"), folder
         assert words in answer.document["error"]["message"]

@@ -168,7 +168,7 @@ def test_a_sealed_manifest_cannot_point_out_of_its_folder(tmp_path: Path, name: 
     write_step(tmp_path / "checkpoints", 100, sealed_with={"files": {name: FORMAT.digest_of(b"x")}})
     answer = call("verify", tmp_path / "checkpoints")
     assert answer.code == 1
-    assert "no name for a file" in answer.checks("fail")["checkpoint.step_00000100"]
+    assert "not a valid name for a file" in answer.checks("fail")["checkpoint.step_00000100"]
 
 
 @pytest.mark.parametrize("member", ["step", "files", "reasons", "end_of_epoch"])

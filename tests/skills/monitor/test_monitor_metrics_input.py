@@ -133,7 +133,7 @@ def test_what_is_no_log_is_refused_with_the_next_step(tmp_path: Path) -> None:
     (tmp_path / "log.gz").write_bytes(b"\x1f\x8b\x08junk")
     assert "zcat" in call("metrics", tmp_path / "log.gz", code=2)["error"]["hint"]
     os.mkfifo(tmp_path / "fifo")
-    assert "no regular file" in call("metrics", tmp_path / "fifo", code=2)["error"]["message"]
+    assert "not a regular file" in call("metrics", tmp_path / "fifo", code=2)["error"]["message"]
     assert call("metrics", tmp_path / "none.log", code=3)["error"]["code"] == "not-found"
     (tmp_path / "folder").mkdir()
     assert call("metrics", tmp_path / "folder", code=3)["error"]["code"] == "not-found"
@@ -162,7 +162,7 @@ def test_a_pattern_reads_what_no_format_knows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
-        ("(?P<step>", "no regular expression"),
+        ("(?P<step>", "not a regular expression"),
         (r"(?P<stpe>\d+) (?P<loss>.)", "stpe"),
         (r"(?P<step>\d+)", "names no loss"),
         ("(?P<loss>zzz)", "--pattern finds"),

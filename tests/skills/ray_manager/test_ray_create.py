@@ -105,7 +105,7 @@ def test_a_dry_run_keeps_nothing_and_lets_the_api_server_judge_the_pods(ray: Ray
     [
         (("a" * 54, "--kind", "raycluster"), "at most 53"),
         (("a" * 48, "--kind", "rayjob", "--", "true"), "at most 47"),
-        (("Upper", "--kind", "raycluster"), "no name"),
+        (("Upper", "--kind", "raycluster"), "not a valid name"),
         (("x", "--kind", "rayjob"), "needs a command"),
         (("x", "--kind", "raycluster", "--", "true"), "has no command"),
         (("x", "--kind", "raycluster", "--env", "HF_TOKEN=abc"), "looks like a secret"),
@@ -113,7 +113,7 @@ def test_a_dry_run_keeps_nothing_and_lets_the_api_server_judge_the_pods(ray: Ray
         (("x", "--kind", "raycluster", "--memory", "8 gigs"), "no quantity"),
         (("x", "--kind", "raycluster", "--ray-version", "2"), "no version of Ray"),
         (("x", "--kind", "raycluster", "--toleration", "kwok"), "no toleration"),
-        (("x", "--kind", "raycluster", "--run-id", "123"), "no run id"),
+        (("x", "--kind", "raycluster", "--run-id", "123"), "not a run id"),
     ],
 )
 def test_wrong_words_are_refused_before_the_first_call(shared_ray: Ray, words: tuple[str, ...], expected: str) -> None:

@@ -33,7 +33,7 @@ def answer(
 
 
 def refuse(code: str, message: str, data: dict[str, Any] | None = None) -> None:
-    error = {"code": code, "message": message, "hint": f"mend {code}", "retryable": False}
+    error = {"code": code, "message": message, "hint": f"fix {code}", "retryable": False}
     print(json.dumps({"ok": False, "skill": SKILL, "verb": VERB, "error": error, "data": data or {}, "checks": []}))
     sys.exit(EXIT[code])
 

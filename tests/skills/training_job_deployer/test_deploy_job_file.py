@@ -42,7 +42,7 @@ KEYS = [
     ("env: {RANK: '1'}", "$.env.RANK", "set by the engine"),
     ("env: {PET_NNODES: '1'}", "$.env.PET_NNODES", "set by the engine"),
     ("env: {HF_TOKEN: abc}", "$.env.HF_TOKEN", "looks like a secret"),
-    ("env: {'A B': x}", "$.env.A B", "no name of a variable"),
+    ("env: {'A B': x}", "$.env.A B", "not a valid name of a variable"),
     ("secrets: {HF_TOKEN: the-token-itself}", "$.secrets.HF_TOKEN", "secret/key"),
     ("budget: {}", "$.budget.max_usd", "is missing"),
 ]
@@ -50,14 +50,14 @@ EKS = "name: toy\nrun: torchrun train.py\nsource: src\ntarget: eks\nimage: {uri:
 # the same, added to EKS
 CLUSTER_KEYS = [
     ("nodes: 2", "$.checkpoints.storage", "a volume that all of them see"),
-    ("checkpoints: {storage: {claim: Shared}}", "$.checkpoints.storage.claim", "is no name"),
+    ("checkpoints: {storage: {claim: Shared}}", "$.checkpoints.storage.claim", "is not a valid name"),
     ("checkpoints: {storage: {claim: shared, size: 5Gi}}", "$.checkpoints.storage.claim", "leave class and size out"),
-    ("checkpoints: {storage: {class: a/b}}", "$.checkpoints.storage.class", "is no name"),
+    ("checkpoints: {storage: {class: a/b}}", "$.checkpoints.storage.class", "is not a valid name"),
     ("checkpoints: {storage: {size: much}}", "$.checkpoints.storage.size", "no quantity"),
     ("resources: {cpu: many}", "$.resources.cpu", "neither auto nor a quantity"),
     ("engine: hyperpodjob", "$.engine", "target hyperpod only"),
     ("engine: slurm", "$.engine", "hyperpodjob, pytorchjob"),
-    ("cluster: {namespace: a.b}", "$.cluster.namespace", "no name of a namespace"),
+    ("cluster: {namespace: a.b}", "$.cluster.namespace", "not a valid name of a namespace"),
 ]
 RIGHT_CLUSTER_KEYS = [
     "nodes: 2\ncheckpoints: {storage: {claim: shared}}",

@@ -30,7 +30,7 @@ def test_a_plan_names_stages_programs_and_cost_and_writes_nothing(project: Proje
     [
         ({"run": "python gone.py"}, "script", "no file gone.py"),
         ({"python": "./no-python"}, "python", "no such file"),
-        ({"python": "/bin/true"}, "python", "no Python"),
+        ({"python": "/bin/true"}, "python", "not a Python interpreter"),
         ({"run": "torchrun -m no_such_module"}, "python.no_such_module", "no module"),
         ({"secrets": {"NOT_SET_TOKEN": "a/b"}}, "secret.NOT_SET_TOKEN", "is not set"),
     ],
