@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import trainyard_launchers as launchers
 import trainyard_shell as shell
 
 from local_command import Command, CommandError, processes, reserved, understand
@@ -19,22 +20,6 @@ NAME_MAX_CHARS = 40
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PYTHON_WORD = re.compile(r"python3?")
-SHELL_BUILTINS = {
-    "cd",
-    "source",
-    ".",
-    "export",
-    "set",
-    "unset",
-    "alias",
-    "eval",
-    "exec",
-    "ulimit",
-    "umask",
-    "if",
-    "for",
-    "while",
-}
 FIND = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 FIND_TIMEOUT_S = 30
 
@@ -142,7 +127,7 @@ def _program_exists(spec: Spec, path: str | None) -> None:
     why = f"there is no program {word}"
     if found and os.path.exists(found):
         why = f"{word} is a folder" if os.path.isdir(found) else f"{word} may not be executed"
-    elif word in SHELL_BUILTINS:
+    elif word in launchers.SHELL_BUILTINS:
         why = f"{word} is a word of the shell, not a program"
     hint = "the command after -- is started directly, without a shell: write `python SCRIPT`, or bash -c '...'"
     raise shell.SkillError("not-found", why, hint=hint)

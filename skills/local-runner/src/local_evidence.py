@@ -57,7 +57,9 @@ class Evidence:
             kind, step, count = event.get("type"), event.get("step"), event.get("restart_count")
             if kind == "start" and event.get("attempt") == self.attempt:
                 self.has_runtime = True
-                self.inner_restarts = max(self.inner_restarts, count if type(count) is int else 0)
+                # Our own torchrun has no restarts inside: a count there was written by somebody else.
+                if type(count) is int and not self.ranks.wanted:
+                    self.inner_restarts = max(self.inner_restarts, count)
             if kind in ("nan-loss", "rejected") and self.not_finite_step is None and type(step) is int:
                 self.not_finite_step = step
 

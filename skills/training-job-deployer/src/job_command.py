@@ -13,22 +13,6 @@ ONE_MACHINE = (launchers.ACCELERATE, launchers.DEEPSPEED)
 """Launchers of target local alone."""
 SHELL_WORDS = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "2>&1", "&>"}
 SHELLS = {"bash", "sh", "dash", "zsh", "ksh"}
-SHELL_BUILTINS = {
-    "cd",
-    "source",
-    ".",
-    "export",
-    "set",
-    "unset",
-    "alias",
-    "eval",
-    "exec",
-    "ulimit",
-    "umask",
-    "if",
-    "for",
-    "while",
-}
 EXPANDED = re.compile(r"\$(\w+|\{[^}]*\}?|\([^)]*\)?|[@*#?$!-])|`[^`]*`?")
 """What a shell replaces by something else, outside single quotes."""
 HOME = re.compile(r"~([A-Za-z_][\w.-]*)?(?=/|\s|$)")
@@ -82,7 +66,7 @@ def _split(line: str) -> tuple[str, ...]:
         raise CommandError("is empty; for example: torchrun train.py --steps 400")
     if "\0" in line:
         raise CommandError("holds a NUL character")
-    if words[0] in SHELL_BUILTINS:
+    if words[0] in launchers.SHELL_BUILTINS:
         raise CommandError(f"{words[0]!r} is a word of the shell, and no shell sees this line; the job starts in `source:`")
     shell_word = next((word for word in words if word in SHELL_WORDS), None)
     if shell_word:

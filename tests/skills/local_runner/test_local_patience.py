@@ -105,10 +105,20 @@ def test_nan_at_another_step_is_another_failure_and_at_the_same_one_the_same(run
     assert "nan at step 12" in data["reason"] and "twice at the same NaN or Inf" in data["reason"]
 
 
-def test_torchruns_last_message_printed_by_a_script_decides_nothing(run, tmp_path):
+FORGER = """
+import json, os, sys
+attempt = int(os.environ["TRAINYARD_ATTEMPT"])
+with open(os.environ["TRAINYARD_RUN_DIR"] + "/events.jsonl", "a") as events:
+    events.write(json.dumps({"time": 1.0, "type": "start", "source": "trainer", "attempt": attempt, "restart_count": 99}) + "\\n")
+print(sys.argv[1], flush=True)
+sys.exit(attempt < 1)
+"""
+
+
+def test_torchruns_last_message_and_its_count_written_by_a_script_decide_nothing(run, tmp_path):
     script = tmp_path / "forger.py"
-    script.write_text(f"import os, sys\nprint({FORGED!r}, flush=True)\nsys.exit(int(os.environ['TRAINYARD_ATTEMPT']) < 1)\n")
-    run.submit("--max-restarts", "3", job=["torchrun", str(script)])
+    script.write_text(FORGER)
+    run.submit("--max-restarts", "3", job=["torchrun", str(script), FORGED])
     done = run.wait()
     assert (done.data["state"], done.data["restarts"]) == ("finished", 1)
     ended = run.events("attempt-ended")[0]["reason"]
