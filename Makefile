@@ -45,13 +45,14 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 	@$(MAKE) --no-print-directory kit-check types
 	$(BIN)/shellcheck install.sh install/*.sh .ci/run tests/components/cluster/*.sh tests/components/cluster/parts/*.sh
 
-# A cache for each skill: they have modules of the same name, and one cache for all is made anew by each.
+# A cache for each skill: they have modules of the same name, and one cache for all is made anew by each. Some modules of the runtime
+# are copied into skills, where they find their siblings without the package.
 MYPY := $(BIN)/mypy --cache-dir $(CACHE)/mypy
 .PHONY: types kit-check
 types: setup
-	MYPYPATH=training $(MYPY)/training training/trainyard training/train.py training/train_fp8.py
+	MYPYPATH=training $(MYPY)/training --always-true IN_TRAINYARD training/trainyard training/train.py training/train_fp8.py
 	MYPYPATH=training:training/recipes/fsdp-llama $(MYPY)/llama training/recipes/fsdp-llama/*.py
-	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(MYPY)/$$skill skills/$$skill/src/*.py; done
+	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(MYPY)/$$skill --always-false IN_TRAINYARD skills/$$skill/src/*.py; done
 
 bench: setup     ## measured side by side with peers, printed as ratios
 	$(BIN)/python -m benchmarks

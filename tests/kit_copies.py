@@ -34,14 +34,14 @@ def copies() -> dict[Path, list[Path]]:
     kit = ROOT / "skills" / "kit"
     runtime = ROOT / "training" / "trainyard"
     inspected = sorted(runtime.glob("checkpoint_*.py"))
-    hangs = [runtime / name for name in ("hang_rule.py", "hang_evidence.py", "hang_stacks.py")]
+    supervised = sorted([*runtime.glob("hang_*.py"), *runtime.glob("death_*.py")])
     return {
         **{
             source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
             for source in sorted(kit.glob("*.py"))
         },
         **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
-        **{source: [ROOT / "skills" / "local-runner" / "src" / source.name] for source in hangs},
+        **{source: [ROOT / "skills" / "local-runner" / "src" / source.name] for source in supervised},
     }
 
 

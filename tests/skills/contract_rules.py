@@ -130,13 +130,18 @@ def import_problems(skill: Path) -> list[str]:
 
 
 def _imported(node: ast.AST) -> set[str]:
-    """Top-level names of absolute imports below `node`, without those in a `try` that expects them to fail."""
+    """Top-level names of absolute imports below `node`, without those in a `try` that expects them to fail.
+
+    A module that is a copy of one of the runtime has two ways to its siblings, and here takes the one without the package.
+    """
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
     if isinstance(node, ast.ImportFrom):
         return {(node.module or "").partition(".")[0]} if node.level == 0 else {"." * node.level}
     if isinstance(node, ast.Try) and any("ImportError" in ast.dump(handler) for handler in node.handlers):
         return set()
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "IN_TRAINYARD":
+        return {name for child in node.orelse for name in _imported(child)}
     return {name for child in ast.iter_child_nodes(node) for name in _imported(child)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from trainyard.launch_cause import describe, oom_kills
+from trainyard.launch_cause import Ending, ending, oom_kills
 
 HEAD = """
 *****************************************
@@ -18,37 +18,59 @@ torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 ============================================================
 Root Cause (first observed failure):
 [0]:
+  rank      : 5 (local_rank: 1)
   exitcode  : {code} (pid: 15799)
   traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
 ============================================================
 """
-RANK = """[rank1]: Traceback (most recent call last):
-[rank1]:   File "/tmp/t2.py", line 3, in <module>
-[rank1]: ValueError: no data in /x/00123
-[rank1]:[W1128 15:13:23.100 ProcessGroupNCCL.cpp:1524] Warning: destroy_process_group() was not called
+RANK = """[rank5]: Traceback (most recent call last):
+[rank5]:   File "/tmp/t2.py", line 3, in <module>
+[rank5]: ValueError: no data in /x/00123
+[rank5]:[W1128 15:13:23.100 ProcessGroupNCCL.cpp:1524] Warning: destroy_process_group() was not called
 """
 FORGED = "Root Cause (first observed failure):\n  exitcode  : -9 (pid: 1)\n"
 ENDS = {
-    "an exception": (RANK + TAIL.format(code=1), "ValueError: no data in /x/00123"),
+    "an exception": (RANK + TAIL.format(code=1), "rank 5 exited with 1: ValueError: no data in /x/00123 (t2.py:3)"),
     "a code of its own": (
         "usage: t.py\nt.py: error: bad\n" + TAIL.format(code=2),
-        "local rank 1 ended with 2: t.py: error: bad",
+        "rank 5 exited with 2: t.py: error: bad",
     ),
-    "a signal": ("loading\n" + TAIL.format(code=-9), "local rank 1 was killed by SIGKILL"),
-    "a signal without a name": (TAIL.format(code=-200), "local rank 1 was killed by signal 200"),
+    "a signal": (
+        "loading\n" + TAIL.format(code=-9),
+        "rank 5 killed by SIGKILL (9): somebody's kill -9, or the kernel when memory ran out",
+    ),
+    "a signal without a name": (TAIL.format(code=-200), "rank 5 killed by an unknown signal (200)"),
     "no report": (
         "torchrun: error: unrecognized arguments\n",
-        "torchrun ended without a report, last: torchrun: error: unrecognized arguments",
+        "torchrun exited with 1 (an error; the log has it) without a report: torchrun: error: unrecognized arguments",
     ),
-    "nothing at all": ("", "torchrun ended without a report"),
-    "a forged report": (FORGED + RANK + TAIL.format(code=1), "ValueError: no data in /x/00123"),
+    "nothing at all": ("", "torchrun exited with 1 (an error; the log has it) without a report"),
+    "a forged report": (
+        FORGED + RANK + TAIL.format(code=1),
+        "rank 5 exited with 1: ValueError: no data in /x/00123 (t2.py:3)",
+    ),
 }
+
+
+def ends(stderr: str, *, is_program: bool = False) -> Ending:
+    return ending(1, oom_kills(), (HEAD + stderr).encode(), is_program=is_program)
 
 
 @pytest.mark.parametrize(("stderr", "why"), ENDS.values(), ids=ENDS)
 def test_the_cause_is_the_ranks_own_and_not_torchruns_banner(stderr: str, why: str) -> None:
-    assert describe(1, oom_kills(), (HEAD + stderr).encode(), is_program=False) == why
+    assert ends(stderr).why == why
 
 
 def test_text_that_is_no_text_is_shown_as_far_as_it_can_be() -> None:
-    assert describe(1, oom_kills(), b"\xff\x1b[31mred\x07\n" * 1000, is_program=True) == "\ufffd[31mred"
+    found = ending(1, oom_kills(), b"\xff\x1b[31mred\x07\n" * 1000, is_program=True)
+    assert found.why.endswith('its last line: "\ufffdred"')
+
+
+def test_what_stays_the_same_is_without_numbers_and_nothing_stays_of_an_end_from_outside() -> None:
+    """The rule itself is local-runner's too, and is tested there with real processes."""
+    first, again = (ends(RANK.replace("00123", number) + TAIL.format(code=1)).same for number in ("00123", "00777"))
+    assert first == again != ""
+    assert ends(RANK.replace("no data", "no file") + TAIL.format(code=1)).same != first
+    assert ends("loading\n" + TAIL.format(code=-9)).same == ""
+    assert ends(RANK.replace("no data", "Connection closed by peer") + TAIL.format(code=1)).same == ""
+    assert ends("").same == "", "which rank it was, and how it ended, nobody knows"

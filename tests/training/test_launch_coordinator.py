@@ -85,8 +85,8 @@ class FakeNode:
         with pytest.raises(queue.Empty):
             self.inbox.get(timeout=timeout_s)
 
-    def ends(self, code: int, generation: int = 1, why: str = "", *, final: bool = False) -> None:
-        self.wire.send("ended", generation=generation, code=code, why=why, final=final)
+    def ends(self, code: int, generation: int = 1, why: str = "", *, same: str = "", final: bool = False) -> None:
+        self.wire.send("ended", generation=generation, code=code, why=why, same=same, final=final)
 
 
 Start = Callable[..., Job]
@@ -401,7 +401,7 @@ def test_a_failure_that_cannot_pass_is_not_tried_again(start: Start, tmp_path: P
     node.hears("start")
     node.ends(127, why="nosuch cannot be started: No such file or directory", final=True)
     node.hears("abort")
-    assert "it would end the same way again" in node.hears("finish", code=1)["why"]
+    assert "a restart cannot help" in node.hears("finish", code=1)["why"]
     assert record(tmp_path)["restarts"] == 0
 
 
@@ -410,7 +410,7 @@ def test_a_job_that_is_given_up_starts_nothing_though_every_node_is_ready_at_tha
 ) -> None:
     node = start(1, max_restarts=0).node(0)
     node.hears("start")
-    last = encode("ended", generation=1, code=1, why="", final=False)
+    last = encode("ended", generation=1, code=1, why="", same="", final=False)
     node.wire._socket.sendall(last + encode("ready", generation=1))  # one packet, as a quick node's words arrive
     node.hears("abort")
     node.hears("finish", code=1)
@@ -418,23 +418,28 @@ def test_a_job_that_is_given_up_starts_nothing_though_every_node_is_ready_at_tha
     assert record(tmp_path)["state"] == "failed"
 
 
-CANNOT_PASS = ["ModuleNotFoundError: No module named 'flash_attn'", "train.py: error: unrecognized arguments: --step 7"]
-MAY_PASS = ["", "ConnectionError: connection closed by peer 10.0.0.7"]
+SAME = {
+    "the same words": (("a1", "a1"), True),
+    "other words": (("a1", "b2"), False),
+    "no words": (("nothing", "nothing"), False),
+    "a kill, or a peer that is gone": (("", ""), False),
+}
 
 
-@pytest.mark.parametrize("why", CANNOT_PASS + MAY_PASS)
-def test_the_same_last_words_twice_before_any_step_end_the_job_unless_others_may_be_the_cause(start: Start, why: str) -> None:
+@pytest.mark.parametrize(("same", "is_over"), SAME.values(), ids=SAME)
+def test_the_same_end_twice_before_any_step_ends_the_job(start: Start, same: tuple[str, str], is_over: bool) -> None:
+    """What stays the same is found out by the node: test_launch_cause.py."""
     node = start(1).node(0)
-    for generation in (1, 2):
+    for generation, each in enumerate(same, start=1):
         node.hears("start", generation=generation)
-        node.ends(1, generation, why)
+        node.ends(1, generation, "rank 0 exited with 1: it says so", same=each)
         node.hears("abort")
         node.is_ready(generation)
-    if why in MAY_PASS:
-        node.hears("start", generation=3)
-    else:
+    if is_over:
         told = node.hears("finish", code=1)["why"]
-        assert "node 0 ended with 1: " + why in told and "twice the same" in told
+        assert "node 0 ended with 1: rank 0 exited with 1: it says so; twice in the same way before the first step" in told
+    else:
+        node.hears("start", generation=3)
 
 
 @pytest.mark.parametrize("losses", [("nan", "nan"), (2.5, 2.5)])
@@ -446,10 +451,10 @@ def test_a_loss_that_is_nan_at_the_same_step_twice_ends_the_job_and_a_good_step_
         node.hears("start", generation=generation)
         with (tmp_path / "steps.jsonl").open("a") as steps:
             steps.write(json.dumps({"step": 12, "time": time.time(), "loss": loss}) + "\n")
-        node.ends(1, generation, "ValueError: stopped")
+        node.ends(1, generation, same="nothing")
         node.hears("abort")
         node.is_ready(generation)
     if losses[0] == "nan":
-        assert "not finite at step 12" in node.hears("finish", code=1)["why"]
+        assert "with NaN or Inf at step 12 both times" in node.hears("finish", code=1)["why"]
     else:
         node.hears("start", generation=3)

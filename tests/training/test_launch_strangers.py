@@ -60,7 +60,7 @@ HOSTILE = {
     "another key": hello(),
     "one field too many": hello(more=1),
     "ready without a hello": line(type="ready", generation=1),
-    "ended without a hello": line(type="ended", generation=1, code=1, why="", final=True),
+    "ended without a hello": line(type="ended", generation=1, code=1, why="", same="", final=True),
 }
 
 
@@ -153,7 +153,9 @@ def test_a_thousand_connections_at_once_keep_no_node_out_and_use_up_nothing(job:
     assert MAX_STRANGERS < 1000
 
 
-@pytest.mark.parametrize("said", [line(type="ended", generation="1", code=1, why="", final=False), HOSTILE["deep"], hello()])
+@pytest.mark.parametrize(
+    "said", [line(type="ended", generation="1", code=1, why="", same="", final=False), HOSTILE["deep"], hello()]
+)
 def test_a_node_that_talks_nonsense_is_lost_and_the_coordinator_goes_on(job: Job, nodes: list[FakeNode], said: bytes) -> None:
     nodes[1].wire._socket.sendall(said)
     nodes[0].hears("abort", generation=1)
@@ -206,7 +208,7 @@ def test_a_node_believes_nobody_who_does_not_know_the_key(said: bytes) -> None:
 
 @pytest.mark.parametrize("why", ["\x00" * 10_000, "\U0001f600" * 10_000, "\ud800" * 10_000, '"' * 10_000])
 def test_a_reason_of_any_text_fits_into_a_line(why: str) -> None:
-    told = encode("ended", generation=1, code=1, why=why, final=False)
+    told = encode("ended", generation=1, code=1, why=why, same="", final=False)
     assert len(told) <= MAX_LINE_BYTES
     assert len(parse(told[:-1])["why"]) == 500
 

@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-try:
-    if not __package__:
-        raise ImportError("beside its siblings, in the checkpoint-manager skill")
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
     from trainyard import checkpoint_format as fmt
     from trainyard import checkpoint_forms as forms
-except ImportError:
-    import checkpoint_format as fmt  # type: ignore[import-not-found,no-redef,unused-ignore]
-    import checkpoint_forms as forms  # type: ignore[import-not-found,no-redef,unused-ignore]
+else:  # a copy beside its siblings, in the checkpoint-manager skill
+    import checkpoint_format as fmt
+    import checkpoint_forms as forms
 
 MAX_DEPTH = 200
 """Levels of nesting in state.json: readers recurse."""

@@ -17,12 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-try:
-    if not __package__:
-        raise ImportError("beside its siblings, in the checkpoint-manager skill")
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
     from trainyard import checkpoint_bytes as raw
-except ImportError:
-    import checkpoint_bytes as raw  # type: ignore[import-not-found,no-redef,unused-ignore]
+else:  # a copy beside its siblings, in the checkpoint-manager skill
+    import checkpoint_bytes as raw
 
 DamagedError, NotOursError = raw.DamagedError, raw.NotOursError
 FileDigest, digest_of, new_hash, algorithm_for = raw.FileDigest, raw.digest_of, raw.new_hash, raw.algorithm_for

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    if not __package__:
-        raise ImportError("beside its siblings, in the checkpoint-manager skill")
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
     from trainyard import checkpoint_bytes as raw
     from trainyard import checkpoint_contents as contents
     from trainyard import checkpoint_format as fmt
-except ImportError:
-    import checkpoint_bytes as raw  # type: ignore[import-not-found,no-redef,unused-ignore]
-    import checkpoint_contents as contents  # type: ignore[import-not-found,no-redef,unused-ignore]
-    import checkpoint_format as fmt  # type: ignore[import-not-found,no-redef,unused-ignore]
+else:  # a copy beside its siblings, in the checkpoint-manager skill
+    import checkpoint_bytes as raw
+    import checkpoint_contents as contents
+    import checkpoint_format as fmt
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from trainyard.launch_cause import Ending
 from trainyard.launch_coordinator import GOODBYE_S, TELL_S, Coordinator
 from trainyard.launch_hang import Looks
 from trainyard.launch_hub import Hub
@@ -266,7 +267,7 @@ class Node:
         try:
             self.ranks.start(master, message["port"], message["attempt"])
         except CannotStartError as error:
-            self._ended(CODE_NOT_FOUND, str(error), final=True)
+            self._ended(CODE_NOT_FOUND, Ending(str(error)), final=True)
 
     def _abort(self) -> None:
         if self.ranks.alive and self.stop_deadline is None:
@@ -283,14 +284,14 @@ class Node:
             return self._leave()
         code = self.ranks.poll()
         if code is not None:
-            self._ended(code, self.ranks.why(code) if code else "")
+            self._ended(code, self.ranks.ending(code) if code else Ending(""))
         elif (seen := self.looks.look(self.ranks.pid)) is not None:
             self._send("look", generation=self.generation, **seen)
         return None
 
-    def _ended(self, code: int, why: str, *, final: bool = False) -> None:
+    def _ended(self, code: int, how: Ending, *, final: bool = False) -> None:
         """Of ranks that are gone. `final`: another attempt would end the same way."""
-        self._send("ended", generation=self.generation, code=code, why=why, final=final)
+        self._send("ended", generation=self.generation, code=code, why=how.why, same=how.same, final=final)
         if code != 0:
             self._send("ready", generation=self.generation)
 
@@ -300,7 +301,7 @@ class Node:
             if self.signals < 2 and time.monotonic() < self.stop_deadline:
                 return None
             self.ranks.end(0)
-        self._send("ended", generation=self.generation, code=STOPPED, why="", final=False)
+        self._send("ended", generation=self.generation, code=STOPPED, why="", same="", final=False)
         time.sleep(0.2)  # the coordinator reads it before the connection breaks
         return STOPPED
 

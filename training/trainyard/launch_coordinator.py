@@ -19,7 +19,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.launch_cause import Failure, Progress
+from trainyard.death_patience import Death, cannot_pass
+from trainyard.launch_cause import Progress
 from trainyard.launch_hang import Hangs
 from trainyard.launch_hub import Hub, Peer
 from trainyard.launch_record import Record, say
@@ -83,7 +84,8 @@ class Coordinator:
         self._gathering_since = self._told = self._started = time.monotonic()
         self._backoff_s = self._not_before = 0.0
         self._progress = Progress(self.record.folder)
-        self._failure: Failure | None = None
+        self._death: Death | None = None
+        """Of the attempt before, where its ranks ended by themselves."""
         self._hangs = Hangs(self.record, self.hang, self.hang_after_s)
 
     def serve(self) -> None:
@@ -121,7 +123,7 @@ class Coordinator:
         elif kind == "leaving":
             self._leaving(node)
         elif kind == "ended" and message["generation"] == self.generation and self.running:
-            self._ended(node, message["code"], message["why"], final=message["final"])
+            self._ended(node, message)
         elif kind == "look" and message["generation"] == self.generation and self.running:
             self._hangs.take(node, message)
         elif kind == "lost":
@@ -177,8 +179,9 @@ class Coordinator:
             self.record.save(state="stopping", stop_requested=f"SIGTERM to node {node}")
             self.record.event("stop-requested", by=f"SIGTERM to node {node}")
 
-    def _ended(self, node: int, code: int, why: str, *, final: bool) -> None:
+    def _ended(self, node: int, message: Message) -> None:
         """Its ranks, by themselves. The first node that says so says why; the others' ranks fail because of it."""
+        code, why = message["code"], message["why"]
         self.training.discard(node)
         if code == 0 and self.leave_by is None:
             self.finished.add(node)
@@ -187,10 +190,10 @@ class Coordinator:
                 self.record.end("finished", "every rank finished", 0)
                 self._finish(0, "finished")
         elif self.leave_by is None:
-            failure = self._progress.failure(why, time.monotonic() - self._started)
-            again = "it would end the same way again" if final else failure.repeats(self._failure)
-            self._failure = failure
-            self._abort(f"node {node} ended with {code}" + (f": {why}" if why else ""), code, cannot_pass=again)
+            before, death = self._death, self._progress.death(why, message["same"], time.monotonic() - self._started)
+            hopeless = "a restart cannot help" if message["final"] else cannot_pass(before, death)
+            self._abort(f"node {node} ended with {code}" + (f": {why}" if why else ""), code, hopeless=hopeless)
+            self._death = death
         elif not self.training:
             self._abort("stopped: the ranks of every node have ended", 143)
 
@@ -219,16 +222,17 @@ class Coordinator:
         say(f"attempt {self.record.attempt} of {self.nodes} node{'s' if self.nodes > 1 else ''} starts")
         self._tell("start", generation=self.generation, port=free_port(), attempt=self.record.attempt)
 
-    def _abort(self, why: str, code: int | None = None, *, cannot_pass: str | None = None, hang: bool = False) -> None:
+    def _abort(self, why: str, code: int | None = None, *, hopeless: str | None = None, hang: bool = False) -> None:
         """End this generation everywhere; the next one is another attempt, unless the budget is used up."""
         self.running, self._gathering_since, self._told = False, time.monotonic(), time.monotonic()
+        self._death = None
         self._tell("abort", generation=self.generation, hang=hang)
         self._attempt_ended(code, why)
         if self.leave_by is not None:  # asked for: no failure, nothing is counted
             self.record.save(state="stopping", reason=why)
             return say(f"{why}; waiting for all nodes")
-        if cannot_pass:
-            return self._give_up(f"{why} ({cannot_pass}, so it is not tried again)", code)
+        if hopeless:
+            return self._give_up(f"{why}; {hopeless}", code)
         if self.record.restarts >= self.max_restarts:
             return self._give_up(f"{why}; max_restarts ({self.max_restarts}) is used up", code)
         restarts, delay_s = self.record.restarts + 1, self._delay_s()

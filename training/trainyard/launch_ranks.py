@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from trainyard.launch_cause import describe, oom_kills
+from trainyard.launch_cause import Ending, ending, oom_kills
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TOPOLOGY = re.compile(r"(PET_|TORCHELASTIC_|GROUP_|ROLE_).*|((LOCAL|NODE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)")
@@ -110,9 +110,9 @@ class Ranks:
         assert self._process.stderr is not None
         self.stderr = Stderr(self._process.stderr)
 
-    def why(self, code: int) -> str:
-        """What is known about the end of the attempt that ended with `code`; '' where nothing is."""
-        return describe(code, self._oom_before, self.stderr.tail(), is_program=self.is_program)
+    def ending(self, code: int) -> Ending:
+        """What is known about the end of the attempt that ended with `code`."""
+        return ending(code, self._oom_before, self.stderr.tail(), is_program=self.is_program)
 
     def poll(self) -> int | None:
         """torchrun's exit code, once, after everything below this process has ended too; None while it runs."""

@@ -39,7 +39,7 @@ MESSAGES: dict[str, dict[str, type]] = {
     "welcome": {"generation": int, "proof": str},
     "ready": {"generation": int},
     "leaving": {},
-    "ended": {"generation": int, "code": int, "why": str, "final": bool},
+    "ended": {"generation": int, "code": int, "why": str, "same": str, "final": bool},
     "look": {"generation": int, "ranks": str, "output": int, "busy": str, "sign": str},
     "start": {"generation": int, "port": int, "attempt": int},
     "abort": {"generation": int, "hang": bool},

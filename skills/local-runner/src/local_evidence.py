@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from death_cause import Cause, Failure, find_cause
+from death_patience import Death, shows_progress, signature
+from death_words import last_words, tail, torchrun_names
 from local_folder import EventReader, RunFolder
-from local_patience import Death, shows_progress
 from local_ranks import Ranks
-from local_reason import Cause, Failure, find_cause
-from local_traceback import last_words, tail, torchrun_names
 
 
 @dataclass
@@ -67,7 +67,8 @@ class Evidence:
         """How it ended, once it has, and why."""
         lines = tail(self.folder.log(self.attempt))
         cause = self._cause(exit_code, lines)
-        return Death(cause, self.lived_s, self.has_stepped, shows_progress(lines), self.not_finite_step)
+        seen = (self.lived_s, self.has_stepped, shows_progress(lines), self.not_finite_step)
+        return Death(cause.reason, signature(cause), *seen, says=cause.words.text if cause.words else "")
 
     def _cause(self, exit_code: int, lines: list[str]) -> Cause:
         rank = self.ranks.first_failure()

@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import local_system as system
+from death_cause import explain
+from death_patience import Death, cannot_pass
 from local_command import arguments, clean_environment, job_environment, processes, understand
 from local_evidence import Evidence
 from local_folder import EventReader, RunFolder, read_spec
 from local_hang import Hangs
-from local_patience import Death, cannot_pass
 from local_process import Identity, end_all, identify, of_run
 from local_ranks import Ranks
-from local_reason import explain
 from local_record import RunRecord, note
 from local_rotation import LogKeeper, limit_bytes
 from local_spec import Spec
@@ -168,7 +168,7 @@ class Supervisor:
         if self.stop or exit_code == 0:
             return Ended(exit_code, explain(exit_code))
         before, self.death = self.death, evidence.death(exit_code)
-        return Ended(exit_code, self.death.cause.reason, hopeless=cannot_pass(before, self.death))
+        return Ended(exit_code, self.death.reason, hopeless=cannot_pass(before, self.death))
 
     def _start(self, attempt: int) -> subprocess.Popen[bytes]:
         added = job_environment(self.spec, self.environ, run_dir=self.folder.path, attempt=attempt)

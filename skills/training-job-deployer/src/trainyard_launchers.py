@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 PROCS, RESTARTS, GRACE, DEVICES, ALONE, TUNING = "processes", "restarts", "grace", "devices", "one machine", "tuning"
 """What an option of a launcher decides that is decided elsewhere."""
-SHELL_BUILTINS = frozenset(["cd", "source", ".", "export", "set", "unset", "alias", "eval", "exec", "ulimit", "umask", "if", "for", "while"])
+SHELL_BUILTINS = frozenset(
+    ["cd", "source", ".", "export", "set", "unset", "alias", "eval", "exec", "ulimit", "umask", "if", "for", "while"]
+)
 """First words that only a shell understands; no shell sees a command."""
 
 

@@ -61,8 +61,8 @@ ENDS = [
 ASK = """
 import json, sys
 from pathlib import Path
-from local_reason import Failure, find_cause
-from local_traceback import last_words, tail, torchrun_names
+from death_cause import Failure, find_cause
+from death_words import last_words, tail, torchrun_names
 for log, code, seen in json.load(sys.stdin):
     lines = tail(Path(log))
     told = torchrun_names(lines)

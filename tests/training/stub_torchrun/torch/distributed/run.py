@@ -12,8 +12,19 @@ place = {
 }
 rank = subprocess.Popen([sys.executable, *sys.argv[1:]], env=os.environ | place)
 code = rank.wait()
+LAST_MESSAGE = """Traceback (most recent call last):
+  File "/venv/lib/python3.11/site-packages/torch/distributed/launcher/api.py", line 386, in launch_agent
+    raise ChildFailedError(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+Root Cause (first observed failure):
+[0]:
+  time      : 2026-11-28_14:48:48
+  host      : localhost
+  rank      : {rank} (local_rank: 0)
+  exitcode  : {code} (pid: {pid})
+============================================================
+"""
 if code:
-    print(
-        f"E1128 15:13:23.946000 1 torch/distributed/elastic/api.py:1] failed (exitcode: {code}) local_rank: 0", file=sys.stderr
-    )
+    print(LAST_MESSAGE.format(rank=place["RANK"], code=code, pid=rank.pid), file=sys.stderr)
 sys.exit(min(1, abs(code)))

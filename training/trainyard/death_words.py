@@ -1,6 +1,7 @@
 """The last words of each rank in the tail of a log: its uncaught exception, or its last line.
 
-Only ever shown, or compared with the last words of the attempt before: anybody can write such text. Standard library only.
+Only ever shown, or compared with the last words of the attempt before: anybody can write such text. Standard library only. Used by
+local-runner's supervisor too (a copy, byte for byte), as death_cause.py and death_patience.py are.
 """
 
 from __future__ import annotations
@@ -78,13 +79,18 @@ class Block:
 
 
 def tail(log: Path) -> list[str]:
-    """The last lines of `log`, free of control characters; of a progress bar, what was to be seen last."""
+    """The last lines of `log`, as `plain_lines` has them."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))
             raw = file.read(TAIL_BYTES).decode(errors="replace")
     except OSError:
         return []
+    return plain_lines(raw)
+
+
+def plain_lines(raw: str) -> list[str]:
+    """Free of control characters; of a progress bar, what was to be seen last."""
     return [_plain(line) for line in raw.split("\n")]
 
 

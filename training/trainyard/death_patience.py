@@ -10,8 +10,13 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from local_reason import Cause, is_victim
-from local_traceback import Words
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
+    from trainyard.death_cause import Cause, is_victim
+    from trainyard.death_words import Words
+else:  # a copy beside its siblings, in the local-runner skill
+    from death_cause import Cause, is_victim
+    from death_words import Words
 
 YOUNG_S = 120.0
 """A script that reports nothing and shows no progress is believed to have made no step if it lived shorter than this."""
@@ -38,17 +43,25 @@ VARYING = (
 NOT_FINITE = re.compile(r"\bnan\b|\binf\b|not finite|non-?finite", re.IGNORECASE)
 
 
+NOTHING = "nothing"
+"""The signature of an end without a word of its own."""
+
+
 @dataclass(frozen=True)
 class Death:
     """How an attempt ended by itself."""
 
-    cause: Cause
+    reason: str
+    signature: str | None
+    """See `signature`."""
     lived_s: float
     has_stepped: bool | None
     """Whether it finished a training step, as its trainers reported; None: they reported nothing."""
     shows_progress: bool
     """Whether its log looks like training."""
     not_finite_step: int | None = None
+    says: str = ""
+    """The last words themselves, numbers and all."""
 
 
 def shows_progress(lines: Iterable[str]) -> bool:
@@ -58,12 +71,13 @@ def shows_progress(lines: Iterable[str]) -> bool:
 
 def cannot_pass(before: Death | None, now: Death) -> str | None:
     """Why a third attempt would end like these two; None where it may not."""
-    signature = _signature(now.cause)
-    if before is None or signature is None or signature != _signature(before.cause):
+    if before is None or now.signature is None or now.signature != before.signature:
         return None
     if now.not_finite_step is not None and now.not_finite_step == before.not_finite_step:
         return f"twice in the same way, with NaN or Inf at step {now.not_finite_step} both times; a restart cannot help"
-    if _exact(now.cause) == _exact(before.cause) and NOT_FINITE.search(_exact(now.cause)):
+    if now.signature == NOTHING:
+        return None
+    if now.says == before.says and NOT_FINITE.search(now.says):
         return "twice at the same NaN or Inf; a restart cannot help"
     if _before_the_first_step(before) and _before_the_first_step(now):
         return "twice in the same way before the first step; a restart cannot help"
@@ -76,15 +90,14 @@ def _before_the_first_step(death: Death) -> bool:
     return death.lived_s < YOUNG_S and not death.shows_progress
 
 
-def _signature(cause: Cause) -> str | None:
-    """The end in words that stay the same; None for an end that may not come again, or that says nothing."""
-    words = cause.words
-    if words is None or cause.failure.exit_code in OUTSIDE or is_victim(words) or _is_passing(words):
+def signature(cause: Cause) -> str | None:
+    """The end in words that stay the same from start to start; None for one that comes from outside, and may not come again."""
+    words, code = cause.words, cause.failure.exit_code
+    if code in OUTSIDE or (words is not None and (is_victim(words) or _is_passing(words))):
         return None
-    crashed = cause.failure.exit_code < 0
-    if not (words.complains or crashed):
-        return None
-    text = f"{cause.failure.exit_code} {words.text}"
+    if words is None or not (words.complains or code < 0):
+        return NOTHING
+    text = f"{code} {words.text}"
     for pattern, name in VARYING:
         text = pattern.sub(name, text)
     return text
@@ -92,7 +105,3 @@ def _signature(cause: Cause) -> str | None:
 
 def _is_passing(words: Words) -> bool:
     return any(PASSING.search(text) for text in (words.text, words.earlier))
-
-
-def _exact(cause: Cause) -> str:
-    return cause.words.text if cause.words else ""

@@ -9,7 +9,11 @@ import re
 import signal
 from dataclasses import dataclass
 
-from local_traceback import Words
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
+    from trainyard.death_words import Words
+else:  # a copy beside its siblings, in the local-runner skill
+    from death_words import Words
 
 SIGNAL_HINTS: dict[int, str] = {
     signal.SIGKILL: "somebody's kill -9, or the kernel when memory ran out",
