@@ -163,6 +163,10 @@ class Agreement:
         self._call(lambda: dist.all_gather(boxes, own, group=self._group))
         return [bytes(box.tolist()).rstrip(b"\0").decode(errors="replace") for box in boxes]
 
+    def torchrun_restarts(self) -> int:
+        """The most that any rank knows of: an agent that learns of a restart from another one does not count it."""
+        return max(int(text) for text in self.gather(os.environ.get("TORCHELASTIC_RESTART_COUNT") or "0"))
+
     def _call(self, collective: Any) -> Any:
         try:
             return collective()

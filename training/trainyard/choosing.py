@@ -17,14 +17,14 @@ from trainyard.speaking import warn
 REQUEST = re.compile(r"latest|best|none|epoch:\d+|step:\d+")
 
 
-def effective_request(requested: str, lock: Lock) -> str:
+def effective_request(requested: str, lock: Lock, restarts: int) -> str:
     """An explicit choice holds for the first start of a run; its restarts go on from the newest step.
 
-    A run is known by TRAINYARD_RUN_ID; a script started by hand restarts only under torchrun's own counter.
+    A run is known by TRAINYARD_RUN_ID; a script started by hand restarts only under torchrun's own counter, `restarts`.
     """
     if REQUEST.fullmatch(requested) is None:
         raise RestoreError(f"restore({requested!r}): use latest, best, none, epoch:N or step:N")
-    restarted = "TRAINYARD_RUN_ID" in os.environ or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    restarted = "TRAINYARD_RUN_ID" in os.environ or restarts > 0
     if requested != "latest" and restarted and lock.origin and lock.origin["requested"] == requested:
         return "latest"
     return requested

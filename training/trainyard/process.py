@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from trainyard import fresh_store
 from trainyard.speaking import guard
 from trainyard.stacks import print_when_asked
 
@@ -143,10 +144,8 @@ def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = N
         timeout = timedelta(seconds=timeout_s)
         if "MASTER_ADDR" in os.environ:
             store, _, _ = next(rendezvous("env://", timeout=timeout))
-            # torchrun keeps one store over its restarts: without a prefix of its own, a rank would find the addresses of the
-            # processes that died, and fail to connect to them.
-            restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            store = torch._C._distributed_c10d.PrefixStore(f"restart-{restart}", store)
+            if fresh_store.is_kept_over_restarts():
+                store = fresh_store.of_this_start(store, rank, size, timeout_s)
             dist.init_process_group(backend, timeout=timeout, store=store, rank=rank, world_size=size)
         else:  # started by hand, alone: a store in this process
             dist.init_process_group(

@@ -26,7 +26,8 @@ class Resume:
 
     def restore(self, which: str, fingerprint: str | None) -> restoring.Restored:
         """Collective. Raises RestoreError, MismatchError."""
-        request = self._agreement.broadcast(choosing.effective_request(which, self._claim.lock))
+        restarts = self._agreement.torchrun_restarts()
+        request = self._agreement.broadcast(choosing.effective_request(which, self._claim.lock, restarts))
         found = self._restore(request, fingerprint)
         # Nobody trains, and so saves, before rank 0 has cleared the way; a failure there is raised on every rank.
         found.aside = restoring.on_rank_0(self._agreement, lambda: self._clear_the_way(request, found))

@@ -67,12 +67,12 @@ def _claim(folder: Path, patience: Patience, held: contextlib.ExitStack, open_ch
 
 def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | None) -> None:
     """Collective."""
-    pids = [int(pid) for pid in agreement.gather(str(os.getpid()))]
+    pids, restarts = [int(pid) for pid in agreement.gather(str(os.getpid()))], agreement.torchrun_restarts()
     telemetry.event(
         "start",
         process_started=process_started(),
         world_size=agreement.world_size,
-        restart_count=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        restart_count=restarts,
         attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
         total_steps=total_steps,
         pids=pids,

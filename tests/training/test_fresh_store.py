@@ -1,0 +1,116 @@
+"""Ranks find each other after a restart, whatever torchrun's store still holds and however each of its agents counts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from tests.training.fp8_runs import free_port
+
+TIMEOUT_S = 120
+
+RANK = """
+import os, sys, torch, torch.distributed as dist, trainyard
+from datetime import timedelta
+{join}
+total = torch.tensor([1.0])
+dist.all_reduce(total)
+print("joined", int(total), flush=True)
+sys.stdin.readline()
+"""
+OURS = RANK.format(join="trainyard.init_distributed(timeout_s=60)")
+COUNTS = OURS + "from trainyard.agreement import Agreement\nprint(Agreement(timeout_s=60).torchrun_restarts(), flush=True)\n"
+TORCHS = RANK.format(join="dist.init_process_group('gloo', timeout=timedelta(seconds=4))")
+
+
+class Ranks:
+    """Two ranks of one start; `counts` are what their agents say of restarts."""
+
+    def __init__(self, port: int, counts: tuple[int, int], *, shared: bool, script: str = OURS) -> None:
+        self.processes = []
+        for rank, count in enumerate(counts):
+            env = os.environ | {
+                "RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "TORCHELASTIC_USE_AGENT_STORE": str(shared),
+                "TORCHELASTIC_RESTART_COUNT": str(count),
+                "GLOO_SOCKET_IFNAME": "lo",
+                "OMP_NUM_THREADS": "1",
+            }
+            command = [sys.executable, "-c", script]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.processes.append(subprocess.Popen(command, env=env, text=True, **pipes))  # type: ignore[call-overload]
+
+    def said(self) -> list[str]:
+        return [process.stdout.readline().strip() for process in self.processes]
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def agent_port() -> Iterator[int]:
+    """Of a store that outlives the ranks, as torchrun's does."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=TIMEOUT_S))
+    yield store.port
+    del store
+
+
+def starts(port: int, counts: list[tuple[int, int]], *, shared: bool, script: str = OURS) -> list[list[str]]:
+    """What the ranks of each start said; all are killed when they have joined or failed."""
+    found = []
+    for each in counts:
+        ranks = Ranks(port, each, shared=shared, script=script)
+        try:
+            found.append(ranks.said())
+        finally:
+            ranks.kill()
+    return found
+
+
+JOINED = ["joined 2", "joined 2"]
+
+
+@pytest.mark.parametrize("second", [(1, 0), (0, 0)])
+def test_a_restart_joins_in_a_store_that_holds_the_addresses_of_the_dead(agent_port: int, second: tuple[int, int]) -> None:
+    assert starts(agent_port, [(0, 0), second], shared=True) == [JOINED, JOINED]
+
+
+def test_a_question_of_a_rank_that_died_alone_is_not_taken_for_its_successors(agent_port: int) -> None:
+    alone = Ranks(agent_port, (0, 0), shared=True)
+    alone.processes[0].kill()  # rank 0 has not begun to answer
+    assert alone.processes[1].poll() is None
+    alone.processes[0].wait()
+    store = dist.PrefixStore(
+        "trainyard", dist.TCPStore("127.0.0.1", agent_port, is_master=False, timeout=timedelta(seconds=60))
+    )
+    store.wait(["asks-1"])
+    alone.kill()
+    assert starts(agent_port, [(1, 0)], shared=True) == [JOINED]
+
+
+def test_agents_that_count_differently_share_a_store_of_this_start_and_the_greater_count() -> None:
+    ranks = Ranks(free_port(), (0, 1), shared=False, script=COUNTS)
+    try:
+        assert ranks.said() == JOINED
+        for process in ranks.processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        assert ranks.said() == ["1", "1"]
+    finally:
+        ranks.kill()
+
+
+def test_control_torch_alone_does_not_come_back_in_the_kept_store(agent_port: int) -> None:
+    first, second = starts(agent_port, [(0, 0), (1, 1)], shared=True, script=TORCHS)
+    assert first == JOINED and second != JOINED
