@@ -66,16 +66,15 @@ def agent_port() -> Iterator[int]:
     del store
 
 
-def starts(port: int, counts: list[tuple[int, int]], *, shared: bool, script: str = OURS) -> list[list[str]]:
-    """What the ranks of each start said; all are killed when they have joined or failed."""
-    found = []
+def starts(port: int, counts: list[tuple[int, int]], *, script: str = OURS) -> Iterator[list[str]]:
+    """What the ranks of each start said, in a store that is kept; all are killed when they have joined or failed."""
     for each in counts:
-        ranks = Ranks(port, each, shared=shared, script=script)
+        ranks = Ranks(port, each, shared=True, script=script)
         try:
-            found.append(ranks.said())
+            said = ranks.said()
         finally:
             ranks.kill()
-    return found
+        yield said
 
 
 JOINED = ["joined 2", "joined 2"]
@@ -83,7 +82,7 @@ JOINED = ["joined 2", "joined 2"]
 
 @pytest.mark.parametrize("second", [(1, 0), (0, 0)])
 def test_a_restart_joins_in_a_store_that_holds_the_addresses_of_the_dead(agent_port: int, second: tuple[int, int]) -> None:
-    assert starts(agent_port, [(0, 0), second], shared=True) == [JOINED, JOINED]
+    assert list(starts(agent_port, [(0, 0), second])) == [JOINED, JOINED]
 
 
 def test_a_question_of_a_rank_that_died_alone_is_not_taken_for_its_successors(agent_port: int) -> None:
@@ -96,7 +95,7 @@ def test_a_question_of_a_rank_that_died_alone_is_not_taken_for_its_successors(ag
     )
     store.wait(["asks-1"])
     alone.kill()
-    assert starts(agent_port, [(1, 0)], shared=True) == [JOINED]
+    assert list(starts(agent_port, [(1, 0)])) == [JOINED]
 
 
 def test_agents_that_count_differently_share_a_store_of_this_start_and_the_greater_count() -> None:
@@ -113,4 +112,4 @@ def test_agents_that_count_differently_share_a_store_of_this_start_and_the_great
 
 def test_control_torch_alone_does_not_always_come_back_in_the_kept_store(agent_port: int) -> None:
     """A race: who reads an address before its new owner has written it. Without it this module would be needless."""
-    assert any(said != JOINED for said in starts(agent_port, [(n, n) for n in range(6)], shared=True, script=TORCHS))
+    assert any(said != JOINED for said in starts(agent_port, [(n, n) for n in range(6)], script=TORCHS))
