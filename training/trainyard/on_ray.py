@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from trainyard.launch import STOPPED
 from trainyard.launch_coordinator import free_port
+from trainyard.launch_node import STOPPED
 from trainyard.launch_ranks import die_with_parent
 from trainyard.launch_record import say
 from trainyard.speaking import guard
