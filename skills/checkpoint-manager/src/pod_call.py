@@ -17,6 +17,8 @@ SENT = (
     "pod_side",
     "trainyard_shell",
     "checkpoint_bytes",
+    "checkpoint_names",
+    "checkpoint_manifest",
     "checkpoint_format",
     "checkpoint_forms",
     "checkpoint_contents",
