@@ -74,7 +74,10 @@ def _references(reading: Reading) -> dict[str, StorageReference]:
 
 
 def _storage(file: BinaryIO, path: Path, reference: StorageReference | None, key: str, size: int) -> Storage:
-    count = int.from_bytes(file.read(8), "little")
+    number = file.read(8)
+    if len(number) < 8:
+        raise LayoutError(f"the file breaks off before storage {key[:40]}")
+    count = int.from_bytes(number, "little")
     if reference is None:
         raise LayoutError(f"storage {key[:40]}: no tensor tells its type")
     if count != reference.elements:

@@ -108,6 +108,7 @@ def main(root: Path) -> None:
     torch.save(state, root / "plain.pt")
     old = everything(DTYPES)
     torch.save(old, root / "legacy.pt", _use_new_zipfile_serialization=False)
+    torch.save({"nothing": torch.zeros(0)}, root / "legacy-empty.pt", _use_new_zipfile_serialization=False)
     expected = {
         name: {key: described(tensor) for key, tensor in flat(each).items()}
         for name, each in (("plain", state), ("legacy", old))
