@@ -27,6 +27,7 @@ from trainyard.checkpoint_judgement import judge
 from trainyard.commit import apply_retention
 from trainyard.errors import MismatchError, RestoreError
 from trainyard.lock import take
+from trainyard.patience import Patience
 
 from tests.training import rt_trainer
 from tests.training.rt_forged import FORGED, HARMLESS, linked_step, manifest, member, state
@@ -50,6 +51,10 @@ for root in sorted(Path(sys.argv[1]).iterdir()):
     answers[root.name] = {"counts": counts, "latest": latest.data["step"], "rows": rows, "skipped": latest.data["skipped"]}
 print(json.dumps(answers))
 """
+
+
+SHORT = Patience(timeout_s=0.3)
+"""For a file that is missing; how long it is waited for otherwise: test_fault_reading.py."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +99,7 @@ def bits_of(things: dict[str, Any]) -> str:
 
 
 def restored(root: Path, things: dict[str, Any], which: str = "latest") -> restoring.Restored:
-    return restoring.restore(root, which, things, Agreement(timeout_s=5), None)
+    return restoring.restore(root, which, things, Agreement(timeout_s=5), None, SHORT)
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -115,7 +120,7 @@ def test_a_forged_step_has_one_verdict_and_the_older_step_is_restored(
     found = restored(root, things)
     assert (found.step, [each["step"] for each in found.skipped]) == (2, [4])
     assert found.skipped[0]["reason"] and bits_of(things) != before
-    assert restoring.peek(root, Agreement(timeout_s=5))[0] == 2
+    assert restoring.peek(root, Agreement(timeout_s=5), SHORT)[0] == 2
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -141,7 +146,7 @@ def test_what_no_reader_minds_is_intact_for_all_of_them(cases: dict[str, Path], 
     assert asked[what]["counts"] == {"pass": [1, 2], "fail": [0, 0], "unknown": [0, 0]}
     assert (asked[what]["latest"], asked[what]["skipped"]) == (4, [])
     assert restored(root, rt_trainer.make_things({})).step == 4
-    assert restoring.peek(root, Agreement(timeout_s=5))[0] == 4
+    assert restoring.peek(root, Agreement(timeout_s=5), SHORT)[0] == 4
 
 
 # --- whose step --------------------------------------------------------------------------------------------------
