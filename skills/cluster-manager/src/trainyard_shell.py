@@ -101,6 +101,19 @@ def _find_packages() -> None:
     sys.exit(EXIT_CODES["dependency"])
 
 
+def _cut_bytecode() -> SkillError:
+    """A disk that was full when Python kept a module's bytecode: it wrote a part of it, and every later start fails to read that."""
+    import contextlib
+
+    folder = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "__pycache__")
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        if name.endswith(".pyc"):
+            with contextlib.suppress(OSError):  # then the same call says the same
+                os.unlink(os.path.join(folder, name))
+    message = f"bytecode in {folder} was cut short, by a disk that was full once; it is removed, Python makes it again"
+    return SkillError("dependency", message, hint="the same call", retryable=True)
+
+
 def _print_document(document: dict[str, object], code: int = EXIT_CODES["dependency"]) -> None:
     _to_stdout(json.dumps(document, indent=2 if sys.stdout.isatty() else None) + "\n", code)
 
@@ -329,7 +342,9 @@ class Program(click.Group):
             script = self.name or ""
             hint = f"{script} {verb or ''}".rstrip() + " --help"
             return self._refusal(verb, SkillError("usage", error.format_message(), hint=hint)), EXIT_CODES["usage"]
-        except (click.Abort, KeyboardInterrupt):
+        except (click.Abort, KeyboardInterrupt) as stopped:
+            if isinstance(stopped.__cause__, EOFError):  # click takes it for the end of somebody's input
+                return self._refusal(verb, _cut_bytecode()), EXIT_CODES["dependency"]
             return self._refusal(verb, SkillError("timeout", "interrupted", hint="the same call", retryable=True)), 7
         except Exception as error:  # the last line of defence: a bug of ours must still be one document
             if isinstance(error, OSError) and asks_for_help(words):  # click prints the help before any verb begins

@@ -122,7 +122,8 @@ def test_nothing_is_overwritten_left_behind_or_written_by_a_dry_run(torch_sample
 
 
 def test_a_full_disk_leaves_nothing_behind(torch_samples: Path, tmp_path: Path) -> None:
-    small = ["prlimit", "--fsize=100"]
+    # Python would keep the first hundred bytes of a module, and no later start could import it.
+    small = ["env", "PYTHONDONTWRITEBYTECODE=1", "prlimit", "--fsize=100"]
     answer = call("export", torch_samples / "trainyard", tmp_path / "out", before=small)
     assert (answer.code, answer.error, tree(tmp_path)) == (8, "unreachable", {})
     answer = call("convert", torch_samples / "weights.pt", tmp_path / "out.safetensors", before=small)

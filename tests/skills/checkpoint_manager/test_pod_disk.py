@@ -31,7 +31,10 @@ for out in sys.argv[1:]:
 def test_a_file_that_does_not_fit_here_is_told_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     places = [str(tmp_path / "full"), str(tmp_path / "file" / "below"), "/proc/nowhere"]
-    for before, codes in (([], ["received", "permission", "permission"]), (["prlimit", "--fsize=1000"], ["unreachable"])):
+    for before, codes in (
+        ([], ["received", "permission", "permission"]),
+        (["env", "PYTHONDONTWRITEBYTECODE=1", "prlimit", "--fsize=1000"], ["unreachable"]),
+    ):
         words = [*before, sys.executable, "-c", RECEIVE, *(places if not before else [str(tmp_path / "small")])]
         done = subprocess.run(words, cwd=SRC, capture_output=True, text=True, timeout=60)
         answers = [json.loads(line) for line in done.stdout.splitlines()]

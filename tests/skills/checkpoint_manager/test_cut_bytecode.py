@@ -1,0 +1,30 @@
+"""A program that was first used on a full disk works again when there is room."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from made_checkpoints import PROGRAM
+
+
+def test_bytecode_that_a_full_disk_cut_short_is_named_and_made_again(tmp_path: Path) -> None:
+    source = shutil.copytree(PROGRAM.parent, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def answer() -> tuple[int, str]:
+        words = [sys.executable, source / PROGRAM.name, "convert", "/nonexistent/x", "/nonexistent/y"]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        done = subprocess.run(words, capture_output=True, env=env, timeout=60)
+        return done.returncode, json.loads(done.stdout)["error"]["message"]
+
+    right = (3, "no folder /nonexistent")
+    assert answer() == right
+    (kept,) = (source / "__pycache__").glob("checkpoint_convert.*.pyc")
+    os.truncate(kept, 100)
+    code, message = answer()
+    assert code == 8 and "was cut short" in message
+    assert answer() == right
