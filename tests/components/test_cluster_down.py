@@ -37,6 +37,9 @@ def start(place: Place, name: str, script: str) -> None:
 def test_a_recorded_process_ends_with_its_children(place: Place) -> None:
     start(place, "parent", "sleep 600 & wait")
     assert recorded(place) == {"parent": True}
+    deadline = time.monotonic() + 30
+    while len(leftovers(place)["processes"]) < 2 and time.monotonic() < deadline:  # the shell has its child a moment later
+        time.sleep(0.05)
     assert len(leftovers(place)["processes"]) == 2
     Cluster(place).down()
     assert leftovers(place) == {}

@@ -151,7 +151,7 @@ def test_a_rank_under_a_debugger_is_told_from_a_stopped_one(start: Callable[...,
     ptrace.argtypes, ptrace.restype = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
     if ptrace(seize, pid, None, None) != 0:
         pytest.skip("by design: this machine does not let a test trace its own child")
-    assert job.look()["ranks"][0][2] == "traced"
+    job.until(lambda seen: seen["ranks"][0][2] == "traced")
     os.kill(pid, signal.SIGSTOP)
     os.waitpid(job.launcher.pid, os.WNOHANG)
     ptrace(detach, pid, None, None)

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import reading
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.skipif(bool(reading.missing()), reason="the test cluster's programs are not built")
+@pytest.mark.usefixtures("cluster")
 def test_the_ratio_is_printed_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    """It starts a cluster of its own; the fixture waits until the programs are built."""
     kept = tmp_path / "result.json"
     command = [sys.executable, "-m", "benchmarks", "--only", "reading", "--nodes", "40", "--size", "small", "--repeat", "1"]
     done = subprocess.run(
