@@ -343,7 +343,7 @@ class Program(click.Group):
             hint = f"{script} {verb or ''}".rstrip() + " --help"
             return self._refusal(verb, SkillError("usage", error.format_message(), hint=hint)), EXIT_CODES["usage"]
         except (click.Abort, KeyboardInterrupt) as stopped:
-            if isinstance(stopped.__cause__, EOFError):  # click takes it for the end of somebody's input
+            if "marshal data" in str(stopped.__cause__):  # an EOFError, which click takes for the end of somebody's input
                 return self._refusal(verb, _cut_bytecode()), EXIT_CODES["dependency"]
             return self._refusal(verb, SkillError("timeout", "interrupted", hint="the same call", retryable=True)), 7
         except Exception as error:  # the last line of defence: a bug of ours must still be one document

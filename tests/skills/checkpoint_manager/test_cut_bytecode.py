@@ -28,3 +28,9 @@ def test_bytecode_that_a_full_disk_cut_short_is_named_and_made_again(tmp_path: P
     code, message = answer()
     assert code == 8 and "was cut short" in message
     assert answer() == right
+
+    program = source / "checkpoint_convert.py"
+    program.write_text(program.read_text() + "\nraise EOFError('the end of something else')\n")
+    kept_before = set((source / "__pycache__").iterdir())
+    assert answer()[0] == 7, "control: another end of a file is not taken for that, and nothing is removed"
+    assert kept_before <= set((source / "__pycache__").iterdir())
