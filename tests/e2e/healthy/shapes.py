@@ -1,6 +1,7 @@
 """A slow but healthy job of two ranks: five steps, a long pause in which something is done, five steps.
 
     torchrun --nproc-per-node=2 shapes.py "an evaluation on one rank" 660
+    python shapes.py --names 0          # all there are
 
 The pause is as light as such work can be, so that many of these run beside each other: a tenth of a processor, half a megabyte a
 second. Real work is louder.
@@ -24,8 +25,9 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 NAME, PAUSE_S = sys.argv[1], float(sys.argv[2])
-RANK = int(os.environ["RANK"])
-FOLDER = Path(tempfile.mkdtemp(prefix="healthy-"))
+RANK = int(os.environ.get("RANK", "0"))
+FOLDER = Path(tempfile.gettempdir())
+"""Of this job: the campaign sets TMPDIR."""
 
 
 def compute(seconds: float = PAUSE_S, each: Callable[[], None] = lambda: None, share: float = 0.1) -> None:
@@ -58,9 +60,9 @@ def every(seconds: float, say: Callable[[], object]) -> None:
 
 
 def compile_something() -> None:
-    source = FOLDER / "kernel.c"
+    source = FOLDER / f"kernel-{RANK}.c"
     source.write_text("int twice(int x) { return 2 * x; }\n")
-    every(5, lambda: subprocess.run(["gcc", "-O2", "-c", str(source), "-o", str(FOLDER / "kernel.o")], check=True))
+    every(5, lambda: subprocess.run(["gcc", "-O2", "-c", str(source), "-o", str(FOLDER / f"kernel-{RANK}.o")], check=True))
 
 
 def in_a_thread(work: Callable[[], None]) -> None:
@@ -86,7 +88,7 @@ def an_epoch() -> None:
 
 
 def own_log() -> None:
-    logging.basicConfig(filename=FOLDER / "train.log", level=logging.INFO)
+    logging.basicConfig(filename=FOLDER / f"train-{RANK}.log", level=logging.INFO)
     every(30, lambda: logging.info("evaluating"))
 
 
@@ -158,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    print(*NAMES, sep="\n") if NAME == "--names" else main()
