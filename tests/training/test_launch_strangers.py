@@ -197,8 +197,9 @@ def test_a_node_believes_nobody_who_does_not_know_the_key(said: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         connect("127.0.0.1", server.getsockname()[1], lambda _, message: heard.put(message), FOREIGN)
         impostor, _ = server.accept()
-        with impostor, contextlib.suppress(OSError):
-            impostor.sendall(said)
+        with impostor:
+            with contextlib.suppress(OSError):  # closed before all of it was sent
+                impostor.sendall(said)
             assert heard.get(timeout=10) == {"type": "lost"}
     assert heard.empty()
 
