@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import time
@@ -23,7 +24,7 @@ class ClusterJob:
     run_id: str
     claim: str
 
-    @property
+    @functools.cached_property
     def run_dir(self) -> Path:
         """The run folder on this machine: the volume is a folder here."""
         claim = self.cluster.get("persistentvolumeclaim", self.claim, "--namespace", self.namespace)

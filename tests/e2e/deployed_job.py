@@ -40,6 +40,7 @@ class DeployedJob:
             "image": {"uri": TRAINER_IMAGE},
             "cluster": {"namespace": self.namespace, "node_selector": {"type": "real"}},
             "resources": {"cpu": "100m", "memory": "1Gi"},
+            "env": {"OMP_NUM_THREADS": "1"},  # the pods share two cores, and threads that wait for each other burn them
             "checkpoints": {"storage": {"class": "test-shared", "size": "1Gi"}, "rolling_steps": 20},
             **self.keys,
         }
@@ -80,6 +81,7 @@ class DeployedJob:
         deadline = time.monotonic() + PATIENCE_S
         while not ready(status := self.status()):
             assert time.monotonic() < deadline, status
+            time.sleep(1)  # a look starts four programs, and the job shares two cores with it
         return status
 
     def left(self, *kinds: str) -> list[str]:

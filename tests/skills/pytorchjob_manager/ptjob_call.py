@@ -84,7 +84,7 @@ class Manager:
             if seen.code == 0 and seen.data["state"] == state and nodes in (None, seen.data["nodes"]["running"]):
                 return seen
             assert time.monotonic() < deadline, seen
-            time.sleep(0.3)
+            time.sleep(1)
 
     def until_found(self, finding: str, name: str, timeout_s: float = 60) -> Answer:
         deadline = time.monotonic() + timeout_s
@@ -93,4 +93,4 @@ class Manager:
             if any(each["id"] == finding for each in seen.data["findings"]):
                 return seen
             assert time.monotonic() < deadline, seen
-            time.sleep(0.3)
+            time.sleep(1)

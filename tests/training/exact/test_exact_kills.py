@@ -1,7 +1,7 @@
 """SIGKILL at seeded random wall-clock moments: the run ends bit for bit as the run that nobody disturbed, and leaves nothing.
 
 Each kill is printed with its seed, its victim, the step and the phase that it hit (`pytest -s`, or the captured output).
-`python -m tests.training.soak` does the same for longer.
+`make soak` does the same for longer and with every configuration: DDP and FSDP2 on two and four ranks.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from tests.training.exact.faults import Campaign, Fault
 from tests.training.exact.runs import STEPS, Configuration, Run
 
 SEED = 1
-# Each victim and each kind of moment more than once; each configuration is hit in mid-save.
+# Each victim once, each kind of moment more than once; sharded state, and in mid-save more than once.
 PLAN = {
-    Configuration("ddp", 2): [Fault("one rank", "training"), Fault("all ranks", "saving"), Fault("supervisor", "any")],
-    Configuration("ddp", 4): [Fault("torchrun", "training"), Fault("one rank", "saving"), Fault("everything", "any")],
-    Configuration("fsdp", 2): [Fault("supervisor", "training"), Fault("torchrun", "saving"), Fault("one rank", "any")],
-    Configuration("fsdp", 4): [Fault("all ranks", "training"), Fault("supervisor", "saving"), Fault("one rank", "saving")],
+    Configuration("fsdp", 2): [
+        Fault("one rank", "training"),
+        Fault("all ranks", "saving"),
+        Fault("supervisor", "any"),
+        Fault("torchrun", "saving"),
+        Fault("everything", "training"),
+    ],
 }
 
 
