@@ -35,6 +35,12 @@ KILLS ?= 60
 soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
+.PHONY: recorded
+recorded: setup  # as root: plans, manifests and help texts as they are now, over those in tests/recorded/expected
+	$(BIN)/python -m tests.recorded local
+	$(BIN)/python -m tests.recorded cluster
+	git status --short tests/recorded/expected
+
 .PHONY: fit-scheduler
 fit-scheduler: setup  # as root: 200 random situations, `fit` beside the real kube-scheduler
 	FIT_SEEDS=200 FIT_REPORT=benchmarks/results/fit-scheduler.md $(BIN)/python -m pytest tests/skills/cluster_manager/test_fit_scheduler.py
