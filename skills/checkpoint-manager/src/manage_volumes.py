@@ -4,6 +4,7 @@
 # dependencies = [
 #   "click>=8.1",
 #   "kubernetes>=35,!=36.0.0",
+#   "msgspec>=0.19",
 #   "PyYAML>=6.0.2",
 #   "urllib3>=2.0",
 # ]
@@ -35,10 +36,16 @@ def cli() -> None:
         f"{SCRIPT} ensure-volume tiny-lm {RUN} --storage-class fsx --size 1200Gi --nodes 4",
         f"{SCRIPT} ensure-volume tiny-lm {RUN} --claim shared-fsx --nodes 4 --zone us-west-2a",
         f"{SCRIPT} ensure-volume tiny-lm {RUN} --nodes 2 --dry-run",
+        f"{SCRIPT} ensure-volume --request request.json",
     ),
 )
-@click.argument("name")
-@click.option("--run-id", required=True, metavar="HEX", help="The run's id, 16 hex digits: the claim belongs to it.")
+@click.argument("name", required=False)
+@click.option(
+    "--request", metavar="FILE", help="A request, - is stdin: run id, nodes, checkpoints.storage and zone are read there."
+)
+@click.option(
+    "--run-id", metavar="HEX", help="The run's id, 16 hex digits: the claim belongs to it. Needed, here or in the request."
+)
 @click.option("--storage-class", metavar="CLASS", help="Default: the cluster's default class.")
 @click.option("--size", metavar="QUANTITY", help="As in 500Gi. Default: 100Gi; FSx 1200Gi; a free volume's.")
 @click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True, help="Nodes that write to it.")
@@ -56,12 +63,14 @@ def cli() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Check, validate on the server, print what would be sent; make nothing.")
 @kube.options
-def ensure_volume(where: kube.Where, dry_run: bool, timeout_s: float, **words: Any) -> shell.Result:
+def ensure_volume(
+    where: kube.Where, dry_run: bool, timeout_s: float, name: str | None, request: str | None, **words: Any
+) -> shell.Result:
     """Make the claim NAME-<run id> if it is not there, or check an existing one. Exit 1: unfit, with the reason; nothing was made."""
-    from volume_ask import Ask
+    from volume_ask import ask_of
     from volume_claim import ensure, use_existing
 
-    ask = Ask(**words)
+    ask = ask_of(name, request, words)
     cluster = kube.connect(where)
     return use_existing(cluster, ask) if ask.claim else ensure(cluster, ask, dry_run=dry_run, timeout_s=timeout_s)
 

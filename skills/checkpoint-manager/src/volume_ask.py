@@ -7,10 +7,11 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from volume_kinds import KINDS, RWO, RWX
+from trainyard_storage import KINDS, RWO, RWX
 
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 _ZONE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -29,10 +30,35 @@ def size_bytes(quantity: str) -> Decimal:
     try:
         value: Decimal = parse_quantity(quantity)
     except ValueError as error:
-        raise shell.SkillError("usage", f"--size {quantity}: {error}", hint="as Kubernetes writes it: 500Gi, 2Ti") from error
+        raise shell.SkillError("usage", f"size {quantity}: {error}", hint="as Kubernetes writes it: 500Gi, 2Ti") from error
     if not value.is_finite() or value <= 0:
-        raise shell.SkillError("usage", f"--size {quantity} is nothing", hint="as Kubernetes writes it: 500Gi, 2Ti")
+        raise shell.SkillError("usage", f"size {quantity} is nothing", hint="as Kubernetes writes it: 500Gi, 2Ti")
     return value
+
+
+def ask_of(name: str | None, document: str | None, words: dict[str, Any]) -> Ask:
+    """From the options, and below them from a request (trainyard_job.Request). Raises SkillError."""
+    import trainyard_request
+    from trainyard_job import Storage
+
+    asked = {key: value for key, value in words.items() if trainyard_request.was_said(key)}
+    if document is not None:
+        request = trainyard_request.read(document)
+        storage = request.checkpoints.storage or Storage()
+        name = trainyard_request.name_of(request, name)
+        of_request = {
+            "run_id": request.run_id,
+            "storage_class": storage.storage_class,
+            "size": storage.size,
+            "nodes": request.nodes,
+            "claim": storage.claim,
+            "zone": request.fit.zone if request.fit else None,
+        }
+        asked = trainyard_request.within_bounds({key: value for key, value in of_request.items() if value is not None}) | asked
+    if not name or not asked.get("run_id"):
+        missing = "--run-id" if name else "NAME"
+        raise shell.SkillError("usage", f"missing: {missing}", hint=f"{missing}, or --request with a document that has it")
+    return Ask(name=name, **asked)
 
 
 @dataclass(frozen=True, kw_only=True)

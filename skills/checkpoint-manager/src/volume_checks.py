@@ -11,7 +11,7 @@ import trainyard_kube as kube
 from trainyard_shell import Check
 from volume_ask import Ask, size_bytes
 from volume_facts import Facts
-from volume_kinds import KINDS, RWO, RWOP, RWX, title
+from trainyard_storage import KINDS, RWO, RWOP, RWX, title
 
 
 def judge(facts: Facts, ask: Ask, modes: list[str]) -> list[Check]:

@@ -66,7 +66,7 @@ def use_existing(cluster: kube.Cluster, ask: Ask) -> shell.Result:
     """--claim: is this claim right for the run? It is read, never changed."""
     claim = cluster.find(cluster.namespaced("v1", "persistentvolumeclaims", ask.claim_name))
     if claim is None:
-        hint = f"kubectl get pvc -n {cluster.namespace}; or without --claim, and one is made"
+        hint = f"kubectl get pvc -n {cluster.namespace}; or without checkpoints.storage.claim (--claim), and one is made"
         raise shell.SkillError("not-found", f"no claim {ask.claim_name} in {cluster.namespace}", hint=hint)
     return _answer(cluster, ask, claim, created=False)
 
@@ -76,7 +76,7 @@ def is_quota(error: kube.ApiError) -> bool:
 
 
 def _quota_check(cluster: kube.Cluster, error: kube.ApiError) -> shell.Check:
-    fix = f"a smaller --size, or kubectl describe resourcequota -n {cluster.namespace}"
+    fix = f"a smaller checkpoints.storage.size (--size), or kubectl describe resourcequota -n {cluster.namespace}"
     return shell.Check("volume.quota", "fail", "the namespace's quota does not allow this claim", error.message, fix)
 
 
@@ -85,14 +85,14 @@ def _ours_and_same(claim: kube.Object, ask: Ask) -> None:
     name, owner = claim["metadata"]["name"], kube.owner(claim)
     if owner != ask.run_id:
         whose = "not made by Trainyard" if owner is None else f"of run {shell.clean(owner, 40)}"
-        hint = f"--claim {name} uses it as it is; another --run-id makes another one"
+        hint = f"checkpoints.storage.claim (--claim) {name} uses it as it is; another --run-id makes another one"
         raise shell.SkillError("conflict", f"claim {name} is there and {whose}", hint=hint)
     if claim["metadata"].get("deletionTimestamp"):
         raise shell.SkillError(
             "conflict", f"claim {name} is being deleted", hint="the same call when it is gone", retryable=True
         )
     if (claim["metadata"].get("annotations") or {}).get(DIGEST) != ask.digest:
-        hint = f"the call that made it, or --claim {name} to use it as it is"
+        hint = f"the call that made it, or checkpoints.storage.claim (--claim) {name} to use it as it is"
         raise shell.SkillError("conflict", f"claim {name} is there and was asked for with other words", hint=hint)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from volume_kinds import STATIC, driver_of
+from trainyard_storage import CLASSES, STATIC, default_class, driver_of
 
-STORAGE = "/apis/storage.k8s.io/v1"
-DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+CSI_DRIVERS = "/apis/storage.k8s.io/v1/csidrivers"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Facts:
 def facts_of_class(cluster: kube.Cluster, wanted: str | None) -> Facts:
     """Facts of the class called `wanted`, or of the default class. SkillError `not-found` names the classes there are."""
     facts = Facts(class_name=wanted)
-    classes = facts.try_read("volume.class", lambda: cluster.list(f"{STORAGE}/storageclasses"))
+    classes = facts.try_read("volume.class", lambda: cluster.list(CLASSES))
     if classes is None:
         return facts
     found = _choose(classes, wanted)
@@ -102,20 +101,18 @@ def facts_of_claim(cluster: kube.Cluster, claim: kube.Object) -> Facts:
 def _choose(classes: list[kube.Object], wanted: str | None) -> kube.Object:
     names = sorted(each["metadata"]["name"] for each in classes)
     there = f"there are: {', '.join(names[:10])}" if names else "the cluster has none"
-    if wanted:
-        chosen = [each for each in classes if each["metadata"]["name"] == wanted]
-    else:
-        chosen = [each for each in classes if (each["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
-        # Of several defaults Kubernetes takes the newest.
-        chosen.sort(key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True)
+    named = (each for each in classes if each["metadata"]["name"] == wanted)
+    chosen = next(named, None) if wanted else default_class(classes)
     if chosen:
-        return chosen[0]
+        return chosen
     what = f"no storage class {wanted}" if wanted else "no default storage class"
-    raise shell.SkillError("not-found", f"{what}; {there}", hint="--storage-class NAME, or --claim with an existing claim")
+    raise shell.SkillError(
+        "not-found", f"{what}; {there}", hint="checkpoints.storage.class (--storage-class), or an existing claim"
+    )
 
 
 def _installed(cluster: kube.Cluster, facts: Facts) -> bool | None:
-    path = f"{STORAGE}/csidrivers/{facts.driver}"
+    path = f"{CSI_DRIVERS}/{facts.driver}"
     answer = facts.try_read("volume.driver", lambda: [cluster.find(path)])
     return None if answer is None else answer[0] is not None
 

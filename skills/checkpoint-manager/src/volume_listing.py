@@ -9,7 +9,7 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from volume_checks import size_of
 from volume_facts import facts_of_claim
-from volume_kinds import title
+from trainyard_storage import title
 
 FINISHED = ("Succeeded", "Failed")
 

@@ -7,7 +7,7 @@ import re
 import trainyard_kube as kube
 import trainyard_shell as shell
 from volume_facts import Facts
-from volume_kinds import title
+from trainyard_storage import title
 
 CAUSES = (
     (
@@ -23,7 +23,7 @@ CAUSES = (
     (
         r"storageclass\S* \"?[^ ]*\"? not found",
         "the storage class does not exist",
-        "kubectl get storageclass; then --storage-class with one of them",
+        "kubectl get storageclass; then checkpoints.storage.class (--storage-class) with one of them",
     ),
     (
         r"[Ss]ubnet|[Ss]ecurity ?[Gg]roup",
@@ -33,7 +33,7 @@ CAUSES = (
     (
         r"[Ll]imit|[Qq]uota|InsufficientFreeAddresses",
         "a limit of the AWS account is reached",
-        "aws service-quotas list-service-quotas; or a smaller --size",
+        "aws service-quotas list-service-quotas; or a smaller checkpoints.storage.size (--size)",
     ),
 )
 """(pattern in the event's text, cause, next command), first match wins."""

@@ -14,11 +14,9 @@ import trainyard_shell as shell
 from cluster_amounts import amount
 from fit_rules import Term
 from instance_types import ZONE_LABEL
+from trainyard_storage import CLASSES, RWO, RWX, STATIC, attaches_to_one_node, default_class
 
 REGION_LABEL = "topology.kubernetes.io/region"
-CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
-DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-ONE_NODE_PROVISIONERS = ("ebs.csi.aws.com", "kubernetes.io/aws-ebs")
 NOTHING: tuple[Term, ...] = ()
 """A group without terms: no node matches."""
 
@@ -48,7 +46,7 @@ def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:
     if found is None:
         return _nowhere(f"claim {name} in namespace {cluster.namespace}", "ensure-volume makes one; kubectl get pvc lists them")
     spec, status = found["spec"], found.get("status") or {}
-    if nodes > 1 and not {"ReadWriteMany"} & set(spec.get("accessModes") or []):
+    if nodes > 1 and RWX not in set(spec.get("accessModes") or []):
         modes = ", ".join(spec.get("accessModes") or [])
         return _nowhere(f"claim {name} is {modes}: {nodes} nodes need ReadWriteMany", "a claim on FSx for Lustre or EFS")
     if status.get("phase") == "Bound":
@@ -69,9 +67,9 @@ def _of_storage(cluster: kube.Cluster, storage: dict[str, Any], nodes: int) -> P
         what = f"storage class {name}" if name else "a default storage class (checkpoints.storage.class is not given)"
         return _nowhere(what, "kubectl get storageclass lists what there is")
     name = class_["metadata"]["name"]
-    if nodes > 1 and class_["provisioner"] in ONE_NODE_PROVISIONERS:
+    if nodes > 1 and attaches_to_one_node(class_["provisioner"]):
         return _nowhere(f"storage class {name} makes volumes for one node, not {nodes}", "a class of FSx for Lustre or EFS")
-    spec = {"accessModes": ["ReadWriteMany" if nodes > 1 else "ReadWriteOnce"], "storageClassName": name}
+    spec = {"accessModes": [RWX if nodes > 1 else RWO], "storageClassName": name}
     size = {"resources": {"requests": {"storage": str(storage.get("size") or "1Gi")}}}
     if class_.get("volumeBindingMode") == "WaitForFirstConsumer":
         return _found(f"storage class {name}", [_could_be(cluster, class_, {**spec, **size})])
@@ -81,10 +79,7 @@ def _of_storage(cluster: kube.Cluster, storage: dict[str, Any], nodes: int) -> P
 def _class(cluster: kube.Cluster, name: str | None) -> kube.Object | None:
     if name:
         return cluster.find(f"{CLASSES}/{kube.name_or_raise('storage class', name)}")
-    marked = [
-        each for each in cluster.list(CLASSES) if (each["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"
-    ]
-    return max(marked, key=lambda each: each["metadata"]["creationTimestamp"], default=None)
+    return default_class(cluster.list(CLASSES))
 
 
 def _found(summary: str, groups: list[tuple[Term, ...]]) -> Places:
@@ -126,7 +121,7 @@ def _could_be(cluster: kube.Cluster, class_: kube.Object, spec: kube.Object) -> 
         if volume["spec"].get("storageClassName") == class_["metadata"]["name"] and _suits(volume, spec):
             groups = volume_groups(volume)
             terms += groups[0] if groups else [ANYWHERE]
-    if class_["provisioner"] != "kubernetes.io/no-provisioner":
+    if class_["provisioner"] != STATIC:
         terms += _topologies(class_)
     return tuple(terms)
 

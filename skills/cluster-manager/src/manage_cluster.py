@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
-from pathlib import Path
 
 import click
 import trainyard_kube as kube
@@ -96,7 +95,7 @@ def fit(job_file: str, where: kube.Where, claim: str | None) -> shell.Result:
     import fit_answer
     from fit_job import read_job
 
-    job = read_job(Path(job_file))
+    job = read_job(job_file)
     claim = claim or (job.storage or {}).get("claim")
     there = kube.Where(where.context or job.context, where.namespace or job.namespace, where.cluster_id)
     return fit_answer.fit(kube.connect(there), job, claim)

@@ -100,7 +100,7 @@ def connect(where: Where) -> Cluster:
     cluster = Cluster(configuration, context.get("name"), namespace)
     if where.cluster_id and where.cluster_id != cluster.id:
         message = f"context {cluster.context} leads to {cluster.server} ({cluster.id}), not to the cluster of this run ({where.cluster_id})"
-        raise shell.SkillError("conflict", message, hint="--context with the context of the run's cluster")
+        raise shell.SkillError("conflict", message, hint="cluster.context (--context) with the context of the run's cluster")
     return cluster
 
 

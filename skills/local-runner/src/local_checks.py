@@ -55,10 +55,12 @@ def variables(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not VARIABLE.fullmatch(key):
-            raise shell.SkillError("usage", f"--env {pair.partition('=')[0]!r} is not NAME=VALUE", hint="--env SEED=1")
+            raise shell.SkillError("usage", f"env {pair.partition('=')[0]!r} is not NAME=VALUE", hint="--env SEED=1")
         if reserved(key):
             raise shell.SkillError(
-                "usage", f"--env {key}: the runner sets this variable", hint="--procs, --max-restarts or --checkpoints"
+                "usage",
+                f"env {key}: the runner sets this variable",
+                hint="leave it out: procs_per_node (--procs), monitor.max_restarts (--max-restarts) and --checkpoints decide it",
             )
         env[key] = value
     return env
@@ -99,7 +101,7 @@ def command(spec: Spec, environ: Mapping[str, str]) -> Command:
         raise shell.SkillError(
             "usage",
             f"{spec.command[0]!r} is started as it is, so it cannot be {procs} processes",
-            hint="-- torchrun train.py, or --procs 1",
+            hint="-- torchrun train.py, or procs_per_node (--procs) 1",
         )
     _script_exists(understood, spec)
     own_python = os.sep not in spec.command[0] and (understood.launcher or PYTHON_WORD.fullmatch(spec.command[0]))

@@ -1,6 +1,10 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1"]
+# dependencies = [
+#   "click>=8.1",
+#   "msgspec>=0.19",  # optional: submit --request
+#   "PyYAML>=6.0.2",  # optional: submit --request
+# ]
 # ///
 """Run a training job on this machine: start it, watch it, restart it when it dies, stop it without leftovers."""
 
@@ -55,6 +59,7 @@ def cli() -> None:
     )
 )
 @click.option("--run-dir", required=True, help="Folder of this run; made if it is not there.")
+@click.option("--request", metavar="FILE", help="A request: the job file's keys; - is stdin. Options count before it.")
 @click.option("--run-id", help="16 hex digits.  [default: the folder's run, else a new one]")
 @click.option("--name", help="Name of the run.  [default: the folder's name]")
 @click.option("--workdir", default=".", show_default=True, help="Working folder of the job.")
@@ -70,29 +75,19 @@ def cli() -> None:
 @click.option("--resume", is_flag=True, help="Start a stopped, failed or lost run again.")
 @click.option("--accept-changes", is_flag=True, help="With --resume: as this call says; also a finished run.")
 @click.option("--dry-run", is_flag=True, help="Say what would be started; start nothing.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def submit(
     run_dir: str,
-    run_id: str | None,
-    name: str | None,
-    workdir: str,
-    python: str | None,
-    procs: str,
-    max_restarts: int,
-    stop_grace_s: float,
-    backoff_s: float,
-    hang: str,
-    hang_after_s: float | None,
-    env: tuple[str, ...],
-    checkpoints: str | None,
+    request: str | None,
     resume: bool,
     accept_changes: bool,
     dry_run: bool,
     command: tuple[str, ...],
+    **given: Any,
 ) -> shell.Result:
     """Start a run in the background and return.
 
-    COMMAND follows `--`. Its first word `torchrun` stands for the launcher, `python` for --python; anything else is
+    COMMAND, which may come from --request, follows `--`. Its first word `torchrun` stands for the launcher, `python` for --python; anything else is
     started as it is, as one process. No shell is involved.
     """
     import local_checks as checks
@@ -101,25 +96,27 @@ def submit(
     from local_spec import Spec
 
     checks.need_linux()
+    if request is not None:
+        from local_request import with_request
+
+        given, command = with_request(request, given, command)
+    if not command:
+        raise shell.SkillError("usage", "missing: COMMAND", hint="-- torchrun train.py, or --request with `run`")
     folder = RunFolder(Path(checks.not_a_file(run_dir, "--run-dir")))
-    folder_of_job = checks.existing_folder(workdir, "--workdir")
-    known = local_submit.known(folder)
+    folder_of_job = checks.existing_folder(given["workdir"], "--workdir")
+    known, procs = local_submit.known(folder), given["procs"]
     if procs != "auto" and not (procs.isdigit() and int(procs)):
-        raise shell.SkillError("usage", f"--procs {procs!r} is neither a number nor auto", hint="--procs 2")
+        raise shell.SkillError("usage", f"procs_per_node (--procs) {procs!r} is neither a number nor auto", hint="--procs 2")
     spec = Spec(
-        run_id=checks.run_id(run_id or known.get("run_id") or secrets.token_hex(8)),
-        name=checks.name(name or folder.path.name),
+        run_id=checks.run_id(given["run_id"] or known.get("run_id") or secrets.token_hex(8)),
+        name=checks.name(given["name"] or folder.path.name),
         workdir=folder_of_job,
         command=list(command),
-        python=checks.python(python or known.get("python"), folder_of_job, sys.executable),
+        python=checks.python(given["python"] or known.get("python"), folder_of_job, sys.executable),
         procs=None if procs == "auto" else int(procs),
-        max_restarts=max_restarts,
-        stop_grace_s=stop_grace_s,
-        backoff_s=backoff_s,
-        hang=hang,
-        hang_after_s=hang_after_s,
-        checkpoints=checks.not_a_file(checkpoints or str(folder.path / "checkpoints"), "--checkpoints"),
-        env=checks.variables(env),
+        checkpoints=checks.not_a_file(given["checkpoints"] or str(folder.path / "checkpoints"), "--checkpoints"),
+        env=checks.variables(given["env"]),
+        **{name: given[name] for name in ("max_restarts", "stop_grace_s", "backoff_s", "hang", "hang_after_s")},
     )
     checks.command(spec, os.environ)
     if accept_changes and not resume:

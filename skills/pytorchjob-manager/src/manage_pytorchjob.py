@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1", "kubernetes>=35,!=36.0.0", "PyYAML>=6.0.2", "urllib3>=2"]
+# dependencies = ["click>=8.1", "kubernetes>=35,!=36.0.0", "msgspec>=0.19", "PyYAML>=6.0.2", "urllib3>=2"]
 # ///
 """PyTorch jobs on Kubernetes: PyTorchJob, TrainJob, HyperPodPyTorchJob."""
 
@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 import trainyard_kube as kube
-from ptjob_options import RunId, Seconds, create_options, request_of
+from ptjob_options import OWN, RunId, request_of
 from ptjob_request import ENGINES
+from trainyard_podjob_options import Seconds, create_options
 
 ONE_RUN = click.option("--run-id", metavar="HEX", help="Refuse (exit 5) a job of another run.")
 THE_RUN = click.option(
@@ -45,15 +46,15 @@ def cli() -> None:
         "manage_pytorchjob.py create hello --run-id 5f0c6a1b2c3d4e5f --image python:3.12 --dry-run -- python -c 'print(42)'",
     )
 )
-@click.argument("name")
-@create_options
+@click.argument("name", required=False)
+@create_options(OWN)
 @kube.options
 @click.option("--dry-run", is_flag=True, help="Print the manifest, have the API server check it, make nothing.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def create(where: kube.Where, name: str, command: tuple[str, ...], dry_run: bool, **values: Any) -> shell.Result:
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_run: bool, **values: Any) -> shell.Result:
     """Make the job and return at once. The same call again changes nothing.
 
-    COMMAND follows `--`. Its first word `torchrun` stands for the engine's launcher; anything else is one process.
+    NAME and COMMAND may come from --request. COMMAND follows `--`. Its first word `torchrun` stands for the engine's launcher; anything else is one process.
     """
     from ptjob_create import create_pytorchjob
 

@@ -8,23 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trainyard_shell as shell
+from trainyard_launchers import TORCHRUN, LauncherError
 
 LAUNCH = ["python3", "-m", "trainyard.launch"]
 """One in every pod: starts the ranks, and starts them again in all pods when one fails."""
 PROGRAM = Path(__file__).resolve().parent.parent / "assets" / "program.py"
-TOPOLOGY = {
+HINTS = {
     "--nproc-per-node": "--procs N, before the --",
     "--nnodes": "--nodes N, before the --",
     "--max-restarts": "--max-restarts N, before the --",
     "--shutdown-timeout": "--grace-s S, before the --",
-    **dict.fromkeys(
-        ["--node-rank", "--standalone", "--master-addr", "--master-port", "--local-addr"]
-        + ["--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--rdzv-conf"],
-        "leave it out: the operator says where the pods meet",
-    ),
 }
-FLAGS = {"-m", "--module", "--no-python", "--run-path", "--virtual-local-rank"}
-"""torchrun's options without a value; `-m` is one, for the module that follows is the script."""
+"""Where what an option of torchrun decides is said instead."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +48,13 @@ def understand(words: Sequence[str], nodes: int, procs: int) -> Command:
 
 
 def _launched(rest: list[str]) -> Command:
-    position = 0
-    while position < len(rest) and rest[position].startswith("-"):
-        word = rest[position]
-        option = word.partition("=")[0].replace("_", "-") if word.startswith("--") else word
-        meant = [name for name in TOPOLOGY if len(option) > 4 and name.startswith(option)]  # argparse takes short forms
-        if meant:
-            raise shell.SkillError("usage", f"{word} in the command: the topology comes from outside", hint=TOPOLOGY[meant[0]])
-        position += 1 if option in FLAGS or "=" in word else 2
-    if position >= len(rest):
-        raise shell.SkillError("usage", "torchrun without a training script", hint="-- torchrun train.py --steps 400")
+    try:
+        TORCHRUN.script_position(rest)
+    except LauncherError as error:
+        if error.decides:
+            hint = HINTS.get(TORCHRUN.option(error.option), "leave it out: the operator says where the pods meet")
+            message = f"{error.option} in the command: the topology comes from outside"
+            raise shell.SkillError("usage", message, hint=hint) from error
+        hint = f"it may mean {', '.join(error.meant)}" if error.meant else "-- torchrun train.py --steps 400"
+        raise shell.SkillError("usage", str(error), hint=hint) from error
     return Command(True, rest)

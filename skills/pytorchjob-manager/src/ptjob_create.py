@@ -69,7 +69,9 @@ def _make(cluster: kube.Cluster, engine: Engine, manifest: Object, dry_run: bool
 
 def _absent(cluster: kube.Cluster, engine: Engine, error: kube.ApiError) -> shell.SkillError:
     if "namespaces" in error.message:
-        return shell.SkillError("not-found", f"no namespace {cluster.namespace}", hint="--namespace NAME, or create it first")
+        return shell.SkillError(
+            "not-found", f"no namespace {cluster.namespace}", hint="cluster.namespace (--namespace) NAME, or create it first"
+        )
     message = f"{cluster.server} knows no {engine.kind} ({engine.group_version})"
     return shell.SkillError("not-found", message, hint=f"install {engine.install}, or another --engine")
 

@@ -17,7 +17,8 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import ENGINES, Engine, engine_of_pod
-from ptjob_request import NAME, RUN_ID
+from ptjob_request import NAME
+from trainyard_podjob import RUN_ID
 
 Object = dict[str, Any]
 PODS_A_REQUEST = 5000
@@ -135,7 +136,7 @@ def _not_found(name: str, refused: dict[str, kube.ApiError], *, everything: bool
         return refused.get("pytorchjob") or next(iter(refused.values()))
     unread = [str(error.rule["resources"][0]) for error in refused.values()]
     told = f" among what may be read ({', '.join(unread)} may not)" if unread else ""
-    hint = "manage_pytorchjob.py list shows the jobs of this namespace; --namespace and --context choose another"
+    hint = "manage_pytorchjob.py list shows the jobs of this namespace; cluster.namespace and cluster.context (--namespace, --context) choose another"
     return shell.SkillError(
         "not-found",
         f"no job {name} here{told}",

@@ -32,4 +32,8 @@ def losses(job: Job) -> list[shell.Check]:
     if claims(job):
         return []
     summary = f"{job.name} has no volume claim: checkpoints in its pods end with them, and it begins again at step 0"
-    return [shell.Check("checkpoints", "warn", summary, None, "create it with --claim (checkpoint-manager makes one)")]
+    return [
+        shell.Check(
+            "checkpoints", "warn", summary, None, "create it with checkpoints.storage or --claim (checkpoint-manager makes one)"
+        )
+    ]

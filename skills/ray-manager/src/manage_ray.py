@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1", "kubernetes>=35,!=36.0.0", "PyYAML>=6.0.2", "urllib3>=2", "websocket-client>=1.8"]
+# dependencies = ["click>=8.1", "kubernetes>=35,!=36.0.0", "msgspec>=0.19", "PyYAML>=6.0.2", "urllib3>=2", "websocket-client>=1.8"]
 # ///
 """Ray on Kubernetes through KubeRay: make a RayCluster or a RayJob, run things on it, watch it, remove it."""
 
@@ -14,8 +14,9 @@ from typing import Any
 import click
 import trainyard_kube as kube
 
-from ray_options import create_options
+from ray_options import OWN
 from ray_spec import KINDS
+from trainyard_podjob_options import create_options
 
 KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Spares the question which of the two it is.")
 RUN_ID = click.option("--run-id", metavar="HEX", help="Refuse (exit 5) what is not this run's.")
@@ -48,15 +49,15 @@ def cli() -> None:
         "manage_ray.py create grpo --kind raycluster --run-id 0123456789abcdef --image repo/verl:1 --ray-version 2.49.1 --nodes 4 --gpus 8",
     )
 )
-@click.argument("name")
-@create_options
+@click.argument("name", required=False)
+@create_options(OWN)
 @click.option("--dry-run", is_flag=True, help="Print the manifest, let the API server judge it, keep nothing.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @kube.options
-def create(where: kube.Where, name: str, command: tuple[str, ...], dry_run: bool, **given: Any) -> shell.Result:
+def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_run: bool, **given: Any) -> shell.Result:
     """Make a RayJob or RayCluster and return at once. The same call again is the same object.
 
-    COMMAND follows `--`, for a RayJob only. `torchrun` stands for one process group over all Ray nodes; anything else is
+    NAME and COMMAND may come from --request. COMMAND follows `--`, for a RayJob only. `torchrun` stands for one process group over all Ray nodes; anything else is
     the driver as it is.
     """
     import ray_create
@@ -241,7 +242,7 @@ def delete(
 ) -> shell.Result:
     """Remove the RayJob or RayCluster and wait until its pods are gone. The volume claim stays."""
     import ray_remove
-    from ray_spec import run_id_or_raise
+    from trainyard_podjob import run_id_or_raise
 
     run_id_or_raise(run_id)
     cluster = kube.connect(where)

@@ -54,7 +54,7 @@ def same_or_raise(kind: str, thing: Object, spec: RaySpec) -> None:
     if thing["metadata"].get("deletionTimestamp"):
         message = f"{KINDS[kind]} {spec.name} is being deleted"
         raise shell.SkillError("conflict", message, hint="the same call when it is gone", retryable=True)
-    if (thing["metadata"].get("annotations") or {}).get(DIGEST) != spec.digest():
+    if (thing["metadata"].get("annotations") or {}).get(DIGEST) != spec.digest:
         message = f"{KINDS[kind]} {spec.name} of this run was created with another specification"
         raise shell.SkillError("conflict", message, hint=f"delete {spec.name} first, or the options of its creation")
 

@@ -13,7 +13,7 @@ from ray_state import ENDED
 HINTS = {
     "container.start": "read the message; is bash in the image?",
     "container.crashing": "logs NAME --rank R --previous: is Ray in the image, is --ray-version right?",
-    "memory.out": "a larger --memory (Ray's object store takes 30 % of it), or a smaller batch",
+    "memory.out": "a larger resources.memory (--memory; Ray's object store takes 30 % of it), or a smaller batch",
 }
 EVENTS: list[Row] = [("ray.refused", r"^(InvalidRay|FailedToCreate|RayConfigError)", "correct what it names")]
 """KubeRay's own: specs that it refuses, objects that it could not make."""

@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from trainyard_kube import Object, labels
+from trainyard_kube import Object
+from trainyard_podjob import job_labels
 
 from ray_pod import fill_node, fill_submitter
 from ray_spec import RaySpec, driver
@@ -62,10 +63,5 @@ def unaliased(thing: Any) -> Any:
 
 
 def metadata(spec: RaySpec) -> Object:
-    ours = labels(spec.name, spec.run_id)
-    if spec.queue:
-        ours["kueue.x-k8s.io/queue-name"] = spec.queue
-        if spec.priority:
-            ours["kueue.x-k8s.io/priority-class"] = spec.priority
-    annotations = {DIGEST: spec.digest(), PROCS: str(spec.procs)}
-    return {"name": spec.name, "labels": ours, "annotations": annotations}
+    annotations = {DIGEST: spec.digest, PROCS: str(spec.procs)}
+    return {"name": spec.name, "labels": job_labels(spec), "annotations": annotations}

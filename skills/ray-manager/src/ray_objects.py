@@ -48,7 +48,11 @@ def find(cluster: Cluster, name: str, kind: str | None = None, run_id: str | Non
     if not found:
         words = KINDS[kind] if kind else "RayJob or RayCluster"
         message = f"no {words} {name} in namespace {cluster.namespace} of {cluster.context or cluster.server}"
-        raise shell.SkillError("not-found", message, hint="manage_ray.py list shows what is there; --namespace, --context?")
+        raise shell.SkillError(
+            "not-found",
+            message,
+            hint="manage_ray.py list shows what is there; cluster.namespace, cluster.context (--namespace, --context)?",
+        )
     if run_id:
         of_run_or_raise(found[1], run_id)
     return found

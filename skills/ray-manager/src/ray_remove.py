@@ -9,7 +9,8 @@ import trainyard_shell as shell
 from trainyard_kube import MANAGED, RUN, RUN_ID, ApiError, Cluster, Object, owner, unknown
 
 from ray_objects import look, of_run_or_raise, path
-from ray_spec import KINDS, run_id_or_raise
+from ray_spec import KINDS
+from trainyard_podjob import run_id_or_raise
 from ray_state import object_state
 from ray_submit import stop_jobs
 

@@ -18,7 +18,8 @@ from trainyard_kube import Cluster, Object, owner
 from ray_head import script
 from ray_manifest import PROCS
 from ray_objects import head_of, path, wanted_nodes
-from ray_spec import driver, usage
+from ray_spec import driver
+from trainyard_podjob import usage
 from ray_state import ENDED, JOB_STATUS, object_state
 
 SPARE_S = 30.0

@@ -18,28 +18,28 @@ from trainyard_kube import ApiError, Cluster, Object, unknown
 Row = tuple[str, str, str]
 """(id, pattern of the message, what to do). Of a table the first row that fits is told."""
 UNSCHEDULED: list[Row] = [
-    ("volume.zone", r"volume node affinity conflict|PersistentVolume's node affinity", "put the pods into the volume's zone: --node-selector topology.kubernetes.io/zone=ZONE"),
+    ("volume.zone", r"volume node affinity conflict|PersistentVolume's node affinity", "put the pods into the volume's zone: cluster.node_selector (--node-selector) topology.kubernetes.io/zone=ZONE"),
     ("volume.pending", r"unbound (immediate )?PersistentVolumeClaim|find available persistent volumes", "kubectl describe pvc: does its StorageClass exist, and its driver run?"),
-    ("volume.missing", r"persistentvolumeclaim", "checkpoint-manager ensure-volume makes a claim; --claim names it"),
-    ("node.resource", r"Insufficient ", "cluster-manager fit and capacity say what is free; fewer --nodes, or smaller --cpu --memory --gpus --efa"),
+    ("volume.missing", r"persistentvolumeclaim", "checkpoint-manager ensure-volume makes a claim; checkpoints.storage.claim (--claim) names it"),
+    ("node.resource", r"Insufficient ", "cluster-manager fit and capacity say what is free; fewer nodes (--nodes), or less of resources.cpu and resources.memory (--cpu, --memory, --gpus, --efa)"),
     ("node.pods", r"Too many pods", "the nodes hold no more pods: another instance type, or fewer pods"),
     ("node.taint", r"untolerated taint", "--toleration of the taint (kubectl describe node names it), if the job may go there"),
-    ("node.spread", r"anti-affinity|topology spread", "fewer --nodes, or another --spread-key"),
+    ("node.spread", r"anti-affinity|topology spread", "fewer nodes (--nodes), or another --spread-key"),
     ("node.selector", r"node affinity/selector", "no node has these labels: kubectl get nodes --show-labels; --node-selector"),
     ("node.none", r"no nodes available", "the cluster has no nodes"),
     ("node.unschedulable", r"", "kubectl describe pod; kubectl get nodes: is one cordoned, or not ready?"),
 ]  # fmt: skip
 IMAGE: list[Row] = [
-    ("image.not-found", r"not found|does not exist|manifest unknown|NotFound", "build and push the image, or correct --image; a digest must be of this registry"),
-    ("image.denied", r"denied|no basic auth|unauthorized|authorization failed|\b40[13]\b", "--image-pull-secret, or the node role's ecr:BatchGetImage"),
-    ("image.rate", r"toomanyrequests|rate limit", "a registry of your own (ecr-pusher), or --image-pull-secret"),
+    ("image.not-found", r"not found|does not exist|manifest unknown|NotFound", "build and push the image, or correct image.uri (--image); a digest must be of this registry"),
+    ("image.denied", r"denied|no basic auth|unauthorized|authorization failed|\b40[13]\b", "cluster.image_pull_secrets (--image-pull-secret), or the node role's ecr:BatchGetImage"),
+    ("image.rate", r"toomanyrequests|rate limit", "a registry of your own (ecr-pusher), or cluster.image_pull_secrets (--image-pull-secret)"),
     ("image.unreachable", r"i/o timeout|no such host|connection refused|dial tcp|network is unreachable", "the nodes do not reach that registry: VPC endpoints, NAT, DNS"),
     ("image.architecture", r"exec format error|no match for platform", "build for the node's architecture: docker buildx --platform"),
     ("image.pull", r"", "kubectl describe pod shows the registry's answer; does the image exist, and may the node pull it?"),
 ]  # fmt: skip
 EVENTS: list[Row] = [
     ("quota", r"exceeded quota", "kubectl describe resourcequota; fewer --nodes, or smaller --cpu --memory --gpus"),
-    ("service-account", r'serviceaccount "[^"]*" not found', "make it, or another --service-account"),
+    ("service-account", r'serviceaccount "[^"]*" not found', "make it, or another cluster.service_account (--service-account)"),
     ("priority", r"no PriorityClass with name", "kubectl get priorityclass; another --priority"),
     ("mount.driver", r"driver name \S+ not found", "install that CSI driver: cluster-manager health"),
     # A kubelet that has just got the pod may wait a second for the objects that it mounts: no trouble.
@@ -50,7 +50,7 @@ EVENTS: list[Row] = [
 PULLS = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 NO_START = ("container.start", "is that program in the image, for this architecture?")
 WAITING = {
-    "CreateContainerConfigError": ("container.config", "does the Secret of --secret exist, with that key?"),
+    "CreateContainerConfigError": ("container.config", "does the Secret of secrets (--secret) exist, with that key?"),
     "CreateContainerError": NO_START,
     "RunContainerError": NO_START,
     "CrashLoopBackOff": ("container.crashing", "logs --rank R --previous"),
@@ -173,7 +173,11 @@ def launcher_words(pods: Iterable[Object]) -> list[Object]:
 def _ended(pod: Object, ended: Object, name: str) -> Iterator[Finding]:
     code, told = ended.get("exitCode"), launcher_word(ended).get("reason", "")
     if ended.get("reason") == "OOMKilled" or ": out of memory: " in told:
-        yield Finding("memory.out", f"{name} was killed for memory", "a larger --memory, fewer data workers, a smaller batch")
+        yield Finding(
+            "memory.out",
+            f"{name} was killed for memory",
+            "a larger resources.memory (--memory), fewer data workers, a smaller batch",
+        )
     elif " cannot be started: " in told:
         yield Finding(NO_START[0], f"{name}: {told}", NO_START[1])
     elif ended.get("reason") in ("StartError", "ContainerCannotRun") or "exec format error" in str(ended.get("message")):

@@ -19,7 +19,7 @@ from trainyard_shell import Check, clean
 if TYPE_CHECKING:
     from deploy_stages import Stage
     from job_file import JobFile
-    from job_schema import Job
+    from trainyard_job import Job
 
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
@@ -78,7 +78,7 @@ def skills(stages: tuple[Stage, ...], job: Job) -> list[Check]:
 
 
 def ignored(job_file: JobFile) -> list[Check]:
-    from job_schema import IGNORED_ON_LOCAL, Job
+    from trainyard_job import IGNORED_ON_LOCAL, Job
 
     default = Job(name=job_file.job.name, run=job_file.job.run)
     given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]

@@ -14,10 +14,10 @@ import trainyard_shell as shell
 from deploy_cluster_health import judge
 from deploy_cluster_plan import ClusterPlan
 from deploy_cluster_progress import progress_of
-from deploy_cluster_request import START, start_variable
 from deploy_local import monitor_lessons, monitor_report
 from deploy_places import ABSENT, ENDED
-from deploy_siblings import Answer, call
+from deploy_siblings import Answer, Call, call, make
+from trainyard_request import words_of
 from deploy_stages import POD_FILES, RAY, manager
 
 if TYPE_CHECKING:
@@ -51,23 +51,23 @@ class ClusterPlace:
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         return self._plan.describe(deployment, run)
 
-    def request(self, deployment: Deployment, run: Run, stage: str) -> list[str]:
+    def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
         return self._plan.request(deployment, run, stage)
 
-    def do(self, deployment: Deployment, run: Run, stage: str, request: list[str]) -> dict[str, Any]:
+    def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         result = self._plan.result(deployment, run, stage, request)
         if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
             _submit_on_ray(run, list(deployment.job_file.command.words))
         return result
 
-    def again(self, run: Run, request: list[str]) -> list[str]:
-        return [start_variable(run) if word.startswith(f"{START}=") else word for word in request]
+    def again(self, run: Run, request: Call) -> Call:
+        return Call(request.words, {**(request.document or {}), "start": run.starts})
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
         """The same call again: it changes nothing and answers what the first one would have."""
-        answer = call(_manager(run), record.request).or_raise()
+        answer = make(_manager(run), Call(record.request, record.document)).or_raise()
         if run.job.get("engine") == "raycluster":
-            _submit_on_ray(run, calls.words_of(str(run.job["run"])))
+            _submit_on_ray(run, words_of(str(run.job["run"])))
         return answer.data
 
     # --- afterwards ---

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from itertools import pairwise
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from job_schema import RAY_ENGINES
+from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
     from deploy_state import Run, StageRecord
-    from job_schema import Job
+    from trainyard_job import Job
 
+ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 FETCH_TIMEOUT_S = 180
 
@@ -26,11 +26,6 @@ def where(run: Run, job: Job | None = None) -> list[str]:
         cluster = job.cluster if job else None
         given = [("context", cluster.context), ("namespace", cluster.namespace)] if cluster else []
     return [word for option, value in given if value for word in (f"--{option}", str(value))]
-
-
-def words_of(run_line: str) -> list[str]:
-    """The `run` line as it was split when it was submitted; job_command.parse has found it right."""
-    return shlex.split(run_line.replace("\\\n", " "))
 
 
 def engine_of(run: Run) -> str:
@@ -75,13 +70,14 @@ def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> list[str] | Non
 
 def _helper_placement(run: Run) -> list[str]:
     """Where the job's pods could go the helper can go too; it needs no instance type, but the volume's zone."""
-    request = run.submission.request if run.submission else []
-    words: list[str] = []
-    for option, value in pairwise(request):
-        selects = option == "--node-selector" and not value.startswith(f"{INSTANCE_TYPE}=")
-        if selects or option in ("--toleration", "--image-pull-secret"):
-            words += [option, value]
-    return words
+    request = (run.submission.document if run.submission else None) or {}
+    cluster, fit = request.get("cluster") or {}, request.get("fit") or {}
+    selector = fit.get("node_selector") or cluster.get("node_selector") or {}
+    selector = {**selector, **({ZONE: fit["zone"]} if fit.get("zone") else {})}
+    words = [("--node-selector", f"{key}={value}") for key, value in selector.items() if key != INSTANCE_TYPE]
+    words += [("--toleration", json.dumps(each, sort_keys=True)) for each in cluster.get("tolerations") or []]
+    words += [("--image-pull-secret", each) for each in cluster.get("image_pull_secrets") or []]
+    return [word for pair in words for word in pair]
 
 
 def kept_volume(run: Run) -> list[dict[str, Any]]:

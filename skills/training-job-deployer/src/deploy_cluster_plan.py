@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import deploy_cluster_calls as calls
+import msgspec
 import trainyard_shell as shell
-from deploy_cluster_request import create_arguments, network_arguments, volume_arguments
-from deploy_siblings import Answer, call
-from job_schema import RAY_ENGINES
+from deploy_cluster_request import network_arguments, request_document, words_with_request
+from deploy_siblings import Answer, Call, make
+from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
     from deploy_state import Run
-    from job_schema import Job
+    from trainyard_job import Job
 
 CALL_TIMEOUT_S = 180.0
 HARMLESS = ("fit", "network", "check")
@@ -60,37 +61,38 @@ class ClusterPlan:
 
     def _ask(self, deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
         request = self.request(deployment, run, name)
-        if not request:
+        if not request.words:
             return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
-        dry = [request[0], "--dry-run", *request[1:]] if name == "storage" else request
-        answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+        dry = _dry(request) if name == "storage" else request
+        answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
         self.answers[name] = answer
         if not answer.ok and not answer.checks:
             return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
         return answer.checks
 
-    def request(self, deployment: Deployment, run: Run, name: str) -> list[str]:
-        """The arguments of a stage; [] when it has nothing to do."""
+    def request(self, deployment: Deployment, run: Run, name: str) -> Call:
+        """What a stage asks; no words when it has nothing to do."""
         job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
-        fit = self.data(deployment, run, "fit")
+        fit, network = self.data(deployment, run, "fit"), self.data(deployment, run, "network")
+        if name == "network":
+            return Call(network_arguments(job, fit))
+        values = msgspec.to_builtins(job)
         if name == "fit":
             claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
-            return ["fit", str(deployment.job_file.path), *(["--claim", claim] if claim else []), *where]
-        if name == "network":
-            return network_arguments(job, fit)
-        if name == "storage":
-            return volume_arguments(job, run.run_id, fit, where)
-        claim = self._claim(deployment, run)
-        request = create_arguments(deployment, run, fit, self.data(deployment, run, "network"), claim, where)
-        return [request[0], "--dry-run", *request[1:]] if name == "check" else request
+            document = request_document(values, run.run_id, run.starts, {}, {}, claim)
+            return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
+        document = request_document(values, run.run_id, run.starts, fit, network, self._claim(deployment, run))
+        verb = "ensure-volume" if name == "storage" else "create"
+        request = Call(words_with_request(verb, job.name, where), document)
+        return _dry(request) if name == "check" else request
 
-    def result(self, deployment: Deployment, run: Run, name: str, request: list[str]) -> dict[str, Any]:
+    def result(self, deployment: Deployment, run: Run, name: str, request: Call) -> dict[str, Any]:
         """Does a stage, unless its answer is here already."""
-        if not request:
+        if not request.words:
             return {"skipped": "no instance type"}
         if name in HARMLESS and name in self.answers:
             return self.answers[name].data
-        answer = call(_program(deployment, name), request, timeout_s=CALL_TIMEOUT_S).or_raise()
+        answer = make(_program(deployment, name), request, timeout_s=CALL_TIMEOUT_S).or_raise()
         failed = next((check for check in answer.checks if check.status == "fail"), None)
         if not answer.ok and (failed or not answer.checks):
             told = failed.summary if failed else "it says no, without a reason"
@@ -144,6 +146,10 @@ class ClusterPlan:
             return [shell.Check("budget", "warn", told)]
         told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
         return [shell.Check("budget", "pass", told)]
+
+
+def _dry(request: Call) -> Call:
+    return Call([request.words[0], "--dry-run", *request.words[1:]], request.document)
 
 
 def _made(job: Job) -> list[str]:

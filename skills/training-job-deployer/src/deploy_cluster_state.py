@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from deploy_places import ABSENT
-from deploy_words import in_job_words
 
 if TYPE_CHECKING:
     from deploy_state import Run
@@ -54,8 +53,7 @@ def findings(status: dict[str, Any]) -> list[dict[str, str]]:
     """The manager's findings, as text that is safe to print."""
     found = status.get("findings")
     rows = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    safe = [{key: shell.clean(str(row.get(key) or ""), 400) for key in ("id", "summary", "fix")} for row in rows]
-    return [{**each, "fix": in_job_words(each["fix"])} for each in safe]
+    return [{key: shell.clean(str(row.get(key) or ""), 400) for key in ("id", "summary", "fix")} for row in rows]
 
 
 def _max_restarts(run: Run) -> int | None:

@@ -9,7 +9,8 @@ import deploy_state
 import trainyard_shell as shell
 from deploy_state import Run
 
-PATH_OPTIONS = ("--run-dir", "--workdir", "--python", "--checkpoints")
+PATH_KEYS = ("source", "python")
+"""Of a request for this machine."""
 
 
 def original_of(run_dir: Path, run: Run) -> Path | None:
@@ -55,12 +56,10 @@ def bring_home(run_dir: Path, run: Run) -> None:
         return
     old, new = _roots(Path(run.run_dir), run_dir)
     for record in run.stages.values():
-        words = record.request
-        for index, option in enumerate(words[:-1]):
-            if option == "--":
-                break
-            if option in PATH_OPTIONS:
-                words[index + 1] = _moved(words[index + 1], old, new)
+        record.request = [_moved(word, old, new) for word in record.request]
+        if record.document is not None and run.target == "local":
+            paths = {key: _moved(str(record.document[key]), old, new) for key in PATH_KEYS if key in record.document}
+            record.document |= paths
     run.run_dir = str(run_dir)
 
 

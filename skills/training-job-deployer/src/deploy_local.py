@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 import deploy_checks
 import trainyard_shell as shell
 from deploy_places import ABSENT
-from deploy_siblings import Answer, call
+from deploy_siblings import Answer, Call, call, make
 from deploy_stages import MONITOR, RUNNER
-from job_schema import hang_arguments
 from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
@@ -38,23 +39,32 @@ class LocalPlace:
         python = str(deploy_checks.interpreter(deployment.job_file))
         return {"cost_usd": 0, "python": python, "processes": deployment.job_file.procs}
 
-    def request(self, deployment: Deployment, run: Run, stage: str) -> list[str]:
-        words = submit_arguments(deployment, run.run_id, dry_run=stage == "check")
-        if not deployment.accepts:
-            return words
-        # The runner starts a finished run once for each specification: other source files are another one.
-        return _going_on(words, "--accept-changes", "--env", f"TRAINYARD_SOURCE={deployment.inputs['source files']}")
+    def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
+        job_file = deployment.job_file
+        document = {
+            **msgspec.to_builtins(job_file.job),
+            "source": str(job_file.source),
+            "python": str(deploy_checks.interpreter(job_file)),
+            "run_id": run.run_id,
+        }
+        words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *(["--dry-run"] if stage == "check" else [])]
+        if deployment.accepts:
+            # The runner starts a finished run once for each specification: other source files are another one.
+            words += ["--resume", "--accept-changes", "--env", f"TRAINYARD_SOURCE={deployment.inputs['source files']}"]
+        return Call(words, document)
 
-    def do(self, deployment: Deployment, run: Run, stage: str, request: list[str]) -> dict[str, Any]:
+    def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         timeout_s = SUBMIT_TIMEOUT_S + deployment.job_file.job.monitor.stop_grace_s
-        return call(RUNNER, request, timeout_s=timeout_s).or_raise().data
+        return make(RUNNER, request, timeout_s=timeout_s).or_raise().data
 
-    def again(self, run: Run, request: list[str]) -> list[str]:
-        return _going_on(request)
+    def again(self, run: Run, request: Call) -> Call:
+        resume = [] if "--resume" in request.words else ["--resume"]
+        return Call([*request.words, *resume], request.document)
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
-        if "--accept-changes" in record.request and not _was_taken(record.request):
-            return call(RUNNER, record.request, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
+        request = Call(record.request, record.document)
+        if "--accept-changes" in request.words and not _was_taken(request):
+            return make(RUNNER, request, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
         return {"answer": "not read: the caller was killed; the runner holds the job"}
 
     # --- afterwards ---
@@ -134,45 +144,10 @@ class LocalPlace:
         return []  # the next run has a folder of its own
 
 
-def submit_arguments(deployment: Deployment, run_id: str, *, dry_run: bool) -> list[str]:
-    """The arguments of `run_local.py submit`: the whole job, as one list."""
-    job_file, job = deployment.job_file, deployment.job_file.job
-    variables = [f"{name}={value}" for name, value in {**checkpoint_variables(deployment), **job.env}.items()]
-    return [
-        "submit",
-        *("--run-dir", str(deployment.run_dir), "--run-id", run_id, "--name", job.name),
-        *("--workdir", str(job_file.source), "--python", str(deploy_checks.interpreter(job_file))),
-        *("--procs", job_file.procs, "--max-restarts", str(job.monitor.max_restarts)),
-        *("--stop-grace-s", f"{job.monitor.stop_grace_s:g}"),
-        *(word for name, value in hang_arguments(job.monitor).items() for word in (f"--{name}", value)),
-        *(word for variable in variables for word in ("--env", variable)),
-        *(["--dry-run"] if dry_run else []),
-        "--",
-        *job_file.command.words,
-    ]
-
-
-def _was_taken(request: list[str]) -> bool:
+def _was_taken(request: Call) -> bool:
     """Whether the runner holds this very specification: else it calls it a conflict. What has ended since is not started again."""
-    words = [word for word in request if word != "--accept-changes"]
-    words.insert(words.index("--"), "--dry-run")
-    return call(RUNNER, words).error_code != "conflict"
-
-
-def _going_on(request: list[str], *how: str) -> list[str]:
-    end = request.index("--")
-    resume = [] if "--resume" in request[:end] else ["--resume"]
-    return [*request[:end], *resume, *how, *request[end:]]
-
-
-def checkpoint_variables(deployment: Deployment) -> dict[str, str]:
-    """What the runtime reads where the script gives no value of its own (shared-docs/run-folder.md)."""
-    checkpoints = deployment.job_file.job.checkpoints
-    return {
-        "TRAINYARD_ROLLING_STEPS": str(checkpoints.rolling_steps),
-        "TRAINYARD_KEEP_ROLLING": str(checkpoints.keep_rolling),
-        "TRAINYARD_KEEP_EPOCHS": str(checkpoints.keep_epochs),
-    }
+    words = [word for word in request.words if word != "--accept-changes"]
+    return make(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
 
 
 def states(runs: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import trainyard_shell as shell
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
-    from deploy_siblings import Answer
+    from deploy_siblings import Answer, Call
     from deploy_state import Run, StageRecord
 
 ABSENT = "absent"
@@ -34,13 +34,13 @@ class Place(Protocol):
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         """The plan's part about this place; after `problems` it knows more."""
 
-    def request(self, deployment: Deployment, run: Run, stage: str) -> list[str]:
-        """The arguments of a stage's program; [] when there is nothing to do."""
+    def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
+        """What a stage's program is asked; no words when there is nothing to do."""
 
-    def do(self, deployment: Deployment, run: Run, stage: str, request: list[str]) -> dict[str, Any]:
+    def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         """Makes that call, and returns what run.json keeps of its answer."""
 
-    def again(self, run: Run, request: list[str]) -> list[str]:
+    def again(self, run: Run, request: Call) -> Call:
         """The call that goes on with a job that ended: `request` is the one that started it."""
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import deploy_watch
 import trainyard_shell as shell
 from deploy_places import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import Deployment
+from deploy_siblings import Call
 from deploy_stages import Stage
 from deploy_state import Run, StageRecord
 from deploy_words import where_it_begins
@@ -85,8 +86,10 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
     request = deployment.place.request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
-        request = deployment.place.again(current, list(before.request) if before else request)
-    data["would_call"] = [deployment.submission.script, *request]
+        request = deployment.place.again(current, Call(before.request, before.document) if before else request)
+    data["would_call"] = [deployment.submission.script, *request.words]
+    if request.document is not None:
+        data["request"] = request.document
     return shell.Result(data=data, checks=checks)
 
 
@@ -195,16 +198,19 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
     request = (
-        list(before.request) if again and before else deployment.place.request(deployment, current, deployment.submission.name)
+        Call(before.request, before.document)
+        if again and before
+        else deployment.place.request(deployment, current, deployment.submission.name)
     )
     if again:
         request = deployment.place.again(current, request)
     return _stage(deployment, current, deployment.submission, request)
 
 
-def _stage(deployment: Deployment, current: Run, stage: Stage, request: list[str]) -> list[str]:
+def _stage(deployment: Deployment, current: Run, stage: Stage, request: Call) -> list[str]:
     """Record as begun, do, record the answer: each record is on the disk before the next thing happens."""
-    record = StageRecord(digest=deployment.digest(stage.name), program=stage.program, begun=time.time(), request=request)
+    record = StageRecord(digest=deployment.digest(stage.name), program=stage.program, begun=time.time(), request=request.words)
+    record.document = request.document
     current.stages[stage.name] = record
     deploy_state.save(deployment.run_dir, current)
     shell.progress(f"{stage.name}: {record.program}")

@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from deploy_words import in_job_words
 
 OURSELVES = Path(__file__).resolve().parent / "deploy.py"
 SKILLS_FOLDER = OURSELVES.parents[2]
 """Skills stand side by side; links that install.sh made lead to the checkout."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a stage's program is asked."""
+
+    words: list[str]
+    document: dict[str, Any] | None = None
+    """What it reads on stdin."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,14 @@ class Answer:
     def checks(self) -> list[shell.Check]:
         names = ("id", "status", "summary", "evidence")
         told = self.document.get("checks", [])
-        return [
-            shell.Check(**{name: each.get(name) for name in names}, fix=in_job_words(each.get("fix") or "") or None)
-            for each in told
-        ]
+        return [shell.Check(**{name: each.get(name) for name in names}, fix=each.get("fix") or None) for each in told]
 
     @property
     def error_code(self) -> str | None:
         return (self.document.get("error") or {}).get("code")
 
     def or_raise(self) -> Answer:
-        """This answer, or its error as ours: same code, same words, and the hint in the words of the job file."""
+        """This answer, or its error as ours: same code, same words."""
         error = self.document.get("error")
         if error is None:
             return self
@@ -59,7 +64,7 @@ class Answer:
         raise shell.SkillError(
             code,
             message,
-            hint=in_job_words(error.get("hint") or ""),
+            hint=error.get("hint") or "",
             retryable=bool(error.get("retryable")),
             data=self.data,
             checks=self.checks,
@@ -79,14 +84,20 @@ def is_there(skill: str, name: str) -> bool:
     return (SKILLS_FOLDER / skill / "src" / name).is_file()
 
 
-def call(program: tuple[str, str], arguments: list[str], *, timeout_s: float = 120.0) -> Answer:
-    """Runs `program` (skill, script) to its end and reads its one document.
+def make(program: tuple[str, str], asked: Call, *, timeout_s: float = 120.0) -> Answer:
+    return call(program, asked.words, document=asked.document, timeout_s=timeout_s)
+
+
+def call(
+    program: tuple[str, str], arguments: list[str], *, document: dict[str, Any] | None = None, timeout_s: float = 120.0
+) -> Answer:
+    """Runs `program` (skill, script) to its end and reads its one document; `document` is its stdin.
 
     Raises SkillError: dependency (not there), timeout, internal (no document).
     """
-    process = _start(program, arguments, stderr=subprocess.PIPE)
+    process = _start(program, arguments, stderr=subprocess.PIPE, reads=document is not None)
     try:
-        output, messages = process.communicate(timeout=timeout_s)
+        output, messages = process.communicate(None if document is None else json.dumps(document), timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
         raise shell.SkillError("timeout", f"{program[0]} did not answer within {timeout_s:.0f} s", retryable=True) from error
@@ -114,13 +125,13 @@ def stream(program: tuple[str, str], arguments: list[str]) -> Iterator[dict[str,
     yield _answer(program, arguments, process.returncode, last, "")
 
 
-def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None) -> subprocess.Popen[str]:
+def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None, reads: bool = False) -> subprocess.Popen[str]:
     words = [sys.executable, str(script(*program)), *arguments]
     try:
         # A process group of its own: Ctrl-C reaches us alone, and we decide what becomes of the child.
         return subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

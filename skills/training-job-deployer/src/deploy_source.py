@@ -60,7 +60,7 @@ def newer_than(source: Path, time_s: float, limit: int = 5) -> list[str]:
 
 def _is_job_file(path: Path) -> bool:
     """Of another job. A configuration that has `name` and `run` too, and keys of its own, is read by the program: it counts."""
-    from job_schema import Job
+    from trainyard_job import Job
 
     try:
         with path.open("rb") as file:

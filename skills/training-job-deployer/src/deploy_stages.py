@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from job_schema import RAY_ENGINES
+from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
-    from job_schema import Job
+    from trainyard_job import Job
 
 RUNNER = ("local-runner", "run_local.py")
 MONITOR = ("monitor", "monitor_training.py")

@@ -14,11 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+import deploy_format1
 import deploy_stages
 import trainyard_shell as shell
 from trainyard_files import Unusable, check_nesting, read_regular
 
-FORMAT = 1
+FORMAT = 2
+"""2: the request of a job on a cluster is a document."""
 
 
 class StageRecord(Struct, kw_only=True):
@@ -30,6 +32,8 @@ class StageRecord(Struct, kw_only=True):
     ended: float | None = None
     request: list[str] = []
     """The arguments of the call, so that a repeated call is the same call."""
+    document: dict[str, Any] | None = None
+    """What the call reads on stdin: a request (trainyard_job.Request)."""
     result: dict[str, Any] = {}
 
 
@@ -101,6 +105,8 @@ def load(run_dir: Path) -> Run | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, Unusable, OSError) as error:
         hint = f"move {run_dir} away; it is kept as it is"
         raise shell.SkillError("conflict", f"{path} is not readable as a run: {error}", hint=hint) from error
+    if run.format == 1:
+        deploy_format1.upgrade(run)
     if run.format != FORMAT:
         raise shell.SkillError("conflict", f"{path} has format {run.format}; this program knows {FORMAT}")
     return run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from job_convert import Finding
-from job_schema import Job, Storage
+from trainyard_request import Finding
+from trainyard_job import Job, Storage
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")

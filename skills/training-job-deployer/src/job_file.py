@@ -13,11 +13,11 @@ import msgspec
 
 import job_cluster
 import job_command
-import job_schema
-import job_yaml
+import trainyard_job
 import trainyard_shell as shell
-from job_convert import Finding, convert
-from job_schema import Job
+import trainyard_request
+from trainyard_request import Finding, convert, refusal
+from trainyard_job import Job
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
 MAX_ENV_CHARS = 100_000
@@ -47,7 +47,7 @@ class JobFile:
 
 def read(path: Path) -> JobFile:
     """Raises SkillError: not-found, permission, usage (with one failed check for each finding)."""
-    mapping = job_yaml.read_mapping(path)
+    mapping = trainyard_request.read_mapping(path)
     findings: list[Finding] = []
     job = convert(mapping, Job, "$", findings)
     command = None
@@ -58,32 +58,22 @@ def read(path: Path) -> JobFile:
     elif isinstance(mapping.get("name"), str):
         findings += _name(mapping["name"])
     if findings or not isinstance(job, Job) or command is None:
-        raise _refusal(path, findings)
+        raise refusal(path, findings)
     return JobFile(path.absolute(), job, command, source_folder(path, job))
 
 
 def read_name(path: Path) -> str:
     """Only the run's name: `status` and `stop` work while the rest of the file is being edited."""
-    name = job_yaml.read_mapping(path).get("name")
+    name = trainyard_request.read_mapping(path).get("name")
     findings = _name(name) if isinstance(name, str) else [Finding("$.name", "expected str")]
     if findings or not isinstance(name, str):
-        raise _refusal(path, findings)
+        raise refusal(path, findings)
     return name
 
 
 def source_folder(path: Path, job: Job) -> Path:
     # os.path: a ~user who does not exist, a loop of links or a name too long for the disk are no errors here but no folder
     return Path(os.path.realpath(path.absolute().parent / os.path.expanduser(job.source)))
-
-
-def _refusal(path: Path, findings: list[Finding]) -> shell.SkillError:
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    return shell.SkillError(
-        "usage",
-        f"{path}: {findings[0].path}: {findings[0].problem}{more}",
-        hint="correct the file; `deploy.py schema` prints every key",
-        checks=[shell.Check(finding.path, "fail", shell.clean(finding.problem, 400)) for finding in findings],
-    )
 
 
 # --- what types cannot say ----------------------------------------------------------------------------------------
@@ -111,7 +101,7 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
     if not os.path.isdir(source_folder(path, job)):
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
     several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
-    drives_ray = job.target != "local" and job.engine in job_schema.RAY_ENGINES  # a plain command is the driver, once
+    drives_ray = job.target != "local" and job.engine in trainyard_job.RAY_ENGINES  # a plain command is the driver, once
     if command and not command.launcher and several and not drives_ray:
         launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
         problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
@@ -157,7 +147,7 @@ def _variables(job: Job) -> list[Finding]:
 
 def schema() -> dict[str, Any]:
     """JSON Schema of the job file, for editors."""
-    document = msgspec.json.schema(job_schema.Job)
+    document = msgspec.json.schema(trainyard_job.Job)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Trainyard job file", **document}
 
 

@@ -148,7 +148,7 @@ def _job(random: Random, name: str, instance_type: str) -> Manifest:
     count = devices.get("nvidia.com/gpu") or devices["aws.amazon.com/neuron"] * 2
     resources: Manifest = {"instance_type": instance_type} if random.random() < 0.8 else {}
     if random.random() < 0.5 or not resources:
-        resources["cpu"] = random.choice(("0.5", "100m", 4, "20"))
+        resources["cpu"] = random.choice(("0.5", "100m", "4", "20"))
         resources["memory"] = random.choice(("1.5Gi", "123k", "20Gi"))
     tolerations = [{"key": "nvidia.com/gpu", "operator": "Exists"}] if random.random() < 0.5 else []
     tolerations += [{"key": "team", "value": "other", "effect": "NoExecute"}] if random.random() < 0.3 else []

@@ -110,11 +110,11 @@ def test_efa_that_no_node_offers_is_a_warning_for_auto_and_a_no_for_efa(api: Api
     [
         ({"resources": {"instance_type": "p5.48large"}}, "no instance type 'p5.48large'"),
         ({"resources": {"instance_type": "p5.48xlarge"}, "procs_per_node": 9}, "procs_per_node is 9"),
-        ({"nodes": 0}, "$.nodes: expected a number from 1 on"),
-        ({"nodes": "two"}, "$.nodes: expected a number from 1 on"),
+        ({"nodes": 0}, "$.nodes: expected int >= 1"),
+        ({"nodes": "two"}, "$.nodes: expected int, got str"),
         ({"resources": {"cpu": "many"}}, "'many' is no quantity of cpu"),
-        ({"cluster": {"node_selector": {"gpu": True}}}, "$.cluster.node_selector: expected labels"),
-        ({"network": "infiniband"}, "$.network: expected one of auto, efa, tcp"),
+        ({"cluster": {"node_selector": {"gpu": True}}}, "$.cluster.node_selector.gpu: expected str, got bool"),
+        ({"network": "infiniband"}, "$.network: 'infiniband' is not one of the known values: auto, efa, tcp"),
     ],
 )
 def test_a_wrong_job_file_is_an_error_that_names_the_key(manage: Manage, write: Write, job: dict[str, Any], said: str) -> None:

@@ -50,7 +50,7 @@ class ClusterProject:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"STAND_IN": str(self.stand_in)}
+        return {"STAND_IN": str(self.stand_in), "STAND_IN_KIT": str(ROOT / "skills" / "kit")}
 
     def write_job(self, **keys: Any) -> Path:
         job = {

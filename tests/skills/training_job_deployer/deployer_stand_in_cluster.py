@@ -12,7 +12,41 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM, WORDS = Path(__file__).stem, sys.argv[1:]
+REPEATED = {"env": "env", "secrets": "secret", "node_selector": "node-selector"}
+LISTED = {"tolerations": "toleration", "image_pull_secrets": "image-pull-secret"}
+
+
+def said(words: list[str]) -> list[str]:
+    """The words of a call, and for a request on stdin the options that say the same: the real managers read it in this way."""
+    if "--request" not in words:
+        return words
+    sys.path.insert(0, os.environ["STAND_IN_KIT"])
+    import trainyard_podjob_options
+    import trainyard_request
+
+    request = trainyard_request.read(words[words.index("--request") + 1])
+    rest = [word for word in words[1:] if word not in ("--request", "-")]
+    if words[0] == "ensure-volume":
+        asked = {"run-id": request.run_id, "nodes": request.nodes, "claim": (request.checkpoints.storage or request).claim}
+        return [words[0], *rest, *(word for name, value in asked.items() if value for word in (f"--{name}", str(value)))]
+    fields = trainyard_podjob_options.of_request(request)
+    del fields["name"]
+    command, engine = fields.pop("command"), request.engine or "pytorchjob"
+    on_ray = engine in ("rayjob", "raycluster")
+    options = ["--kind" if on_ray else "--engine", engine]
+    for field, value in fields.items():
+        if field in REPEATED:
+            pairs = {key: "/".join(each) if isinstance(each, tuple) else each for key, each in value.items()}
+            options += [word for key, each in pairs.items() for word in (f"--{REPEATED[field]}", f"{key}={each}")]
+        elif field in LISTED:
+            texts = [each if isinstance(each, str) else json.dumps(each, sort_keys=True) for each in value]
+            options += [word for each in texts for word in (f"--{LISTED[field]}", each)]
+        else:
+            options += [f"--{field.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return [words[0], *rest, *options, *(() if engine == "raycluster" else ("--", *command))]
+
+
+PROGRAM, WORDS = Path(__file__).stem, said(sys.argv[1:])
 SKILL, VERB = Path(__file__).parents[1].name, WORDS[0]
 FOLDER = Path(os.environ["STAND_IN"])
 CLUSTER = {"context": "test", "server": "https://127.0.0.1:6443", "cluster_id": "c0ffee00c0ffee00", "namespace": "ml"}

@@ -18,7 +18,7 @@ def test_a_finished_run_trains_longer_and_the_same_call_again_changes_nothing(pr
     assert "resume" in deploy("run", project.job).error["hint"]
     assert "--accept-changes" in deploy("plan", project.job).check("inputs.changed")["fix"]
     dry = deploy("resume", project.job, "--accept-changes", "--dry-run")
-    assert dry.data["would_call"][-1] == "5" and "--accept-changes" in dry.data["would_call"]
+    assert dry.data["request"]["run"].endswith(" 5") and "--accept-changes" in dry.data["would_call"]
     longer = deploy("resume", project.job, "--accept-changes")
     assert (longer.exit_code, longer.data["state"], longer.data["step"]) == (0, "finished", 5), longer.document
     assert longer.data["run_id"] == run_id

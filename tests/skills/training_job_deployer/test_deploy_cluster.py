@@ -243,17 +243,18 @@ def test_a_skill_that_is_missing_is_named_and_nothing_is_made(eks: ClusterProjec
     assert not eks.calls()
 
 
-def test_what_another_program_advises_is_told_in_keys_of_the_job_file(eks: ClusterProject) -> None:
-    fix = "fewer --nodes; --toleration of the taint; kubectl get nodes --show-labels --context NAME; manage_ray.py list --context NAME"
+def test_what_another_program_advises_is_passed_on_as_it_was_told(eks: ClusterProject) -> None:
+    """The programs name keys of the job file by themselves (tests/skills/kit/test_request.py)."""
+    fix = "fewer nodes; cluster.tolerations (--toleration) of the taint; kubectl get nodes --show-labels --context NAME"
     taint = {"id": "node.taint", "status": "fail", "summary": "tainted", "evidence": None, "fix": fix}
     eks.say(answers={"fit": {"code": 1, "checks": [taint]}})
-    told = "fewer nodes; cluster.tolerations of the taint; kubectl get nodes --show-labels --context NAME; manage_ray.py list --context NAME"
-    assert eks.deploy("plan").check("node.taint")["fix"] == told
+    assert eks.deploy("plan").check("node.taint")["fix"] == fix
     eks.say(answers={})
     eks.deploy("run", "--yes", "--detach")
-    eks.say(state="pending", findings=[{"id": "memory.out", "summary": "killed", "fix": "a larger --memory"}])
+    larger = "a larger resources.memory (--memory)"
+    eks.say(state="pending", findings=[{"id": "memory.out", "summary": "killed", "fix": larger}])
     concerns = {concern["id"]: concern["fix"] for concern in eks.deploy("status").data["concerns"]}
-    assert concerns["memory.out"] == "a larger resources.memory"
+    assert concerns["memory.out"] == larger
 
 
 def test_an_image_that_is_to_be_built_is_planned_and_not_run(eks: ClusterProject) -> None:

@@ -1,6 +1,7 @@
 """The job file's keys, types and defaults: one struct a section, one description a key.
 
-`deploy.py schema` prints these as JSON Schema; job_file.py reads a file into `Job`.
+`deploy.py schema` prints these as JSON Schema; trainyard_request.py reads a document into `Job`.
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
 """
 
 from __future__ import annotations
@@ -93,12 +94,6 @@ class Monitor(Section):
     stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
 
 
-def hang_arguments(monitor: Monitor) -> dict[str, str]:
-    """Options of the programs that start the job, without the dashes."""
-    after_s = monitor.hang_after_s
-    return {"hang": monitor.hang, "hang-after-s": after_s if isinstance(after_s, str) else f"{after_s:g}"}
-
-
 class Budget(Section):
     """What the job may cost."""
 
@@ -132,6 +127,40 @@ class Job(Section):
     ] = {}
     monitor: Monitor = field(default_factory=Monitor)
     budget: Budget | None = None
+
+
+class Pod(Section):
+    """What one pod asks for, as the fit has worked it out."""
+
+    cpu: str | None = None
+    memory: str | None = None
+    shm: str | None = None
+    gpus: Annotated[int, Meta(ge=0)] = 0
+    gpu_resource: str | None = None
+    efa: Annotated[int, Meta(ge=0)] = 0
+
+
+class Fit(Section):
+    """Where the job fits, and what `auto` means there."""
+
+    pod: Pod | None = None
+    procs_per_node: Count | None = None
+    instance_type: str | None = None
+    node_selector: dict[str, str] = {}
+    zone: str | None = None
+    network: str | None = None
+
+
+class Request(Job):
+    """A job on its way through the skills: the job file's keys, and what was found out since."""
+
+    run_id: Annotated[str | None, Meta(description="16 hex digits, the run's.")] = None
+    start: Annotated[
+        int, Meta(ge=0, description="Which of the user's starts this is: each has a budget of restarts of its own.")
+    ] = 0
+    claim: Annotated[str | None, Meta(description="The volume claim that the pods mount.")] = None
+    fit: Fit | None = None
+    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = {}
 
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")

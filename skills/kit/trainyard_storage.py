@@ -1,9 +1,16 @@
-"""What is known about storage by the name of its driver: who may mount it at once, and whether checkpoints can lie on it."""
+"""What is known about storage by the name of its driver, and which class is the default: for whoever asks where a volume can be.
+
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 RWX, RWO, RWOP, ROX = "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"
 STATIC = "kubernetes.io/no-provisioner"
 """A class of volumes that somebody made beforehand."""
@@ -45,6 +52,18 @@ KINDS = {
 
 def driver_of(provisioner: str) -> str:
     return IN_TREE.get(provisioner, provisioner)
+
+
+def attaches_to_one_node(provisioner: str) -> bool:
+    """Known for certain; False where nothing is known."""
+    kind = KINDS.get(driver_of(provisioner))
+    return kind is not None and not kind.shared
+
+
+def default_class(classes: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of several that are marked Kubernetes takes the newest."""
+    marked = [each for each in classes if (each["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"]
+    return max(marked, key=lambda each: str(each["metadata"]["creationTimestamp"]), default=None)
 
 
 def title(driver: str | None) -> str:

@@ -1,0 +1,240 @@
+"""One training job in pods: what every engine is asked for, checked once before the first call to the API server.
+
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import trainyard_kube as kube
+import trainyard_shell as shell
+
+RUN_ID = re.compile(r"[0-9a-f]{16}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,510}")
+QUALIFIED = re.compile(r"(?=.{1,317}$)([a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+RESERVED = re.compile(
+    r"PET_.*|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
+    r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S|HANG|HANG_AFTER_S)"
+)
+"""Set by the operator or by us: a value from outside would take the job apart."""
+SECRET_VARIABLE = re.compile(
+    r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
+)
+MAX_NODES = 2000
+EFA, HOSTNAME = "vpc.amazonaws.com/efa", "kubernetes.io/hostname"
+LATER = ("hang", "hang_after_s")
+"""Fields that a version before this one did not have: at their defaults they are not part of the digest."""
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodJob:
+    """One job, as asked for: the fields that all engines share. Raises SkillError usage when it cannot be."""
+
+    name: str
+    run_id: str
+    image: str
+    command: tuple[str, ...]
+    nodes: int = 1
+    procs: int = 1
+    """Processes (ranks) a node."""
+    claim: str | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Variable -> Secret and key in it; the value never passes through here."""
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    cpu: str | None = None
+    memory: str | None = None
+    shm: str | None = None
+    gpus: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    efa: int = 0
+    queue: str | None = None
+    priority: str | None = None
+    service_account: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    max_restarts: int = 3
+    grace_s: float = 60.0
+    """Seconds to save after SIGTERM."""
+    hang: str = "restart"
+    """What the launcher in the pods does about a hang: restart or report."""
+    hang_after_s: float | None = None
+    """Seconds without a step that are one; None: found out."""
+    spread_key: str | None = None
+    """Label of nodes over whose values the pods are spread; kubernetes.io/hostname: one pod a node."""
+
+    def __post_init__(self) -> None:
+        run_id_or_raise(self.run_id)
+        match("image", self.image, IMAGE, "registry/repository@sha256:... or :tag")
+        if not 1 <= self.nodes <= MAX_NODES or self.procs < 1:
+            told = f"nodes {self.nodes}, processes a node {self.procs}"
+            raise usage(f"{told}: 1 to {MAX_NODES} nodes, at least one process a node")
+        self._check_variables()
+        self._check_names()
+        self._check_quantities()
+
+    def _check_variables(self) -> None:
+        for name in [*self.env, *self.secrets]:
+            match("variable", name, VARIABLE, "a name of an environment variable")
+            if RESERVED.fullmatch(name):
+                raise usage(f"{name} is set by this program or by the operator", "leave it out")
+        if both := sorted(self.env.keys() & self.secrets.keys()):
+            raise usage(f"{both[0]} is given by env and by secrets", "one of the two")
+        for name in self.env:
+            if SECRET_VARIABLE.fullmatch(name.upper()):
+                message = f"{name} looks like a secret, and a variable's value is visible to everybody"
+                raise usage(message, f"secrets names one instead: {name}: secret/key, or --secret {name}=SECRET/KEY")
+        for name, (_, key) in self.secrets.items():
+            if not SECRET_KEY.fullmatch(key):
+                raise usage(f"the secret of {name} names no secret and key", f"--secret {name}=hf/token")
+
+    def _check_names(self) -> None:
+        named = {"PersistentVolumeClaim": self.claim, "PriorityClass": self.priority, "ServiceAccount": self.service_account}
+        secrets = [("Secret", name) for name in self.image_pull_secrets + tuple(name for name, _ in self.secrets.values())]
+        for kind, name in [*named.items(), *secrets, ("queue", self.queue)]:
+            if name is not None:
+                kube.name_or_raise(kind, name)
+        for key in [*self.node_selector, self.gpu_resource, *([self.spread_key] if self.spread_key else [])]:
+            match("key", key, QUALIFIED, "for example topology.kubernetes.io/zone")
+
+    def _check_quantities(self) -> None:
+        from kubernetes.utils.quantity import parse_quantity
+
+        for key, value in (("cpu", self.cpu), ("memory", self.memory), ("shm", self.shm)):
+            try:
+                good = value is None or parse_quantity(value) > 0
+            except ValueError:
+                good = False
+            if not good:
+                raise usage(f"{key} {value!r} is no quantity", f"{key} " + ("4 or 500m" if key == "cpu" else "64Gi"))
+
+    @property
+    def run_dir(self) -> str:
+        """On the volume, and in the pod."""
+        return f"/trainyard/{self.name}-{self.run_id}"
+
+    @property
+    def termination_s(self) -> int:
+        """Longer than the save: the launcher's own shutdown and the kubelet's round trips come on top."""
+        return math.ceil(self.grace_s) + 30
+
+    def asked(self) -> Object:
+        """What the digest is made of: a version that names or types a field otherwise keeps what stood here before."""
+        asked = asdict(self)
+        defaults = {each.name: each.default for each in fields(self)}
+        return {name: value for name, value in asked.items() if name not in LATER or value != defaults[name]}
+
+    @property
+    def digest(self) -> str:
+        """Of what was asked: the same call again is recognised by it, whatever the API server has filled in since."""
+        return hashlib.sha256(json.dumps(self.asked(), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def run_id_or_raise(run_id: str) -> str:
+    if not RUN_ID.fullmatch(run_id):
+        raise usage(f"{run_id!r} is not a run id", "16 hex digits, as in run.json")
+    return run_id
+
+
+def match(what: str, value: str, rule: re.Pattern[str], meaning: str) -> None:
+    if not rule.fullmatch(value):
+        raise usage(f"{what} {shell.clean(value, 80)!r} is not {meaning}", meaning)
+
+
+def usage(message: str, hint: str = "") -> shell.SkillError:
+    return shell.SkillError("usage", shell.clean(message, 300), hint=hint or "create --help")
+
+
+# --- what the pods of every engine have ----------------------------------------------------------------------------
+
+
+def job_labels(job: PodJob) -> Object:
+    """Of the job's object. Kueue reads its queue and, there, the priority class of a workload from labels."""
+    labels: Object = kube.labels(job.name, job.run_id)
+    if job.queue:
+        labels["kueue.x-k8s.io/queue-name"] = job.queue
+        if job.priority:
+            labels["kueue.x-k8s.io/priority-class"] = job.priority
+    return labels
+
+
+def environment(job: PodJob, own: dict[str, str] | None = None) -> list[Object]:
+    """Variables of the container: ours, the engine's `own`, the job's, and by reference the secrets."""
+    ours = {
+        "TRAINYARD_RUN_ID": job.run_id,
+        "TRAINYARD_RUN_DIR": job.run_dir,
+        "TRAINYARD_CHECKPOINTS": f"{job.run_dir}/checkpoints",
+        "TRAINYARD_MAX_RESTARTS": str(job.max_restarts),
+        "TRAINYARD_STOP_GRACE_S": f"{job.grace_s:g}",
+        "TRAINYARD_HANG": job.hang,
+        "TRAINYARD_HANG_AFTER_S": "auto" if job.hang_after_s is None else f"{job.hang_after_s:g}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if job.nodes > 1 and not job.claim:
+        del ours["TRAINYARD_RUN_DIR"]  # one folder for all pods is what it stands for: the launchers look for their key in it
+    plain: list[Object] = [{"name": name, "value": value} for name, value in {**ours, **(own or {}), **job.env}.items()]
+    return plain + [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+        for variable, (name, key) in job.secrets.items()
+    ]
+
+
+def resources(job: PodJob) -> Object:
+    """CPU is requested and not limited: throttled data workers starve the GPUs. Memory is both: what the node has, no more."""
+    limits = {
+        "memory": job.memory,
+        job.gpu_resource: str(job.gpus) if job.gpus else None,
+        EFA: str(job.efa) if job.efa else None,
+    }
+    parts = {"requests": {"cpu": job.cpu, "memory": job.memory}, "limits": limits}
+    kept = {part: {name: value for name, value in values.items() if value} for part, values in parts.items()}
+    return {part: values for part, values in kept.items() if values}
+
+
+def shm_size(job: PodJob) -> str:
+    """Of /dev/shm. Pages count against the container's memory only when used, so half of its limit leaves the trainer the rest;
+    without a limit 8Gi beside GPUs (NCCL and pinned data workers), else 1Gi: an unbounded one could eat the node."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    if job.shm:
+        return job.shm
+    if job.memory:
+        return str(int(parse_quantity(job.memory) / 2))
+    return "8Gi" if job.gpus else "1Gi"
+
+
+def place(job: PodJob, pod: Object) -> None:
+    """Where the pod may run, and as whom. All in one zone is the caller's node selector: the volume decides which."""
+    if job.node_selector:
+        pod["nodeSelector"] = dict(job.node_selector)
+    if job.tolerations:
+        pod["tolerations"] = [dict(each) for each in job.tolerations]
+    if job.service_account:
+        pod["serviceAccountName"] = job.service_account
+        pod.pop("automountServiceAccountToken", None)
+    if job.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in job.image_pull_secrets]
+    if job.priority and not job.queue:  # with a queue it is the workload's, a label of the job
+        pod["priorityClassName"] = job.priority
+
+
+def spread(job: PodJob, labels: Object) -> Object:
+    """Part of a pod's spec: pods with these labels over the values of `spread_key`."""
+    ours = {"labelSelector": {"matchLabels": labels}}
+    if job.spread_key == HOSTNAME:
+        # maxSkew 1 would still put four pods on two nodes; anti-affinity means one pod a node.
+        term = {"topologyKey": HOSTNAME, **ours}
+        return {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    if not job.spread_key:
+        return {}
+    constraint = {"maxSkew": 1, "topologyKey": job.spread_key, "whenUnsatisfiable": "DoNotSchedule", **ours}
+    return {"topologySpreadConstraints": [constraint]}

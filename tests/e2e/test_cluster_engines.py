@@ -1,0 +1,141 @@
+"""One request and five engines: what the pods are given is the same, whatever makes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.components.cluster.running import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+MANAGERS = {
+    **dict.fromkeys(["pytorchjob", "trainjob", "hyperpodjob"], ROOT / "skills/pytorchjob-manager/src/manage_pytorchjob.py"),
+    **dict.fromkeys(["rayjob", "raycluster"], ROOT / "skills/ray-manager/src/manage_ray.py"),
+}
+REQUEST: dict[str, Any] = {
+    "name": "alike",
+    "target": "eks",
+    "run": "torchrun --tee 3 train.py --config 'a b.yaml'",
+    "nodes": 2,
+    "procs_per_node": "auto",
+    "image": {"uri": "registry.test/team/trainer@sha256:" + "0" * 64},
+    "cluster": {
+        "node_selector": {"type": "kwok"},
+        "tolerations": [{"key": "kwok", "operator": "Exists"}],
+        "queue": "team-a",
+        "priority": "high",
+        "image_pull_secrets": ["registry"],
+    },
+    "checkpoints": {"storage": {"class": "fsx"}, "rolling_steps": 20},
+    "env": {"NCCL_DEBUG": "INFO", "SEED": "7"},
+    "secrets": {"HF_TOKEN": "hf/token"},
+    "monitor": {"hang": "report", "hang_after_s": 900, "max_restarts": 5, "stop_grace_s": 12.5},
+    "run_id": "0123456789abcdef",
+    "start": 2,
+    "claim": "alike-01234567",
+    "fit": {
+        "pod": {"cpu": "30", "memory": "100Gi", "gpus": 8, "gpu_resource": "nvidia.com/gpu", "efa": 4},
+        "procs_per_node": 8,
+        "node_selector": {"type": "kwok", "node.kubernetes.io/instance-type": "ml.p5.48xlarge"},
+        "zone": "us-west-2a",
+    },
+    "network_env": {"NCCL_NET": "AWS Libfabric", "NCCL_DEBUG": "WARN"},
+}
+OWN_VARIABLES = ("RAY_", "TRAINYARD_POD_UID")
+"""What an engine needs beyond the job."""
+
+
+def manifest(cluster: Cluster, namespace: str, request: dict[str, Any], *options: str) -> dict[str, Any]:
+    words = ["create", "--request", "-", "--dry-run", "--namespace", namespace, *options]
+    done = subprocess.run(
+        [sys.executable, str(MANAGERS[request["engine"]]), *words],
+        input=json.dumps(request),
+        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout, done.stderr
+    document = json.loads(done.stdout)
+    assert "manifest" in document.get("data", {}), document
+    return dict(document["data"]["manifest"])
+
+
+def pod_of(job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(spec of a pod, its container) of any engine's manifest."""
+    spec = job["spec"]
+    if "trainer" in spec:  # a TrainJob says of the container what its trainer is, and patches the pod of its runtime
+        jobs = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+        pod = jobs[0]["template"]["spec"]["template"]["spec"]
+        return pod, {**spec["trainer"], "resources": spec["trainer"]["resourcesPerNode"]}
+    if "pytorchReplicaSpecs" in spec:
+        pod = spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"]
+    elif "replicaSpecs" in spec:
+        pod = spec["replicaSpecs"][0]["template"]["spec"]
+    else:
+        pod = spec.get("rayClusterSpec", spec)["headGroupSpec"]["template"]["spec"]
+    return pod, pod["containers"][0]
+
+
+def given(job: dict[str, Any]) -> dict[str, Any]:
+    """What a pod of this job has of what was asked."""
+    pod, container = pod_of(job)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    resources = {part: dict(container["resources"][part]) for part in ("requests", "limits")}
+    devices = {name: amount for name, amount in resources["limits"].items() if name != "memory"}
+    resources["requests"] |= devices  # Kubernetes fills these in; Ray wants them written
+    return {
+        "labels": dict(job["metadata"]["labels"]),
+        "image": container["image"],
+        "env": [each for each in container["env"] if not each["name"].startswith(OWN_VARIABLES)],
+        "resources": resources,
+        "shm": volumes["shm"]["emptyDir"],
+        "claim": volumes["trainyard"]["persistentVolumeClaim"]["claimName"],
+        **{key: pod.get(key) for key in ("nodeSelector", "tolerations", "imagePullSecrets", "priorityClassName")},
+        "grace_s": pod["terminationGracePeriodSeconds"],
+        "spread": [pod.get(key) for key in ("affinity", "topologySpreadConstraints")],
+    }
+
+
+@pytest.fixture
+def engines(cluster: Cluster, namespace: str, hyperpod: None) -> dict[str, dict[str, Any]]:
+    return {engine: manifest(cluster, namespace, REQUEST | {"engine": engine}) for engine in MANAGERS}
+
+
+def test_the_pods_of_all_engines_are_given_the_same(engines: dict[str, dict[str, Any]]) -> None:
+    expected = given(engines["pytorchjob"])
+    for engine, job in engines.items():
+        assert given(job) == expected, engine
+    variables = {each["name"]: each.get("value") for each in expected["env"]}
+    assert (variables["NCCL_NET"], variables["NCCL_DEBUG"]) == ("AWS Libfabric", "INFO"), "the job file's own word counts"
+    assert (variables["TRAINYARD_SUBMISSION"], variables["TRAINYARD_STOP_GRACE_S"]) == ("2", "12.5")
+    assert expected["shm"] == {"medium": "Memory", "sizeLimit": str(50 << 30)}
+    assert (expected["grace_s"], expected["priorityClassName"]) == (43, None), "with a queue it is the workload's priority"
+    assert expected["labels"]["kueue.x-k8s.io/priority-class"] == "high"
+    assert expected["nodeSelector"]["topology.kubernetes.io/zone"] == "us-west-2a"
+
+
+@pytest.mark.parametrize("label", ["kubernetes.io/hostname", "topology.kubernetes.io/zone"])
+def test_all_engines_spread_pods_alike(cluster: Cluster, namespace: str, hyperpod: None, label: str) -> None:
+    """One pod a node is anti-affinity: maxSkew 1 would put four pods on two nodes. A TrainJob's API may lack the key."""
+    found = {}
+    for engine in ("pytorchjob", "hyperpodjob", "rayjob", "raycluster"):
+        pod, _ = pod_of(manifest(cluster, namespace, REQUEST | {"engine": engine}, "--spread-key", label))
+        terms = pod.get("affinity", {}).get("podAntiAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution", [])
+        terms += pod.get("topologySpreadConstraints", [])
+        found[engine] = [{key: value for key, value in term.items() if key != "labelSelector"} for term in terms]
+    assert all(each == found["pytorchjob"] and each[0]["topologyKey"] == label for each in found.values()), found
+
+
+def test_what_is_said_beside_a_request_counts_before_it(cluster: Cluster, namespace: str) -> None:
+    options = ("--memory", "8Gi", "--env", "SEED=8", "--max-restarts", "0", "--engine", "pytorchjob")
+    pod = given(manifest(cluster, namespace, REQUEST | {"engine": "trainjob"}, *options))
+    variables = {each["name"]: each.get("value") for each in pod["env"]}
+    assert pod["resources"]["limits"]["memory"] == "8Gi"
+    assert (variables["SEED"], variables["NCCL_DEBUG"], variables["TRAINYARD_MAX_RESTARTS"]) == ("8", "INFO", "0")
