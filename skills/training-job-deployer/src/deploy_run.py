@@ -170,6 +170,8 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
     job = deployment.job_file.job
     current = current or deploy_state.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
+    if current.submission is not None and current.submission.ended is None:
+        current.starts -= 1  # that call may still be on its way, and this one has to be the same
     # the volume stays the run's own, whatever else has changed: the fit has to know its zone
     stages = current.stages.items()
     current.stages = {name: record for name, record in stages if name == "storage" or deployment.done(current, name)}

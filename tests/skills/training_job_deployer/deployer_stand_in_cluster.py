@@ -215,6 +215,9 @@ def main() -> None:
     with (FOLDER / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps([PROGRAM, *WORDS]) + "\n")
     answers = read("answers.json")
+    if "--dry-run" not in WORDS and (late := read("late.json")) and late["verb"] == VERB:
+        (FOLDER / "late.json").rename(FOLDER / "late-now.json")  # for one call
+        time.sleep(late["seconds"])
     override = answers.get(f"{VERB} for real" if "--dry-run" not in WORDS else VERB) or answers.get(VERB)
     if override and "error" in override:
         refuse(override["error"], f"{VERB} was told to refuse")

@@ -126,6 +126,20 @@ def test_killed_at_any_point_the_same_command_gives_one_job_and_one_volume(eks: 
     assert all(record["ended"] for record in eks.run_json()["stages"].values())
 
 
+def test_a_call_that_is_still_on_its_way_makes_the_job_that_is_asked_for_again(eks: ClusterProject) -> None:
+    """The caller was killed and its manager lives on: both calls are the same, whichever of them comes first."""
+    eks.say(late={"verb": "create", "seconds": 2})
+    with eks.running() as process:
+        wait_for(lambda: (eks.stand_in / "late-now.json").exists(), "the first manager")
+        process.kill()
+    eks.say(state="finished")
+    again = eks.deploy("run", "--yes")
+    assert again.exit_code == 0, again.document
+    wait_for(lambda: len(eks.made()["starts"]) == 1, "the job")
+    (request,) = {json.dumps(job["spec"]) for job in eks.made()["jobs"].values()}
+    assert "TRAINYARD_SUBMISSION=1" in request
+
+
 def test_a_stage_that_holds_its_answer_is_not_repeated(eks: ClusterProject) -> None:
     eks.say(answers={"create": {"error": "unreachable"}})
     assert eks.deploy("run", "--yes").exit_code == 8
