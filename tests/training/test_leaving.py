@@ -32,5 +32,5 @@ def test_a_rank_that_ends_with_collectives_on_their_way_ends_with_its_own_code()
 
 
 def test_control_with_torch_alone_it_is_aborted() -> None:
-    """5 of 6 runs were. A torch that no longer does it makes `leave_after_gloo` needless."""
-    assert any(exit_code("torch alone") == -signal.SIGABRT for _ in range(6))
+    """5 of 6 runs were, fewer on a busy machine. A torch that no longer does it makes `leave_after_gloo` needless."""
+    assert any(exit_code("torch alone") == -signal.SIGABRT for _ in range(30))
