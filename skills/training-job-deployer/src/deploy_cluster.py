@@ -88,8 +88,10 @@ class ClusterPlace:
             return {"state": "unreachable", "reason": str(error)}
 
     def _read(self, run: Run, answer: Answer) -> dict[str, Any]:
-        if answer.error_code == "not-found" and _is_absent(run):
-            return {"state": states.as_recorded(run), "reason": states.reason_of(run)}
+        if answer.error_code == "not-found":
+            if _is_absent(run):
+                return {"state": states.as_recorded(run), "reason": states.reason_of(run)}
+            answer = call(_manager(run), calls.of_this_run(run, "status"))  # it was made between the two looks
         data = answer.data
         if "state" not in data or answer.error_code not in (None, "timeout"):
             answer.or_raise()
