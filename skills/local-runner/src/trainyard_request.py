@@ -74,8 +74,14 @@ def name_of(request: Request, given: str | None) -> str:
 
 
 def words_of(line: str) -> list[str]:
-    """The `run` line, split like a shell would."""
-    return shlex.split(line.replace("\\\n", " "))
+    """The `run` line, split like a shell would. Raises SkillError usage."""
+    try:
+        words = shlex.split(line.replace("\\\n", " "))
+    except ValueError as error:
+        raise shell.SkillError("usage", f"$.run: cannot be split into words: {str(error).lower()}") from error
+    if not words or not words[0] or "\0" in line:
+        raise shell.SkillError("usage", "$.run: is empty or holds a NUL character", hint="run: torchrun train.py --steps 400")
+    return words
 
 
 def saving_variables(job: Job) -> dict[str, str]:
@@ -93,7 +99,7 @@ def refusal(path: Path | str, findings: list[Finding]) -> shell.SkillError:
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return shell.SkillError(
         "usage",
-        f"{path}: {findings[0].path}: {findings[0].problem}{more}",
+        f"{'stdin' if str(path) == '-' else path}: {findings[0].path}: {findings[0].problem}{more}",
         hint="correct the file; `deploy.py schema` prints every key",
         checks=[shell.Check(finding.path, "fail", shell.clean(finding.problem, 400)) for finding in findings],
     )

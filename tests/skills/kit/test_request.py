@@ -36,6 +36,8 @@ BAD = {
     "long": (b'{"name": "' + b"x" * 2_000_000 + b'"}', "longer than"),
     "an unknown key": (json.dumps(GOOD | {"node": 2}).encode(), "$.node: unknown key; did you mean nodes?"),
     "a wrong answer": (json.dumps(GOOD | {"fit": {"pod": {"gpus": -1}}}).encode(), "$.fit.pod.gpus"),
+    "an open quote": (json.dumps(GOOD | {"run": "torchrun 'train.py"}).encode(), "$.run"),
+    "no word": (json.dumps(GOOD | {"run": " "}).encode(), "$.run"),
     "a wrong type": (json.dumps(GOOD | {"nodes": "two"}).encode(), "$.nodes"),
 }
 
@@ -89,6 +91,8 @@ def call(skill: str, document: bytes, *words: str, cwd: Path) -> tuple[int, dict
 @pytest.mark.parametrize("skill", PROGRAMS)
 def test_every_mistake_in_a_request_is_named_before_anything_is_asked(skill: str, tmp_path: Path) -> None:
     for what, (document, words) in BAD.items():
+        if words == "$.run" and skill in ("checkpoint-manager", "cluster-manager"):
+            continue  # a volume and a place do not depend on the command
         code, answer = call(skill, document, cwd=tmp_path)
         assert (code, words in answer["error"]["message"]) == (2, True), f"{what}: {answer}"
     both = json.dumps(GOOD | {"node": 2, "nodes": "two"}).encode()

@@ -218,6 +218,9 @@ def main() -> None:
     if "--dry-run" not in WORDS and (late := read("late.json")) and late["verb"] == VERB:
         (FOLDER / "late.json").rename(FOLDER / "late-now.json")  # for one call
         time.sleep(late["seconds"])
+    if read("not-yet.json") == VERB:
+        (FOLDER / "not-yet.json").unlink()  # for one call
+        refuse("not-found", f"no job {WORDS[1]} yet")
     override = answers.get(f"{VERB} for real" if "--dry-run" not in WORDS else VERB) or answers.get(VERB)
     if override and "error" in override:
         refuse(override["error"], f"{VERB} was told to refuse")

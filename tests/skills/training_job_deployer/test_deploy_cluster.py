@@ -140,6 +140,13 @@ def test_a_call_that_is_still_on_its_way_makes_the_job_that_is_asked_for_again(e
     assert "TRAINYARD_SUBMISSION=1" in request
 
 
+def test_a_job_that_is_made_between_two_looks_is_not_called_absent(eks: ClusterProject) -> None:
+    assert eks.deploy("run", "--yes", "--detach").exit_code == 0
+    eks.say(**{"not-yet": "status"})
+    answer = eks.deploy("status")
+    assert (answer.exit_code, answer.data["state"]) == (0, "running"), answer.document
+
+
 def test_a_stage_that_holds_its_answer_is_not_repeated(eks: ClusterProject) -> None:
     eks.say(answers={"create": {"error": "unreachable"}})
     assert eks.deploy("run", "--yes").exit_code == 8
