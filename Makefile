@@ -7,7 +7,7 @@ TORCH_BACKEND ?=
 # Programs are started thousands of times by the tests: their bytecode is kept.
 export PYTHONDONTWRITEBYTECODE :=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainyard
-SKILLS := $(patsubst skills/%/SKILL.md,%,$(wildcard skills/*/SKILL.md))
+SKILLS := $(patsubst %/SKILL.md,%,$(wildcard skills/*/SKILL.md))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak check bench wheel kit clean
@@ -54,11 +54,13 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 # A cache for each skill: they have modules of the same name, and one cache for all is made anew by each. Some modules of the runtime
 # are copied into skills, where they find their siblings without the package.
 MYPY := $(BIN)/mypy --cache-dir $(CACHE)/mypy
-.PHONY: types kit-check
-types: setup
+.PHONY: types types-skills kit-check
+types: types-skills
 	MYPYPATH=training $(MYPY)/training --always-true IN_TRAINYARD training/trainyard training/train.py training/train_fp8.py
 	MYPYPATH=training:training/recipes/fsdp-llama $(MYPY)/llama training/recipes/fsdp-llama/*.py
-	@set -e; for skill in $(SKILLS); do echo "mypy skills/$$skill"; MYPYPATH=skills/$$skill/src $(MYPY)/$$skill --always-false IN_TRAINYARD skills/$$skill/src/*.py; done
+
+types-skills: setup
+	@set -e; for skill in $(SKILLS); do echo "mypy $$skill"; MYPYPATH=$$skill/src $(MYPY)/$$(basename $$skill) --explicit-package-bases --always-false IN_TRAINYARD $$(find $$skill/src -name '*.py'); done
 
 bench: setup     ## measured side by side with peers, printed as ratios
 	$(BIN)/python -m benchmarks

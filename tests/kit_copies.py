@@ -12,16 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-ALWAYS = ("trainyard_shell", "trainyard_tables")
+ALWAYS = ("trainyard_output", "trainyard_python", "trainyard_shell", "trainyard_tables")
 
 
 def used_by(skill: Path, module: str, kit: Path) -> bool:
     """Whether a file of the skill imports a module of the kit, or one that imports it."""
     if module in ALWAYS:
         return True
-    files = [path for path in (skill / "src").glob("*.py") if not (kit / path.name).exists()]
+    files = [path for path in sources(skill) if not (kit / path.name).exists()]
     users = [path.stem for path in kit.glob("*.py") if path.stem != module and imports(path, module)]
     return any(imports(path, module) for path in files) or any(used_by(skill, user, kit) for user in users)
+
+
+def sources(skill: Path) -> list[Path]:
+    """Every module of a skill: in src/, and in the folders of src/, which are packages without an `__init__.py`."""
+    return sorted((skill / "src").rglob("*.py"))
 
 
 def imports(path: Path, module: str) -> bool:

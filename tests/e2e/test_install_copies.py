@@ -35,24 +35,30 @@ def test_a_second_run_updates_the_copies_that_are_behind_and_only_those(place: P
     assert {line.split()[0] for line in place.install(*COPY).stdout.splitlines()} == {"unchanged"}
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(copied(place).parent)], check=True, timeout=60)
     (place.checkout / "skills" / "monitor" / "src" / "the program.py").write_text("print('newer')\n")
-    (place.checkout / "skills" / "monitor" / "src" / "another.py").write_text("")
+    another = Path("monitor", "src", "folder", "another.py")
+    (place.checkout / "skills" / another.parent).mkdir()
+    (place.checkout / "skills" / another).write_text("")
     announced = place.install(*COPY, "--dry-run")
     assert "would update" in announced.stdout and copied(place).read_text() == "print('hello')\n"
     done = place.install(*COPY[:3])  # without --copy too: a copy stays a copy
     assert {line.split(maxsplit=1)[0] for line in done.stdout.splitlines()} == {"unchanged", "update"}
-    assert copied(place).read_text() == "print('newer')\n" and copied(place, "monitor/src/another.py").is_file()
+    assert copied(place).read_text() == "print('newer')\n" and copied(place, str(another)).is_file()
     assert not copied(place).is_symlink() and not (copied(place).parent / "__pycache__").exists()
     assert {path.name for path in copied(place, ".").iterdir()} == {"monitor", "local-runner"}
 
 
-@pytest.mark.parametrize("change", ["edited", "added", "removed", "linked"])
+@pytest.mark.parametrize("change", ["edited", "added", "below", "removed", "linked"])
 def test_a_copy_that_somebody_changed_is_named_and_left(place: Place, change: str) -> None:
     place.install(*COPY)
     file = copied(place)
+    source = file.parent
     if change == "edited":
         file.write_text("print('my own')\n")
     elif change == "added":
         (file := file.with_name("my notes.txt")).write_text("mine\n")
+    elif change == "below":
+        (folder := file.parent / "folder").mkdir()
+        (file := folder / "notes.py").write_text("mine\n")
     elif change == "removed":
         file.unlink()
     else:
@@ -62,7 +68,10 @@ def test_a_copy_that_somebody_changed_is_named_and_left(place: Place, change: st
     for options in (COPY, ("--no-venv", "--assistant", "claude"), (*COPY[:3], "--uninstall")):
         done = place.install(*options)
         assert done.returncode == 5
-        assert f"left      {copied(place, 'monitor')}: a copy that was changed here (src/{file.name})" in done.stderr
+        assert (
+            f"left      {copied(place, 'monitor')}: a copy that was changed here (src/{file.relative_to(source)})"
+            in done.stderr
+        )
         assert copied(place, "monitor/SKILL.md").read_text() == "a skill\n"
     gone = {name for name in before if "local-runner" in name}  # the other one, which nobody changed
     assert gone and place.everything() == before - gone

@@ -30,7 +30,7 @@ def test_every_finding_that_troubleshooting_names_is_printed_by_a_program() -> N
     text = (ROOT / "shared-docs" / "troubleshooting.md").read_text()
     first_columns = re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
     named = {id for column in first_columns for id in re.findall(r"`([a-z-]+(?:\.[a-z-]+)+)`", column)}
-    programs = "".join(path.read_text() for path in ROOT.glob("skills/*/src/*.py"))
+    programs = "".join(path.read_text() for path in ROOT.glob("skills/*/src/**/*.py"))
     assert len(named) > 25
     assert {id for id in named if f'"{id}"' not in programs} == set(), "no program prints these"
     launcher = "".join(path.read_text() for path in ROOT.glob("training/trainyard/launch*.py"))
@@ -61,7 +61,7 @@ def test_no_manifest_holds_what_nobody_would_expand_or_should_open(path: Path) -
 
 
 def test_no_account_stands_in_the_code() -> None:
-    files = [*ROOT.glob("skills/*/src/*.py"), *FOLDER.rglob("*.yaml"), *ROOT.glob("training/recipes/*/job.yaml")]
+    files = [*ROOT.glob("skills/*/src/**/*.py"), *FOLDER.rglob("*.yaml"), *ROOT.glob("training/recipes/*/job.yaml")]
     found = {
         str(path.relative_to(ROOT)): number
         for path in files

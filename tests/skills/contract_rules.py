@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 from contract_calls import call, call_each, call_into, document_problems, environment, help_of, on_a_terminal, verbs_of
 
+from tests.kit_copies import sources
+
 HEAVY = {"kubernetes", "boto3", "botocore", "docker", "torch", "requests", "rich"}
 BIN = Path(sys.executable).parent
 HEADER = re.compile(r"^# /// script$(.*?)^# ///$", re.MULTILINE | re.DOTALL)
@@ -56,7 +58,15 @@ def folder_problems(skill: Path) -> list[str]:
     paths = [path for path in skill.rglob("*") if "__pycache__" not in path.parts]
     problems = [f"{path.name} is a symbolic link" for path in paths if path.is_symlink()]
     problems += [f"{path.name} starts with an underscore" for path in paths if path.name.startswith("_")]
+    problems += [f"{path.relative_to(skill)} is a program in a folder of src/" for path in programs_in_folders(skill)]
     return problems + ([] if programs(skill) else ["no program with a PEP 723 header in src/"])
+
+
+def programs_in_folders(skill: Path) -> list[Path]:
+    """Programs find their modules beside them: one that lies deeper would find none."""
+    return [
+        path for path in sources(skill) if path.parent.name != "src" and "@shell.program(" in path.read_text(encoding="utf-8")
+    ]
 
 
 def header_problems(skill: Path) -> list[str]:
@@ -106,12 +116,12 @@ def lint_problems(skill: Path) -> list[str]:
 
 
 def clashing_modules(skills: list[Path]) -> list[str]:
-    """Module names that stand in two skills, or hide a module of the standard library; the kit's copies aside."""
+    """What stands in src/ of two skills, twice in one, or hides a module of the standard library; the kit's copies aside."""
     owners = defaultdict(list)
     for skill in skills:
-        for script in (skill / "src").glob("*.py"):
-            if not KIT.fullmatch(script.name):
-                owners[script.stem].append(skill.name)
+        for path in sorted((skill / "src").iterdir()):
+            if (path.suffix == ".py" or any(path.rglob("*.py"))) and not KIT.fullmatch(path.name):
+                owners[path.stem].append(skill.name)
     clashes = [f"{module} is in {', '.join(names)}" for module, names in sorted(owners.items()) if len(names) > 1]
     return clashes + [f"{module} hides the standard library's" for module in sorted(set(owners) & set(sys.stdlib_module_names))]
 
@@ -121,10 +131,10 @@ def import_problems(skill: Path) -> list[str]:
     headers = [header_of(program) or {} for program in programs(skill)]
     packages = {re.split("[<>=!~ ]", each)[0].lower() for header in headers for each in header.get("dependencies", [])}
     known = {MODULES.get(name, name.replace("-", "_")) for name in packages} | set(sys.stdlib_module_names)
-    known |= {script.stem for script in (skill / "src").glob("*.py")}
+    known |= {script.relative_to(skill / "src").parts[0].removesuffix(".py") for script in sources(skill)}
     return [
         f"{script.name} imports {name}, which no header names"
-        for script in sorted((skill / "src").glob("*.py"))
+        for script in sources(skill)
         for name in sorted(_imported(ast.parse(script.read_text(encoding="utf-8"))) - known)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -117,8 +118,8 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
     (rules.usage_problems, "say_hello.py", "hello-sayer", "someone-else", "skill is"),
     (rules.terminal_problems, "trainyard_shell.py", "or sys.stdout.isatty()", "", "on a terminal prints"),
     (rules.terminal_problems, "trainyard_shell.py", 'if "--json" in words or', "if", "prints no JSON"),
-    (rules.output_problems, "trainyard_shell.py", 'code = EXIT_CODES["unreachable"]', "pass", "/dev/full"),
-    (rules.output_problems, "trainyard_shell.py", "if not isinstance(error, BrokenPipeError):", "if True:", "| head"),
+    (rules.output_problems, "trainyard_output.py", 'code = EXIT_CODES["unreachable"]', "pass", "/dev/full"),
+    (rules.output_problems, "trainyard_output.py", "if not isinstance(error, BrokenPipeError):", "if True:", "| head"),
     (
         rules.dependency_problems,
         "say_hello.py",
@@ -126,7 +127,7 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
         "import click\nimport trainyard_shell as shell",
         "exit code",
     ),
-    (rules.dependency_problems, "trainyard_shell.py", 'os.environ.get("TRAINYARD_PYTHON")', "None", "did not go on"),
+    (rules.dependency_problems, "trainyard_python.py", 'os.environ.get("TRAINYARD_PYTHON")', "None", "did not go on"),
     (rules.alone_problems, "say_hello.py", "import click", "import click, yaml", "alone, by uv"),
     (
         rules.alone_problems,
@@ -198,13 +199,57 @@ def test_links_and_underscores_are_found(hello: Path) -> None:
     assert sorted(rules.folder_problems(hello)) == ["_private.py starts with an underscore", "link is a symbolic link"]
 
 
+@pytest.fixture
+def words(hello: Path) -> Path:
+    """A folder in the skill's src/."""
+    (folder := hello / "src" / "hello_words").mkdir()
+    (folder / "greeting.py").write_text('def greet(name: str) -> str:\n    return f"hello {name}"\n')
+    program = hello / "src" / "say_hello.py"
+    used = PROGRAM.replace('f"hello {name}"', "words(name)")
+    program.write_text(used.replace("import click", "import click\nfrom hello_words.greeting import greet as words"))
+    return folder
+
+
+def test_a_folder_in_src_is_read_by_every_check(hello: Path, words: Path) -> None:
+    assert [problem for rule in rules.RULES for problem in rule(hello)] == []
+    assert types_and_lint(hello) == (0, 0)
+    (words / "__init__.py").write_text("")
+    assert rules.folder_problems(hello) == ["__init__.py starts with an underscore"]
+    (words / "__init__.py").unlink()
+    (words / "other.py").write_text(PROGRAM.replace("import click", "import click, yaml"))
+    assert rules.folder_problems(hello) == ["src/hello_words/other.py is a program in a folder of src/"]
+    assert rules.import_problems(hello) == ["other.py imports yaml, which no header names"]
+    (words / "other.py").write_text("import os\nx: int = ''\n")
+    assert types_and_lint(hello) == (2, 1)
+    (hello / "src" / "hello_words.py").write_text("")
+    assert rules.clashing_modules([hello]) == ["hello_words is in hello-sayer, hello-sayer"]
+
+
+def types_and_lint(skill: Path) -> tuple[int, int]:
+    """Exit codes of `make types-skills` and of ruff, as `make check` calls it."""
+    types = subprocess.run(["make", "-s", "types-skills", f"SKILLS={skill}"], cwd=ROOT, capture_output=True, timeout=300)
+    lint = ["ruff", "check", "-q", "--no-cache", "--ignore", "E402,I001", "--config", ROOT / "pyproject.toml", skill]
+    return types.returncode, subprocess.run([rules.BIN / lint[0], *lint[1:]], capture_output=True, timeout=60).returncode
+
+
+def test_a_copy_of_the_kit_is_needed_where_a_folder_uses_it(hello: Path, words: Path) -> None:
+    kit = ROOT / "skills" / "kit"
+    assert not kit_copies.used_by(hello, "trainyard_yaml", kit)
+    (words / "other.py").write_text("import trainyard_yaml\n")
+    assert kit_copies.used_by(hello, "trainyard_yaml", kit)
+
+
 def test_a_module_in_two_skills_and_one_that_hides_the_library_are_found(hello: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "src"
     other.mkdir(parents=True)
-    for name in ("say_hello.py", "trainyard_shell.py", "logging.py"):
+    for name in ("say_hello.py", "trainyard_shell.py", "logging.py", "words/a.py"):
+        (other / name).parent.mkdir(exist_ok=True)
         (other / name).write_text("")
+    (hello / "src" / "words").mkdir()
+    (hello / "src" / "words" / "b.py").write_text("")
     assert rules.clashing_modules([hello, other.parent]) == [
         "say_hello is in hello-sayer, other",
+        "words is in hello-sayer, other",
         "logging hides the standard library's",
     ]
 

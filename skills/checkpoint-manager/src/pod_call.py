@@ -15,6 +15,8 @@ from trainyard_exec import run_in_pod
 
 SENT = (
     "pod_side",
+    "trainyard_output",
+    "trainyard_python",
     "trainyard_shell",
     "checkpoint_bytes",
     "checkpoint_names",

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import click
-from trainyard_shell import clean
+from trainyard_output import clean
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta", "skipped": "bright_black"}
 

@@ -21,141 +21,19 @@ The contract it implements is told in shared-docs/contract.md. It imports click 
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
-import re
 import sys
 import time
 
-EXIT_CODES = {
-    "usage": 2,
-    "not-found": 3,
-    "credentials": 4,
-    "permission": 4,
-    "conflict": 5,
-    "confirm": 6,
-    "timeout": 7,
-    "unreachable": 8,
-    "dependency": 8,
-    "internal": 70,
-}
-MODULE_OF_PACKAGE = {"pyyaml": "yaml", "websocket-client": "websocket"}
-MAX_TEXT_CHARS = 2000
+import trainyard_python
+from trainyard_output import EXIT_CODES as EXIT_CODES
+from trainyard_output import clean as clean
+from trainyard_output import end_without_stdout, print_document, to_stderr, to_stdout
+
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
-
-# --- which Python: the one exception to "nothing runs at import" -------------------------------------------------
-
-
-def _header_packages(script: str) -> list[str]:
-    """Package names in the PEP 723 header of `script`, without those commented `# optional`; [] when it has none."""
-    try:
-        with open(script, encoding="utf-8") as file:
-            head = file.read(4096)
-    except OSError:
-        return []
-    block = re.search(r"^# /// script$(.*?)^# ///$", head, re.MULTILINE | re.DOTALL)
-    listed = block[1].split("dependencies", 1)[-1] if block else ""
-    return re.findall(r'"([A-Za-z0-9_.-]+)[^"\n]*"(?!.*# optional)', listed)
-
-
-def _missing(packages: list[str]) -> list[str]:
-    def module(name: str) -> str:
-        return MODULE_OF_PACKAGE.get(name.lower(), name.lower().replace("-", "_"))
-
-    return [name for name in packages if importlib.util.find_spec(module(name)) is None]
-
-
-def _find_packages() -> None:
-    """Re-execute once with a Python that has the packages, or end with error 8 and the command that brings them."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    missing = _missing(_header_packages(script)) if script else []
-    if not missing or not script:
-        return
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    candidates = [os.environ.get("TRAINYARD_PYTHON"), os.path.join(home, "trainyard", "venv", "bin", "python")]
-    tried = os.environ.get("TRAINYARD_REEXECUTED")
-    for python in candidates:
-        if not tried and python and os.access(python, os.X_OK):
-            os.environ["TRAINYARD_REEXECUTED"] = "1"
-            os.execv(python, [python, script, *sys.argv[1:]])
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        _to_stdout(f"{__import__('__main__').__doc__ or script}\n")
-    _print_document(
-        {
-            "ok": False,
-            "skill": os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(script)))),
-            "verb": None,
-            "error": {
-                "code": "dependency",
-                "message": f"{sys.executable} lacks {', '.join(missing)}",
-                "hint": f"uv run {script} ..., or: {sys.executable} -m pip install {' '.join(missing)}, "
-                "or ./install.sh in a checkout of Trainyard, or set TRAINYARD_PYTHON to a Python that has them",
-                "retryable": False,
-            },
-            "data": {},
-            "checks": [],
-        }
-    )
-    sys.exit(EXIT_CODES["dependency"])
-
-
-def _cut_bytecode() -> SkillError:
-    """A disk that was full when Python kept a module's bytecode: it wrote a part of it, and every later start fails to read that."""
-    import contextlib
-
-    folder = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "__pycache__")
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
-        if name.endswith(".pyc"):
-            with contextlib.suppress(OSError):  # then the same call says the same
-                os.unlink(os.path.join(folder, name))
-    message = f"bytecode in {folder} was cut short, by a disk that was full once; it is removed, Python makes it again"
-    return SkillError("dependency", message, hint="the same call", retryable=True)
-
-
-def _print_document(document: dict[str, object], code: int = EXIT_CODES["dependency"]) -> None:
-    _to_stdout(json.dumps(document, indent=2 if sys.stdout.isatty() else None) + "\n", code)
-
-
-def _to_stdout(text: str, code: int = 1) -> None:
-    """Writes it at once. Where that fails the program ends, with exit `code` when the reader went away."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        _end_without_stdout(error, code)
-
-
-def _end_without_stdout(error: OSError, code: int) -> NoReturn:
-    """Exit `code` in silence when `| head` has seen enough; else exit 8: no other code may pass for the answer that is lost."""
-    _to_nowhere(sys.stdout)
-    if not isinstance(error, BrokenPipeError):
-        name, why = os.path.basename(sys.argv[0]), error.strerror or error
-        _to_stderr(f"{name}: stdout cannot be written: {why}; the answer is lost, what was done stays done\n")
-        code = EXIT_CODES["unreachable"]
-    sys.exit(code)
-
-
-def _to_stderr(text: str) -> None:
-    """Nothing depends on who reads it: where it cannot be written the work goes on."""
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except OSError:
-        _to_nowhere(sys.stderr)
-
-
-def _to_nowhere(stream: TextIO) -> None:
-    """What is still buffered would fail once more when Python ends, and change the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-if sys.stdout is None:  # closed by the caller (`>&-`); writing to this fails
-    sys.stdout = open(os.devnull)  # noqa: SIM115
-if sys.stderr is None:
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-_find_packages()
+trainyard_python.find_packages()  # the one exception to "nothing runs at import"
 os.environ.pop("TRAINYARD_REEXECUTED", None)
 
 import click
@@ -164,7 +42,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn, TextIO
 
 
 # --- what a verb returns or raises -------------------------------------------------------------------------------
@@ -229,7 +106,7 @@ def cannot_write(path: object, error: OSError, hint: str) -> SkillError:
 
 def progress(text: str) -> None:
     """A line for the person who waits; stderr, never stdout."""
-    _to_stderr(clean(text) + "\n")
+    to_stderr(clean(text) + "\n")
 
 
 def emit(type: str, **fields: Any) -> None:
@@ -238,13 +115,7 @@ def emit(type: str, **fields: Any) -> None:
     Raises SystemExit where stdout cannot be written: a thread that emits must hand it on.
     """
     words = str(fields["line"]) if "line" in fields else f"{type} " + " ".join(f"{k}={v}" for k, v in fields.items())
-    _to_stdout((words if wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
-
-
-def clean(text: str, limit_chars: int = MAX_TEXT_CHARS) -> str:
-    """Text from outside (logs, pods, registries) as data: no control characters, bounded length."""
-    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
-    return text if len(text) <= limit_chars else text[: limit_chars - 3] + "..."
+    to_stdout((words if wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
 
 
 def confirm(yes: bool, plan: dict[str, Any], *, what: str, hint: str = "the same command with --yes") -> None:
@@ -322,9 +193,9 @@ class Program(click.Group):
 
                 print_tables(document)
             else:
-                _print_document(document, code)
+                print_document(document, code)
         except OSError as error:
-            _end_without_stdout(error, code)
+            end_without_stdout(error, code)
         sys.exit(code)
 
     def _run(self, words: list[str], verb: str | None, kwargs: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -344,14 +215,15 @@ class Program(click.Group):
             return self._refusal(verb, SkillError("usage", error.format_message(), hint=hint)), EXIT_CODES["usage"]
         except (click.Abort, KeyboardInterrupt) as stopped:
             if "marshal data" in str(stopped.__cause__):  # an EOFError, which click takes for the end of somebody's input
-                return self._refusal(verb, _cut_bytecode()), EXIT_CODES["dependency"]
+                message = trainyard_python.remove_cut_bytecode()
+                return self._refusal(verb, SkillError("dependency", message, hint="the same call", retryable=True)), 8
             return self._refusal(verb, SkillError("timeout", "interrupted", hint="the same call", retryable=True)), 7
         except Exception as error:  # the last line of defence: a bug of ours must still be one document
             if isinstance(error, OSError) and asks_for_help(words):  # click prints the help before any verb begins
-                _end_without_stdout(error, 1)
+                end_without_stdout(error, 1)
             import traceback
 
-            _to_stderr(traceback.format_exc())
+            to_stderr(traceback.format_exc())
             message = clean(f"{type(error).__name__}: {error}")
             return self._refusal(verb, SkillError("internal", message, hint="report this with the traceback above")), 70
 
