@@ -180,12 +180,12 @@ def list_verb(where: str | None, state_dir: str | None, limit: int) -> shell.Res
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write the schema alone: a file for an editor.")
 def schema(output: str | None) -> shell.Result:
     """JSON Schema of the job file: every key, its type, default and meaning."""
-    import job_file
+    from job_file import reading
 
-    document = job_file.schema()
+    document = reading.schema()
     if output is None:
         return shell.Result(data=document)
-    job_file.write_schema(output, document)
+    reading.write_schema(output, document)
     return shell.Result(data={"path": output}, changed=[output])
 
 

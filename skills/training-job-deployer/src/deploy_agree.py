@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 import deploy_plan
-import deploy_source
-import deploy_state
+from job_file import source_files
+from run_state import store
 import trainyard_shell as shell
-from deploy_places import ENDED
+from deploy_place import ENDED
 from deploy_plan import Deployment
-from deploy_state import Run
+from run_state.store import Run
 
 
 class PlanFailed(Exception):
@@ -93,7 +93,7 @@ def _fixed(deployment: Deployment, current: Run) -> list[str]:
 
 def changed_since(deployment: Deployment) -> list[shell.Check]:
     """A warning in the plan where `run` will refuse, for the inputs are no longer those of the run that is there."""
-    current = deploy_state.load(deployment.run_dir)
+    current = store.load(deployment.run_dir)
     if current is None or current.submission is None:
         return []
     keys = deployment.changed_keys(current)
@@ -123,5 +123,5 @@ def _told(deployment: Deployment, current: Run, key: str) -> str:
     if key != "source files":
         return key
     submitted = current.submission.begun if current.submission else current.created
-    newer = deploy_source.newer_than(deployment.job_file.source, submitted)
+    newer = source_files.newer_than(deployment.job_file.source, submitted)
     return f"source files ({', '.join(newer) if newer else 'one is gone, or has an older date'})"

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploy_siblings
-import deploy_source
+from job_file import source_files
 from trainyard_files import Unusable, open_regular, parse, tail
 from trainyard_shell import Check, clean
 
 if TYPE_CHECKING:
     from deploy_stages import Stage
-    from job_file import JobFile
+    from job_file.reading import JobFile
     from trainyard_job import Job
 
 SAVE_SHARE = 0.8
@@ -180,7 +180,7 @@ def saving(job_file: JobFile) -> Check:
     script = source / (job_file.command.script or "")
     if not script.is_file() and not (job_file.command.is_module and source.is_dir()):
         return Check(name, "skipped", "the program is not a file of this project: whether it saves is not known")
-    if _names_trainyard(script) or any(_names_trainyard(path) for path in deploy_source.files(source) if path.suffix == ".py"):
+    if _names_trainyard(script) or any(_names_trainyard(path) for path in source_files.files(source) if path.suffix == ".py"):
         rolling = job_file.job.checkpoints.rolling_steps
         return Check(name, "pass", f"the program names trainyard; unless it says otherwise it saves every {rolling} steps")
     summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"

@@ -14,27 +14,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import deploy_agree
-import deploy_home
-import deploy_places
-import deploy_state
+from run_state import home
+import deploy_place
+from run_state import store
 import trainyard_shell as shell
-from deploy_places import ABSENT, ENDED
+from deploy_place import ABSENT, ENDED
 from deploy_plan import Deployment
-from deploy_state import Run, StageRecord
+from run_state.store import Run, StageRecord
 from trainyard_files import Unusable, read_object
 
 
 @contextmanager
 def stepping_aside(deployment: Deployment, yes: bool) -> Iterator[list[str]]:
     """Under the lock: the folder is free inside, and holds the old run again where what is done there starts no job."""
-    old = deploy_state.load(deployment.run_dir)
+    old = store.load(deployment.run_dir)
     if old is None:
         yield []
         return
     aside = _refuse_or_name(deployment, old, yes)
     _write_note(deployment.run_dir, old)
     try:
-        deploy_state.set_aside(deployment.run_dir, aside)
+        store.set_aside(deployment.run_dir, aside)
         changed = [f"set aside the old run as {aside}{_kept_claim(deployment, old)}"]
         yield changed
         shell.progress(f"the old run is kept in {aside}")
@@ -47,15 +47,15 @@ def stepping_aside(deployment: Deployment, yes: bool) -> Iterator[list[str]]:
 
 def _refuse_or_name(deployment: Deployment, old: Run, yes: bool) -> Path:
     """Where the old run goes. Raises SkillError while it lives, and where the new one is not possible or not agreed to."""
-    place, command = deploy_places.of(old.target, deployment.run_dir), deployment.ref.command
-    copied = deploy_home.original_of(deployment.run_dir, old) is not None
+    place, command = deploy_place.of(old.target, deployment.run_dir), deployment.ref.command
+    copied = home.original_of(deployment.run_dir, old) is not None
     state = ABSENT if copied and old.target != "local" else place.status(old)["state"]  # a copy has no job of its own
     if state not in (*ENDED, ABSENT, "lost"):
         message = f"{old.name} (run {old.run_id}) is {state}; --fresh does not set a living run aside"
         raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
     if deployment.place.asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
         deployment.replaces = not copied
-        successor = deploy_state.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
+        successor = store.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
         deploy_agree.refuse_problems(deployment, successor)
         deploy_agree.refuse_without_yes(deployment, successor, yes, "run", "--fresh")
     aside = deployment.run_dir.with_name(f"{deployment.run_dir.name}@{old.run_id}")
@@ -65,17 +65,17 @@ def _refuse_or_name(deployment: Deployment, old: Run, yes: bool) -> Path:
     return aside
 
 
-def _make_room(place: deploy_places.Place, old: Run, state: str, aside: Path) -> list[str]:
+def _make_room(place: deploy_place.Place, old: Run, state: str, aside: Path) -> list[str]:
     """The ended job gives its name away, as late as can be; run.json says how it had ended, for nothing else does then."""
     if old.target != "local" and state in ENDED and old.stopped is None:
         now = time.time()
         old.stopped = StageRecord(digest="", program="run --fresh", begun=now, ended=now, result={"state": state})
-        deploy_state.save(aside, old)
+        store.save(aside, old)
     return place.clear(old)
 
 
 def _kept_claim(deployment: Deployment, old: Run) -> str:
-    kept = deploy_places.of(old.target, deployment.run_dir).results(old)
+    kept = deploy_place.of(old.target, deployment.run_dir).results(old)
     return f", with its checkpoints on the claim {kept['claim']}" if kept.get("claim") else ""
 
 
@@ -117,22 +117,22 @@ def settle(run_dir: Path) -> None:
 def settle_if_idle(run_dir: Path) -> None:
     """For the verbs that only look; a `run --fresh` that is at work settles it by itself."""
     if os.path.lexists(_note(run_dir)):
-        with suppress(shell.SkillError), deploy_state.locked(run_dir, timeout_s=0):
+        with suppress(shell.SkillError), store.locked(run_dir, timeout_s=0):
             settle(run_dir)
 
 
 def _started(run_dir: Path) -> bool:
-    new = deploy_state.load(run_dir)
+    new = store.load(run_dir)
     if new is None or new.submission is None:
         return False
     if new.submission.ended is not None:
         return True
-    return bool(deploy_places.of(new.target, run_dir).status(new)["state"] != ABSENT)
+    return bool(deploy_place.of(new.target, run_dir).status(new)["state"] != ABSENT)
 
 
 def _bring_back(run_dir: Path, aside: Path) -> None:
     """What the new run made beyond its run.json, a volume for example, is kept under its own id."""
-    new = deploy_state.load(run_dir)
+    new = store.load(run_dir)
     try:
         if new is not None and (new.stages.keys() & {"storage"} or set(os.listdir(run_dir)) - {"run.json", "run.json.tmp"}):
             kept = run_dir.with_name(f"{run_dir.name}@{new.run_id}")

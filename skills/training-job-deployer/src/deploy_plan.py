@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import deploy_checks
-import deploy_home
-import deploy_places
-import deploy_source
+from run_state import home
+import deploy_place
+from job_file import source_files
 import deploy_stages
-import deploy_state
+from run_state import store
 import trainyard_shell as shell
 from deploy_ref import Ref
 from deploy_stages import Stage
-from job_file import JobFile
+from job_file.reading import JobFile
 
 NO_RUN_ID = "0" * 16
 """Stands for the run id in a preview: the real one is drawn by `run`."""
@@ -33,7 +33,7 @@ class Deployment:
     ref: Ref
     job_file: JobFile
     stages: tuple[Stage, ...]
-    place: deploy_places.Place
+    place: deploy_place.Place
     inputs: dict[str, str] = field(default_factory=dict)
     """Digest of each key of the job file, and of the source."""
     replaces: bool = False
@@ -64,11 +64,11 @@ class Deployment:
         stage = self.stage(name)
         return _digest([stage.program, {key: self.inputs[key] for key in _inputs_of(stage)}])
 
-    def done(self, run: deploy_state.Run, name: str) -> bool:
+    def done(self, run: store.Run, name: str) -> bool:
         """Whether the stage holds its answer for the inputs as they are now; a stage of another target does not."""
         return any(stage.name == name for stage in self.stages) and run.done(name, self.digest(name))
 
-    def changed_keys(self, run: deploy_state.Run) -> list[str]:
+    def changed_keys(self, run: store.Run) -> list[str]:
         """The inputs of the submission that are no longer those of `run`."""
         return [key for key in _inputs_of(self.submission) if run.inputs.get(key) != self.inputs[key]]
 
@@ -81,27 +81,27 @@ def load(ref: Ref) -> Deployment:
     """Reads the job file that `ref` names or that its run.json names. Raises SkillError."""
     import msgspec
 
-    import job_file
+    from job_file import reading
 
-    file = job_file.read(ref.job_path or _job_path(ref))
+    file = reading.read(ref.job_path or _job_path(ref))
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: _digest(value) for key, value in values.items()}
-    inputs["source files"] = deploy_source.digest(file.source, leave_out=file.path)
-    place = deploy_places.of(file.job.target, ref.run_dir)
+    inputs["source files"] = source_files.digest(file.source, leave_out=file.path)
+    place = deploy_place.of(file.job.target, ref.run_dir)
     return Deployment(ref, file, deploy_stages.for_job(file.job), place, inputs)
 
 
-def run_or_preview(deployment: Deployment) -> deploy_state.Run:
+def run_or_preview(deployment: Deployment) -> store.Run:
     """The run that is there, or one that stands for it in a plan."""
-    run = deploy_state.load(deployment.run_dir)
+    run = store.load(deployment.run_dir)
     if run is None:
         job = deployment.job_file.job
-        run = deploy_state.new(job.name, job.target, deployment.job_file.path)
+        run = store.new(job.name, job.target, deployment.job_file.path)
         run.run_id = NO_RUN_ID
     return run
 
 
-def problems(deployment: Deployment, run: deploy_state.Run, *, strict: bool) -> list[shell.Check]:
+def problems(deployment: Deployment, run: store.Run, *, strict: bool) -> list[shell.Check]:
     """What was found beforehand: a `fail` stops a run before it makes anything."""
     checks = deploy_checks.skills(deployment.stages, deployment.job_file.job)
     if any(check.status == "fail" for check in checks) and deployment.place.asks_yes:
@@ -120,13 +120,13 @@ def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
     return deployment.ref.command("run", *(["--yes"] if deployment.place.asks_yes else []))
 
 
-def describe(deployment: Deployment, run: deploy_state.Run) -> dict[str, Any]:
+def describe(deployment: Deployment, run: store.Run) -> dict[str, Any]:
     """The plan as data."""
     job = deployment.job_file.job
     return {
         "name": job.name,
         "target": job.target,
-        "run_id": run.run_id if deploy_state.load(deployment.run_dir) else None,  # one that is not kept is no use to anybody
+        "run_id": run.run_id if store.load(deployment.run_dir) else None,  # one that is not kept is no use to anybody
         "command": shlex.join(deployment.job_file.command.words),
         "source": str(deployment.job_file.source),
         "run_dir": str(deployment.run_dir),
@@ -135,7 +135,7 @@ def describe(deployment: Deployment, run: deploy_state.Run) -> dict[str, Any]:
     }
 
 
-def _row(deployment: Deployment, run: deploy_state.Run, stage: Stage) -> dict[str, Any]:
+def _row(deployment: Deployment, run: store.Run, stage: Stage) -> dict[str, Any]:
     state = "to do"
     if stage.name in run.stages:
         record = run.stages[stage.name]
@@ -144,10 +144,10 @@ def _row(deployment: Deployment, run: deploy_state.Run, stage: Stage) -> dict[st
 
 
 def _job_path(ref: Ref) -> Path:
-    run = deploy_state.load(ref.run_dir)
+    run = store.load(ref.run_dir)
     if run is None:
         raise shell.SkillError("not-found", f"no run in {ref.run_dir}", hint="give the job file")
-    path = deploy_home.job_file(ref.run_dir, run)
+    path = home.job_file(ref.run_dir, run)
     if not os.path.isfile(path):
         raise shell.SkillError("not-found", f"the job file {path} of this run is gone", hint="give the job file's new path")
     return path

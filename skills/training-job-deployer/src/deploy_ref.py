@@ -43,14 +43,14 @@ def resolve(given: str, state_dir: str | None) -> Ref:
 
 def of_job_file(given: str, state_dir: str | None) -> Ref:
     import deploy_fresh
-    import job_file
+    from job_file import reading
 
     path = Path(given).absolute()
     folder = Path(state_dir).absolute() if state_dir else path.parent / ".trainyard"
     try:
-        name = job_file.read_name(Path(given))
+        name = reading.read_name(Path(given))
     except shell.SkillError:
-        job_file.read(Path(given))  # says everything that is wrong, not only the name
+        reading.read(Path(given))  # says everything that is wrong, not only the name
         raise
     deploy_fresh.settle_if_idle(folder / "runs" / name)
     return Ref(given, folder / "runs" / name, path, state_dir)

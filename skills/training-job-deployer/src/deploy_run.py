@@ -14,18 +14,18 @@ from typing import Any
 import deploy_agree
 import deploy_checks
 import deploy_fresh
-import deploy_home
-import deploy_places
+from run_state import home
+import deploy_place
 import deploy_plan
 import deploy_siblings
-import deploy_state
+from run_state import store
 import deploy_watch
 import trainyard_shell as shell
-from deploy_places import ABSENT, ENDED, RESUMABLE, UNFINISHED
+from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import Deployment
 from deploy_siblings import Call
 from deploy_stages import Stage
-from deploy_state import Run, StageRecord
+from run_state.store import Run, StageRecord
 from deploy_words import where_it_begins
 
 
@@ -58,7 +58,7 @@ def run(deployment: Deployment, wish: Wish) -> shell.Result:
     refuse_missing_skills(deployment)
     deadline = time.monotonic() + wish.timeout_s
     changed: list[str] = []
-    with deploy_state.locked(deployment.run_dir):
+    with store.locked(deployment.run_dir):
         deploy_fresh.settle(deployment.run_dir)
         if wish.fresh:
             with deploy_fresh.stepping_aside(deployment, wish.yes) as changed:
@@ -119,11 +119,11 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
         original = deployment.run_dir.name.partition("@")[0]
         message = f"{deployment.run_dir.name} was set aside by --fresh and is kept to be looked at"
         raise shell.SkillError("conflict", message, hint=f"to go on with it, set {original} aside and rename the folder back")
-    current = deploy_state.load(deployment.run_dir)
+    current = store.load(deployment.run_dir)
     if current is not None:
-        deploy_home.refuse_copy(deployment.run_dir, current)
-        deploy_home.bring_home(deployment.run_dir, current)
-    state = deploy_places.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
+        home.refuse_copy(deployment.run_dir, current)
+        home.bring_home(deployment.run_dir, current)
+    state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
     if current is None or state == ABSENT:
         if wish.resume and current is None:
             raise shell.SkillError(
@@ -131,7 +131,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
             )
         return _submit_first(deployment, current, wish)
     if _note_submitted(deployment, current):
-        state = deploy_places.of(current.target, deployment.run_dir).status(current)["state"]
+        state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"]
     if current.submission is None:  # killed between taking the changes and submitting them
         deployment.accepts = True
         return _submit_first(deployment, current, wish)
@@ -168,7 +168,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
     """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
     job = deployment.job_file.job
-    current = current or deploy_state.new(job.name, job.target, deployment.job_file.path)
+    current = current or store.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
     if current.submission is not None and current.submission.ended is None:
         current.starts -= 1  # that call may still be on its way, and this one has to be the same
@@ -178,7 +178,7 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
     deploy_agree.refuse_problems(deployment, current)
     deploy_agree.refuse_without_yes(deployment, current, wish.yes, "run")
     _take_inputs(deployment, current)
-    deploy_state.save(deployment.run_dir, current)
+    store.save(deployment.run_dir, current)
     changed: list[str] = []
     for stage in deployment.before_submission():
         if stage.name == "check":  # it asks whether the name is free
@@ -214,12 +214,12 @@ def _stage(deployment: Deployment, current: Run, stage: Stage, request: Call) ->
     record = StageRecord(digest=deployment.digest(stage.name), program=stage.program, begun=time.time(), request=request.words)
     record.document = request.document
     current.stages[stage.name] = record
-    deploy_state.save(deployment.run_dir, current)
+    store.save(deployment.run_dir, current)
     shell.progress(f"{stage.name}: {record.program}")
     record.result = deployment.place.do(deployment, current, stage.name, request)
     current.cluster = current.cluster or _cluster_of(record.result)
     record.ended = time.time()
-    deploy_state.save(deployment.run_dir, current)
+    store.save(deployment.run_dir, current)
     made = record.result.get("changed")
     return [str(each) for each in made] if isinstance(made, list) else []
 
@@ -236,9 +236,9 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
         return False
     # what was stopped meanwhile is not made again (`_submit` forgets the stop): nobody asked for it
     if current.stopped is None:
-        record.result = deploy_places.of(current.target, deployment.run_dir).recall(current, record)
+        record.result = deploy_place.of(current.target, deployment.run_dir).recall(current, record)
     record.ended = time.time()
-    deploy_state.save(deployment.run_dir, current)
+    store.save(deployment.run_dir, current)
     return True
 
 

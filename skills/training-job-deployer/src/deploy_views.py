@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import deploy_cluster_state
-import deploy_home
-import deploy_local
-import deploy_places
+from on_kubernetes.states import as_recorded
+from run_state import home
+import places.local
+import deploy_place
 import deploy_siblings
-import deploy_state
+from run_state import store
 import trainyard_shell as shell
-from deploy_places import ABSENT, Place
+from deploy_place import ABSENT, Place
 from deploy_ref import Ref
-from deploy_state import Run, StageRecord
+from run_state.store import Run, StageRecord
 from deploy_words import is_hopeless, where_it_begins
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
@@ -56,7 +56,7 @@ def status(ref: Ref) -> shell.Result:
     # in `checks` one that failed or is unknown would make the answer itself a no.
     data["concerns"] = [
         {"id": check.id, "status": check.status, "summary": check.summary, "fix": check.fix}
-        for check in [*checks, *deploy_home.copy_check(ref.run_dir, run)]
+        for check in [*checks, *home.copy_check(ref.run_dir, run)]
         if check.status not in ("pass", "skipped")
     ]
     return shell.Result(data=data, next=_next(ref, status["state"], status.get("reason")))
@@ -79,7 +79,7 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     """Ends the job. Nothing that `resume` needs is deleted, so no --yes is asked for."""
     run, place = _the_run(ref)
     if run.target != "local":  # the runner knows its own copies
-        deploy_home.refuse_copy(ref.run_dir, run)
+        home.refuse_copy(ref.run_dir, run)
     if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
     answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
@@ -113,11 +113,11 @@ def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_sibl
 
 
 def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
-    with deploy_state.locked(ref.run_dir):
-        current = deploy_state.load(ref.run_dir)
+    with store.locked(ref.run_dir):
+        current = store.load(ref.run_dir)
         if current is not None and current.run_id == run.run_id:
             current.stopped = run.stopped = record
-            deploy_state.save(ref.run_dir, current)
+            store.save(ref.run_dir, current)
 
 
 def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
@@ -132,7 +132,7 @@ def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
 def list_runs(folder: Path, limit: int) -> shell.Result:
     """Every run in this folder, those set aside by --fresh included. No cluster is asked: `status` does that."""
     found = sorted(path.parent for path in folder.glob("*/run.json"))
-    states = deploy_local.states(folder) if found else {}
+    states = places.local.states(folder) if found else {}
     rows = [_row(path, states) for path in found[:limit]]
     data = {"folder": str(folder), "total": len(found), "runs": rows}
     return shell.Result(data=data, truncated=len(found) > limit)
@@ -142,11 +142,11 @@ def _row(run_dir: Path, states: dict[str, str]) -> dict[str, Any]:
     state = states.get(run_dir.name, ABSENT)
     row: dict[str, Any] = {"run": run_dir.name, "state": state, "run_id": None, "job_file": None, "note": None}
     try:
-        run = deploy_state.load(run_dir)
+        run = store.load(run_dir)
         if run is not None:
             row |= {"run_id": run.run_id, "job_file": run.job_file}
         if run is not None and run.target != "local":
-            recorded = deploy_cluster_state.as_recorded(run)
+            recorded = as_recorded(run)
             row["state"] = "submitted" if recorded == "gone" else recorded  # whether it still is, only the cluster knows
             row["note"] = f"on {run.target}, as last recorded here"
     except shell.SkillError as error:  # one damaged folder must not hide the others
@@ -155,10 +155,10 @@ def _row(run_dir: Path, states: dict[str, str]) -> dict[str, Any]:
 
 
 def _the_run(ref: Ref) -> tuple[Run, Place]:
-    run = deploy_state.load(ref.run_dir)
+    run = store.load(ref.run_dir)
     if run is None:
         raise shell.SkillError("not-found", f"no run in {ref.run_dir}", hint=f"{ref.command('run')} starts it")
-    return run, deploy_places.of(run.target, ref.run_dir)
+    return run, deploy_place.of(run.target, ref.run_dir)
 
 
 def _passed_on(answer: deploy_siblings.Answer) -> shell.Result:
@@ -174,7 +174,7 @@ def _passed_on(answer: deploy_siblings.Answer) -> shell.Result:
     )
 
 
-def _stage_row(name: str, record: deploy_state.StageRecord) -> dict[str, Any]:
+def _stage_row(name: str, record: store.StageRecord) -> dict[str, Any]:
     seconds = record.ended - record.begun if record.ended is not None else None
     return {"stage": name, "state": "begun" if record.ended is None else "done", "program": record.program, "seconds": seconds}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import deploy_state
+from run_state import store
 import trainyard_shell as shell
-from deploy_places import ENDED, UNFINISHED
+from deploy_place import ENDED, UNFINISHED
 from deploy_plan import Deployment
-from deploy_state import Run, StageRecord
+from run_state.store import Run, StageRecord
 from deploy_words import is_hopeless
 
 LOOK_INTERVAL_S = 10.0
@@ -63,8 +63,8 @@ def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[sh
     """Writes the records of watch and report; returns why there is no report, or not all of it."""
     if status["state"] not in ENDED:
         return []
-    with deploy_state.locked(deployment.run_dir):
-        current = deploy_state.load(deployment.run_dir)
+    with store.locked(deployment.run_dir):
+        current = store.load(deployment.run_dir)
         if current is None or not _same_submission(current, run):
             return []  # somebody resumed it or set it aside while we looked: those records are theirs
         if not current.done("watch", deployment.digest("watch")):
@@ -94,7 +94,7 @@ def _same_submission(current: Run, run: Run) -> bool:
 def _record(deployment: Deployment, run: Run, name: str, begun: float, result: dict[str, Any]) -> None:
     program, digest = deployment.stage(name).program, deployment.digest(name)
     run.stages[name] = StageRecord(digest=digest, program=program, begun=begun, ended=time.time(), result=result)
-    deploy_state.save(deployment.run_dir, run)
+    store.save(deployment.run_dir, run)
 
 
 def _answer(

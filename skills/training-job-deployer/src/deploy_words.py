@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deploy_places import Place
-    from deploy_state import Run
+    from deploy_place import Place
+    from run_state.store import Run
 
 
 def is_hopeless(reason: str | None) -> bool:

@@ -18,8 +18,8 @@ READ = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import deploy_state
-run = deploy_state.load(Path(sys.argv[2]))
+from run_state import store
+run = store.load(Path(sys.argv[2]))
 print(json.dumps([run.format, run.stages["deploy"].request, run.stages["deploy"].document]))
 """
 

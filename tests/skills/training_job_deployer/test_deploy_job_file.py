@@ -140,7 +140,8 @@ ON_A_CLUSTER = ["accelerate launch train.py", "python -m accelerate.commands.lau
 READER = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
-import job_file, trainyard_shell
+import trainyard_shell
+from job_file import reading as job_file
 answers = {}
 for text in json.load(sys.stdin):
     path = pathlib.Path(sys.argv[2])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from deploy_places import ABSENT
+from deploy_place import ABSENT
 
 if TYPE_CHECKING:
-    from deploy_state import Run
+    from run_state.store import Run
 
 STATES = ("pending", "running", "restarting", "suspended", "finished", "failed")
 GONE = "its object is no longer on the cluster, and it was not `stop` that removed it"

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-import deploy_format1
+from run_state import format1
 import deploy_stages
 import trainyard_shell as shell
 from trainyard_files import Unusable, check_nesting, read_regular
@@ -106,7 +106,7 @@ def load(run_dir: Path) -> Run | None:
         hint = f"move {run_dir} away; it is kept as it is"
         raise shell.SkillError("conflict", f"{path} is not readable as a run: {error}", hint=hint) from error
     if run.format == 1:
-        deploy_format1.upgrade(run)
+        format1.upgrade(run)
     if run.format != FORMAT:
         raise shell.SkillError("conflict", f"{path} has format {run.format}; this program knows {FORMAT}")
     return run

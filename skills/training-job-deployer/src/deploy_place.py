@@ -10,7 +10,7 @@ import trainyard_shell as shell
 if TYPE_CHECKING:
     from deploy_plan import Deployment
     from deploy_siblings import Answer, Call
-    from deploy_state import Run, StageRecord
+    from run_state.store import Run, StageRecord
 
 ABSENT = "absent"
 """Nothing was ever submitted, or the submission that was begun made nothing."""
@@ -87,9 +87,9 @@ class Place(Protocol):
 def of(target: str, run_dir: Path) -> Place:
     """The place of a target of the job file."""
     if target == "local":
-        from deploy_local import LocalPlace
+        from places.local import LocalPlace
 
         return LocalPlace(run_dir)
-    from deploy_cluster import ClusterPlace
+    from on_kubernetes.place import ClusterPlace
 
     return ClusterPlace(run_dir)

@@ -10,14 +10,14 @@ import msgspec
 
 import deploy_checks
 import trainyard_shell as shell
-from deploy_places import ABSENT
+from deploy_place import ABSENT
 from deploy_siblings import Answer, Call, call, make
 from deploy_stages import MONITOR, RUNNER
 from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
-    from deploy_state import Run, StageRecord
+    from run_state.store import Run, StageRecord
 
 SUBMIT_TIMEOUT_S = 300.0
 """A submit may first end what a lost supervisor left behind; the grace of its stop comes on top."""
@@ -25,7 +25,7 @@ SUBMIT_TIMEOUT_S = 300.0
 
 @dataclass
 class LocalPlace:
-    """This machine; see deploy_places.Place."""
+    """This machine; see deploy_place.Place."""
 
     run_dir: Path
     asks_yes: ClassVar[bool] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import deploy_cluster_state as states
+from on_kubernetes import states
 from trainyard_shell import Check
 
 WARNINGS = ("pending", "restarting", "suspended")

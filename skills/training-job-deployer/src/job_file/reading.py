@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-import job_cluster
-import job_command
+from job_file import clusters
+from job_file.command import ONE_MACHINE, Command, CommandError, parse
 import trainyard_job
 import trainyard_shell as shell
 import trainyard_request
@@ -36,7 +36,7 @@ class JobFile:
 
     path: Path
     job: Job
-    command: job_command.Command
+    command: Command
     source: Path
 
     @property
@@ -86,15 +86,15 @@ def _name(name: str) -> list[Finding]:
     return [Finding("$.name", f"{name!r} is not a valid name: {rule}")]
 
 
-def _command(line: str, findings: list[Finding]) -> job_command.Command | None:
+def _command(line: str, findings: list[Finding]) -> Command | None:
     try:
-        return job_command.parse(line)
-    except job_command.CommandError as error:
+        return parse(line)
+    except CommandError as error:
         findings.append(Finding("$.run", str(error)))
         return None
 
 
-def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> list[Finding]:
+def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding]:
     findings = _name(job.name) + _variables(job)
     if "\0" in job.source + job.python:
         return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
@@ -106,7 +106,7 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
         launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
         problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
         findings.append(Finding("$.run", problem))
-    if command and command.launcher in job_command.ONE_MACHINE and job.target != "local":
+    if command and command.launcher in ONE_MACHINE and job.target != "local":
         name, package = command.launcher.name, command.launcher.package
         problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
         findings.append(Finding("$.run", problem))
@@ -114,7 +114,7 @@ def _beyond_types(job: Job, command: job_command.Command | None, path: Path) -> 
         findings.append(Finding("$.nodes", f"target local is one machine, not {job.nodes}"))
     if job.image and (job.image.uri is None) == (job.image.build is None):
         findings.append(Finding("$.image", "needs either uri or build"))
-    return findings + (job_cluster.findings(job) if job.target != "local" else [])
+    return findings + (clusters.findings(job) if job.target != "local" else [])
 
 
 def _variables(job: Job) -> list[Finding]:

@@ -6,16 +6,16 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import deploy_cluster_calls as calls
+from on_kubernetes import calls
 import msgspec
 import trainyard_shell as shell
-from deploy_cluster_request import network_arguments, request_document, words_with_request
+from on_kubernetes.request import network_arguments, request_document, words_with_request
 from deploy_siblings import Answer, Call, make
 from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
-    from deploy_state import Run
+    from run_state.store import Run
     from trainyard_job import Job
 
 CALL_TIMEOUT_S = 180.0

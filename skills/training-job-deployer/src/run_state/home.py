@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import deploy_state
+from run_state import store
 import trainyard_shell as shell
-from deploy_state import Run
+from run_state.store import Run
 
 PATH_KEYS = ("source", "python")
 """Of a request for this machine."""
@@ -23,7 +23,7 @@ def original_of(run_dir: Path, run: Run) -> Path | None:
     ):
         return None
     try:
-        other = deploy_state.load(home)
+        other = store.load(home)
     except shell.SkillError:  # something is there that nobody can read: it may well be the run
         return home
     return home if other is not None and other.run_id == run.run_id else None

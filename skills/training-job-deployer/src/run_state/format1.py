@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploy_cluster_request import request_document, words_with_request
+from on_kubernetes.request import request_document, words_with_request
 
 if TYPE_CHECKING:
-    from deploy_state import Run
+    from run_state.store import Run
 
 OF_THE_CLUSTER = ("--context", "--namespace", "--cluster-id")
 FLAGS = ("--resume", "--accept-changes")

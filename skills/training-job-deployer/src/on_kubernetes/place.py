@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import deploy_cluster_calls as calls
-import deploy_cluster_state as states
+from on_kubernetes import calls
+from on_kubernetes import states
 import deploy_checks
 import trainyard_shell as shell
-from deploy_cluster_health import judge
-from deploy_cluster_plan import ClusterPlan
-from deploy_cluster_progress import progress_of
-from deploy_local import monitor_lessons, monitor_report
-from deploy_places import ABSENT, ENDED
+from on_kubernetes.health import judge
+from on_kubernetes.plan import ClusterPlan
+from on_kubernetes.progress import progress_of
+from places.local import monitor_lessons, monitor_report
+from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, make
 from trainyard_request import words_of
 from deploy_stages import POD_FILES, RAY, manager
 
 if TYPE_CHECKING:
     from deploy_plan import Deployment
-    from deploy_state import Run, StageRecord
+    from run_state.store import Run, StageRecord
 
 PROGRESS_LINES = 200
 READY_TIMEOUT_S = 900.0
@@ -31,7 +31,7 @@ READY_TIMEOUT_S = 900.0
 
 @dataclass
 class ClusterPlace:
-    """A Kubernetes cluster; see deploy_places.Place."""
+    """A Kubernetes cluster; see deploy_place.Place."""
 
     run_dir: Path
     asks_yes: ClassVar[bool] = True
