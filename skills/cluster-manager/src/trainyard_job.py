@@ -105,7 +105,8 @@ class Job(Section):
 
     name: Annotated[str, Meta(description="Name of the run: a-z, 0-9 and -, starting with a letter, at most 40 characters.")]
     run: Annotated[str, Meta(description="The command, split like a shell would and run without one: torchrun SCRIPT ...")]
-    target: Annotated[Literal["local", "eks", "hyperpod"], Meta(description="Where it runs.")] = "local"
+    target: Annotated[Text, Meta(description="Where it runs.")] = "local"
+    """Which targets there are, the deployer knows: it has a file for each."""
     source: Annotated[Text, Meta(description="Project folder, relative to this file; the job's working directory.")] = "."
     python: Annotated[Text, Meta(description="Local only. An interpreter; auto: SOURCE/.venv, else the caller's.")] = "auto"
     nodes: Annotated[Count, Meta(description="Machines.")] = 1

@@ -1,4 +1,4 @@
-"""Files that somebody else may have damaged, edited by hand or made huge: read within limits, or refused in words.
+"""Files that somebody else may have damaged, edited by hand or made huge: read within limits, or refused in words. Files of ours: replaced as a whole.
 
 `make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
 Standard library only, for local-runner's supervisor reads with it too.
@@ -6,6 +6,7 @@ Standard library only, for local-runner's supervisor reads with it too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -92,6 +93,35 @@ def read_object(path: Path, kinds: dict[str, str] | None = None) -> dict[str, An
     except Unusable as error:
         raise Unusable(f"{path} is damaged: {error}") from None
     return document
+
+
+def replace_file(path: Path, data: bytes, *, part: Path | None = None) -> None:
+    """After a kill at any point `path` holds the old bytes or the new ones; both its bytes and its name are on the disk at the end.
+
+    `part`: the file in between. By default its name has our pid, so that two writers without a lock do not meet in it.
+    Raises OSError; then nothing is left behind.
+    """
+    part = part or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+
+
+def sync_folder(path: Path) -> None:
+    """The names in a folder are on the disk. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _is_text(value: Any) -> bool:

@@ -100,6 +100,14 @@ class Observation:
 
 def observe(path: Path, *, now: float | None = None, stall_factor: float = STALL_FACTOR) -> Observation:
     """Look at the folder. A file that is not there is an empty one."""
+    while True:
+        view = _look(path, now, stall_factor)
+        # The supervisor may have written the end and left between the look at its record and the look for it.
+        if view.state.name not in ("lost", "orphaned") or read_runner(path)[0] == view.runner:
+            return view
+
+
+def _look(path: Path, now: float | None, stall_factor: float) -> Observation:
     step_tally, event_tally = Tally("steps.jsonl"), Tally("events.jsonl")
     steps = list(decoded(tail_lines(path / "steps.jsonl", STEPS_TAIL_BYTES, step_tally), STEP, step_tally))
     events = _events(path / "events.jsonl", event_tally)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+import trainyard_shell as shell
 from monitor_hang import hang_data
 from monitor_records import finite, shown
 
@@ -40,6 +41,9 @@ def status_data(view: Observation) -> dict[str, Any]:
         "attempts": _attempts(view),
         "restarts": _restarts(view),
         "max_restarts": runner.max_restarts if runner else None,
+        "attempt": runner.attempt if runner else None,
+        "reason": shell.clean(runner.reason) if runner and runner.reason else None,
+        "exit_code": runner.exit_code if runner else None,
         "log": view.log.data() if view.log else None,
         **hang_data(view),
         "last_checkpoint": last_checkpoint(view, step),

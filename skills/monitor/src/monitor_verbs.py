@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from monitor_folder import open_run_folder
 from monitor_health import Limits, health_checks
 from metrics_source import job_logs
 from monitor_observe import Observation, observe
+from monitor_waiting import until_let_go, until_news
 from monitor_restart import restart_check, restart_point, trained_check
 from monitor_status import notes, status_data
 
@@ -120,12 +122,14 @@ def _look_until_end(
         view = observe(path, stall_factor=limits.stall_factor)
         data = status_data(view)
         screen.show(view, data, health_checks(view, limits))
+        if view.state.ended:
+            until_let_go(view, math.inf if deadline is None else deadline)
         if once or view.state.ended:
             return data
         if deadline is not None and time.monotonic() + interval_s > deadline:
             message = f"the run is still {view.state.name} after {timeout_s:g} s"
             raise shell.SkillError("timeout", message, hint="the same call, or a longer --timeout-s", retryable=True, data=data)
-        time.sleep(interval_s)
+        until_news(view, interval_s)
 
 
 def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:

@@ -9,8 +9,9 @@ from job_file import source_files
 from run_state import store
 import trainyard_shell as shell
 from deploy_place import ENDED
-from deploy_plan import Deployment
-from run_state.store import Run
+from deploy_plan import place_of
+from deployment import Deployment
+from run_state.record import Run
 
 
 class PlanFailed(Exception):
@@ -41,7 +42,7 @@ def refuse_without_yes(deployment: Deployment, current: Run, yes: bool, *again: 
 
     Call it after `refuse_problems`: then the plan knows the cost.
     """
-    if deployment.place.asks_yes and not yes:
+    if place_of(deployment).asks_yes and not yes:
         plan = deploy_plan.describe(deployment, current)
         shell.confirm(False, plan, what=str(plan.get("summary")), hint=deployment.ref.command(*again, "--yes"))
 
@@ -115,7 +116,7 @@ def _way_out(deployment: Deployment, current: Run, state: str, keys: list[str]) 
         return f"{command('resume')} goes on with the source as it is now; {fresh}"
     if _fixed(deployment, current):
         return f"put them back, or {fresh}"
-    agreed = ("--accept-changes", *(["--yes"] if deployment.place.asks_yes else []))
+    agreed = ("--accept-changes", *(["--yes"] if place_of(deployment).asks_yes else []))
     return f"{command('resume', *agreed)} goes on with the job file as it is now; {fresh}"
 
 

@@ -1,72 +1,33 @@
-"""Problems of a job on this machine, found before anything is made."""
+"""Problems of a job that are the same wherever it runs: missing skills, nothing that saves, a grace that is too short."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploy_siblings
 from job_file import source_files
 from trainyard_files import Unusable, open_regular, parse, tail
-from trainyard_shell import Check, clean
+from trainyard_shell import Check
 
 if TYPE_CHECKING:
-    from deploy_stages import Stage
+    from deploy_stage import Stage
     from job_file.reading import JobFile
-    from trainyard_job import Job
 
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
 MAX_SCRIPT_BYTES, EVENTS_TAIL_BYTES = 1 << 20, 4 << 20
-LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
-# find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
-PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_spec(n) is not None for n in sys.argv[1:]}))"
-
-
-def interpreter(job_file: JobFile) -> Path:
-    """The Python of a local job: `python:` of the job file, else SOURCE/.venv, else the one running this."""
-    wanted = job_file.job.python
-    if wanted == "auto":
-        own = job_file.source / ".venv" / "bin" / "python"
-        return own if own.exists() else Path(sys.executable)
-    if "/" not in wanted:
-        return Path(shutil.which(wanted) or wanted)
-    # not resolved: a virtual environment's python is a link, and works by where the link lies
-    return Path(os.path.normpath(job_file.path.parent / os.path.expanduser(wanted)))
-
-
-def local(job_file: JobFile, run_dir: Path) -> list[Check]:
-    """The checks of target local, in the order in which they would bite."""
-    return [
-        *_python(job_file),
-        _program(job_file),
-        _script(job_file),
-        saving(job_file),
-        _processes(job_file),
-        *_secrets(job_file),
-        _folder(run_dir),
-        _disk(run_dir),
-        grace(run_dir, job_file.job.monitor.stop_grace_s),
-    ]
-
-
 NO_BUILD = "image.build is planned, not run, by this version"
 NO_BUILD_FIX = "build and push it, then image: {uri: repository@sha256:<64 hex digits>}; docker push prints the digest"
 
 
-def is_to_be_built(job: Job) -> bool:
-    return job.target != "local" and (job.image is None or job.image.uri is None)
+def is_to_be_built(stages: tuple[Stage, ...]) -> bool:
+    return any(stage.name == "build" for stage in stages)
 
 
-def skills(stages: tuple[Stage, ...], job: Job) -> list[Check]:
+def skills(stages: tuple[Stage, ...]) -> list[Check]:
     """One check for each skill that the stages need."""
-    if is_to_be_built(job):
+    if is_to_be_built(stages):
         return [Check("image", "fail", NO_BUILD, fix=NO_BUILD_FIX)]
     checks = []
     for skill, script in dict.fromkeys((stage.skill, stage.script) for stage in stages):
@@ -77,110 +38,13 @@ def skills(stages: tuple[Stage, ...], job: Job) -> list[Check]:
     return checks
 
 
-def ignored(job_file: JobFile) -> list[Check]:
-    from trainyard_job import IGNORED_ON_LOCAL, Job
-
-    default = Job(name=job_file.job.name, run=job_file.job.run)
-    given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]
-    return [Check("job.ignored", "skipped", f"not used on local: {', '.join(given)}")] if given else []
-
-
-def _python(job_file: JobFile) -> list[Check]:
-    python, fix = interpreter(job_file), "name another one under `python:` in the job file"
-    launcher = job_file.command.launcher
-    wanted = list(dict.fromkeys(["torch", launcher.package])) if launcher else []
-    module = job_file.command.script.partition(".")[0] if job_file.command.is_module and job_file.command.script else None
-    found = _find(python, job_file, [*wanted, "trainyard", *([module] if module else [])])
-    if isinstance(found, str):
-        return [Check("python", "fail", f"{python} does not run: {found}", fix=fix)]
-    checks = [Check("python", "pass", str(python))]
-    for name in wanted + ([module] if module else []):
-        status = "pass" if found[name] else "fail"
-        checks.append(Check(f"python.{name}", status, "there" if found[name] else f"{python} has no module {name}", fix=fix))
-    return [*checks, _trainyard(job_file, python, found["trainyard"])]
-
-
-def _trainyard(job_file: JobFile, python: Path, found: bool) -> Check:
-    """Needed by scripts that name it; a script without it trains, and the platform sees neither steps nor checkpoints."""
-    if found:
-        return Check("python.trainyard", "pass", "there")
-    needed = _names_trainyard(job_file.source / (job_file.command.script or ""))
-    summary = f"{python} has no module trainyard" + ("" if needed else "; the script does not name it")
-    return Check(
-        "python.trainyard", "fail" if needed else "warn", summary, fix=f"{python} -m pip install CHECKOUT_OF_TRAINYARD"
-    )
-
-
-def _names_trainyard(script: Path) -> bool:
-    try:
-        with open_regular(script) as file:
-            return b"trainyard" in file.read(MAX_SCRIPT_BYTES)
-    except (OSError, Unusable):
-        return False
-
-
-def _find(python: Path, job_file: JobFile, modules: list[str]) -> dict[str, bool] | str:
-    """Which modules that Python finds, or why it does not run."""
-    try:
-        done = subprocess.run(
-            [str(python), "-c", PROBE, *modules],
-            cwd=job_file.source,
-            env={**os.environ, **job_file.job.env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        found = json.loads(done.stdout)
-        return {name: bool(found[name]) for name in modules}
-    except subprocess.CalledProcessError as error:
-        return clean(error.stderr.strip().splitlines()[-1] if error.stderr.strip() else f"exit {error.returncode}", 200)
-    except subprocess.TimeoutExpired:
-        return "no answer within 30 s"
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-    except (ValueError, KeyError, TypeError):
-        return "it is not a Python interpreter"
-
-
-def _program(job_file: JobFile) -> Check:
-    """The first word, where it is not the job's own Python or a launcher of it."""
-    word, fix = job_file.command.words[0], "no shell sees `run:`; a path in it is relative to `source:`"
-    if "/" not in word and (job_file.command.launcher or re.fullmatch(r"python3?", word)):
-        return Check("program", "pass", f"{word} of {interpreter(job_file)}")
-    path = {**os.environ, **job_file.job.env}.get("PATH")
-    found = str(job_file.source / word) if "/" in word else shutil.which(word, path=path)
-    if found is None and os.path.isfile(job_file.source / word):
-        fix = f"write `python {word}`" if word.endswith(".py") else f"write `./{word}`"
-        return Check("program", "fail", f"{word} is a file in {job_file.source}, not a program in PATH", fix=fix)
-    if found is None or not os.path.exists(found):
-        return Check("program", "fail", f"there is no program {word}", fix=fix)
-    if os.path.isdir(found):
-        return Check("program", "fail", f"{word} is a folder, not a program", fix=fix)
-    if not os.access(found, os.X_OK):
-        return Check("program", "fail", f"{word} may not be executed", fix=f"chmod +x {word}, or: run: python {word}")
-    return Check("program", "pass", found)
-
-
-def _script(job_file: JobFile) -> Check:
-    script, fix = job_file.command.script, "paths in `run:` are relative to `source:`"
-    if script is not None and job_file.command.is_module:
-        return Check("script", "skipped", f"the module {script}, not a file")
-    if script is None:
-        return Check("script", "skipped", f"not a file: {job_file.command.words[0]}")
-    if os.path.isfile(job_file.source / script):
-        return Check("script", "pass", script)
-    return Check("script", "fail", f"no file {script} in {job_file.source}", fix=fix)
-
-
 def saving(job_file: JobFile) -> Check:
     """Whether the program names the runtime at all: without it nothing is saved that a restart could go on from."""
     name, source = "restart.point", job_file.source
     script = source / (job_file.command.script or "")
     if not script.is_file() and not (job_file.command.is_module and source.is_dir()):
         return Check(name, "skipped", "the program is not a file of this project: whether it saves is not known")
-    if _names_trainyard(script) or any(_names_trainyard(path) for path in source_files.files(source) if path.suffix == ".py"):
+    if names_trainyard(script) or any(names_trainyard(path) for path in source_files.files(source) if path.suffix == ".py"):
         rolling = job_file.job.checkpoints.rolling_steps
         return Check(name, "pass", f"the program names trainyard; unless it says otherwise it saves every {rolling} steps")
     summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"
@@ -188,45 +52,12 @@ def saving(job_file: JobFile) -> Check:
     return Check(name, "warn", f"{summary} unless the script resumes by itself", fix=fix)
 
 
-def _processes(job_file: JobFile) -> Check:
-    procs, cores = job_file.procs, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if procs != "auto" and int(procs) > 2 * cores:
-        return Check("processes", "warn", f"{procs} processes on {cores} cores")
-    return Check("processes", "pass", f"{procs} on {cores} cores")
-
-
-def _secrets(job_file: JobFile) -> list[Check]:
-    return [
-        Check(f"secret.{name}", "pass", "in the environment")
-        if name in os.environ
-        else Check(
-            f"secret.{name}",
-            "fail",
-            f"{name} is not set",
-            fix=f"export {name} before the call; on local it is taken from there",
-        )
-        for name in job_file.job.secrets
-    ]
-
-
-def _folder(run_dir: Path) -> Check:
-    existing = next(path for path in (run_dir, *run_dir.parents) if os.path.lexists(path))
-    if os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
-        return Check("run-folder", "pass", str(run_dir))
-    why = "may not be written" if os.path.isdir(existing) else "is a file"
-    return Check("run-folder", "fail", f"{existing} {why}", fix="--state-dir DIR puts the run elsewhere")
-
-
-def _disk(run_dir: Path) -> Check:
-    existing = next(path for path in (run_dir, *run_dir.parents) if os.path.isdir(path))
-    free = shutil.disk_usage(existing).free
-    status = "fail" if free < NO_DISK_BYTES else "warn" if free < LITTLE_DISK_BYTES else "pass"
-    return Check(
-        "disk",
-        status,
-        f"{free / 2**30:.1f} GiB free for {run_dir}",
-        fix=None if status == "pass" else "--state-dir DIR elsewhere",
-    )
+def names_trainyard(script: Path) -> bool:
+    try:
+        with open_regular(script) as file:
+            return b"trainyard" in file.read(MAX_SCRIPT_BYTES)
+    except (OSError, Unusable):
+        return False
 
 
 def grace(run_dir: Path, stop_grace_s: float) -> Check:

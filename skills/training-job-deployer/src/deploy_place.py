@@ -1,16 +1,24 @@
-"""Where a job runs, and what every verb may ask of such a place. There are two: this machine and a Kubernetes cluster."""
+"""Where a job runs, and what every verb may ask of such a place. Each target's is the class `Place` of a file in places/."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import targets
 import trainyard_shell as shell
 
 if TYPE_CHECKING:
-    from deploy_plan import Deployment
     from deploy_siblings import Answer, Call
-    from run_state.store import Run, StageRecord
+    from deploy_stage import Stage
+    from deployment import Deployment
+    from job_file.command import Command
+    from job_file.reading import Finding
+    from run_state.record import Run, StageRecord
+    from trainyard_job import Job
 
 ABSENT = "absent"
 """Nothing was ever submitted, or the submission that was begun made nothing."""
@@ -19,13 +27,42 @@ ENDED = ("finished", "failed", "stopped", "gone")
 UNFINISHED = ("lost", "orphaned")
 """The local supervisor died: the job was not ended by anybody and goes on when it is submitted again."""
 RESUMABLE = ("failed", "stopped", "gone")
+LOOK_INTERVAL_S = 10.0
+"""Between two looks of whoever watches; the end of the job is noticed at once."""
+
+
+def no_trouble() -> list[str]:
+    return []
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a job is at one moment."""
+
+    status: dict[str, Any]
+    progress: dict[str, Any]
+    trouble: Callable[[], list[str]] = no_trouble
+    """Lines for the person who waits, when nothing moved."""
+    lessons: list[shell.Check] | None = None
+    """Warnings beside how the run is going; None: they have to be asked for."""
 
 
 class Place(Protocol):
-    """One object a call. Each method may raise the SkillError of the program that it asks."""
+    """One object a call, without memory. Each method may raise the SkillError of the program that it asks."""
 
+    run_dir: Path
     asks_yes: ClassVar[bool]
     """Whether a run has to be agreed to: it costs money and changes what others share."""
+    keeps_record: ClassVar[bool]
+    """Whether the place itself keeps how a run has ended; else run.json has to."""
+
+    @staticmethod
+    def findings(job: Job, command: Command | None) -> list[Finding]:
+        """What of a job file is wrong for this target, by its keys."""
+
+    @staticmethod
+    def stages(job: Job) -> tuple[Stage, ...]:
+        """In order; one of them has a name in SUBMISSIONS."""
 
     # before the submission
     def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
@@ -53,6 +90,9 @@ class Place(Protocol):
     def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
         """The status once the job has ended, or after `timeout_s`."""
 
+    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+        """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
+
     def progress(self, run: Run) -> dict[str, Any]:
         """`line`, `step`, `loss`...; {} when it cannot be told: looking must never end a run."""
 
@@ -67,6 +107,12 @@ class Place(Protocol):
 
     def results(self, run: Run) -> dict[str, Any]:
         """Where what the run made lies."""
+
+    def listed(self, run: Run | None) -> tuple[str, str | None]:
+        """State and note in a list of runs, with nobody but this machine asked; None: of a folder whose run.json is damaged."""
+
+    def restart_point(self, run: Run) -> dict[str, Any] | None:
+        """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
 
     def log_tail(self, run: Run) -> list[str]:
         """The job's last lines."""
@@ -85,11 +131,15 @@ class Place(Protocol):
 
 
 def of(target: str, run_dir: Path) -> Place:
-    """The place of a target of the job file."""
-    if target == "local":
-        from places.local import LocalPlace
+    """The place of a target of the job file. Raises SkillError conflict for one that this version does not know."""
+    place: Place = targets.place_class(target)(run_dir)
+    return place
 
-        return LocalPlace(run_dir)
-    from on_kubernetes.place import ClusterPlace
 
-    return ClusterPlace(run_dir)
+def polled(place: Place, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+    """`looks` for a place that has nothing better: a program each time."""
+    while True:
+        status = place.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
+        yield Look(status, place.progress(run), lambda status=status: place.trouble(run, status, stall_factor))  # type: ignore[misc]
+        if time.monotonic() >= deadline:
+            return

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
+import deploy_settle
 import trainyard_shell as shell
-from deploy_siblings import OURSELVES
+from run_ref import Ref
 
 RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,39}(@[0-9a-f]{16})?")
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A run, as the user named it and as it lies on the disk."""
-
-    given: str
-    run_dir: Path
-    job_path: Path | None
-    """The job file, when the user named it."""
-    state_dir: str | None = None
-
-    def command(self, verb: str, *more: str) -> str:
-        """The line that does `verb` on this run, as the user could type it here."""
-        script = min((os.path.relpath(OURSELVES), str(OURSELVES)), key=len)
-        options = ["--state-dir", self.state_dir] if self.state_dir else []
-        return shlex.join(["python", script, verb, self.given, *options, *more])
 
 
 def resolve(given: str, state_dir: str | None) -> Ref:
@@ -42,7 +24,6 @@ def resolve(given: str, state_dir: str | None) -> Ref:
 
 
 def of_job_file(given: str, state_dir: str | None) -> Ref:
-    import deploy_fresh
     from job_file import reading
 
     path = Path(given).absolute()
@@ -52,18 +33,16 @@ def of_job_file(given: str, state_dir: str | None) -> Ref:
     except shell.SkillError:
         reading.read(Path(given))  # says everything that is wrong, not only the name
         raise
-    deploy_fresh.settle_if_idle(folder / "runs" / name)
+    deploy_settle.settle_if_idle(folder / "runs" / name)
     return Ref(given, folder / "runs" / name, path, state_dir)
 
 
 def _of_name(name: str, state_dir: str | None) -> Ref:
-    import deploy_fresh
-
     places = (
         [Path(state_dir).absolute()] if state_dir else [place / ".trainyard" for place in (Path.cwd(), *Path.cwd().parents)]
     )
     for place in places:
-        deploy_fresh.settle_if_idle(place / "runs" / name)
+        deploy_settle.settle_if_idle(place / "runs" / name)
         if (place / "runs" / name / "run.json").exists():
             return Ref(name, place / "runs" / name, None, state_dir)
     there = sorted({path.parent.name for place in places for path in place.glob("runs/*/run.json")})

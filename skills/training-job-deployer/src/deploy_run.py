@@ -17,15 +17,17 @@ import deploy_fresh
 from run_state import home
 import deploy_place
 import deploy_plan
+import deploy_settle
 import deploy_siblings
-from run_state import store
+from run_state import lock, record, store
 import deploy_watch
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
-from deploy_plan import Deployment
+from deploy_plan import place_of
+from deployment import Deployment
 from deploy_siblings import Call
-from deploy_stages import Stage
-from run_state.store import Run, StageRecord
+from deploy_stage import Stage
+from run_state.record import Run, StageRecord
 from deploy_words import where_it_begins
 
 
@@ -58,8 +60,8 @@ def run(deployment: Deployment, wish: Wish) -> shell.Result:
     refuse_missing_skills(deployment)
     deadline = time.monotonic() + wish.timeout_s
     changed: list[str] = []
-    with store.locked(deployment.run_dir):
-        deploy_fresh.settle(deployment.run_dir)
+    with lock.locked(deployment.run_dir):
+        deploy_settle.settle(deployment.run_dir)
         if wish.fresh:
             with deploy_fresh.stepping_aside(deployment, wish.yes) as changed:
                 prepared = _prepare(deployment, wish)
@@ -83,10 +85,10 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
     deployment.accepts = accept_changes and bool(deployment.changed_keys(current))
     checks = deploy_plan.problems(deployment, current, strict=False)
     data = deploy_plan.describe(deployment, current)
-    request = deployment.place.request(deployment, current, deployment.submission.name)
+    request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
-        request = deployment.place.again(current, Call(before.request, before.document) if before else request)
+        request = place_of(deployment).again(current, Call(before.request, before.document) if before else request)
     data["would_call"] = [deployment.submission.script, *request.words]
     if request.document is not None:
         data["request"] = request.document
@@ -95,19 +97,18 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
 
 def refuse_missing_skills(deployment: Deployment) -> None:
     """Raises SkillError dependency, which names all folders that are missing."""
-    stages, job = deployment.stages, deployment.job_file.job
-    if deploy_checks.is_to_be_built(job):
+    stages, target = deployment.stages, deployment.job_file.job.target
+    if deploy_checks.is_to_be_built(stages):
         raise shell.SkillError("usage", deploy_checks.NO_BUILD, hint=deploy_checks.NO_BUILD_FIX)
     missing = [stage for stage in stages if not deploy_siblings.is_there(stage.skill, stage.script)]
     if not missing:
         return
     names = ", ".join(dict.fromkeys(stage.skill for stage in missing))
-    target = job.target
     hint = f"put these folders into {deploy_siblings.SKILLS_FOLDER} (./install.sh in a checkout that has them links all)"
     raise shell.SkillError(
         "dependency",
         f"target {target} needs the skill folders {names}; stage {missing[0].name} cannot run",
-        hint=hint if target == "local" else f"{hint}, or target: local",
+        hint=f"{hint}, or target: local" if place_of(deployment).asks_yes else hint,
     )
 
 
@@ -142,9 +143,9 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it {where_it_begins(current, deployment.place)}")
+    shell.progress(f"{current.name} is {state}; it {where_it_begins(place_of(deployment).restart_point(current))}")
     deploy_agree.refuse_problems(deployment, current)
-    deployment.place.clear(current)
+    place_of(deployment).clear(current)
     _submit(deployment, current, again=True)
     return Prepared(current, "starting", started=True)
 
@@ -160,7 +161,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
     deploy_agree.refuse_problems(deployment, planned)
     deploy_agree.refuse_without_yes(deployment, planned, wish.yes, "resume", "--accept-changes")
     deployment.replaces, deployment.accepts = False, True
-    deployment.place.clear(current)
+    place_of(deployment).clear(current)
     current.stages, current.stopped = planned.stages, None
     return _submit_first(deployment, current, wish)
 
@@ -168,7 +169,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
     """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
     job = deployment.job_file.job
-    current = current or store.new(job.name, job.target, deployment.job_file.path)
+    current = current or record.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
     if current.submission is not None and current.submission.ended is None:
         current.starts -= 1  # that call may still be on its way, and this one has to be the same
@@ -185,7 +186,7 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
             changed += deployment.make_room()
             deployment.replaces = False
         if not deployment.done(current, stage.name):
-            changed += _stage(deployment, current, stage, deployment.place.request(deployment, current, stage.name))
+            changed += _stage(deployment, current, stage, place_of(deployment).request(deployment, current, stage.name))
     changed += _submit(deployment, current, again=False)
     return Prepared(current, "starting", started=True, changed=changed)
 
@@ -202,10 +203,10 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     request = (
         Call(before.request, before.document)
         if again and before
-        else deployment.place.request(deployment, current, deployment.submission.name)
+        else place_of(deployment).request(deployment, current, deployment.submission.name)
     )
     if again:
-        request = deployment.place.again(current, request)
+        request = place_of(deployment).again(current, request)
     return _stage(deployment, current, deployment.submission, request)
 
 
@@ -216,7 +217,7 @@ def _stage(deployment: Deployment, current: Run, stage: Stage, request: Call) ->
     current.stages[stage.name] = record
     store.save(deployment.run_dir, current)
     shell.progress(f"{stage.name}: {record.program}")
-    record.result = deployment.place.do(deployment, current, stage.name, request)
+    record.result = place_of(deployment).do(deployment, current, stage.name, request)
     current.cluster = current.cluster or _cluster_of(record.result)
     record.ended = time.time()
     store.save(deployment.run_dir, current)
@@ -257,7 +258,7 @@ def _submitted(deployment: Deployment, current: Run, state: str, changed: list[s
         "run_id": current.run_id,
         "state": state,
         "run_dir": str(deployment.run_dir),
-        **deployment.place.results(current),
+        **place_of(deployment).results(current),
     }
     return shell.Result(
         data=data, changed=changed, next=[deployment.ref.command("status"), f"{deployment.ref.command('run')}   (watches it)"]

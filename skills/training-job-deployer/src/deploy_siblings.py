@@ -107,9 +107,9 @@ def call(
     return _answer(program, arguments, process.returncode, output, messages)
 
 
-def stream(program: tuple[str, str], arguments: list[str]) -> Iterator[dict[str, Any] | Answer]:
-    """Each line of a streaming verb, as it comes; the envelope last, as an Answer."""
-    process = _start(program, arguments, stderr=None)
+def stream(program: tuple[str, str], arguments: list[str], *, quiet: bool = False) -> Iterator[dict[str, Any] | Answer]:
+    """Each line of a streaming verb, as it comes; the envelope last, as an Answer. `quiet`: without what it says on stderr."""
+    process = _start(program, arguments, stderr=subprocess.DEVNULL if quiet else None)
     last = ""
     try:
         assert process.stdout is not None

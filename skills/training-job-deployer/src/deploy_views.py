@@ -6,16 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from on_kubernetes.states import as_recorded
 from run_state import home
-import places.local
 import deploy_place
 import deploy_siblings
-from run_state import store
+from run_state import lock, store
 import trainyard_shell as shell
 from deploy_place import ABSENT, Place
-from deploy_ref import Ref
-from run_state.store import Run, StageRecord
+from run_ref import Ref
+from run_state.record import Run, StageRecord
 from deploy_words import is_hopeless, where_it_begins
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
@@ -31,7 +29,7 @@ def status(ref: Ref) -> shell.Result:
     status = place.status(run)
     there = status["state"] != ABSENT
     progress = place.progress(run) if there else {}
-    if run.target == "local" and progress.get("state") not in (None, status["state"]):
+    if progress.get("state") not in (None, status["state"]):
         status = place.status(run)  # it changed between the two looks: one screen tells one state
     checks = place.health(run, status | {"progress": progress}, run.stall_factor) if there else [_not_submitted(ref)]
     results = place.results(run)
@@ -78,24 +76,26 @@ def logs(ref: Ref, options: dict[str, Any]) -> shell.Result:
 def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     """Ends the job. Nothing that `resume` needs is deleted, so no --yes is asked for."""
     run, place = _the_run(ref)
-    if run.target != "local":  # the runner knows its own copies
+    if not place.keeps_record:  # else it knows its own copies
         home.refuse_copy(ref.run_dir, run)
     if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
     answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
     data = {**answer.data, "name": run.name, "run_id": run.run_id, **place.results(run)}
-    if not dry_run and run.target != "local":
+    if not dry_run and not place.keeps_record:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
     result.checks += place.lessons(run, run.stall_factor)
-    again = [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(run, place)})"]
+    again = (
+        [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(place.restart_point(run))})"]
+    )
     result.next = [*again, ref.command("report")]
     return result
 
 
 def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_siblings.Answer:
     """On a cluster nothing remains that says `stopped`; run.json says it, from before the object goes."""
-    if run.target == "local":
+    if place.keeps_record:
         return place.stop(run, now=now, dry_run=False)
     state = place.status(run)["state"]
     ended = state if state in ("finished", "failed") else "stopped"  # what had ended by itself stays that
@@ -113,7 +113,7 @@ def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_sibl
 
 
 def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
-    with store.locked(ref.run_dir):
+    with lock.locked(ref.run_dir):
         current = store.load(ref.run_dir)
         if current is not None and current.run_id == run.run_id:
             current.stopped = run.stopped = record
@@ -132,24 +132,20 @@ def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
 def list_runs(folder: Path, limit: int) -> shell.Result:
     """Every run in this folder, those set aside by --fresh included. No cluster is asked: `status` does that."""
     found = sorted(path.parent for path in folder.glob("*/run.json"))
-    states = places.local.states(folder) if found else {}
-    rows = [_row(path, states) for path in found[:limit]]
+    rows = [_row(path) for path in found[:limit]]
     data = {"folder": str(folder), "total": len(found), "runs": rows}
     return shell.Result(data=data, truncated=len(found) > limit)
 
 
-def _row(run_dir: Path, states: dict[str, str]) -> dict[str, Any]:
-    state = states.get(run_dir.name, ABSENT)
-    row: dict[str, Any] = {"run": run_dir.name, "state": state, "run_id": None, "job_file": None, "note": None}
+def _row(run_dir: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"run": run_dir.name, "state": ABSENT, "run_id": None, "job_file": None, "note": None}
     try:
         run = store.load(run_dir)
         if run is not None:
             row |= {"run_id": run.run_id, "job_file": run.job_file}
-        if run is not None and run.target != "local":
-            recorded = as_recorded(run)
-            row["state"] = "submitted" if recorded == "gone" else recorded  # whether it still is, only the cluster knows
-            row["note"] = f"on {run.target}, as last recorded here"
+            row["state"], row["note"] = deploy_place.of(run.target, run_dir).listed(run)
     except shell.SkillError as error:  # one damaged folder must not hide the others
+        row["state"], _ = deploy_place.of("local", run_dir).listed(None)
         row["note"] = shell.clean(str(error), 200)
     return row
 
@@ -174,7 +170,7 @@ def _passed_on(answer: deploy_siblings.Answer) -> shell.Result:
     )
 
 
-def _stage_row(name: str, record: store.StageRecord) -> dict[str, Any]:
+def _stage_row(name: str, record: StageRecord) -> dict[str, Any]:
     seconds = record.ended - record.begun if record.ended is not None else None
     return {"stage": name, "state": "begun" if record.ended is None else "done", "program": record.program, "seconds": seconds}
 

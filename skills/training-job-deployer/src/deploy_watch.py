@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from run_state import store
+from run_state import lock, store
 import trainyard_shell as shell
-from deploy_place import ENDED, UNFINISHED
-from deploy_plan import Deployment
-from run_state.store import Run, StageRecord
+from deploy_place import ENDED, UNFINISHED, Look
+from deploy_plan import place_of
+from deployment import Deployment
+from run_state.record import Run, StageRecord
 from deploy_words import is_hopeless
-
-LOOK_INTERVAL_S = 10.0
-"""Between two progress lines; the end of the job is noticed at once, because the place waits for it."""
 
 
 def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:
@@ -21,49 +19,52 @@ def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadlin
 
     Raises SkillError timeout: after `deadline` (monotonic), or on Ctrl-C. The job goes on in both cases.
     """
-    was_ended = already in ENDED
+    was_ended, seen = already in ENDED, list[Look]()
     try:
         if already and not was_ended:
             shell.progress(f"{run.name} is {already} already (run {run.run_id}); watching it")
-        status = deployment.place.status(run) if was_ended else _watch(deployment, run, deadline)
+        look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen)
     except KeyboardInterrupt as interrupt:
-        raise _left(deployment, run, "you stopped watching") from interrupt
-    notes = _finish(deployment, run, status)
-    return _answer(deployment, run, status, was_ended, notes)
+        raise _left(deployment, run, "you stopped watching", seen) from interrupt
+    notes = _finish(deployment, run, look.status)
+    return _answer(deployment, run, look, was_ended, notes)
 
 
-def _watch(deployment: Deployment, run: Run, deadline: float) -> dict[str, Any]:
-    """The status at the end."""
+def _look(deployment: Deployment, run: Run) -> Look:
+    place = place_of(deployment)
+    return Look(place.status(run), place.progress(run))
+
+
+def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) -> Look:
+    """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
-    while True:
-        left_s = max(0.0, deadline - time.monotonic())
-        status = deployment.place.wait(run, min(LOOK_INTERVAL_S, left_s))
-        line = deployment.place.progress(run).get("line") or ""
-        moved = bool(line) and line not in told
-        factor = deployment.job_file.job.monitor.stall_factor
-        for text in [line] if moved else deployment.place.trouble(run, status, factor):
+    for look in place_of(deployment).looks(run, deadline, deployment.job_file.job.monitor.stall_factor):
+        seen[:] = [look]
+        line = look.progress.get("line") or ""
+        for text in [line] if line and line not in told else look.trouble():
             if text not in told:
                 shell.progress(text)
             told.add(text)
-        if status["state"] in (*ENDED, *UNFINISHED):
-            return status
-        if time.monotonic() >= deadline:
-            raise _left(deployment, run, "the time to watch is over", status)
+        if look.status["state"] in (*ENDED, *UNFINISHED):
+            return look
+    raise _left(deployment, run, "the time to watch is over", seen)
 
 
-def _left(deployment: Deployment, run: Run, why: str, status: dict[str, Any] | None = None) -> shell.SkillError:
-    progress = deployment.place.progress(run)
-    told = f" ({progress['line']})" if progress.get("line") else ""
+def _left(deployment: Deployment, run: Run, why: str, seen: list[Look]) -> shell.SkillError:
+    look = seen[-1] if seen else Look({}, place_of(deployment).progress(run))
+    told = f" ({look.progress['line']})" if look.progress.get("line") else ""
     message = f"{why}; {run.name} goes on without this program{told}"
     hint = f"{deployment.ref.command('status')} looks, {deployment.ref.command('run')} watches again, {deployment.ref.command('stop')} ends it"
-    return shell.SkillError("timeout", message, hint=hint, retryable=True, data=_data(deployment, run, status or {}, progress))
+    return shell.SkillError(
+        "timeout", message, hint=hint, retryable=True, data=_data(deployment, run, look.status, look.progress)
+    )
 
 
 def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[shell.Check]:
     """Writes the records of watch and report; returns why there is no report, or not all of it."""
     if status["state"] not in ENDED:
         return []
-    with store.locked(deployment.run_dir):
+    with lock.locked(deployment.run_dir):
         current = store.load(deployment.run_dir)
         if current is None or not _same_submission(current, run):
             return []  # somebody resumed it or set it aside while we looked: those records are theirs
@@ -78,7 +79,7 @@ def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[sh
 def _report(deployment: Deployment, current: Run) -> list[shell.Check]:
     begun, factor = time.time(), deployment.job_file.job.monitor.stall_factor
     try:
-        answer, notes = deployment.place.report(current, None, factor, dry_run=False)
+        answer, notes = place_of(deployment).report(current, None, factor, dry_run=False)
     except shell.SkillError as error:
         return [shell.Check("report", "warn", f"no report: {error}", fix=error.hint or None)]
     if not notes:  # one that lacks something is tried again by the next `run`
@@ -97,18 +98,18 @@ def _record(deployment: Deployment, run: Run, name: str, begun: float, result: d
     store.save(deployment.run_dir, run)
 
 
-def _answer(
-    deployment: Deployment, run: Run, status: dict[str, Any], was_ended: bool, notes: list[shell.Check]
-) -> shell.Result:
-    state, reason = status["state"], status.get("reason")
+def _answer(deployment: Deployment, run: Run, look: Look, was_ended: bool, notes: list[shell.Check]) -> shell.Result:
+    state, reason = look.status["state"], look.status.get("reason")
     ended, already = ("failed", "had already failed") if state == "failed" else (f"is {state}", f"was {state} already")
     words = f"{run.name} {already if was_ended else ended}"
     told = words if state == "finished" or not reason else f"{words}: {reason}"
-    lessons = deployment.place.lessons(run, deployment.job_file.job.monitor.stall_factor)
+    lessons = look.lessons
+    if lessons is None:
+        lessons = place_of(deployment).lessons(run, deployment.job_file.job.monitor.stall_factor)
     checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
-    data = _data(deployment, run, status, deployment.place.progress(run))
+    data = _data(deployment, run, look.status, look.progress)
     if state == "failed":
-        data["log_tail"] = deployment.place.log_tail(run)
+        data["log_tail"] = place_of(deployment).log_tail(run)
     return shell.Result(data=data, checks=checks, next=_next(deployment, state, reason), ok=state == "finished")
 
 
@@ -126,7 +127,7 @@ def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: di
         "loss": progress.get("loss"),
         "run_dir": str(folder),
         **{key: str(folder / name) if (folder / name).exists() else None for key, name in there.items()},
-        **({} if run.target == "local" else deployment.place.results(run)),
+        **place_of(deployment).results(run),
     }
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from deploy_place import Place
-    from run_state.store import Run
+from typing import Any
 
 
 def is_hopeless(reason: str | None) -> bool:
@@ -14,10 +10,9 @@ def is_hopeless(reason: str | None) -> bool:
     return "a restart cannot help" in (reason or "")
 
 
-def where_it_begins(run: Run, place: Place) -> str:
-    """Where a resumed run begins; on a cluster only the job itself can see its volume."""
-    point = place.progress(run).get("restart_point") if run.target == "local" else None
-    if not isinstance(point, dict):
+def where_it_begins(point: dict[str, Any] | None) -> str:
+    """Where a resumed run begins (deploy_place.Place.restart_point)."""
+    if point is None:
         return "goes on from its newest checkpoint"
     if point.get("step"):
         return f"goes on from its newest checkpoint, step {point['step']}"

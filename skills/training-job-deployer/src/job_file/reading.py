@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from job_file import clusters
-from job_file.command import ONE_MACHINE, Command, CommandError, parse
+from job_file.command import Command, CommandError, parse
+import targets
 import trainyard_job
 import trainyard_shell as shell
 import trainyard_request
-from trainyard_request import Finding, convert, refusal
+from trainyard_request import Finding as Finding
+from trainyard_request import convert, refusal
 from trainyard_job import Job
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
@@ -48,7 +49,7 @@ class JobFile:
 def read(path: Path) -> JobFile:
     """Raises SkillError: not-found, permission, usage (with one failed check for each finding)."""
     mapping = trainyard_request.read_mapping(path)
-    findings: list[Finding] = []
+    findings = _target(mapping.get("target", "local"))
     job = convert(mapping, Job, "$", findings)
     command = None
     if isinstance(mapping.get("run"), str):
@@ -86,6 +87,12 @@ def _name(name: str) -> list[Finding]:
     return [Finding("$.name", f"{name!r} is not a valid name: {rule}")]
 
 
+def _target(target: Any) -> list[Finding]:
+    if not isinstance(target, str) or target in targets.names():  # what is not text the types refuse
+        return []
+    return [Finding("$.target", f"{target!r} is not one of the known values: {', '.join(targets.names())}")]
+
+
 def _command(line: str, findings: list[Finding]) -> Command | None:
     try:
         return parse(line)
@@ -100,21 +107,21 @@ def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding
         return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
     if not os.path.isdir(source_folder(path, job)):
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
-    several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
-    drives_ray = job.target != "local" and job.engine in trainyard_job.RAY_ENGINES  # a plain command is the driver, once
-    if command and not command.launcher and several and not drives_ray:
-        launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
-        problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
-        findings.append(Finding("$.run", problem))
-    if command and command.launcher in ONE_MACHINE and job.target != "local":
-        name, package = command.launcher.name, command.launcher.package
-        problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
-        findings.append(Finding("$.run", problem))
-    if job.target == "local" and job.nodes > 1:
-        findings.append(Finding("$.nodes", f"target local is one machine, not {job.nodes}"))
     if job.image and (job.image.uri is None) == (job.image.build is None):
         findings.append(Finding("$.image", "needs either uri or build"))
-    return findings + (clusters.findings(job) if job.target != "local" else [])
+    if job.target in targets.names():
+        findings += targets.place_class(job.target).findings(job, command)
+    return findings
+
+
+def needs_launcher(job: Job, command: Command | None) -> list[Finding]:
+    """For a place that starts a plain command as one process."""
+    several = job.nodes > 1 or (job.procs_per_node != "auto" and job.procs_per_node > 1)
+    if command is None or command.launcher or not several:
+        return []
+    launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
+    problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
+    return [Finding("$.run", problem)]
 
 
 def _variables(job: Job) -> list[Finding]:
@@ -148,6 +155,7 @@ def _variables(job: Job) -> list[Finding]:
 def schema() -> dict[str, Any]:
     """JSON Schema of the job file, for editors."""
     document = msgspec.json.schema(trainyard_job.Job)
+    document["$defs"]["Job"]["properties"]["target"] |= {"enum": targets.names()}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Trainyard job file", **document}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
-    from run_state.store import Run, StageRecord
+    from run_state.record import Run, StageRecord
     from trainyard_job import Job
 
 ZONE = "topology.kubernetes.io/zone"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,17 +13,22 @@ from on_kubernetes import states
 import deploy_checks
 import trainyard_shell as shell
 from on_kubernetes.health import judge
-from on_kubernetes.plan import ClusterPlan
+from on_kubernetes import plan
+from on_kubernetes.findings import findings
 from on_kubernetes.progress import progress_of
-from places.local import monitor_lessons, monitor_report
-from deploy_place import ABSENT, ENDED
+from deploy_monitor import monitor_lessons, monitor_report
+from deploy_place import ABSENT, ENDED, Look, polled
 from deploy_siblings import Answer, Call, call, make
 from trainyard_request import words_of
-from deploy_stages import POD_FILES, RAY, manager
+from on_kubernetes.stages import POD_FILES, RAY, manager, stages
 
 if TYPE_CHECKING:
-    from deploy_plan import Deployment
-    from run_state.store import Run, StageRecord
+    from deploy_stage import Stage
+    from deployment import Deployment
+    from job_file.command import Command
+    from job_file.reading import Finding
+    from run_state.record import Run, StageRecord
+    from trainyard_job import Job
 
 PROGRESS_LINES = 200
 READY_TIMEOUT_S = 900.0
@@ -30,12 +36,20 @@ READY_TIMEOUT_S = 900.0
 
 
 @dataclass
-class ClusterPlace:
+class KubernetesPlace:
     """A Kubernetes cluster; see deploy_place.Place."""
 
     run_dir: Path
     asks_yes: ClassVar[bool] = True
-    _plan: ClusterPlan = field(default_factory=ClusterPlan)
+    keeps_record: ClassVar[bool] = False
+
+    @staticmethod
+    def findings(job: Job, command: Command | None) -> list[Finding]:
+        return findings(job, command)
+
+    @staticmethod
+    def stages(job: Job) -> tuple[Stage, ...]:
+        return stages(job)
 
     # --- before the submission ---
 
@@ -44,18 +58,18 @@ class ClusterPlace:
             told = "the job was submitted: the cluster is not asked again whether it fits"
             return [shell.Check("fit", "skipped", told)]
         job = deployment.job_file.job
-        checks = self._plan.checks(deployment, run, strict=strict)
+        checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
         return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
-        return self._plan.describe(deployment, run)
+        return plan.describe(deployment, run)
 
     def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
-        return self._plan.request(deployment, run, stage)
+        return plan.request(deployment, run, stage)
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
-        result = self._plan.result(deployment, run, stage, request)
+        result = plan.result(deployment, run, stage, request)
         if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
             _submit_on_ray(run, list(deployment.job_file.command.words))
         return result
@@ -86,6 +100,17 @@ class ClusterPlace:
                 raise
             time.sleep(timeout_s)  # the job goes on without its API server, and so does whoever waits for it
             return {"state": "unreachable", "reason": str(error)}
+
+    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+        return polled(self, run, deadline, stall_factor)
+
+    def listed(self, run: Run | None) -> tuple[str, str | None]:
+        recorded = states.as_recorded(run) if run else ABSENT
+        # whether it still is, only the cluster knows
+        return "submitted" if recorded == "gone" else recorded, f"on {run.target}, as last recorded here" if run else None
+
+    def restart_point(self, run: Run) -> dict[str, Any] | None:
+        return None
 
     def _read(self, run: Run, answer: Answer) -> dict[str, Any]:
         if answer.error_code == "not-found":

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from on_kubernetes import calls
 import msgspec
 import trainyard_shell as shell
 from on_kubernetes.request import network_arguments, request_document, words_with_request
-from deploy_siblings import Answer, Call, make
+from deploy_siblings import Call, make
 from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
-    from deploy_plan import Deployment
-    from run_state.store import Run
+    from deployment import Deployment
+    from run_state.record import Run
     from trainyard_job import Job
 
 CALL_TIMEOUT_S = 180.0
@@ -29,123 +28,123 @@ REFERENCE = re.compile(
 REFUSALS = ("usage", "not-found", "conflict", "permission")
 
 
-@dataclass
-class ClusterPlan:
-    """What the programs answered to this call of ours; a stage takes the answer that its plan was made with."""
-
-    answers: dict[str, Answer] = field(default_factory=dict)
-
-    def checks(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
-        """`strict`: a program's error is raised; else it becomes a check, and what depends on it is skipped."""
-        checks = [*_image(deployment), *_unused(deployment)]
+def problems(deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
+    """`strict`: a program's error is raised; else it becomes a check, and what depends on it is skipped."""
+    checks = [*_image(deployment), *_unused(deployment)]
+    if any(check.status == "fail" for check in checks):
+        return checks
+    for name in _questions(deployment, run):
         if any(check.status == "fail" for check in checks):
-            return checks
-        for name in self._questions(deployment, run):
-            if any(check.status == "fail" for check in checks):
-                checks.append(shell.Check(name, "skipped", "it depends on what failed"))
-                continue
-            try:
-                checks += self._ask(deployment, run, name)
-            except shell.SkillError as error:
-                if strict:
-                    raise
-                status = "fail" if error.code in REFUSALS else "unknown"
-                checks.append(shell.Check(name, status, str(error), fix=error.hint or None))
-                break
-        return checks + self._budget(deployment, run)
+            checks.append(shell.Check(name, "skipped", "it depends on what failed"))
+            continue
+        try:
+            checks += _ask(deployment, run, name)
+        except shell.SkillError as error:
+            if strict:
+                raise
+            status = "fail" if error.code in REFUSALS else "unknown"
+            checks.append(shell.Check(name, status, str(error), fix=error.hint or None))
+            break
+    return checks + _budget(deployment, run)
 
-    def _questions(self, deployment: Deployment, run: Run) -> list[str]:
-        stages = [stage.name for stage in deployment.before_submission() if stage.name in (*HARMLESS, "storage")]
-        open_ = [name for name in stages if not deployment.done(run, name)]
-        return [name for name in open_ if not (name == "check" and deployment.replaces)]
 
-    def _ask(self, deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
-        request = self.request(deployment, run, name)
-        if not request.words:
-            return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
-        dry = _dry(request) if name == "storage" else request
-        answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
-        self.answers[name] = answer
-        if not answer.ok and not answer.checks:
-            return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
-        return answer.checks
+def _questions(deployment: Deployment, run: Run) -> list[str]:
+    stages = [stage.name for stage in deployment.before_submission() if stage.name in (*HARMLESS, "storage")]
+    open_ = [name for name in stages if not deployment.done(run, name)]
+    return [name for name in open_ if not (name == "check" and deployment.replaces)]
 
-    def request(self, deployment: Deployment, run: Run, name: str) -> Call:
-        """What a stage asks; no words when it has nothing to do."""
-        job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
-        fit, network = self.data(deployment, run, "fit"), self.data(deployment, run, "network")
-        if name == "network":
-            return Call(network_arguments(job, fit))
-        values = msgspec.to_builtins(job)
-        if name == "fit":
-            claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
-            document = request_document(values, run.run_id, run.starts, {}, {}, claim)
-            return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
-        document = request_document(values, run.run_id, run.starts, fit, network, self._claim(deployment, run))
-        verb = "ensure-volume" if name == "storage" else "create"
-        request = Call(words_with_request(verb, job.name, where), document)
-        return _dry(request) if name == "check" else request
 
-    def result(self, deployment: Deployment, run: Run, name: str, request: Call) -> dict[str, Any]:
-        """Does a stage, unless its answer is here already."""
-        if not request.words:
-            return {"skipped": "no instance type"}
-        if name in HARMLESS and name in self.answers:
-            return self.answers[name].data
-        answer = make(_program(deployment, name), request, timeout_s=CALL_TIMEOUT_S).or_raise()
-        failed = next((check for check in answer.checks if check.status == "fail"), None)
-        if not answer.ok and (failed or not answer.checks):
-            told = failed.summary if failed else "it says no, without a reason"
-            raise shell.SkillError(
-                "conflict", f"{name}: {told}", hint=(failed.fix if failed else "") or "", checks=answer.checks
-            )
-        changed = answer.document.get("changed")
-        return {**answer.data, "changed": changed if isinstance(changed, list) else []}
+def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
+    asked = request(deployment, run, name)
+    if not asked.words:
+        return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
+    dry = _dry(asked) if name == "storage" else asked
+    answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+    deployment.answers[name] = answer
+    if not answer.ok and not answer.checks:
+        return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
+    return answer.checks
 
-    def data(self, deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
-        """What a stage answered: in this call, or in an earlier one for the same inputs."""
-        if name in self.answers:
-            return self.answers[name].data
-        return run.stages[name].result if deployment.done(run, name) or (run.submission and name in run.stages) else {}
 
-    def _claim(self, deployment: Deployment, run: Run) -> str | None:
-        storage = deployment.job_file.job.checkpoints.storage
-        if storage is None:
-            return None
-        return calls.claim_of(run) or storage.claim or f"{run.name}-{run.run_id[:8]}"
+def request(deployment: Deployment, run: Run, name: str) -> Call:
+    """What a stage asks; no words when it has nothing to do."""
+    job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
+    fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
+    if name == "network":
+        return Call(network_arguments(job, fit))
+    values = msgspec.to_builtins(job)
+    if name == "fit":
+        claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
+        document = request_document(values, run.run_id, run.starts, {}, {}, claim)
+        return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
+    document = request_document(values, run.run_id, run.starts, fit, network, _claim(deployment, run))
+    verb = "ensure-volume" if name == "storage" else "create"
+    asked = Call(words_with_request(verb, job.name, where), document)
+    return _dry(asked) if name == "check" else asked
 
-    def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
-        """Where, on what, at what price, and what will be made."""
-        job, fit = deployment.job_file.job, self.data(deployment, run, "fit")
-        made, usd = _made(job), fit.get("usd_per_hour")
-        price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
-        of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")
-        nodes = fit.get("nodes") or []
-        return {
-            "summary": f"start {job.name}: {', '.join(made)}; {price}",
-            "cost_usd": None,
-            "usd_per_hour": usd,
-            "budget": _hours(job.budget.max_usd if job.budget else None, usd),
-            "cluster": run.cluster or fit.get("cluster"),
-            "engine": job.engine or "pytorchjob",
-            "image": job.image.uri if job.image else None,
-            "nodes": nodes[:MAX_NODES_TOLD],
-            "node_count": len(set(nodes)),
-            **{key: fit.get(key) for key in of_the_fit},
-            "claim": calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None),
-            "makes": made,
-        }
 
-    def _budget(self, deployment: Deployment, run: Run) -> list[shell.Check]:
-        budget = deployment.job_file.job.budget
-        if budget is None:
-            return []
-        hours = _hours(budget.max_usd, self.data(deployment, run, "fit").get("usd_per_hour"))
-        if hours is None or hours["hours"] is None:
-            told = "what an hour costs is not known, so nobody can say how long the budget lasts"
-            return [shell.Check("budget", "warn", told)]
-        told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
-        return [shell.Check("budget", "pass", told)]
+def result(deployment: Deployment, run: Run, name: str, asked: Call) -> dict[str, Any]:
+    """Does a stage, unless its answer is here already."""
+    if not asked.words:
+        return {"skipped": "no instance type"}
+    if name in HARMLESS and name in deployment.answers:
+        return deployment.answers[name].data
+    answer = make(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
+    failed = next((check for check in answer.checks if check.status == "fail"), None)
+    if not answer.ok and (failed or not answer.checks):
+        told = failed.summary if failed else "it says no, without a reason"
+        raise shell.SkillError("conflict", f"{name}: {told}", hint=(failed.fix if failed else "") or "", checks=answer.checks)
+    changed = answer.document.get("changed")
+    return {**answer.data, "changed": changed if isinstance(changed, list) else []}
+
+
+def data(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
+    """What a stage answered: in this call, or in an earlier one for the same inputs."""
+    if name in deployment.answers:
+        return deployment.answers[name].data
+    return run.stages[name].result if deployment.done(run, name) or (run.submission and name in run.stages) else {}
+
+
+def _claim(deployment: Deployment, run: Run) -> str | None:
+    storage = deployment.job_file.job.checkpoints.storage
+    if storage is None:
+        return None
+    return calls.claim_of(run) or storage.claim or f"{run.name}-{run.run_id[:8]}"
+
+
+def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
+    """Where, on what, at what price, and what will be made."""
+    job, fit = deployment.job_file.job, data(deployment, run, "fit")
+    made, usd = _made(job), fit.get("usd_per_hour")
+    price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
+    of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")
+    nodes = fit.get("nodes") or []
+    return {
+        "summary": f"start {job.name}: {', '.join(made)}; {price}",
+        "cost_usd": None,
+        "usd_per_hour": usd,
+        "budget": _hours(job.budget.max_usd if job.budget else None, usd),
+        "cluster": run.cluster or fit.get("cluster"),
+        "engine": job.engine or "pytorchjob",
+        "image": job.image.uri if job.image else None,
+        "nodes": nodes[:MAX_NODES_TOLD],
+        "node_count": len(set(nodes)),
+        **{key: fit.get(key) for key in of_the_fit},
+        "claim": calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None),
+        "makes": made,
+    }
+
+
+def _budget(deployment: Deployment, run: Run) -> list[shell.Check]:
+    budget = deployment.job_file.job.budget
+    if budget is None:
+        return []
+    hours = _hours(budget.max_usd, data(deployment, run, "fit").get("usd_per_hour"))
+    if hours is None or hours["hours"] is None:
+        told = "what an hour costs is not known, so nobody can say how long the budget lasts"
+        return [shell.Check("budget", "warn", told)]
+    told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
+    return [shell.Check("budget", "pass", told)]
 
 
 def _dry(request: Call) -> Call:

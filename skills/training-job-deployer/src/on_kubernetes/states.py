@@ -8,7 +8,7 @@ import trainyard_shell as shell
 from deploy_place import ABSENT
 
 if TYPE_CHECKING:
-    from run_state.store import Run
+    from run_state.record import Run
 
 STATES = ("pending", "running", "restarting", "suspended", "finished", "failed")
 GONE = "its object is no longer on the cluster, and it was not `stop` that removed it"

@@ -1,42 +1,70 @@
-"""What target local asks of local-runner and monitor, and what it reads in their answers."""
+"""Target local: what this machine asks of local-runner and monitor, and what it reads in their answers."""
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-import deploy_checks
 import trainyard_shell as shell
-from deploy_place import ABSENT
-from deploy_siblings import Answer, Call, call, make
-from deploy_stages import MONITOR, RUNNER
+import local_checks
+from deploy_monitor import lessons_in, monitor_lessons, monitor_report
+from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, polled
+from deploy_siblings import Answer, Call, call, make, stream
+from deploy_stage import MONITOR, Stage
+from job_file.reading import Finding, needs_launcher
 from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
-    from deploy_plan import Deployment
-    from run_state.store import Run, StageRecord
+    from deployment import Deployment
+    from job_file.command import Command
+    from run_state.record import Run, StageRecord
+    from trainyard_job import Job
 
+RUNNER = ("local-runner", "run_local.py")
+CHECK = ("id", "status", "summary", "evidence", "fix")
 SUBMIT_TIMEOUT_S = 300.0
 """A submit may first end what a lost supervisor left behind; the grace of its stop comes on top."""
 
 
+JOB_KEYS = ("name", "target", "source", "run", "python", "nodes", "procs_per_node", "env", "secrets", "checkpoints")
+STAGES = (
+    Stage("check", *RUNNER, "nothing", keys=(*JOB_KEYS, "monitor")),
+    Stage("submit", *RUNNER, "the run folder, and the job's processes", keys=(*JOB_KEYS, "monitor")),
+    Stage("watch", *RUNNER, "nothing", keys=("name",), uses_source=False),
+    Stage("report", *MONITOR, "report.html in the run folder", keys=("name",), uses_source=False),
+)
+
+
 @dataclass
-class LocalPlace:
+class Place:
     """This machine; see deploy_place.Place."""
 
     run_dir: Path
     asks_yes: ClassVar[bool] = False
+    keeps_record: ClassVar[bool] = True
+
+    @staticmethod
+    def findings(job: Job, command: Command | None) -> list[Finding]:
+        several = [Finding("$.nodes", f"target local is one machine, not {job.nodes}")] if job.nodes > 1 else []
+        return needs_launcher(job, command) + several
+
+    @staticmethod
+    def stages(job: Job) -> tuple[Stage, ...]:
+        return STAGES
 
     # --- before the submission ---
 
     def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
-        return deploy_checks.ignored(deployment.job_file) + deploy_checks.local(deployment.job_file, self.run_dir)
+        return local_checks.ignored(deployment.job_file) + local_checks.local(deployment.job_file, self.run_dir)
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
-        python = str(deploy_checks.interpreter(deployment.job_file))
+        python = str(local_checks.interpreter(deployment.job_file))
         return {"cost_usd": 0, "python": python, "processes": deployment.job_file.procs}
 
     def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
@@ -44,7 +72,7 @@ class LocalPlace:
         document = {
             **msgspec.to_builtins(job_file.job),
             "source": str(job_file.source),
-            "python": str(deploy_checks.interpreter(job_file)),
+            "python": str(local_checks.interpreter(job_file)),
             "run_id": run.run_id,
         }
         words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *(["--dry-run"] if stage == "check" else [])]
@@ -83,6 +111,28 @@ class LocalPlace:
         if answer.error_code != "timeout" or "state" not in answer.data:
             answer.or_raise()
         return answer.data
+
+    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+        """The monitor's stream, one process for the whole run; where it breaks off, a program each time."""
+        left_s = max(0.0, deadline - time.monotonic())
+        words = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}", "--stall-factor", f"{stall_factor:g}"]
+        try:
+            for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True):
+                if isinstance(told, Answer) or told.get("state") in UNFINISHED:
+                    break  # what became of a run without its supervisor the runner says
+                if told.get("type") == "status":
+                    yield _look(told)
+        except shell.SkillError:
+            pass  # the job goes on, and so does whoever waits for it
+        if time.monotonic() < deadline:
+            yield from polled(self, run, deadline, stall_factor)
+
+    def listed(self, run: Run | None) -> tuple[str, str | None]:
+        return _states(self.run_dir.parent).get(self.run_dir.name, ABSENT), None
+
+    def restart_point(self, run: Run) -> dict[str, Any] | None:
+        point = self.progress(run).get("restart_point")
+        return point if isinstance(point, dict) else None
 
     def progress(self, run: Run) -> dict[str, Any]:
         """The monitor's status."""
@@ -150,25 +200,16 @@ def _was_taken(request: Call) -> bool:
     return make(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
 
 
-def states(runs: Path) -> dict[str, str]:
+def _look(told: dict[str, Any]) -> Look:
+    """A line of the monitor's stream: its status, and the checks that do not pass."""
+    rows = told.get("checks")
+    checks = [shell.Check(**{key: row.get(key) for key in CHECK}) for row in rows] if isinstance(rows, list) else []
+    trouble = [f"{check.id}: {check.summary}" for check in checks if check.status == "fail" and told["state"] == "running"]
+    return Look(told, told, lambda: trouble, lessons_in(checks))
+
+
+@functools.cache
+def _states(runs: Path) -> dict[str, str]:
     """State by name of run folder, for every local run that was submitted in this folder."""
     answer = call(RUNNER, ["list", str(runs), "--limit", "1000"]).or_raise()
     return {Path(row["run_dir"]).name: str(row["state"]) for row in answer.data.get("runs", [])}
-
-
-LESSONS = ("restart.point", "run.trained")
-"""Checks of the monitor that say what a run was worth, beside how it ended."""
-
-
-def monitor_lessons(run_dir: Path, stall_factor: float) -> list[shell.Check]:
-    """The monitor's warnings about a run that has ended; [] where it has none or does not answer."""
-    try:
-        checks = call(MONITOR, ["health", str(run_dir), "--stall-factor", f"{stall_factor:g}"]).checks
-    except shell.SkillError:
-        return []
-    return [check for check in checks if check.id in LESSONS and check.status in ("warn", "fail")]
-
-
-def monitor_report(run_dir: Path, output: str | None, stall_factor: float, *, dry_run: bool) -> Answer:
-    more = [*(["--output", output] if output else []), *(["--dry-run"] if dry_run else [])]
-    return call(MONITOR, ["report", str(run_dir), "--stall-factor", f"{stall_factor:g}", *more]).or_raise()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from on_kubernetes.request import request_document, words_with_request
 
 if TYPE_CHECKING:
-    from run_state.store import Run
+    from run_state.record import Run
 
 OF_THE_CLUSTER = ("--context", "--namespace", "--cluster-id")
 FLAGS = ("--resume", "--accept-changes")

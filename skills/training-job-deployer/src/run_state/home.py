@@ -7,7 +7,7 @@ from pathlib import Path
 
 from run_state import store
 import trainyard_shell as shell
-from run_state.store import Run
+from run_state.record import Run
 
 PATH_KEYS = ("source", "python")
 """Of a request for this machine."""
@@ -57,7 +57,7 @@ def bring_home(run_dir: Path, run: Run) -> None:
     old, new = _roots(Path(run.run_dir), run_dir)
     for record in run.stages.values():
         record.request = [_moved(word, old, new) for word in record.request]
-        if record.document is not None and run.target == "local":
+        if record.document is not None and "submit" in run.stages:
             paths = {key: _moved(str(record.document[key]), old, new) for key in PATH_KEYS if key in record.document}
             record.document |= paths
     run.run_dir = str(run_dir)

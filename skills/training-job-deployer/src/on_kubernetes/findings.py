@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from job_file.command import ONE_MACHINE, Command
+from job_file.reading import needs_launcher
+from trainyard_job import RAY_ENGINES, Job, Storage
 from trainyard_request import Finding
-from trainyard_job import Job, Storage
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
@@ -13,9 +15,15 @@ QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|Ki|[MGTPE]i?)?")
 NAME_TOLD = "is not a valid name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
 
 
-def findings(job: Job) -> list[Finding]:
-    """Called for the targets eks and hyperpod."""
-    found = _storage(job.checkpoints.storage, job.nodes) + _resources(job)
+def findings(job: Job, command: Command | None) -> list[Finding]:
+    """What of a job file is wrong for a Kubernetes cluster."""
+    drives_ray = job.engine in RAY_ENGINES  # a plain command is the driver, once
+    found = [] if drives_ray else needs_launcher(job, command)
+    if command and command.launcher in ONE_MACHINE:
+        name, package = command.launcher.name, command.launcher.package
+        problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
+        found.append(Finding("$.run", problem))
+    found += _storage(job.checkpoints.storage, job.nodes) + _resources(job)
     if job.image is None:
         found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
     if job.engine == "hyperpodjob" and job.target != "hyperpod":

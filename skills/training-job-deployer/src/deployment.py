@@ -1,0 +1,70 @@
+"""One job file to be run, with everything that its stages need to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy_siblings import Answer
+from deploy_stage import SUBMISSIONS, Stage
+from job_file.reading import JobFile
+from run_ref import Ref
+from run_state.record import Run
+
+
+@dataclass
+class Deployment:
+    """One job file to be run, with everything that its stages need to know."""
+
+    ref: Ref
+    job_file: JobFile
+    stages: tuple[Stage, ...]
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Digest of each key of the job file, and of the source."""
+    replaces: bool = False
+    """--fresh, and a run that has ended still holds the name: nobody can be asked yet whether the name is free."""
+
+    make_room: Callable[[], list[str]] = list
+    """--fresh: takes away the ended job that still holds the name, and says what it removed."""
+
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """What the stages' programs answered to this call of ours: a stage takes the answer that its plan was made with."""
+
+    accepts: bool = False
+    """resume --accept-changes: a run that has ended goes on with the job file as it is now."""
+
+    @property
+    def run_dir(self) -> Path:
+        return self.ref.run_dir
+
+    @property
+    def submission(self) -> Stage:
+        """The stage that starts the job."""
+        return next(stage for stage in self.stages if stage.name in SUBMISSIONS)
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def before_submission(self) -> list[Stage]:
+        return list(self.stages[: self.stages.index(self.submission)])
+
+    def digest(self, name: str) -> str:
+        stage = self.stage(name)
+        return digest_of([stage.program, {key: self.inputs[key] for key in stage.inputs}])
+
+    def done(self, run: Run, name: str) -> bool:
+        """Whether the stage holds its answer for the inputs as they are now; a stage of another target does not."""
+        return any(stage.name == name for stage in self.stages) and run.done(name, self.digest(name))
+
+    def changed_keys(self, run: Run) -> list[str]:
+        """The inputs of the submission that are no longer those of `run`."""
+        return [key for key in self.submission.inputs if run.inputs.get(key) != self.inputs[key]]
+
+
+def digest_of(value: Any) -> str:
+    """16 hex digits of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

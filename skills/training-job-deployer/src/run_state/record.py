@@ -1,0 +1,80 @@
+"""What run.json holds: which run this is, what was begun, what is done."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from deploy_stage import SUBMISSIONS
+from msgspec import Struct, field
+
+FORMAT = 2
+"""2: the request of a job on a cluster is a document."""
+
+
+class StageRecord(Struct, kw_only=True):
+    """One stage of the run. `begun` without `ended`: the call was made, its answer was never read."""
+
+    digest: str
+    program: str
+    begun: float
+    ended: float | None = None
+    request: list[str] = []
+    """The arguments of the call, so that a repeated call is the same call."""
+    document: dict[str, Any] | None = None
+    """What the call reads on stdin: a request (trainyard_job.Request)."""
+    result: dict[str, Any] = {}
+
+
+class Run(Struct, kw_only=True):
+    """The content of run.json."""
+
+    format: int = FORMAT
+    run_id: str
+    name: str
+    target: str
+    job_file: str
+    run_dir: str = ""
+    """Where run.json was first written: a folder with the same run id elsewhere was moved, or is a copy."""
+    created: float
+    job: dict[str, Any] = {}
+    """The job file as read, without secret values (it never has any)."""
+    inputs: dict[str, str] = {}
+    """Digest of each input of the submission: the job file's keys, and `source`."""
+    cluster: dict[str, Any] = {}
+    """context, server, cluster_id and namespace, once a cluster answered: later verbs go there and nowhere else."""
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    starts: int = 0
+    """How often the job was submitted: the launcher in a pod tells a user's resume from a pod made anew by it."""
+    stopped: StageRecord | None = None
+    """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
+
+    @property
+    def stop_grace_s(self) -> float:
+        """monitor.stop_grace_s of the job file as submitted."""
+        return float(self._monitor("stop_grace_s", 60.0))
+
+    @property
+    def stall_factor(self) -> float:
+        """monitor.stall_factor of the job file as submitted."""
+        return float(self._monitor("stall_factor", 10.0))
+
+    def _monitor(self, key: str, default: float) -> Any:
+        monitor = self.job.get("monitor")
+        value = monitor.get(key) if isinstance(monitor, dict) else None
+        return value if isinstance(value, int | float) else default
+
+    @property
+    def submission(self) -> StageRecord | None:
+        """The record of the stage that starts the job; None: it was never called."""
+        return next((self.stages[name] for name in SUBMISSIONS if name in self.stages), None)
+
+    def done(self, stage: str, digest: str) -> bool:
+        record = self.stages.get(stage)
+        return record is not None and record.ended is not None and record.digest == digest
+
+
+def new(name: str, target: str, job_file: Path) -> Run:
+    return Run(run_id=secrets.token_hex(8), name=name, target=target, job_file=str(job_file), created=time.time())
