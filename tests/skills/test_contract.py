@@ -33,6 +33,18 @@ def test_the_copies_of_the_kit_are_equal() -> None:
     assert kit_copies.differing() == []
 
 
+def test_copies_are_marked_as_generated() -> None:
+    """.gitattributes hides exactly the copies in a review, and never the file that a change is made in."""
+    words = ["git", "ls-files", "skills/*/src/*.py"]
+    ours = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    asked = subprocess.run(
+        ["git", "check-attr", "linguist-generated", *ours], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    marked = {line.split(": ")[0] for line in asked.splitlines() if line.endswith(": set")}
+    copies = {str(path.relative_to(ROOT)) for places in kit_copies.copies().values() for path in places}
+    assert marked == copies
+
+
 # --- negative controls: the same rules find what is wrong with a small bad skill ---------------------------------
 
 PROGRAM = '''#!/usr/bin/env python3

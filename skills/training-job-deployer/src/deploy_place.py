@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import targets
 import trainyard_shell as shell
+from deploy_monitor import monitor_lessons, monitor_report
 
 if TYPE_CHECKING:
     from deploy_siblings import Answer, Call
@@ -47,99 +50,120 @@ class Look:
     """Warnings beside how the run is going; None: they have to be asked for."""
 
 
-class Place(Protocol):
+@dataclass
+class Place(ABC):
     """One object a call, without memory. Each method may raise the SkillError of the program that it asks."""
 
     run_dir: Path
-    asks_yes: ClassVar[bool]
+    asks_yes: ClassVar[bool] = False
     """Whether a run has to be agreed to: it costs money and changes what others share."""
-    keeps_record: ClassVar[bool]
+    keeps_record: ClassVar[bool] = False
     """Whether the place itself keeps how a run has ended; else run.json has to."""
+
+    # --- before the submission ---
+
+    @staticmethod
+    @abstractmethod
+    def stages(job: Job) -> tuple[Stage, ...]:
+        """In order; one of them has a name in SUBMISSIONS."""
 
     @staticmethod
     def findings(job: Job, command: Command | None) -> list[Finding]:
         """What of a job file is wrong for this target, by its keys."""
+        return []
 
-    @staticmethod
-    def stages(job: Job) -> tuple[Stage, ...]:
-        """In order; one of them has a name in SUBMISSIONS."""
-
-    # before the submission
+    @abstractmethod
     def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
         """What was found beforehand. Makes nothing. `strict`: a program that cannot answer raises, else it is a check."""
 
+    @abstractmethod
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         """The plan's part about this place; after `problems` it knows more."""
 
+    @abstractmethod
     def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
         """What a stage's program is asked; no words when there is nothing to do."""
 
+    @abstractmethod
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         """Makes that call, and returns what run.json keeps of its answer."""
 
+    @abstractmethod
     def again(self, run: Run, request: Call) -> Call:
         """The call that goes on with a job that ended: `request` is the one that started it."""
 
+    @abstractmethod
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
         """The answer to a submission whose caller was killed before it could read it."""
 
-    # afterwards
+    # --- afterwards ---
+
+    @abstractmethod
     def status(self, run: Run) -> dict[str, Any]:
         """At least `state`; ABSENT when nothing was submitted."""
 
+    @abstractmethod
     def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
         """The status once the job has ended, or after `timeout_s`."""
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
-        """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
-
+    @abstractmethod
     def progress(self, run: Run) -> dict[str, Any]:
         """`line`, `step`, `loss`...; {} when it cannot be told: looking must never end a run."""
 
+    @abstractmethod
     def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
-        """No answer is `unknown`, never healthy."""
+        """No answer is `unknown`, never healthy. `status` holds the progress under `progress`."""
 
+    @abstractmethod
     def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
         """Lines for the person who waits, when nothing moved."""
 
+    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+        """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
+        while True:
+            status = self.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
+            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status, stall_factor))
+            if time.monotonic() >= deadline:
+                return
+
     def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
         """Warnings beside how the run ended: a restart from step 0, an end without a training step."""
-
-    def results(self, run: Run) -> dict[str, Any]:
-        """Where what the run made lies."""
-
-    def listed(self, run: Run | None) -> tuple[str, str | None]:
-        """State and note in a list of runs, with nobody but this machine asked; None: of a folder whose run.json is damaged."""
+        return monitor_lessons(self.run_dir, stall_factor)
 
     def restart_point(self, run: Run) -> dict[str, Any] | None:
         """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
+        return None
 
+    @abstractmethod
+    def results(self, run: Run) -> dict[str, Any]:
+        """Where what the run made lies."""
+
+    @abstractmethod
+    def listed(self, run: Run | None) -> tuple[str, str | None]:
+        """State and note in a list of runs, with nobody but this machine asked; None: of a folder whose run.json is damaged."""
+
+    @abstractmethod
     def log_tail(self, run: Run) -> list[str]:
         """The job's last lines."""
 
+    @abstractmethod
     def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
         """(program, arguments) that print the job's log."""
 
+    @abstractmethod
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         """Ends the job; keeps its checkpoints."""
 
     def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """One HTML file, and what could not be had for it."""
+        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), []
 
     def clear(self, run: Run) -> list[str]:
         """Makes room for another run of the same name, once this one has ended; says what it removed."""
+        return []  # where each run has a folder of its own
 
 
 def of(target: str, run_dir: Path) -> Place:
     """The place of a target of the job file. Raises SkillError conflict for one that this version does not know."""
     place: Place = targets.place_class(target)(run_dir)
     return place
-
-
-def polled(place: Place, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
-    """`looks` for a place that has nothing better: a program each time."""
-    while True:
-        status = place.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
-        yield Look(status, place.progress(run), lambda status=status: place.trouble(run, status, stall_factor))  # type: ignore[misc]
-        if time.monotonic() >= deadline:
-            return

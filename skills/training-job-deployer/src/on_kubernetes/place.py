@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from on_kubernetes import calls
 from on_kubernetes import states
 import deploy_checks
+import deploy_place
 import trainyard_shell as shell
 from on_kubernetes.health import judge
 from on_kubernetes import plan
 from on_kubernetes.findings import findings
 from on_kubernetes.progress import progress_of
 from deploy_monitor import monitor_lessons, monitor_report
-from deploy_place import ABSENT, ENDED, Look, polled
+from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, make
 from trainyard_request import words_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
@@ -35,13 +33,10 @@ READY_TIMEOUT_S = 900.0
 """For the pods of a Ray cluster: large images take minutes to be pulled."""
 
 
-@dataclass
-class KubernetesPlace:
-    """A Kubernetes cluster; see deploy_place.Place."""
+class KubernetesPlace(deploy_place.Place):
+    """A Kubernetes cluster."""
 
-    run_dir: Path
     asks_yes: ClassVar[bool] = True
-    keeps_record: ClassVar[bool] = False
 
     @staticmethod
     def findings(job: Job, command: Command | None) -> list[Finding]:
@@ -101,16 +96,10 @@ class KubernetesPlace:
             time.sleep(timeout_s)  # the job goes on without its API server, and so does whoever waits for it
             return {"state": "unreachable", "reason": str(error)}
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
-        return polled(self, run, deadline, stall_factor)
-
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         recorded = states.as_recorded(run) if run else ABSENT
         # whether it still is, only the cluster knows
         return "submitted" if recorded == "gone" else recorded, f"on {run.target}, as last recorded here" if run else None
-
-    def restart_point(self, run: Run) -> dict[str, Any] | None:
-        return None
 
     def _read(self, run: Run, answer: Answer) -> dict[str, Any]:
         if answer.error_code == "not-found":

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 import trainyard_shell as shell
+import deploy_place
 import local_checks
-from deploy_monitor import lessons_in, monitor_lessons, monitor_report
-from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, polled
+from deploy_monitor import lessons_in
+from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
 from deploy_siblings import Answer, Call, call, make, stream
 from deploy_stage import MONITOR, Stage
 from job_file.reading import Finding, needs_launcher
@@ -30,8 +30,6 @@ RUNNER = ("local-runner", "run_local.py")
 CHECK = ("id", "status", "summary", "evidence", "fix")
 SUBMIT_TIMEOUT_S = 300.0
 """A submit may first end what a lost supervisor left behind; the grace of its stop comes on top."""
-
-
 JOB_KEYS = ("name", "target", "source", "run", "python", "nodes", "procs_per_node", "env", "secrets", "checkpoints")
 STAGES = (
     Stage("check", *RUNNER, "nothing", keys=(*JOB_KEYS, "monitor")),
@@ -41,12 +39,9 @@ STAGES = (
 )
 
 
-@dataclass
-class Place:
-    """This machine; see deploy_place.Place."""
+class Place(deploy_place.Place):
+    """This machine."""
 
-    run_dir: Path
-    asks_yes: ClassVar[bool] = False
     keeps_record: ClassVar[bool] = True
 
     @staticmethod
@@ -120,12 +115,12 @@ class Place:
             for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True):
                 if isinstance(told, Answer) or told.get("state") in UNFINISHED:
                     break  # what became of a run without its supervisor the runner says
-                if told.get("type") == "status":
+                if told.get("type") == "status" and isinstance(told.get("state"), str):
                     yield _look(told)
         except shell.SkillError:
             pass  # the job goes on, and so does whoever waits for it
         if time.monotonic() < deadline:
-            yield from polled(self, run, deadline, stall_factor)
+            yield from super().looks(run, deadline, stall_factor)
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         return _states(self.run_dir.parent).get(self.run_dir.name, ABSENT), None
@@ -159,9 +154,6 @@ class Place:
         checks = self.health(run, status, stall_factor)
         return [f"{check.id}: {check.summary}" for check in checks if check.status == "fail"]
 
-    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
-        return monitor_lessons(self.run_dir, stall_factor)
-
     def results(self, run: Run) -> dict[str, Any]:
         folder = self.run_dir / "checkpoints"
         return {"checkpoints": str(folder) if folder.is_dir() else None}
@@ -186,12 +178,6 @@ class Place:
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         arguments = ["stop", str(self.run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
         return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.stop_grace_s).or_raise()
-
-    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
-        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), []
-
-    def clear(self, run: Run) -> list[str]:
-        return []  # the next run has a folder of its own
 
 
 def _was_taken(request: Call) -> bool:
