@@ -14,8 +14,8 @@ from typing import Any
 import trainyard_shell as shell
 from cluster_amounts import Amounts, amount, written
 from cluster_nodes import Machine
-from fit_job import Job
 from instance_types import EFA, InstanceType
+from job_fit.job import Job
 
 CPU_A_PROCESS, MEMORY_A_PROCESS = 250, 1 << 30
 """Thousandths of a CPU and bytes that a process without accelerator asks for when the file says nothing: room to try things out."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import trainyard_kube as kube
+from cluster_health.facts import ABSENT, NOT_READY, READY, Component, Facts, component, refused, some
 from cluster_nodes import is_ready
 from cluster_read import Node
-from health_facts import ABSENT, NOT_READY, READY, Component, Facts, component, refused, some
 
 PREFIX = "sagemaker.amazonaws.com/"
 AGENT = ("AcceleratedHardwareReady", "ContainerRuntimeReady", "KernelReady", "NetworkingReady", "StorageReady")

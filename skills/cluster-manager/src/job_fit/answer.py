@@ -10,13 +10,13 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
 from cluster_nodes import Machine, read_machines
-from fit_job import Job
-from fit_place import Placement, place, reasons
-from fit_pod import PodPlan, plan_pod
-from fit_quota import quota_check
-from fit_rules import PodWants, why_not
-from fit_volume import Places, volume_places
 from instance_types import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
+from job_fit.job import Job
+from job_fit.place import Placement, place, reasons
+from job_fit.pod import PodPlan, plan_pod
+from job_fit.quota import quota_check
+from job_fit.rules import PodWants, why_not
+from job_fit.volume import Places, volume_places
 
 MAX_REASONS = 8
 KUEUE = "kueue.x-k8s.io"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from health_devices import check_efa_plugin, check_gpu_operator, check_neuron_plugin
-from health_facts import ABSENT, Component, component, read_facts
-from health_nodes import node_components
-from health_operators import operator_components
-from health_services import check_dns, csi_components
+from cluster_health.devices import check_efa_plugin, check_gpu_operator, check_neuron_plugin
+from cluster_health.facts import ABSENT, Component, component, read_facts
+from cluster_health.nodes import node_components
+from cluster_health.operators import operator_components
+from cluster_health.services import check_dns, csi_components
 
 DEVICE_CHECKS = {"gpu": check_gpu_operator, "efa": check_efa_plugin, "neuron": check_neuron_plugin}
 

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-
-from msgspec import Struct, field
-
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_read import Meta, Node, read_all
+from msgspec import Struct, field
 
 
 class PodContainer(Struct):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster_nodes import Machine
-from fit_rules import PodWants, room, short_of, why_not
+from job_fit.rules import PodWants, room, short_of, why_not
 
 LAYERS = tuple(f"topology.k8s.aws/network-node-layer-{number}" for number in (1, 2, 3))
 """EC2's network tree, coarse to fine: machines that share layer 3 are the nearest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import trainyard_kube as kube
-from health_facts import ABSENT, NOT_READY, READY, Component, Facts, attempt, component, refused, some
+from cluster_health.facts import ABSENT, NOT_READY, READY, Component, Facts, attempt, component, refused, some
 
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices"
 STORAGE = "/apis/storage.k8s.io/v1"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import trainyard_kube as kube
 from cluster_amounts import amount
+from cluster_health.facts import ABSENT, NO_RESOURCES, NOT_READY, READY, Component, Facts, Workload, component, refused, some
 from cluster_read import Node
-from health_facts import ABSENT, NO_RESOURCES, NOT_READY, READY, Component, Facts, Workload, component, refused, some
 from instance_types import EFA, TYPE_LABEL, InstanceType, known_type
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_kube as kube
-from health_facts import (
+from cluster_health.facts import (
     ABSENT,
     NO_RESOURCES,
     NOT_READY,
@@ -29,7 +29,7 @@ from health_facts import (
     some,
 )
 
-PROBES = Path(__file__).resolve().parent.parent / "assets" / "probes.yaml"
+PROBES = Path(__file__).resolve().parents[2] / "assets" / "probes.yaml"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import amount
-from fit_rules import Term
 from instance_types import ZONE_LABEL
+from job_fit.rules import Term
 from trainyard_storage import CLASSES, RWO, RWX, STATIC, attaches_to_one_node, default_class
 
 REGION_LABEL = "topology.kubernetes.io/region"
