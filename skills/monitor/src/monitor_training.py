@@ -81,8 +81,8 @@ def health(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Res
 @click.argument("run_dir")
 def progress(run_dir: str) -> shell.Result:
     """The last step of the newest attempt, from steps.jsonl or the end of its log. For programs: cheap, however long the run is."""
-    from monitor_folder import open_run_folder
-    from monitor_progress import progress_data
+    from run_folder.folder import open_run_folder
+    from run_view.progress import progress_data
 
     return shell.Result(data=progress_data(open_run_folder(run_dir)))
 
@@ -156,7 +156,7 @@ def metrics(
 
     Groups of --pattern: step, loss, eval_loss, lr, grad_norm, throughput, reward, epoch, total (steps), time.
     """
-    from metrics_verb import metrics_result
+    from log_metrics.verb import metrics_result
 
     if pattern is not None and log_format != "auto":
         raise shell.SkillError("usage", "--pattern and --log-format exclude each other", hint="give one of them")

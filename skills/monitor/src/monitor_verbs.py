@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from monitor_folder import open_run_folder
-from monitor_health import Limits, health_checks
-from metrics_source import job_logs
-from monitor_observe import Observation, observe
-from monitor_restart import restart_check, restart_point, trained_check
-from monitor_status import notes, status_data
+from log_reading.source import job_logs
+from run_folder.folder import open_run_folder
+from run_health.checks import Limits, health_checks
+from run_health.restart import restart_check, restart_point, trained_check
+from run_view.observe import Observation, observe
+from run_view.status import notes, status_data
 
 if TYPE_CHECKING:
-    from goodput_account import Account
-    from goodput_history import History
-    from monitor_watch import Screen
+    from goodput.account import Account
+    from goodput.history import History
+    from run_view.watch import Screen
 
 WHOLE_UP_TO_BYTES = 24 << 20
 """`status` reads the whole history of a run whose step lines take less (about 100,000 steps); above, `report` does."""
@@ -57,12 +57,12 @@ def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
 
 def _account(view: Observation, stall_factor: float) -> tuple[History, Account | None]:
     """The whole history, and where its time went; None where nothing was recorded, or a log has no times."""
-    from goodput_account import account
-    from goodput_history import read_history
+    from goodput.account import account
+    from goodput.history import read_history
 
     history = read_history(view.path)
     if view.log is not None:
-        from log_history import history_of_logs
+        from goodput.from_logs import history_of_logs
 
         history = history_of_logs(job_logs(view.path, view.runner), history, view.runner, view.now)
     if history.log is not None and not history.log.has_times:
@@ -71,12 +71,12 @@ def _account(view: Observation, stall_factor: float) -> tuple[History, Account |
 
 
 def _figures(view: Observation, history: History, booked: Account | None) -> dict[str, Any]:
-    from monitor_summary import summarize
+    from goodput.summary import summarize
 
     summary = summarize(history, booked, view.runner.restarts if view.runner else None)
     if history.log is None:
         return summary
-    from log_history import summarize_log
+    from goodput.from_logs import summarize_log
 
     return summarize_log(summary, history, booked)
 
@@ -99,7 +99,7 @@ def health_result(run_dir: str, stall_factor: float, start_limit_s: float) -> sh
 def watch_result(
     run_dir: str, interval_s: float, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
 ) -> shell.Result:
-    from monitor_watch import JsonLines, Terminal
+    from run_view.watch import JsonLines, Terminal
 
     path, live = open_run_folder(run_dir), sys.stdout.isatty() and shell.wants_table(sys.argv[1:])
     if timeout_s is None and not sys.stdout.isatty():
@@ -129,8 +129,8 @@ def _look_until_end(
 
 
 def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
-    from monitor_status import tally_note
-    from report_page import render
+    from run_report.page import render
+    from run_view.status import tally_note
 
     alone = Path(run_dir).is_file()
     path = Path(run_dir) if alone else open_run_folder(run_dir)
@@ -163,14 +163,14 @@ def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor:
 
 def _log_alone(path: Path, stall_factor: float) -> tuple[Observation, History, Account | None]:
     """A log file without a run folder: its curves, and the account if it has times."""
-    from goodput_account import account
-    from goodput_history import History, StepTable
-    from log_history import history_of_logs
-    from metrics_source import LogSource, refuse_compressed
-    from metrics_verb import read_source, unknown_format
-    from monitor_folder import Checkpoints
-    from monitor_lines import Tally
-    from monitor_state import RunState
+    from goodput.account import account
+    from goodput.from_logs import history_of_logs
+    from goodput.history import History, StepTable
+    from log_metrics.verb import read_source, unknown_format
+    from log_reading.source import LogSource, refuse_compressed
+    from run_folder.folder import Checkpoints
+    from run_folder.lines import Tally
+    from run_view.state import RunState
 
     refuse_compressed(path)
     nothing = History(StepTable(), [], [], (Tally(""), Tally("")), 0)
