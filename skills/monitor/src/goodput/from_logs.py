@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from goodput.history import History, Life, StepTable, backwards, mark_undone
-from log_metrics.verb import notes_of, unit_of
+from log_reading.notes import notes_of, unit_of
 from log_reading.reader import read_log
 from log_reading.source import attempt_of
 from run_folder.lines import Tally

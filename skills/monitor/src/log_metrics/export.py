@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import trainyard_shell as shell
 from log_formats.values import METRICS
+from log_reading.notes import unit_of
 from run_folder.records import shown
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ def write_export(target: Path, found: LogMetrics) -> str:
 
 
 def _write_csv(file: TextIO, found: LogMetrics) -> None:
-    from log_metrics.verb import unit_of
-
     columns, unit = _columns(found), unit_of(found)
     names = [f"throughput [{unit}]" if column == "throughput" and unit else column for column in columns]
     writer = csv.writer(file, lineterminator="\n")
@@ -77,8 +76,6 @@ def _write_csv(file: TextIO, found: LogMetrics) -> None:
 
 
 def _write_json(file: TextIO, found: LogMetrics) -> None:
-    from log_metrics.verb import unit_of
-
     head: dict[str, Any] = {"generator": GENERATOR, "format": found.format, "fields": found.fields.of}
     head |= {"throughput_unit": unit_of(found), "step_source": found.table.step_source}
     file.write(json.dumps(head)[:-1] + ', "points": [')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from log_formats.key_value import PATTERN_HINT
+from log_reading.notes import MAX_NAME_CHARS, notes_of, unit_of
 from log_reading.reader import FORMATS, LogMetrics, read_log
 from log_reading.source import LogSource, find_source
 from log_reading.table import MAX_RESTARTS_TOLD
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from log_reading.table import LogTable
 
 MAX_EVALS_TOLD = 10
-MAX_NAME_CHARS = 120
 
 
 def metrics_result(
@@ -78,12 +78,6 @@ def metrics_data(found: LogMetrics, source: LogSource) -> dict[str, Any]:
         "evals": _evals(table),
         "notes": notes_of(found),
     }
-
-
-def unit_of(found: LogMetrics) -> str | None:
-    """As the log names it; nothing is converted."""
-    unit = found.fields.units.get("throughput")
-    return shell.clean(unit, MAX_NAME_CHARS) if unit and ("throughput" in found.table.columns or found.table.end) else None
 
 
 def summary_of(found: LogMetrics) -> dict[str, Any]:
@@ -159,28 +153,6 @@ def _last_points(table: LogTable, limit: int) -> list[dict[str, Any]]:
 def _evals(table: LogTable) -> list[dict[str, Any]]:
     rows = range(max(0, len(table.eval_loss) - MAX_EVALS_TOLD), len(table.eval_loss))
     return [{"step": table.eval_step[row], "eval_loss": shown(table.eval_loss[row])} for row in rows]
-
-
-def notes_of(found: LogMetrics) -> list[str]:
-    """What a reader should know before believing the figures."""
-    table, writers, notes = found.table, found.writers, []
-    if table.step_source == "order":
-        notes.append("the log names no steps: the points are numbered in the order of logging")
-    elif table.step_source == "progress bar":
-        notes.append("the log names no steps: taken from the progress bar drawn behind each line")
-    elif (name := found.fields.of.get("step", "")) == "epoch" or "bar" in name:
-        notes.append(f"step is the {name}" if name != "epoch" else "the log names no steps: `step` is the epoch")
-    if writers.ignored_lines:
-        who = writers.chosen or "the lines without a prefix"
-        notes.append(f"several processes write here: figures of {who}, {writers.ignored_lines} lines of others left out")
-    if table.repeats:
-        notes.append(f"{table.repeats} lines tell the step before them again (other ranks?): left out")
-    others = [f"{count} of {name}" for name, count in found.votes.items() if name != found.format]
-    if others:
-        notes.append(f"there are metric lines in other formats too ({', '.join(others)} at the beginning): see --log-format")
-    if found.count.half_line:
-        notes.append("the last line has no end yet and was left out")
-    return notes
 
 
 def _line(found: LogMetrics, summary: dict[str, Any]) -> str:

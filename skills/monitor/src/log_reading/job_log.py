@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from log_formats.values import bar_of
-from log_metrics.verb import notes_of, unit_of
 from log_reading.lines import stamp_of
+from log_reading.notes import notes_of, unit_of
 from log_reading.reader import LogMetrics, read_log
 from log_reading.source import job_logs
 from run_folder.records import StepLine, shown
