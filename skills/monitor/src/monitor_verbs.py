@@ -58,7 +58,7 @@ def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
 def _account(view: Observation, stall_factor: float) -> tuple[History, Account | None]:
     """The whole history, and where its time went; None where nothing was recorded, or a log has no times."""
     from goodput.account import account
-    from goodput.history import read_history
+    from goodput.from_records import read_history
 
     history = read_history(view.path)
     if view.log is not None:
@@ -73,12 +73,7 @@ def _account(view: Observation, stall_factor: float) -> tuple[History, Account |
 def _figures(view: Observation, history: History, booked: Account | None) -> dict[str, Any]:
     from goodput.summary import summarize
 
-    summary = summarize(history, booked, view.runner.restarts if view.runner else None)
-    if history.log is None:
-        return summary
-    from goodput.from_logs import summarize_log
-
-    return summarize_log(summary, history, booked)
+    return summarize(history, booked, view.runner.restarts if view.runner else None)
 
 
 def _size(path: Path) -> int:

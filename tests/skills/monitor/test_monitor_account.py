@@ -17,7 +17,7 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 from goodput.account import account
-from goodput.history import read_history
+from goodput.from_records import read_history
 from goodput.summary import summarize
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     history = read_history(folder)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from dataclasses import dataclass, replace
+from array import array
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from goodput.history import History, Life, StepTable, backwards, mark_undone
+from goodput.history import History, Life, LogTold, StepTable, backwards, mark_undone
 from log_reading.notes import notes_of, unit_of
 from log_reading.reader import read_log
 from log_reading.source import attempt_of
@@ -24,23 +25,11 @@ from trainyard_files import Unusable, open_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from goodput.account import Account
     from log_reading.reader import LogMetrics
     from run_folder.records import Runner
 
 TIME_SLACK_S = 120.0
 """A log's times may lie this far outside the run before they are taken for another time zone's."""
-
-
-@dataclass(frozen=True)
-class LogTold:
-    """What the report says about where its figures come from."""
-
-    format: str | None
-    throughput_unit: str
-    has_times: bool
-    notes: tuple[str, ...]
-    """About the log."""
 
 
 def history_of_logs(logs: list[Path], base: History, runner: Runner | None, now: float) -> History:
@@ -121,8 +110,6 @@ def _time_problem(steps: StepTable, told: list[LogMetrics], runner: Runner | Non
 
 
 def _without_times(steps: StepTable, lives: list[Life]) -> tuple[Any, list[Life]]:
-    from array import array
-
     for life in lives:
         life.began = life.last_sign = 0.0
     return array("d", bytes(8 * len(steps))), lives
@@ -168,14 +155,3 @@ def _close(life: Life, following: Life | None, base: History) -> None:
     asked = any(life.began < event.time <= ended.time for event in base.of_type("stop-requested"))
     if ended.exit_code == 0 or asked:
         life.closed, life.finished = max(ended.time, life.last_sign), ended.exit_code == 0
-
-
-def summarize_log(summary: dict[str, Any], history: History, account: Account | None) -> dict[str, Any]:
-    """The summary's figures that need times, or records of the trainer, are null where the log has none."""
-    if history.log is None:
-        return summary
-    if account is None:
-        summary = summary | dict.fromkeys(("goodput", "wall_s", "account"))
-    if account is None or not history.events:  # a log alone does not tell a kill from a stop
-        summary = summary | {"kills_survived": None, "death_to_new_step_s": []}
-    return summary

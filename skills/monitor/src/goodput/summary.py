@@ -83,7 +83,7 @@ def summarize(history: History, account: Account | None, restarts: int | None = 
     first. `starts` counts all of the script, by whomever.
     """
     first_loss, last_loss = losses(history)
-    return {
+    summary = {
         "steps": max(history.steps.step, default=0),
         "total_steps": history.total_steps,
         "first_loss": first_loss,
@@ -97,3 +97,6 @@ def summarize(history: History, account: Account | None, restarts: int | None = 
         "wall_s": account.wall_s if account else None,
         "account": dict(account.parts) if account else None,
     }
+    if history.log is not None and (account is None or not history.events):  # a log alone does not tell a kill from a stop
+        summary |= {"kills_survived": None, "death_to_new_step_s": []}
+    return summary
