@@ -13,6 +13,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import click
+from log_formats.known import CHOICES
 
 
 @shell.program("monitor")
@@ -24,7 +25,6 @@ def cli() -> None:
     """
 
 
-LOG_FORMATS = ("auto", "trainyard", "huggingface", "lightning", "torchtitan", "torchtune", "verl", "key-value")
 STALL_FACTOR = click.option(
     "--stall-factor",
     type=click.FloatRange(min=1),
@@ -137,7 +137,7 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
 )
 @click.argument("path")
 @click.option(
-    "--log-format", type=click.Choice(LOG_FORMATS), default="auto", show_default=True, help="Who wrote the log; auto finds out."
+    "--log-format", type=click.Choice(CHOICES), default="auto", show_default=True, help="Who wrote the log; auto finds out."
 )
 @click.option(
     "--pattern", help="A regular expression for a log in another format; its named groups are the metrics, see above."

@@ -7,9 +7,10 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from log_formats.key_value import PATTERN_HINT
+from log_formats.known import FORMATS
 from log_reading.notes import MAX_NAME_CHARS, notes_of, unit_of
-from log_reading.reader import FORMATS, LogMetrics, read_log
+from log_reading.pattern import PATTERN_HINT
+from log_reading.reader import LogMetrics, read_log
 from log_reading.source import LogSource, find_source
 from log_reading.table import MAX_RESTARTS_TOLD
 from run_folder.records import shown

@@ -6,26 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from log_formats.key_value import KeyValue, Lightning, Pattern
-from log_formats.trainers import Format, HuggingFace, Torchtitan, Torchtune, Trainyard, Verl
+from log_formats.known import FORMATS
 from log_formats.values import Fields, Point, bar_of
 from log_reading.lines import LineCount, lines_of, stamp_of, writer_of
+from log_reading.pattern import Pattern
 from log_reading.table import LogTable
 from log_reading.writers import OneWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-FORMATS: dict[str, Callable[[], Format]] = {
-    "trainyard": Trainyard,
-    "torchtitan": Torchtitan,
-    "torchtune": Torchtune,
-    "verl": Verl,
-    "huggingface": HuggingFace,
-    "lightning": Lightning,
-    "key-value": KeyValue,
-}
-"""In the order in which a line is offered to them."""
+    from log_formats.base import Format
+
 ENOUGH_VOTES = 8
 MAX_UNDECIDED_LINES = 5000
 
@@ -103,7 +95,7 @@ def _read(lines: Iterator[str], chosen: Format, table: LogTable, writers: OneWri
 
 def _points(lines: Iterator[str], chosen: Format) -> Iterator[tuple[Point, str | None]]:
     """Each metric line with its writer; held back until the next one, for a progress bar behind it may tell its step."""
-    reads_bars, held = isinstance(chosen, HuggingFace), None
+    held = None
     for text in lines:
         point = chosen.parse(text)
         if point is not None:
@@ -111,7 +103,7 @@ def _points(lines: Iterator[str], chosen: Format) -> Iterator[tuple[Point, str |
                 yield held
             point.time = stamp_of(text) if point.time is None else point.time
             held = point, writer_of(text)
-        elif reads_bars and held is not None and held[0].bar is None and "%|" in text:
+        elif chosen.bar_follows and held is not None and held[0].bar is None and "%|" in text:
             held[0].bar = bar_of(text)
     if held is not None:
         yield held
