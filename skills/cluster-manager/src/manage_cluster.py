@@ -26,7 +26,7 @@ from cluster_fix import ACTIONS as FIXES
 from network_environment import NETWORKS, STACKS
 
 
-# The components that `health` judges; cluster_health.py is imported only when asked.
+# The components that `health` judges; the folder cluster_health is imported only when asked.
 SERVICES = ("nodes", "gpu", "efa", "neuron", "dns", "csi")
 OPERATORS = ("training-operator", "trainer", "jobset", "kuberay", "hyperpod-operator", "kueue")
 
