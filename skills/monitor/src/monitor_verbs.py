@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import trainyard_shell as shell
 from log_reading.source import job_logs
 from run_folder.folder import open_run_folder
-from run_health.checks import Limits, health_checks
+from run_health.checks import health_checks
+from run_health.limits import Limits
 from run_health.restart import restart_check, restart_point, trained_check
 from run_view.observe import Observation, observe
 from run_view.status import notes, status_data
