@@ -123,7 +123,7 @@ def watch(
 @STALL_FACTOR
 def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
     """One self-contained HTML file: plots, the run's time line, and where its wall time went."""
-    from monitor_verbs import report_result
+    from run_report.verb import report_result
 
     return report_result(run_dir, output, dry_run, stall_factor)
 

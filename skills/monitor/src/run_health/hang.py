@@ -1,32 +1,20 @@
-"""Ranks that are stopped, and hangs: what the processes show now, and what the runner has recorded of this run."""
+"""Is a rank stopped, does the run hang? What the processes show now, and what the runner has recorded."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from run_view import processes
+from run_view.hangs import hang_data, paused
 from trainyard_files import Unusable, read_object
-from trainyard_shell import Check, clean
+from trainyard_shell import Check
 
 if TYPE_CHECKING:
     from run_view.observe import Observation
 
 SEEN_HERE = ("starting", "running", "stopping", "orphaned")
-WORDS = 300
 STOPPED_S = 120.0
 """HARD_S of local-runner's hang_rule: a stopped rank is a hang after this long, or after a shorter hang_after_s."""
-
-
-def hang_data(view: Observation) -> dict[str, Any]:
-    """`paused`: why nobody trains now, by the runner's record; null while that is not so."""
-    hangs = [event for event in view.events if event.type == "hang"]
-    last = hangs[-1] if hangs else None
-    told = (
-        {"attempt": last.attempt, "reason": clean(str(last.reason), WORDS), "action": last.action, "stacks": last.stacks}
-        if last
-        else None
-    )
-    return {"paused": _paused(view), "hangs": len(hangs), "last_hang": told}
 
 
 def stopped_check(view: Observation) -> Check:
@@ -38,7 +26,7 @@ def stopped_check(view: Observation) -> Check:
     if view.state.ended:
         return Check(name, "skipped", view.state.told)
     if view.state.source != "processes" or view.state.name not in SEEN_HERE or view.runner is None:
-        if (why := _paused(view)) is not None:
+        if (why := paused(view)) is not None:
             return Check(name, "warn", "the run is paused", why, "who paused it lets it go on")
         return Check(name, "skipped", "its processes cannot be seen from here")
     ranks = processes.ranks_of_run(view.runner.run_id, view.path, view.runner.launcher.pid if view.runner.launcher else None)
@@ -83,8 +71,3 @@ def hang_check(view: Observation) -> Check:
         else f"{read}; a longer monitor.hang_after_s if it was healthy"
     )
     return Check(name, "fail" if stands else "warn", text, evidence, fix)
-
-
-def _paused(view: Observation) -> str | None:
-    last = view.last_event("paused", "goes-on", "hang", "attempt", "attempt-ended", "run-ended")
-    return clean(str(last.reason), WORDS) if last is not None and last.type == "paused" and not view.state.ended else None

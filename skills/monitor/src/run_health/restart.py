@@ -177,6 +177,12 @@ def trained_check(view: Observation) -> Check:
     return Check(name, "warn", "it exited with 0, and no training step can be seen", read, fix)
 
 
+def restart_warnings(view: Observation) -> list[str]:
+    """What a restart costs, and whether anything was trained, in words; [] where all is well."""
+    checks = [restart_check(view), trained_check(view)]
+    return [check.summary for check in checks if check.status == "warn"]
+
+
 def _evidence(view: Observation) -> str:
     if view.log is not None:
         return f"read from {view.log.file.name}"

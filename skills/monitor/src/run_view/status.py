@@ -6,7 +6,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from run_folder.records import finite, shown
-from run_health.hang import hang_data
+from run_view.hangs import hang_data
 
 if TYPE_CHECKING:
     from log_reading.job_log import JobLog
