@@ -1,4 +1,4 @@
-"""A run whose trainer writes no steps.jsonl: what its job log tells, as step lines for one look and as a history for the report.
+"""A run whose trainer writes no steps.jsonl: what its job log tells one look, as step lines.
 
 A look reads the end of the newest log only, so it costs the same after a day and after a month. What a log does not tell stays
 unknown: without times there is no pace but what the file's own times and the attempt's begin give, and no goodput account.
