@@ -115,7 +115,7 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
     (rules.words_problems, "SKILL.md", "license:", "version:", "unknown field"),
     (rules.lint_problems, "SKILL.md", "license:", "version:", "agentskills"),
     (rules.lint_problems, "SKILL.md", " Use when somebody should be greeted.", "", "skillsaw"),
-    (rules.import_problems, "say_hello.py", "import click", "import click, monitor_folder", "monitor_folder"),
+    (rules.import_problems, "say_hello.py", "import click", "import click, run_folder", "run_folder"),
     (rules.help_problems, "say_hello.py", "import click", "import click, rich", "imports rich"),
     (rules.help_problems, "say_hello.py", ', "say_hello.py greet me --json"', "", "two examples"),
     (rules.usage_problems, "say_hello.py", "import click", 'import click\nprint("hello")', "not JSON alone"),

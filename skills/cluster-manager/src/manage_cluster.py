@@ -26,7 +26,7 @@ from cluster_fix import ACTIONS as FIXES
 from network_environment import NETWORKS, STACKS
 
 
-# The components that `health` judges; cluster_health.py is imported only when asked.
+# The components that `health` judges; the folder cluster_health is imported only when asked.
 SERVICES = ("nodes", "gpu", "efa", "neuron", "dns", "csi")
 OPERATORS = ("training-operator", "trainer", "jobset", "kuberay", "hyperpod-operator", "kueue")
 
@@ -59,9 +59,9 @@ def discover(region: str | None, profile: str | None, limit: int) -> shell.Resul
 )
 def health(where: kube.Where, required: tuple[str, ...], ignored: tuple[str, ...]) -> shell.Result:
     """Nodes, GPU, EFA, Neuron, DNS, CSI drivers, operators: absent, installed-not-ready, ready-no-resources or ready."""
-    import cluster_health
+    from cluster_health.check import check_cluster_health
 
-    return cluster_health.check_cluster_health(kube.connect(where), frozenset(required), frozenset(ignored))
+    return check_cluster_health(kube.connect(where), frozenset(required), frozenset(ignored))
 
 
 @cli.command(
@@ -92,13 +92,13 @@ def capacity(where: kube.Where, node_selector: tuple[str, ...], toleration: tupl
 )
 def fit(job_file: str, where: kube.Where, claim: str | None) -> shell.Result:
     """Does this job fit now, on which nodes, in one zone with its volume; what is missing. Exit 1: no, or it cannot be known."""
-    import fit_answer
-    from fit_job import read_job
+    from job_fit import answer
+    from job_fit.job import read_job
 
     job = read_job(job_file)
     claim = claim or (job.storage or {}).get("claim")
     there = kube.Where(where.context or job.context, where.namespace or job.namespace, where.cluster_id)
-    return fit_answer.fit(kube.connect(there), job, claim)
+    return answer.fit(kube.connect(there), job, claim)
 
 
 @cli.command(

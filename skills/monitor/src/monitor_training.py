@@ -13,6 +13,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import click
+from log_formats.known import CHOICES
 
 
 @shell.program("monitor")
@@ -24,7 +25,6 @@ def cli() -> None:
     """
 
 
-LOG_FORMATS = ("auto", "trainyard", "huggingface", "lightning", "torchtitan", "torchtune", "verl", "key-value")
 STALL_FACTOR = click.option(
     "--stall-factor",
     type=click.FloatRange(min=1),
@@ -81,8 +81,8 @@ def health(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Res
 @click.argument("run_dir")
 def progress(run_dir: str) -> shell.Result:
     """The last step of the newest attempt, from steps.jsonl or the end of its log. For programs: cheap, however long the run is."""
-    from monitor_folder import open_run_folder
-    from monitor_progress import progress_data
+    from run_folder.folder import open_run_folder
+    from run_view.progress import progress_data
 
     return shell.Result(data=progress_data(open_run_folder(run_dir)))
 
@@ -123,7 +123,7 @@ def watch(
 @STALL_FACTOR
 def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
     """One self-contained HTML file: plots, the run's time line, and where its wall time went."""
-    from monitor_verbs import report_result
+    from run_report.verb import report_result
 
     return report_result(run_dir, output, dry_run, stall_factor)
 
@@ -137,7 +137,7 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
 )
 @click.argument("path")
 @click.option(
-    "--log-format", type=click.Choice(LOG_FORMATS), default="auto", show_default=True, help="Who wrote the log; auto finds out."
+    "--log-format", type=click.Choice(CHOICES), default="auto", show_default=True, help="Who wrote the log; auto finds out."
 )
 @click.option(
     "--pattern", help="A regular expression for a log in another format; its named groups are the metrics, see above."
@@ -156,7 +156,7 @@ def metrics(
 
     Groups of --pattern: step, loss, eval_loss, lr, grad_norm, throughput, reward, epoch, total (steps), time.
     """
-    from metrics_verb import metrics_result
+    from log_metrics.verb import metrics_result
 
     if pattern is not None and log_format != "auto":
         raise shell.SkillError("usage", "--pattern and --log-format exclude each other", hint="give one of them")

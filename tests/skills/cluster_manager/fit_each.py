@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-import fit_answer
 import trainyard_kube as kube
-from fit_job import read_job
+from job_fit.answer import fit
+from job_fit.job import read_job
 
 for line in sys.stdin:
     job_file, namespace, claim = json.loads(line)
-    result = fit_answer.fit(kube.connect(kube.Where(namespace=namespace)), read_job(Path(job_file)), claim)
+    result = fit(kube.connect(kube.Where(namespace=namespace)), read_job(Path(job_file)), claim)
     print(json.dumps({"ok": result.is_ok(), "data": result.data, "checks": [vars(check) for check in result.checks]}))

@@ -18,12 +18,12 @@ sys.path.insert(0, {src!r})
 sys.argv[0] = "none"
 import trainyard_shell, msgspec
 from cluster_read import Node
-from health_facts import Facts, Workload
-import health_devices, health_nodes
+from cluster_health.facts import Facts, Workload
+from cluster_health import devices, nodes
 facts = json.load(sys.stdin)
 facts = Facts(None, msgspec.convert(facts["nodes"], list[Node]), msgspec.convert(facts["daemons"], list[Workload]), [], {{}})
-found = [health_devices.check_gpu_operator(facts), health_devices.check_efa_plugin(facts), health_devices.check_neuron_plugin(facts)]
-found += health_nodes.node_components(facts)
+found = [devices.check_gpu_operator(facts), devices.check_efa_plugin(facts), devices.check_neuron_plugin(facts)]
+found += nodes.node_components(facts)
 print(json.dumps({{each.name: [each.state, each.check.status, each.check.evidence] for each in found}}))
 """
 

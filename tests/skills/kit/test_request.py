@@ -57,7 +57,7 @@ KEYS = {
     "--size": "checkpoints.storage.size",
 }
 ADVISING = ["kit/trainyard_*.py", "pytorchjob-manager/src/ptjob_*.py", "ray-manager/src/ray_*.py"]
-ADVISING += ["cluster-manager/src/fit_*.py", "checkpoint-manager/src/volume_*.py"]
+ADVISING += ["cluster-manager/src/job_fit/*.py", "checkpoint-manager/src/volume_*.py"]
 NOT_ADVICE = re.compile(r"kubectl |aws |\.py |docker |^-[-a-zA-Z]*$|^create ")
 """Commands, and the names of options themselves."""
 
@@ -134,6 +134,7 @@ def test_a_run_on_this_machine_is_what_the_request_says_and_before_it_the_option
 
 def test_advice_names_the_keys_of_the_job_file() -> None:
     """The deployer passes on what the programs advise, to somebody who wrote a job file and no options."""
+    assert not [pattern for pattern in ADVISING if not any(SKILLS.glob(pattern))], "files have moved"
     files = [path for pattern in ADVISING for path in sorted(SKILLS.glob(pattern)) if not path.stem.endswith("_options")]
     found = {path.name: wrong for path in files if (wrong := advice_without_its_key(path.read_text()))}
     assert found == {}

@@ -16,9 +16,9 @@ HISTORIES = 80
 DRIVER = """
 import json, sys
 from pathlib import Path
-from goodput_account import account
-from goodput_history import read_history
-from monitor_summary import summarize
+from goodput.account import account
+from goodput.from_records import read_history
+from goodput.summary import summarize
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     history = read_history(folder)
     print(json.dumps({"folder": folder.name, **summarize(history, account(history))}))

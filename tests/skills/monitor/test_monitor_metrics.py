@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from monitor_call import PROGRAM, call
+from monitor_call import PROGRAM, SKILL, call, run
 from monitor_log_lines import titan, titan_validation, tune, tune_json, verl, verl_ppo
 from monitor_run_writer import random_history
 
@@ -144,6 +145,13 @@ def test_a_log_is_not_of_another_format(tmp_path: Path, name: str) -> None:
     for other in sorted(others):
         error = call("metrics", log, "--log-format", other, code=2)["error"]
         assert f"in the format {other}" in error["message"]
+
+
+def test_every_log_format_has_its_row_in_the_reference() -> None:
+    choices = re.search(r"--log-format \[(.+?)\]", run("metrics", "--help").stdout, re.DOTALL)
+    assert choices is not None
+    rows = re.findall(r"^\| `([a-z][a-z-]*)` \|", (SKILL / "references" / "logs.md").read_text(), re.MULTILINE)
+    assert sorted([*rows, "auto"]) == sorted(re.sub(r"\s", "", choices[1]).split("|"))
 
 
 def test_a_run_folder_is_read_from_its_step_lines_and_so_is_the_log_of_the_same_run(tmp_path: Path) -> None:

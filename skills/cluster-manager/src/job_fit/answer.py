@@ -1,0 +1,175 @@
+"""Does this job fit now? Nodes, volume, quota and queue put together; every reason against it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import trainyard_kube as kube
+import trainyard_shell as shell
+from cluster_amounts import written
+from cluster_nodes import Machine, read_machines
+from instance_types import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
+from job_fit.job import Job
+from job_fit.place import Placement, place, reasons
+from job_fit.pod import PodPlan, plan_pod
+from job_fit.quota import quota_check
+from job_fit.rules import PodWants, why_not
+from job_fit.volume import Places, volume_places
+
+MAX_REASONS = 8
+KUEUE = "kueue.x-k8s.io"
+
+
+@dataclass
+class Answer:
+    """What is known so far; `placement` None where the nodes cannot be seen."""
+
+    pod: PodPlan
+    selector: dict[str, str]
+    placement: Placement | None = None
+    missing: list[str] = field(default_factory=list)
+    checks: list[shell.Check] = field(default_factory=list)
+
+
+def fit(cluster: kube.Cluster, job: Job, claim: str | None) -> shell.Result:
+    """The verb's answer. `fits` is null where permissions leave it open: then the checks say which."""
+    kind = get_instance_type(job.instance_type) if job.instance_type else None
+    places = volume_places(cluster, claim, job.storage, job.nodes)
+    answer = _nodes(cluster, job, kind, places)
+    quota, lacking = quota_check(cluster, answer.pod.requests(), job.nodes, job.priority)
+    answer.missing += places.missing + lacking
+    more = [_network(job, kind, answer.pod), _queue(cluster, job)]
+    answer.missing += [check.summary for check in more if check.status == "fail"]
+    answer.checks += [places.check, quota, *more]
+    return shell.Result(_data(cluster, job, kind, answer), answer.checks, next=_next(answer))
+
+
+def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: Places) -> Answer:
+    try:
+        machines = read_machines(cluster)
+    except kube.ApiError as error:
+        if error.status != 403:
+            raise
+        selector = {**job.selector, **({TYPE_LABEL: job.instance_type} if job.instance_type else {})}
+        return Answer(plan_pod(job, kind, []), selector, checks=[kube.unknown("fit.nodes", error)])
+    selector = {**job.selector, **_type_label(job.instance_type, machines.all)}
+    asked = PodWants({}, selector, job.tolerations, tuple(places.groups))
+    looked_at = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
+    pod = plan_pod(job, kind, [one for one in looked_at if why_not(asked, one) is None] or looked_at)
+    wants = replace(asked, requests=pod.requests())
+    placement = place(wants, job.nodes, looked_at)
+    answer = Answer(pod, selector, placement)
+    answer.checks.append(_nodes_check(wants, job, looked_at, answer, machines.waiting_pods))
+    return answer
+
+
+def _type_label(name: str | None, machines: Sequence[Machine]) -> dict[str, str]:
+    """HyperPod's nodes carry `ml.` before the type, EKS's do not: whichever the job file says, the nodes' own word counts."""
+    if name is None:
+        return {}
+    bare = name.removeprefix("ml.")
+    there = {machine.instance_type for machine in machines}
+    return {TYPE_LABEL: next((each for each in (name, bare, f"ml.{bare}") if each in there), name)}
+
+
+def _nodes_check(wants: PodWants, job: Job, machines: list[Machine], answer: Answer, waiting: int) -> shell.Check:
+    placement = answer.placement
+    assert placement is not None
+    where = f"zone {placement.zone}" if placement.zone else "one zone"
+    if placement.fits:
+        evidence = f"{waiting} pods of the cluster wait for a node" if waiting else None
+        return shell.Check("fit.nodes", "pass", f"{job.nodes} pods fit in {where} now", evidence)
+    short = job.nodes - len(placement.nodes)
+    size = ", ".join(f"{written(key, count)} {key}" for key, count in wants.requests.items() if count)
+    answer.missing.append(f"room for {short} of {job.nodes} pods in one zone, each {size}")
+    told = reasons(wants, machines)
+    if placement.rooms:
+        told = ["room by zone: " + ", ".join(f"{zone} {count}" for zone, count in placement.rooms), *told]
+    elif not machines:
+        told = [f"no node has the labels {_words(wants.selector)}"]
+    answer.missing += told[:MAX_REASONS]
+    fix = "free nodes or add some; a smaller job; or, where taints hold pods back, cluster.tolerations in the job file"
+    if job.queue:
+        fix = f"queue {job.queue} starts it when there is room"
+        return shell.Check(
+            "fit.nodes", "warn", f"{len(placement.nodes)} of {job.nodes} pods fit in {where} now", "; ".join(told), fix
+        )
+    return shell.Check("fit.nodes", "fail", f"{len(placement.nodes)} of {job.nodes} pods fit in {where}", "; ".join(told), fix)
+
+
+def _words(labels: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _network(job: Job, kind: InstanceType | None, pod: PodPlan) -> shell.Check:
+    if job.network == "efa" and not (kind and kind.efa):
+        what = f"{kind.name} has no EFA" if kind else "network: efa needs resources.instance_type"
+        return shell.Check("fit.network", "fail", what, None, "network: auto, or an instance type with EFA")
+    if pod.efa:
+        return shell.Check("fit.network", "pass", f"{pod.efa} {EFA} a pod")
+    if kind and kind.efa and job.nodes > 1 and job.network == "auto":
+        fix = "install the EFA device plugin, or network: tcp to say that TCP is meant"
+        return shell.Check("fit.network", "warn", f"no {kind.name} offers {EFA}: the job would use TCP", None, fix)
+    return shell.Check("fit.network", "skipped", "no EFA is asked for")
+
+
+def _queue(cluster: kube.Cluster, job: Job) -> shell.Check:
+    """Kueue decides when a queued job starts; here only whether its queue is there and takes jobs."""
+    if job.queue is None:
+        return shell.Check("fit.queue", "skipped", "the job names no queue")
+    kube.name_or_raise("queue", job.queue)
+    try:
+        group = cluster.find(f"/apis/{KUEUE}")
+        if group is None:
+            return shell.Check(
+                "fit.queue", "fail", f"queue {job.queue}: Kueue is not installed", None, "install it, or no cluster.queue"
+            )
+        version = group["preferredVersion"]["groupVersion"]
+        queue = cluster.find(cluster.namespaced(version, "localqueues", job.queue))
+    except kube.ApiError as error:
+        if error.status != 403:
+            raise
+        return kube.unknown("fit.queue", error)
+    if queue is None:
+        what = f"no queue {job.queue} in namespace {cluster.namespace}"
+        return shell.Check("fit.queue", "fail", what, None, "kubectl get localqueues lists what there is")
+    waiting = (queue.get("status") or {}).get("pendingWorkloads", 0)
+    return shell.Check("fit.queue", "warn" if waiting else "pass", f"queue {job.queue}: {waiting} workloads wait in it")
+
+
+def _data(cluster: kube.Cluster, job: Job, kind: InstanceType | None, answer: Answer) -> dict[str, Any]:
+    statuses = {check.status for check in answer.checks}
+    placement = answer.placement
+    zone = placement.zone if placement else None
+    return {
+        "fits": False if "fail" in statuses else None if "unknown" in statuses else True,
+        "engine": job.engine,
+        "nodes": [machine.name for machine in placement.nodes] if placement else [],
+        "zone": zone,
+        "room": placement.rooms[0][1] if placement and placement.rooms else 0,
+        "instance_type": answer.selector.get(TYPE_LABEL),
+        "node_selector": {**answer.selector, **({ZONE_LABEL: zone} if zone else {})},
+        "missing": answer.missing,
+        "usd_per_hour": _usd_per_hour(job, kind, answer.pod),
+        "network": "efa" if answer.pod.efa else "tcp",
+        "pod": answer.pod.as_json(),
+        "procs_per_node": answer.pod.procs,
+        "cluster": cluster.identity(),
+    }
+
+
+def _usd_per_hour(job: Job, kind: InstanceType | None, pod: PodPlan) -> float | None:
+    """The job's part of its nodes, by the table's price."""
+    if kind is None or kind.usd_per_hour is None:
+        return None
+    return round(kind.usd_per_hour * job.nodes * pod.gpus / kind.accelerators, 3)
+
+
+def _next(answer: Answer) -> list[str]:
+    if any(check.status in ("fail", "unknown") for check in answer.checks):
+        return ["manage_cluster.py capacity"]
+    kind = answer.selector.get(TYPE_LABEL)
+    network = "efa" if answer.pod.efa else "tcp"
+    return [f"manage_cluster.py network-env --instance-type {kind} --network {network}"] if kind and answer.pod.gpus else []

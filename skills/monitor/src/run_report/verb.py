@@ -1,0 +1,100 @@
+"""`report`: where the page goes, and what is on it; of a run folder, or of a log alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import trainyard_shell as shell
+from goodput.account import Account, account
+from goodput.from_logs import history_of_logs
+from goodput.history import History, StepTable
+from goodput.of_view import history_of, summary_of
+from log_metrics.verb import read_source, unknown_format
+from log_reading.source import LogSource, refuse_compressed
+from run_folder.folder import Checkpoints, open_run_folder
+from run_folder.lines import Tally
+from run_health.restart import restart_warnings
+from run_report.page import render
+from run_view.observe import Observation, observe
+from run_view.state import RunState
+from run_view.status import tally_note
+
+MARKER = '<meta name="generator" content="trainyard monitor">'
+
+
+def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
+    alone = Path(run_dir).is_file()
+    path = Path(run_dir) if alone else open_run_folder(run_dir)
+    target = _target(path, output)
+    if alone:
+        view, history, booked = _log_alone(path, stall_factor)
+    else:
+        view = observe(path, stall_factor=stall_factor)
+        history, booked = history_of(view, stall_factor)
+    found = [view.runner_problem, *(tally_note(tally) for tally in history.tallies)]
+    found += history.log.notes if history.log else []
+    if history.clock_jumps:
+        found.append(f"the clock went backwards {history.clock_jumps} times; times around there are not to be trusted")
+    summary = summary_of(view, history, booked)
+    told = [*(note for note in found if note), *([] if alone else restart_warnings(view))]
+    page = render(view, history, booked, summary, told, stall_factor)
+    changed = [] if dry_run else [_write(target, page)]
+    data = {
+        "path": str(target),
+        "state": view.state.name,
+        "goodput": summary["goodput"],
+        "account": summary["account"],
+        "summary": summary,
+        "bytes": len(page),
+        "written": not dry_run,
+        "notes": told,
+    }
+    return shell.Result(data=data, changed=changed)
+
+
+def _log_alone(path: Path, stall_factor: float) -> tuple[Observation, History, Account | None]:
+    """A log file without a run folder: its curves, and the account if it has times."""
+    refuse_compressed(path)
+    nothing = History(StepTable(), [], [], (Tally(""), Tally("")), 0)
+    history = history_of_logs([path], nothing, None, time.time())
+    if not len(history.steps):
+        source = LogSource(str(path), (path,), growing=True)
+        raise unknown_format(read_source(source, "auto", None), source, "auto", None)
+    state = RunState("unknown", "the log", "a log alone does not tell whether its run lives")
+    view = Observation(
+        *(path, time.time(), None, None, state, [], None, [], Checkpoints(), history.tallies, path.stat().st_mtime, None)
+    )
+    times = history.log is not None and history.log.has_times
+    return view, history, account(history, stall_factor=stall_factor) if times else None
+
+
+def _target(path: Path, output: str | None) -> Path:
+    """Where the report goes; never over something that is no report of ours."""
+    beside = path.with_name(f"{path.name}.report.html") if path.is_file() else path / "report.html"
+    target = (Path(output) if output else beside).absolute()
+    if target.is_dir():
+        raise shell.SkillError("usage", f"{target} is a folder", hint=f"--output {target}/report.html")
+    if not target.parent.is_dir():
+        raise shell.SkillError("not-found", f"the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
+    if target.exists():
+        with target.open("rb") as file:
+            if MARKER.encode() not in file.read(1024):
+                raise shell.SkillError(
+                    "conflict", f"{target} is not a report of this program; it stays", hint="another --output"
+                )
+    return target
+
+
+def _write(target: Path, page: str) -> str:
+    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        part.write_text(page, encoding="utf-8")
+        part.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise shell.cannot_write(target, error, "free space, or --output in a folder that you may write to") from error
+    return str(target)
