@@ -237,6 +237,17 @@ def test_a_folder_in_src_is_read_by_every_check(hello: Path, words: Path) -> Non
     assert rules.clashing_modules([hello]) == ["hello_words is in hello-sayer, hello-sayer"]
 
 
+def test_a_module_of_the_same_name_elsewhere_does_not_hide_a_folder(hello: Path, words: Path, tmp_path: Path) -> None:
+    """A training project may well have a `metrics.py` or a `places.py`, and its PYTHONPATH is the caller's."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / f"{words.name}.py").write_text("")
+    here = {"PYTHONPATH": str(tmp_path / "project")}
+    assert call(hello / "src" / "say_hello.py", "greet", "you", **here).code == 0
+    kit = hello / "src" / "trainyard_shell.py"
+    kit.write_text(kit.read_text().replace("trainyard_python.claim_folders()", ""))
+    assert call(hello / "src" / "say_hello.py", "greet", "you", **here).code == 1, "control: it would be hidden"
+
+
 def types_and_lint(skill: Path) -> tuple[int, int]:
     """Exit codes of `make types-skills` and of ruff, as `make check` calls it."""
     types = subprocess.run(["make", "-s", "types-skills", f"SKILLS={skill}"], cwd=ROOT, capture_output=True, timeout=300)

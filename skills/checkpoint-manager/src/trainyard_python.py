@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import sys
+import types
 
 from trainyard_output import EXIT_CODES, print_document, to_stdout
 
@@ -48,6 +49,20 @@ def find_packages() -> None:
         }
     )
     sys.exit(EXIT_CODES["dependency"])
+
+
+def claim_folders() -> None:
+    """The folders beside the program are its packages, whatever a project on PYTHONPATH calls its own modules.
+
+    They have no `__init__.py` (the skill format refuses it), and Python prefers any module of that name elsewhere to such a folder.
+    """
+    script, source = getattr(sys.modules.get("__main__"), "__file__", None), os.path.dirname(os.path.realpath(__file__))
+    if script and os.path.dirname(os.path.realpath(script)) == source:
+        for name in os.listdir(source):
+            if name.isidentifier() and not name.startswith("_") and os.path.isdir(os.path.join(source, name)):
+                package = types.ModuleType(name)
+                package.__path__ = [os.path.join(source, name)]
+                sys.modules.setdefault(name, package)
 
 
 def _header_packages(script: str) -> list[str]:

@@ -34,6 +34,7 @@ from trainyard_output import end_without_stdout, print_document, to_stderr, to_s
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 trainyard_python.find_packages()  # the one exception to "nothing runs at import"
+trainyard_python.claim_folders()
 os.environ.pop("TRAINYARD_REEXECUTED", None)
 
 import click
