@@ -107,11 +107,15 @@ def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding
         return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
     if not os.path.isdir(source_folder(path, job)):
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
-    if job.image and (job.image.uri is None) == (job.image.build is None):
-        findings.append(Finding("$.image", "needs either uri or build"))
     if job.target in targets.names():
         findings += targets.place_class(job.target).findings(job, command)
     return findings
+
+
+def one_image(job: Job) -> list[Finding]:
+    """For a place that ignores the image too: a mistake in it would only be found on the next cluster."""
+    wrong = job.image and (job.image.uri is None) == (job.image.build is None)
+    return [Finding("$.image", "needs either uri or build")] if wrong else []
 
 
 def needs_launcher(job: Job, command: Command | None) -> list[Finding]:

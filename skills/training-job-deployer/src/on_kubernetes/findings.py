@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from job_file.command import ONE_MACHINE, Command
-from job_file.reading import needs_launcher
+from job_file.reading import needs_launcher, one_image
 from trainyard_job import RAY_ENGINES, Job, Storage
 from trainyard_request import Finding
 
@@ -23,7 +23,7 @@ def findings(job: Job, command: Command | None) -> list[Finding]:
         name, package = command.launcher.name, command.launcher.package
         problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
         found.append(Finding("$.run", problem))
-    found += _storage(job.checkpoints.storage, job.nodes) + _resources(job)
+    found += one_image(job) + _storage(job.checkpoints.storage, job.nodes) + _resources(job)
     if job.image is None:
         found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
     if job.engine == "hyperpodjob" and job.target != "hyperpod":

@@ -17,7 +17,7 @@ from deploy_monitor import lessons_in
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
 from deploy_siblings import Answer, Call, call, make, stream
 from deploy_stage import MONITOR, Stage
-from job_file.reading import Finding, needs_launcher
+from job_file.reading import Finding, needs_launcher, one_image
 from trainyard_files import Unusable, tail
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Place(deploy_place.Place):
     @staticmethod
     def findings(job: Job, command: Command | None) -> list[Finding]:
         several = [Finding("$.nodes", f"target local is one machine, not {job.nodes}")] if job.nodes > 1 else []
-        return needs_launcher(job, command) + several
+        return needs_launcher(job, command) + several + one_image(job)
 
     @staticmethod
     def stages(job: Job) -> tuple[Stage, ...]:
