@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import targets
+from job_file import targets
 import trainyard_shell as shell
 from deploy_monitor import monitor_lessons, monitor_report
 

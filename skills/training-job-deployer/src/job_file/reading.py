@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from job_file.command import Command, CommandError, parse
-import targets
+from job_file import targets
 import trainyard_job
 import trainyard_shell as shell
 import trainyard_request

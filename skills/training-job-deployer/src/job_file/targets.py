@@ -8,7 +8,7 @@ from typing import Any
 
 import trainyard_shell as shell
 
-FOLDER = Path(__file__).resolve().parent / "places"
+FOLDER = Path(__file__).resolve().parents[1] / "places"
 
 
 def names() -> list[str]:
