@@ -62,7 +62,7 @@ class Place:
 
 def payload(verb: str, words: dict[str, Any]) -> bytes:
     folder = Path(__file__).resolve().parent
-    sources = {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in SENT}
+    sources = {name: (folder / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8") for name in SENT}
     return json.dumps({"sources": sources, "verb": verb, "words": words}).encode()
 
 

@@ -48,17 +48,21 @@ def end_with_the_caller() -> None:
 
 
 class SentModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports the modules that were sent along."""
+    """Imports the modules that were sent along. What stands before a dot in their names is a package, as a folder is on a disk."""
 
     def __init__(self, sources: dict[str, str]) -> None:
         self.sources = sources
+        self.packages = {name[:at] for name in sources for at, letter in enumerate(name) if letter == "."}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_loader(name, self) if name in self.sources else None
+        if name not in self.sources and name not in self.packages:
+            return None
+        return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
 
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
-        exec(compile(self.sources[name], f"<trainyard>/{name}.py", "exec"), module.__dict__)
+        if name in self.sources:
+            exec(compile(self.sources[name], f"<trainyard>/{name.replace('.', '/')}.py", "exec"), module.__dict__)
 
 
 def answer(verb: str, words: dict[str, Any]) -> None:
