@@ -1,4 +1,4 @@
-"""The verbs on a run's checkpoint folder, without the command line: here, and in a pod where there is no click (pod_side.py)."""
+"""The verbs on a run's checkpoint folder, without the command line: here, and in a pod where there is no click (checkpoint_pods/inside.py)."""
 
 from __future__ import annotations
 

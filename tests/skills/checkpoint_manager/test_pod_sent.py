@@ -15,13 +15,13 @@ from made_checkpoints import write_lock, write_step, write_tiers
 SENT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pod_call import BOOTSTRAP, payload
+from checkpoint_pods.call import BOOTSTRAP, payload
 print(json.dumps([BOOTSTRAP, json.loads(payload("", {}))["sources"]]))
 """
 IMPORTED = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pod_side import SentModules
+from checkpoint_pods.inside import SentModules
 sys.meta_path.insert(0, SentModules(json.loads(sys.argv[2])))
 import outer.beside
 print(outer.beside.VALUE, outer.beside.__name__, outer.inner.leaf.__name__)

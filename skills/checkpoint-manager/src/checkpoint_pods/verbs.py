@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from pod_call import Place, call, result_of
-from pod_files import Receiver, is_file_name
+from checkpoint_pods.call import Place, call, result_of
+from checkpoint_pods.files import Receiver, is_file_name
 
 RUN_FILES = ("steps.jsonl", "events.jsonl", "runner.json", "sample.txt")
 """What the job writes of small files (shared-docs/run-folder.md); logs are the manager's business (`logs`)."""

@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import trainyard_shell as shell
 from checkpoint_folder import size_text
-from pod_call import Place, opened
-from pod_side import MARK
+from checkpoint_pods.call import Place, opened
+from checkpoint_pods.inside import MARK
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", re.ASCII)
 MAX_LINE_BYTES = 16 << 20
@@ -21,7 +21,7 @@ PROGRESS_S = 5.0
 
 
 class Receiver:
-    """Takes the output of pod_side's `send` piece by piece and writes the files into `folder`, which it makes; none with `dry_run`.
+    """Takes the output of inside.py's `send` piece by piece and writes the files into `folder`, which it makes; none with `dry_run`.
 
     `allowed(name)` decides about every announced name. Raises SkillError as soon as something else comes than was announced.
     """

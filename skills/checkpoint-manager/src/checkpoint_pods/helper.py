@@ -17,9 +17,9 @@ from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from pod_call import Place
+from checkpoint_pods.call import Place
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "assets" / "checkpoint-helper.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "assets" / "checkpoint-helper.yaml"
 HELPER, CLAIM_UID = "trainyard.dev/helper", "trainyard.dev/claim-uid"
 SPARE_S = 60
 """The pod lives this much longer than the call may take."""

@@ -12,8 +12,8 @@ from typing import Any
 import click
 import trainyard_kube as kube
 import trainyard_shell as shell
-from pod_call import Place
-from pod_helper import Wanted, helper_pod
+from checkpoint_pods.call import Place
+from checkpoint_pods.helper import Wanted, helper_pod
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 JOB_CONTAINERS = ("pytorch", "node", "ray-head", "ray-worker")

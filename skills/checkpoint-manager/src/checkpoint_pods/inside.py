@@ -1,6 +1,6 @@
 """What runs inside a container: the verbs of checkpoint_verbs.py from sources that came over stdin, and files sent out as bytes.
 
-pod_call.py sends this file first. Standard library only; nothing is written to the container's disk. The answer is the line that
+call.py sends this file first. Standard library only; nothing is written to the container's disk. The answer is the line that
 begins with MARK, for an image may print a greeting before it; the bytes of files follow that line.
 """
 

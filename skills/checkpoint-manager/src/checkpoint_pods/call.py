@@ -10,11 +10,11 @@ from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from pod_side import MARK
+from checkpoint_pods.inside import MARK
 from trainyard_exec import run_in_pod
 
 SENT = (
-    "pod_side",
+    "checkpoint_pods.inside",
     "trainyard_output",
     "trainyard_python",
     "trainyard_shell",
@@ -33,10 +33,10 @@ SENT = (
     "checkpoint_removal",
     "checkpoint_verbs",
 )
-"""Standard library only, pod_side's stand-in for click aside."""
+"""Standard library only, inside.py's stand-in for click aside."""
 BOOTSTRAP = (
     "import sys,json;ask=json.loads(sys.stdin.buffer.read(int(sys.argv[1])));"
-    "scope={'__name__':'pod_side'};exec(ask['sources']['pod_side'],scope);scope['main'](ask)"
+    "scope={'__name__':'checkpoint_pods.inside'};exec(ask['sources']['checkpoint_pods.inside'],scope);scope['main'](ask)"
 )
 """Short, for it travels in the address of the request."""
 MAX_DEPTH, MAX_ERROR_CHARS = 12, 400
@@ -61,7 +61,7 @@ class Place:
 
 
 def payload(verb: str, words: dict[str, Any]) -> bytes:
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[1]
     sources = {name: (folder / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8") for name in SENT}
     return json.dumps({"sources": sources, "verb": verb, "words": words}).encode()
 
