@@ -6,7 +6,7 @@ import re
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from volume_facts import Facts
+from checkpoint_volumes.facts import Facts
 from trainyard_storage import title
 
 CAUSES = (

@@ -9,8 +9,8 @@ import json
 
 import trainyard_kube as kube
 from trainyard_shell import Check
-from volume_ask import Ask, size_bytes
-from volume_facts import Facts
+from checkpoint_volumes.ask import Ask, size_bytes
+from checkpoint_volumes.facts import Facts
 from trainyard_storage import KINDS, RWO, RWOP, RWX, title
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from volume_checks import size_of
-from volume_facts import facts_of_claim
+from checkpoint_volumes.checks import size_of
+from checkpoint_volumes.facts import facts_of_claim
 from trainyard_storage import title
 
 FINISHED = ("Succeeded", "Failed")

@@ -7,12 +7,12 @@ from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from volume_ask import Ask
-from volume_checks import judge, size_check, size_of
-from volume_facts import Facts, facts_of_claim, facts_of_class
-from volume_pending import finding
+from checkpoint_volumes.ask import Ask
+from checkpoint_volumes.checks import judge, size_check, size_of
+from checkpoint_volumes.facts import Facts, facts_of_claim, facts_of_class
+from checkpoint_volumes.pending import finding
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "assets" / "checkpoint-claim.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "assets" / "checkpoint-claim.yaml"
 DIGEST = "trainyard.dev/spec-digest"
 SCRIPT = "manage_volumes.py"
 
