@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from any_format_verbs import add_verbs
-from checkpoint_planner_options import options as planner_options
+from checkpoint_planner.options import options as planner_options
 
 SCRIPT = "manage_checkpoints.py"
 FOLDER = ".trainyard/runs/tiny-lm/checkpoints"
@@ -160,7 +160,7 @@ def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, 
 @planner_options
 def plan(**words: Any) -> shell.Result:
     """Before training: what checkpoints of a model take in bytes, memory, disk and seconds, and how often to save."""
-    from checkpoint_planner import answer
+    from checkpoint_planner.plan import answer
 
     return answer(words)
 

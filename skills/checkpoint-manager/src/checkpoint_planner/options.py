@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from checkpoint_planner_sizes import BYTES_OF, OPTIMIZERS
+from checkpoint_planner.sizes import BYTES_OF, OPTIMIZERS
 
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e\+?\d{1,3})?"
 COUNT = re.compile(rf"({NUMBER})\s*([kmbt]?)", re.IGNORECASE | re.ASCII)

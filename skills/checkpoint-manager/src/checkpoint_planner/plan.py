@@ -1,7 +1,7 @@
 """What checkpoints of a model will take, before it is trained: bytes, memory, disk, seconds, and how often they pay.
 
 Sizes follow from what trainyard.Checkpointer saves: every element of weights and optimizer states once over all ranks. Intervals are
-those of checkpoint_planner_interval.py. What nobody said is assumed, and every assumption is told in the answer.
+those of interval.py. What nobody said is assumed, and every assumption is told in the answer.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder import size_text
-from checkpoint_planner_interval import Failures, daly_s, young_s
-from checkpoint_planner_measure import Measured, measure
-from checkpoint_planner_sizes import OPTIMIZERS, Part, parts_of
+from checkpoint_planner.interval import Failures, daly_s, young_s
+from checkpoint_planner.measure import Measured, measure
+from checkpoint_planner.sizes import OPTIMIZERS, Part, parts_of
 
 PUBLISHED_MTBF_HOURS_PER_GPU = 16_384 * 54 * 24 / 419
 """Llama 3 405B pre-training: 419 unexpected interruptions in 54 days on 16,384 H100 (The Llama 3 Herd of Models, 2024, section 3.3.4)."""
