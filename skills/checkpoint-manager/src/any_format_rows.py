@@ -8,7 +8,7 @@ import trainyard_shell as shell
 from checkpoint_folder import shown, size_text
 from checkpoint_found import Found
 from part_verdicts import pickle_checks
-from tensor_layout import Tensor
+from tensor_reading.layout import Tensor
 
 
 def found_data(found: Found, limit: int) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def tensors(path: str, prefix: str, others: bool, limit: int) -> shell.Result:
     from checkpoint_folder import shown, size_text
     from checkpoint_kinds import recognise
     from checkpoint_tensors import newest_inside, tensors_of
-    from pickle_values import PickleError
-    from tensor_layout import LayoutError
+    from torch_reading.pickle_values import PickleError
+    from tensor_reading.layout import LayoutError
 
     found = newest_inside(recognise(Path(path)))
     try:
@@ -117,7 +117,7 @@ def compare(a: str, b: str, prefix_a: str, prefix_b: str, limit: int) -> shell.R
     from checkpoint_compare import named, sorted_by_weight, summary
     from checkpoint_kinds import recognise
     from checkpoint_tensors import readable
-    from tensor_values import need_numpy
+    from tensor_reading.values import need_numpy
 
     need_numpy()
     found_a, found_b = recognise(Path(a)), recognise(Path(b))

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from checkpoint_folder import shown
-from tensor_layout import LayoutError, Tensor
-from tensor_values import numbers_of, need_numpy, values
+from tensor_reading.layout import LayoutError, Tensor
+from tensor_reading.values import numbers_of, need_numpy, values
 
 if TYPE_CHECKING:
-    from tensor_values import Array
+    from tensor_reading.values import Array
 
 CHUNK_ELEMENTS = 1 << 20
 """Decoded at once: numbers are compared as float64."""

@@ -12,11 +12,11 @@ from checkpoint_folder import shown, size_text
 from checkpoint_found import Found
 from checkpoint_kinds import recognise
 from checkpoint_tensors import PLAIN_FILES, TensorList, readable
-from pickle_values import Suspicion
-from safetensors_file import write_file
-from tensor_layout import ELEMENT_BYTES, LayoutError, Tensor
-from tensor_values import is_plain, need_numpy
-from torch_file import verify_torch_file
+from torch_reading.pickle_values import Suspicion
+from tensor_reading.safetensors_file import write_file
+from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor
+from tensor_reading.values import is_plain, need_numpy
+from torch_reading.file import verify_torch_file
 
 NOT_IN_SAFETENSORS = ("C128", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 

@@ -16,9 +16,9 @@ from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
 from checkpoint_kinds import recognise
 from checkpoint_tensors import readable
 from checkpoint_verdict import Verdict, newest_intact, verify
-from safetensors_file import write_file
-from tensor_layout import LayoutError, Tensor
-from tensor_values import is_plain, need_numpy
+from tensor_reading.safetensors_file import write_file
+from tensor_reading.layout import LayoutError, Tensor
+from tensor_reading.values import is_plain, need_numpy
 
 METADATA = {"format": "pt"}
 """transformers refuses a file that does not say which framework wrote it."""

@@ -10,7 +10,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_folder import shown
 from folder_parts import Part
-from pickle_values import Suspicion
+from torch_reading.pickle_values import Suspicion
 
 MAX_NAMES = 200_000
 UNKNOWN = "unknown"

@@ -9,10 +9,10 @@ import trainyard_shell as shell
 from checkpoint_folder import shown
 from checkpoint_format import read_json
 from checkpoint_found import Found
-from pickle_values import PickleError, Suspicion
-from safetensors_file import SafetensorsFile, read_header
-from tensor_layout import LayoutError, Tensor, numbers, uncovered
-from torch_file import open_torch_file
+from torch_reading.pickle_values import PickleError, Suspicion
+from tensor_reading.safetensors_file import SafetensorsFile, read_header
+from tensor_reading.layout import LayoutError, Tensor, numbers, uncovered
+from torch_reading.file import open_torch_file
 
 PLAIN_FILES = ("torch-zip", "torch-legacy", "pickle", "lightning")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from checkpoint_folder import shown
 from checkpoint_found import UNKNOWN, Found
 from folder_parts import Part
-from pickle_values import Pairs, PickleError
-from safetensors_file import read_header
-from tensor_layout import LayoutError
-from torch_file import EMPTY, OTHER, PICKLE, SCRIPT, TAR, ZIP, TorchFile, form, open_torch_file
-from torch_zip import begins_like_torch
+from torch_reading.pickle_values import Pairs, PickleError
+from tensor_reading.safetensors_file import read_header
+from tensor_reading.layout import LayoutError
+from torch_reading.file import EMPTY, OTHER, PICKLE, SCRIPT, TAR, ZIP, TorchFile, form, open_torch_file
+from torch_reading.zip_archive import begins_like_torch
 
 
 def recognise_file(path: Path) -> Found:

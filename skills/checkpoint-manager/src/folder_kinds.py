@@ -11,9 +11,9 @@ from checkpoint_found import UNKNOWN, Found, names_in, step_by_name
 from dcp_folder import DATA_SUFFIX, METADATA, read_dcp
 from file_kinds import recognise_file
 from folder_parts import Part, deepspeed_missing, deepspeed_step, is_deepspeed_file, numbered_gaps, parts_of, weight_map
-from pickle_values import PickleError
-from safetensors_file import read_header
-from tensor_layout import LayoutError
+from torch_reading.pickle_values import PickleError
+from tensor_reading.safetensors_file import read_header
+from tensor_reading.layout import LayoutError
 
 _SHARD_OF_RANK = re.compile(r"shard-(\d{5})-model-\d{5}-of-\d{5}\.safetensors", re.ASCII)
 _HF_WEIGHTS = re.compile(r"(?:adapter_)?model(?:-\d{5}-of-\d{5})?\.safetensors", re.ASCII)

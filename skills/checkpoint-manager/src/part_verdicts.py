@@ -17,10 +17,10 @@ from checkpoint_format import ANY_RUN, Entry, read_json
 from checkpoint_found import Found
 from checkpoint_verdict import verify as verify_step
 from folder_parts import Part, weight_map
-from pickle_values import PickleError, Suspicion
-from safetensors_file import read_header
-from tensor_layout import LayoutError
-from torch_file import FileVerdict, verify_torch_file
+from torch_reading.pickle_values import PickleError, Suspicion
+from tensor_reading.safetensors_file import read_header
+from tensor_reading.layout import LayoutError
+from torch_reading.file import FileVerdict, verify_torch_file
 
 WORDS = {"pass": "intact", "fail": "damaged", "unknown": "unknown"}
 NO_CHECKSUM = "header, offsets and size fit; safetensors has no checksum: whether the values are right is not known"
@@ -148,7 +148,7 @@ def _dcp(found: Found, prefix: str) -> Iterator[PartVerdict]:
 def _folder_rules(found: Found, prefix: str) -> Iterator[PartVerdict]:
     """What only several files together can be wrong about."""
     from checkpoint_tensors import tensors_of
-    from tensor_layout import uncovered
+    from tensor_reading.layout import uncovered
 
     try:
         if found.kind == "dcp-safetensors":

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import click
-
 from checkpoint_planner.sizes import BYTES_OF, OPTIMIZERS
 
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e\+?\d{1,3})?"

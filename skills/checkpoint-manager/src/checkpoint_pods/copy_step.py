@@ -12,9 +12,9 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_format import ANY_RUN, MANIFEST, DamagedError, Entry, read_manifest, step_of
-from checkpoint_verdict import Verdict, verify
 from checkpoint_pods.call import Place, call
 from checkpoint_pods.files import Receiver, announced, is_file_name
+from checkpoint_verdict import Verdict, verify
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 import trainyard_kube as kube
-from trainyard_shell import Check
 from checkpoint_volumes.ask import Ask, size_bytes
 from checkpoint_volumes.facts import Facts
+from trainyard_shell import Check
 from trainyard_storage import KINDS, RWO, RWOP, RWX, title
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pickle_names import judge
-from pickle_values import NOT_KNOWN, RUNS_CODE, Call, Global, Group, Pairs, Persistent, PickleError, Suspicion
+from torch_reading.pickle_names import judge
+from torch_reading.pickle_values import NOT_KNOWN, RUNS_CODE, Call, Global, Group, Pairs, Persistent, PickleError, Suspicion
 
 MAX_FINDINGS = 1000
 

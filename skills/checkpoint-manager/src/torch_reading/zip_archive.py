@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint_format import new_hash
-from pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pickle_bytes
-from pickle_values import PickleError, Reading, Suspicion, TooLargeError
-from tensor_layout import LayoutError
+from tensor_reading.layout import LayoutError
+from torch_reading.pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pickle_bytes
+from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
 
 MAX_MEMBERS = 5_000_000
 MAX_INFLATION = 20

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pickle_reader import read_pickle
-from pickle_values import PickleError, Reading, Suspicion, TooLargeError
-from tensor_layout import LayoutError, Tensor
-from torch_legacy import LegacyFile, is_legacy, read_legacy
-from torch_tensors import Contents, Storage, contents, storage_reference
-from torch_zip import TorchZip, big_endian, checked_member, is_zip, open_torch_zip, read_data_pickle
+from tensor_reading.layout import LayoutError, Tensor
+from torch_reading.legacy import LegacyFile, is_legacy, read_legacy
+from torch_reading.pickle_reader import read_pickle
+from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
+from torch_reading.tensors import Contents, Storage, contents, storage_reference
+from torch_reading.zip_archive import TorchZip, big_endian, checked_member, is_zip, open_torch_zip, read_data_pickle
 
 ZIP, LEGACY, SCRIPT, PICKLE, TAR, EMPTY, OTHER = (
     "torch-zip",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tensor_layout import ELEMENT_BYTES, Block, LayoutError, Tensor, numbers
+from tensor_reading.layout import ELEMENT_BYTES, Block, LayoutError, Tensor, numbers
 
 MAX_HEADER_BYTES = 100_000_000
 """The bound of the safetensors library itself."""
@@ -118,7 +118,7 @@ def file_order(tensors: list[Tensor]) -> list[Tensor]:
 
 def write_file(path: Path, tensors: list[Tensor], metadata: dict[str, str]) -> int:
     """Write and fsync a new file, one tensor in memory at a time; returns its bytes. Raises FileExistsError, LayoutError, OSError."""
-    from tensor_values import tensor_bytes
+    from tensor_reading.values import tensor_bytes
 
     ordered = file_order(tensors)
     with path.open("xb") as file:

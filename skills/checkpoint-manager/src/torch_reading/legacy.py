@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from pickle_names import STORAGE_ELEMENT_BYTES
-from pickle_reader import read_pickle
-from pickle_values import Pairs, PickleError, Reading, Suspicion
-from tensor_layout import LayoutError
-from torch_tensors import Storage, StorageReference, storage_reference
+from tensor_reading.layout import LayoutError
+from torch_reading.pickle_names import STORAGE_ELEMENT_BYTES
+from torch_reading.pickle_reader import read_pickle
+from torch_reading.pickle_values import Pairs, PickleError, Reading, Suspicion
+from torch_reading.tensors import Storage, StorageReference, storage_reference
 
 MAGIC = 0x1950A86A20F9469CFC6C
 

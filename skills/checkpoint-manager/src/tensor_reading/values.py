@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from tensor_layout import ELEMENT_BYTES, Block, LayoutError, Tensor
+from tensor_reading.layout import ELEMENT_BYTES, Block, LayoutError, Tensor
 
 if TYPE_CHECKING:
     import numpy

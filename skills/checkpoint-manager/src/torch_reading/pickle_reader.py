@@ -11,8 +11,8 @@ import io
 import pickletools
 from typing import BinaryIO
 
-from pickle_machine import STEPS, Machine
-from pickle_values import PickleError, Reading, TooLargeError
+from torch_reading.pickle_machine import STEPS, Machine
+from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 
 MAX_PICKLE_BYTES = 256 << 20
 MAX_OPERATIONS = 10_000_000
