@@ -20,7 +20,7 @@ from typing import Any
 
 import click
 
-from any_format_verbs import add_verbs
+from checkpoint_formats.verbs import add_verbs
 from checkpoint_planner.options import options as planner_options
 
 SCRIPT = "manage_checkpoints.py"
@@ -45,7 +45,7 @@ def cli() -> None:
 @limit_option
 def list_(folder: str, limit: int) -> shell.Result:
     """Every name in the folder, newest step first. Reads manifests and sizes, no shard: `verified` is what `verify --record` found."""
-    from checkpoint_verbs import list_ as answer
+    from checkpoint_folder.verbs import list_ as answer
 
     return answer(folder, limit)
 
@@ -59,7 +59,7 @@ def list_(folder: str, limit: int) -> shell.Result:
 )
 def latest(folder: str, verify: bool) -> shell.Result:
     """The newest step that verifies: what a restore takes. Says which newer ones were skipped, and why."""
-    from checkpoint_verbs import latest as answer
+    from checkpoint_folder.verbs import latest as answer
 
     return answer(folder, verify)
 
@@ -84,8 +84,8 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 
     FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
     """
-    from any_format_verify import verify_other
-    from checkpoint_verbs import verify as answer
+    from checkpoint_formats.verify import verify_other
+    from checkpoint_folder.verbs import verify as answer
 
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
@@ -103,8 +103,8 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 @limit_option
 def show(folder: str, step: int | None, limit: int) -> shell.Result:
     """One checkpoint: manifest, files and where they are, state.json, tensors with dtype and shape; `verified` as in `list`."""
-    from checkpoint_folder import look
-    from checkpoint_show import show as open_up
+    from checkpoint_folder.look import look
+    from checkpoint_folder.show import show as open_up
 
     found = look(folder)
     if step is None and not found.committed:
@@ -145,7 +145,7 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
 @limit_option
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:
     """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
-    from checkpoint_verbs import prune as answer
+    from checkpoint_folder.verbs import prune as answer
 
     return answer(folder, holder_gone, dry_run, yes, limit, **wishes)
 

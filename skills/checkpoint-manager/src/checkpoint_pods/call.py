@@ -25,13 +25,13 @@ SENT = (
     "checkpoint_forms",
     "checkpoint_contents",
     "checkpoint_judgement",
-    "checkpoint_holder",
-    "checkpoint_verified",
-    "checkpoint_folder",
-    "checkpoint_verdict",
-    "checkpoint_plan",
-    "checkpoint_removal",
-    "checkpoint_verbs",
+    "checkpoint_folder.holder",
+    "checkpoint_folder.verified",
+    "checkpoint_folder.look",
+    "checkpoint_folder.verdict",
+    "checkpoint_folder.removal_plan",
+    "checkpoint_folder.removal",
+    "checkpoint_folder.verbs",
 )
 """Standard library only, inside.py's stand-in for click aside."""
 BOOTSTRAP = (

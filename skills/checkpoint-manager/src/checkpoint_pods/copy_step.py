@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from checkpoint_folder.verdict import Verdict, verify
 from checkpoint_format import ANY_RUN, MANIFEST, DamagedError, Entry, read_manifest, step_of
 from checkpoint_pods.call import Place, call
 from checkpoint_pods.files import Receiver, announced, is_file_name
-from checkpoint_verdict import Verdict, verify
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What runs inside a container: the verbs of checkpoint_verbs.py from sources that came over stdin, and files sent out as bytes.
+"""What runs inside a container: the verbs of checkpoint_folder/verbs.py from sources that came over stdin, and files sent out as bytes.
 
 call.py sends this file first. Standard library only; nothing is written to the container's disk. The answer is the line that
 begins with MARK, for an image may print a greeting before it; the bytes of files follow that line.
@@ -66,19 +66,14 @@ class SentModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def answer(verb: str, words: dict[str, Any]) -> None:
-    import checkpoint_verbs
+    from checkpoint_folder import verbs
 
     if verb == "step":
         return send_step(**words)
     if verb == "files":
         return send_files(**words)
-    verbs: dict[str, Any] = {
-        "list": checkpoint_verbs.list_,
-        "latest": checkpoint_verbs.latest,
-        "verify": checkpoint_verbs.verify,
-        "prune": checkpoint_verbs.prune,
-    }
-    result = verbs[verb](**words)
+    known: dict[str, Any] = {"list": verbs.list_, "latest": verbs.latest, "verify": verbs.verify, "prune": verbs.prune}
+    result = known[verb](**words)
     checks = [vars(check) for check in result.checks]
     say({"result": {**vars(result), "checks": checks, "ok": result.is_ok()}})
 
@@ -94,9 +89,9 @@ def say(document: dict[str, Any]) -> None:
 def send_step(folder: str, step: int | None, dry_run: bool) -> None:
     """manifest.json and every file it lists; `step` None: of the newest step that verifies."""
     import trainyard_shell as shell
-    from checkpoint_folder import look
+    from checkpoint_folder.look import look
+    from checkpoint_folder.verdict import newest_intact
     from checkpoint_format import ANY_RUN, MANIFEST, DamagedError, check_sizes, read_manifest
-    from checkpoint_verdict import newest_intact
 
     found = look(folder)
     if step is None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from checkpoint_folder import shown
+from checkpoint_folder.look import shown
 from checkpoint_format import ANY_RUN, FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
-from checkpoint_found import UNKNOWN, Found, names_in, step_by_name
-from dcp_folder import DATA_SUFFIX, METADATA, read_dcp
-from file_kinds import recognise_file
-from folder_parts import Part, deepspeed_missing, deepspeed_step, is_deepspeed_file, numbered_gaps, parts_of, weight_map
-from torch_reading.pickle_values import PickleError
-from tensor_reading.safetensors_file import read_header
+from checkpoint_formats.dcp_folder import DATA_SUFFIX, METADATA, read_dcp
+from checkpoint_formats.file_kinds import recognise_file
+from checkpoint_formats.folder_parts import (
+    Part,
+    deepspeed_missing,
+    deepspeed_step,
+    is_deepspeed_file,
+    numbered_gaps,
+    parts_of,
+    weight_map,
+)
+from checkpoint_formats.found import UNKNOWN, Found, names_in, step_by_name
 from tensor_reading.layout import LayoutError
+from tensor_reading.safetensors_file import read_header
+from torch_reading.pickle_values import PickleError
 
 _SHARD_OF_RANK = re.compile(r"shard-(\d{5})-model-\d{5}-of-\d{5}\.safetensors", re.ASCII)
 _HF_WEIGHTS = re.compile(r"(?:adapter_)?model(?:-\d{5}-of-\d{5})?\.safetensors", re.ASCII)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder import shown
+from checkpoint_folder.look import shown
 from checkpoint_format import read_json
-from checkpoint_found import Found
-from torch_reading.pickle_values import PickleError, Suspicion
-from tensor_reading.safetensors_file import SafetensorsFile, read_header
+from checkpoint_formats.found import Found
 from tensor_reading.layout import LayoutError, Tensor, numbers, uncovered
+from tensor_reading.safetensors_file import SafetensorsFile, read_header
 from torch_reading.file import open_torch_file
+from torch_reading.pickle_values import PickleError, Suspicion
 
 PLAIN_FILES = ("torch-zip", "torch-legacy", "pickle", "lightning")
 
@@ -74,7 +74,7 @@ def _torch(path: Path) -> TensorList:
 
 
 def _dcp(path: Path, with_places: bool) -> TensorList:
-    from dcp_folder import located, read_dcp
+    from checkpoint_formats.dcp_folder import located, read_dcp
 
     folder = read_dcp(path)
     tensors = [located(folder, tensor) if with_places and tensor.blocks else tensor for tensor in folder.tensors.values()]

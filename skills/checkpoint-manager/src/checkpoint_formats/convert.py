@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_files_out import placed
-from checkpoint_folder import shown, size_text
-from checkpoint_found import Found
-from checkpoint_kinds import recognise
-from checkpoint_tensors import PLAIN_FILES, TensorList, readable
-from torch_reading.pickle_values import Suspicion
-from tensor_reading.safetensors_file import write_file
+from checkpoint_folder.look import shown, size_text
+from checkpoint_formats.files_out import placed
+from checkpoint_formats.found import Found
+from checkpoint_formats.kinds import recognise
+from checkpoint_formats.tensors import PLAIN_FILES, TensorList, readable
 from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor
+from tensor_reading.safetensors_file import write_file
 from tensor_reading.values import is_plain, need_numpy
 from torch_reading.file import verify_torch_file
+from torch_reading.pickle_values import Suspicion
 
 NOT_IN_SAFETENSORS = ("C128", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 

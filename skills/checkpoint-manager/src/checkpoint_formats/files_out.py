@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder import shown
+from checkpoint_folder.look import shown
 
 
 def check_free(out: Path) -> None:

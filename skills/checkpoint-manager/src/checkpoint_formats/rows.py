@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import shown, size_text
-from checkpoint_found import Found
-from part_verdicts import pickle_checks
+from checkpoint_folder.look import shown, size_text
+from checkpoint_formats.found import Found
+from checkpoint_formats.part_verdicts import pickle_checks
 from tensor_reading.layout import Tensor
 
 

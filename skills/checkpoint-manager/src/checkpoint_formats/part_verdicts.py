@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import size_text
+from checkpoint_folder.look import size_text
+from checkpoint_folder.verdict import verify as verify_step
 from checkpoint_format import ANY_RUN, Entry, read_json
-from checkpoint_found import Found
-from checkpoint_verdict import verify as verify_step
-from folder_parts import Part, weight_map
-from torch_reading.pickle_values import PickleError, Suspicion
-from tensor_reading.safetensors_file import read_header
+from checkpoint_formats.folder_parts import Part, weight_map
+from checkpoint_formats.found import Found
 from tensor_reading.layout import LayoutError
+from tensor_reading.safetensors_file import read_header
 from torch_reading.file import FileVerdict, verify_torch_file
+from torch_reading.pickle_values import PickleError, Suspicion
 
 WORDS = {"pass": "intact", "fail": "damaged", "unknown": "unknown"}
 NO_CHECKSUM = "header, offsets and size fit; safetensors has no checksum: whether the values are right is not known"
@@ -126,7 +126,7 @@ def _part(folder: Path, part: Part, found: Found) -> FileVerdict:
 
 
 def _dcp(found: Found, prefix: str) -> Iterator[PartVerdict]:
-    from dcp_folder import METADATA, incomplete, read_dcp, verify_file
+    from checkpoint_formats.dcp_folder import METADATA, incomplete, read_dcp, verify_file
 
     try:
         folder = read_dcp(found.path)
@@ -147,7 +147,7 @@ def _dcp(found: Found, prefix: str) -> Iterator[PartVerdict]:
 
 def _folder_rules(found: Found, prefix: str) -> Iterator[PartVerdict]:
     """What only several files together can be wrong about."""
-    from checkpoint_tensors import tensors_of
+    from checkpoint_formats.tensors import tensors_of
     from tensor_reading.layout import uncovered
 
     try:

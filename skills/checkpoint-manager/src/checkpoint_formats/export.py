@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_files_out import placed
-from checkpoint_folder import look, shown, size_text
+from checkpoint_folder.look import look, shown, size_text
+from checkpoint_folder.verdict import Verdict, newest_intact, verify
 from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
-from checkpoint_kinds import recognise
-from checkpoint_tensors import readable
-from checkpoint_verdict import Verdict, newest_intact, verify
-from tensor_reading.safetensors_file import write_file
+from checkpoint_formats.files_out import placed
+from checkpoint_formats.kinds import recognise
+from checkpoint_formats.tensors import readable
 from tensor_reading.layout import LayoutError, Tensor
+from tensor_reading.safetensors_file import write_file
 from tensor_reading.values import is_plain, need_numpy
 
 METADATA = {"format": "pt"}

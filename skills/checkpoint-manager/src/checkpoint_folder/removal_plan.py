@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.look import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.verdict import Verdict, newest_intact, verify
 from checkpoint_format import MANIFEST, STATE, Entry, named_steps, rebuild_tiers
-from checkpoint_verdict import Verdict, newest_intact, verify
 
 DEFAULT_KEEP_ROLLING, DEFAULT_KEEP_EPOCHS = 10, 5
 _OWN_FILE = re.compile(r"shard-\d{5}-model-00001-of-00001\.safetensors|part-\d+\.json", re.ASCII)

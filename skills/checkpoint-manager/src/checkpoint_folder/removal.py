@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder import CheckpointFolder
+from checkpoint_folder.holder import read_holder
+from checkpoint_folder.look import CheckpointFolder
+from checkpoint_folder.removal_plan import Plan
 from checkpoint_format import LATEST, TIERS, Entry, canonical, committed, is_temporary, scan, step_inside, step_name
-from checkpoint_holder import read_holder
-from checkpoint_plan import Plan
 
 
 def carry_out(folder: CheckpointFolder, plan: Plan) -> Iterator[str]:

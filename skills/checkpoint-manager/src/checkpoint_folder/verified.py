@@ -17,7 +17,7 @@ import trainyard_shell as shell
 from checkpoint_format import VERIFIED, canonical, read_json
 
 if TYPE_CHECKING:
-    from checkpoint_verdict import Verdict
+    from checkpoint_folder.verdict import Verdict
 
 MAX_BYTES = 64 << 20
 NOT_VERIFIED = "not verified"
@@ -76,7 +76,7 @@ def _utc(seconds: float) -> str:
 
 def record(root: Path, verdicts: Iterable[tuple[Verdict, dict[str, list[int]]]]) -> None:
     """Add verdicts, each with the marks from before its files were read, and drop what is gone. Raises OSError."""
-    from checkpoint_removal import write_atomically
+    from checkpoint_folder.removal import write_atomically
 
     steps = {name: old for name, old in read_records(root).items() if os.path.isdir(root / name)}
     for verdict, before in verdicts:

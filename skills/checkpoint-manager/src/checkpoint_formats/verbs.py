@@ -48,8 +48,8 @@ EXAMPLES = {
 @limit_option
 def inspect(path: str, limit: int) -> shell.Result:
     """What a file or folder is: kind with evidence, step, sizes, parts and missing parts. Exit 1: unknown, or not complete."""
-    from any_format_rows import found_checks, found_data
-    from checkpoint_kinds import recognise
+    from checkpoint_formats.kinds import recognise
+    from checkpoint_formats.rows import found_checks, found_data
 
     found = recognise(Path(path))
     next_ = [] if found.kind == "unknown" else [f"{SCRIPT} verify {path}", f"{SCRIPT} tensors {path}"]
@@ -63,12 +63,12 @@ def inspect(path: str, limit: int) -> shell.Result:
 @limit_option
 def tensors(path: str, prefix: str, others: bool, limit: int) -> shell.Result:
     """Name, dtype, shape and bytes of every tensor, of any format. Reads headers and pickles (as data), no values."""
-    from any_format_rows import by_dtype
-    from checkpoint_folder import shown, size_text
-    from checkpoint_kinds import recognise
-    from checkpoint_tensors import newest_inside, tensors_of
-    from torch_reading.pickle_values import PickleError
+    from checkpoint_folder.look import shown, size_text
+    from checkpoint_formats.kinds import recognise
+    from checkpoint_formats.rows import by_dtype
+    from checkpoint_formats.tensors import newest_inside, tensors_of
     from tensor_reading.layout import LayoutError
+    from torch_reading.pickle_values import PickleError
 
     found = newest_inside(recognise(Path(path)))
     try:
@@ -113,10 +113,10 @@ def tensors(path: str, prefix: str, others: bool, limit: int) -> shell.Result:
 @limit_option
 def compare(a: str, b: str, prefix_a: str, prefix_b: str, limit: int) -> shell.Result:
     """Which tensors of two checkpoints differ, and by how much, whatever their formats. Exit 0: all equal bit for bit; 1: not."""
-    from checkpoint_compare import compare as differences_of
-    from checkpoint_compare import named, sorted_by_weight, summary
-    from checkpoint_kinds import recognise
-    from checkpoint_tensors import readable
+    from checkpoint_formats.compare import compare as differences_of
+    from checkpoint_formats.compare import named, sorted_by_weight, summary
+    from checkpoint_formats.kinds import recognise
+    from checkpoint_formats.tensors import readable
     from tensor_reading.values import need_numpy
 
     need_numpy()
@@ -158,8 +158,8 @@ def export(
     step_or_folder: str, out: str, step: int | None, prefix: str, max_shard_size: str, config: str | None, dry_run: bool
 ) -> shell.Result:
     """A Trainyard step's model weights as a new folder OUT in the layout of Hugging Face. Verifies every byte first."""
-    from checkpoint_export import plan, size_of, write
-    from checkpoint_files_out import check_free
+    from checkpoint_formats.export import plan, size_of, write
+    from checkpoint_formats.files_out import check_free
 
     check_free(Path(out))
     planned = plan(step_or_folder, step, prefix, size_of(max_shard_size))
@@ -183,8 +183,8 @@ def export(
 @limit_option
 def convert(source: str, out: str, prefix: str, accepted: tuple[str, ...], dry_run: bool, limit: int) -> shell.Result:
     """The tensors of a .pt, .pth, .bin or .ckpt as a new safetensors file OUT. Never unpickles; refuses a pickle that names code."""
-    from checkpoint_convert import plan, write
-    from checkpoint_files_out import check_free
+    from checkpoint_formats.convert import plan, write
+    from checkpoint_formats.files_out import check_free
 
     check_free(Path(out))
     planned = plan(Path(source), prefix, accepted)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from checkpoint_folder import shown
+from checkpoint_folder.look import shown
 from tensor_reading.layout import LayoutError, Tensor
-from tensor_reading.values import numbers_of, need_numpy, values
+from tensor_reading.values import need_numpy, numbers_of, values
 
 if TYPE_CHECKING:
     from tensor_reading.values import Array

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.look import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.verified import read_records, told
 from checkpoint_format import STATE, Entry, named_steps, read_json
-from checkpoint_verified import read_records, told
 
 MAX_STATE_BYTES = 256 << 20
 SUMMARY = ("run_id", "incarnation", "reasons", "end_of_epoch", "world_size", "data_fingerprint", "version")

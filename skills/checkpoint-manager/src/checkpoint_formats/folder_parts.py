@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint_format import read_json
-from torch_reading.pickle_values import Pairs, PickleError
 from tensor_reading.layout import LayoutError
 from torch_reading.file import open_torch_file
+from torch_reading.pickle_values import Pairs, PickleError
 
 MAX_INDEX_BYTES = 256 << 20
 _ROLES = (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from checkpoint_folder import shown
-from checkpoint_found import UNKNOWN, Found
-from folder_parts import Part
-from torch_reading.pickle_values import Pairs, PickleError
-from tensor_reading.safetensors_file import read_header
+from checkpoint_folder.look import shown
+from checkpoint_formats.folder_parts import Part
+from checkpoint_formats.found import UNKNOWN, Found
 from tensor_reading.layout import LayoutError
+from tensor_reading.safetensors_file import read_header
 from torch_reading.file import EMPTY, OTHER, PICKLE, SCRIPT, TAR, ZIP, TorchFile, form, open_torch_file
+from torch_reading.pickle_values import Pairs, PickleError
 from torch_reading.zip_archive import begins_like_torch
 
 

@@ -14,8 +14,8 @@ SCRIPT = "manage_checkpoints.py"
 
 def verify_other(path: str, options: dict[str, Any], limit: int) -> shell.Result | None:
     """The answer of `verify` for what is no Trainyard checkpoint folder; None where it is one, or nothing."""
-    from checkpoint_kinds import recognise
-    from part_verdicts import checks, verify_found
+    from checkpoint_formats.kinds import recognise
+    from checkpoint_formats.part_verdicts import checks, verify_found
 
     if not os.path.exists(path) or _is_trainyard_folder(Path(path)):
         return None

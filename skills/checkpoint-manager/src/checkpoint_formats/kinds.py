@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder import shown
-from checkpoint_found import Found
-from file_kinds import recognise_file
-from folder_kinds import recognise_folder
+from checkpoint_folder.look import shown
+from checkpoint_formats.file_kinds import recognise_file
+from checkpoint_formats.folder_kinds import recognise_folder
+from checkpoint_formats.found import Found
 
 
 def recognise(path: Path) -> Found:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import shown
-from folder_parts import Part
+from checkpoint_folder.look import shown
+from checkpoint_formats.folder_parts import Part
 from torch_reading.pickle_values import Suspicion
 
 MAX_NAMES = 200_000

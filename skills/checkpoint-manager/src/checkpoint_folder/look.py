@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from checkpoint_folder.holder import Holder, read_holder
+from checkpoint_folder.verified import NOT_VERIFIED, read_records, told
 from checkpoint_format import LATEST, OWN_FILES, Entry, committed, named_steps, read_tiers, scan, step_of
-from checkpoint_holder import Holder, read_holder
-from checkpoint_verified import NOT_VERIFIED, read_records, told
 
 MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
 """A folder with one of these is a run folder; its checkpoints are in checkpoints/."""
@@ -119,7 +119,7 @@ def read_pointer(root: Path) -> str | None:
 def row(
     entry: Entry, root: Path, tiers: dict[int, list[str]], verified: tuple[str, str | None] = (NOT_VERIFIED, None)
 ) -> dict[str, Any]:
-    """One line of `list`; `verified` as checkpoint_verified tells it."""
+    """One line of `list`; `verified` as verified.told says it."""
     problem = entry.problem or verified[1]
     manifest = entry.manifest or {}
     saved = manifest.get("time")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder import CheckpointFolder, look, rows
+from checkpoint_folder.look import CheckpointFolder, look, rows
+from checkpoint_folder.removal import carry_out
+from checkpoint_folder.removal_plan import Wish, make_plan
+from checkpoint_folder.verdict import newest_intact
+from checkpoint_folder.verdict import verify as judge
+from checkpoint_folder.verified import marks, record
 from checkpoint_format import ANY_RUN, VERIFIED, DamagedError, Entry, NotOursError, owner_of, read_manifest
-from checkpoint_plan import Wish, make_plan
-from checkpoint_removal import carry_out
-from checkpoint_verdict import newest_intact
-from checkpoint_verdict import verify as judge
-from checkpoint_verified import marks, record
 
 SCRIPT = "manage_checkpoints.py"
 
