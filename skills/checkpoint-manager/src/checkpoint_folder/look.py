@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import stat
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder.holder import Holder, read_holder
-from checkpoint_folder.verified import NOT_VERIFIED, read_records, told
-from checkpoint_format import LATEST, OWN_FILES, Entry, committed, named_steps, read_tiers, scan, step_of
+from checkpoint_folder.words import shown
+from checkpoint_format import LATEST, OWN_FILES, Entry, committed, read_tiers, scan, step_of
 
 MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
 """A folder with one of these is a run folder; its checkpoints are in checkpoints/."""
@@ -114,78 +112,3 @@ def read_pointer(root: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").strip() or None
     except OSError:
         return None
-
-
-def row(
-    entry: Entry, root: Path, tiers: dict[int, list[str]], verified: tuple[str, str | None] = (NOT_VERIFIED, None)
-) -> dict[str, Any]:
-    """One line of `list`; `verified` as verified.told says it."""
-    problem = entry.problem or verified[1]
-    manifest = entry.manifest or {}
-    saved = manifest.get("time")
-    size = entry.size_bytes if entry.manifest else _bytes_in(root / entry.name)
-    return {
-        "step": entry.step,
-        "kind": entry.kind,
-        "size": size_text(size),
-        "age": age_text(time.time() - saved) if isinstance(saved, int | float) else None,
-        "epoch": manifest.get("epoch"),
-        "val_loss": manifest.get("val_loss"),
-        "tiers": tiers.get(entry.step, []) if entry.kind == "step" and entry.step is not None else [],
-        "verified": verified[0] if entry.kind in ("step", "aside") else None,
-        "problem": shell.clean(problem) if problem else None,
-        "name": shown(entry.name),
-        "size_bytes": size,
-        "saved": _utc(saved),
-    }
-
-
-def _utc(saved: Any) -> str | None:
-    try:
-        return datetime.datetime.fromtimestamp(saved, datetime.UTC).isoformat(timespec="seconds")
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None
-
-
-def rows(folder: CheckpointFolder) -> list[dict[str, Any]]:
-    """Every name in the folder, newest step first."""
-    tiers = named_steps(folder.tiers) if folder.tiers else {}
-    records = read_records(folder.root)
-    return [row(each, folder.root, tiers, told(folder.root, each.name, records)) for each in reversed(folder.entries)]
-
-
-def _bytes_in(path: Path) -> int | None:
-    """Bytes of the files in a folder that has no manifest to say so; None for anything else."""
-    try:
-        if path.is_symlink():
-            return None
-        return sum(entry.stat(follow_symlinks=False).st_size for entry in os.scandir(path))
-    except OSError:
-        return None
-
-
-# --- words for people --------------------------------------------------------------------------------------------
-
-
-def shown(name: str, limit_chars: int = 200) -> str:
-    """A file name as text that a terminal can print: what is not printable stands as an escape."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
-    return shell.clean(escaped, limit_chars)
-
-
-def size_text(size_bytes: int | None) -> str | None:
-    if size_bytes is None:
-        return None
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def age_text(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"

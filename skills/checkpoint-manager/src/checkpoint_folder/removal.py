@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import trainyard_shell as shell
 from checkpoint_folder.holder import read_holder
 from checkpoint_folder.look import CheckpointFolder
 from checkpoint_folder.removal_plan import Plan
+from checkpoint_folder.writing import fsync_folder, write_atomically
 from checkpoint_format import LATEST, TIERS, Entry, canonical, committed, is_temporary, scan, step_inside, step_name
 
 
@@ -63,25 +63,3 @@ def remove(root: Path, entry: Entry) -> bool:
         return False
     shutil.rmtree(path)  # refuses a symbolic link, and follows none inside
     return True
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Readers see the old content or the new one, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_folder(path.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

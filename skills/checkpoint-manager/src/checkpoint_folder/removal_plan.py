@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.look import CheckpointFolder
+from checkpoint_folder.rows import row
 from checkpoint_folder.verdict import Verdict, newest_intact, verify
+from checkpoint_folder.words import shown, size_text
 from checkpoint_format import MANIFEST, STATE, Entry, named_steps, rebuild_tiers
 
 DEFAULT_KEEP_ROLLING, DEFAULT_KEEP_EPOCHS = 10, 5

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import CheckpointFolder, row, shown, size_text
+from checkpoint_folder.look import CheckpointFolder
+from checkpoint_folder.rows import row
 from checkpoint_folder.verified import read_records, told
+from checkpoint_folder.words import shown, size_text
 from checkpoint_format import STATE, Entry, named_steps, read_json
 
 MAX_STATE_BYTES = 256 << 20

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import CheckpointFolder, look, rows
+from checkpoint_folder.look import CheckpointFolder, look
 from checkpoint_folder.removal import carry_out
 from checkpoint_folder.removal_plan import Wish, make_plan
+from checkpoint_folder.rows import rows
 from checkpoint_folder.verdict import newest_intact
 from checkpoint_folder.verdict import verify as judge
 from checkpoint_folder.verified import marks, record

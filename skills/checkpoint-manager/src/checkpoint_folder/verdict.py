@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import size_text
+from checkpoint_folder.words import size_text
 from checkpoint_format import Entry, Owner
 from checkpoint_judgement import judge
 

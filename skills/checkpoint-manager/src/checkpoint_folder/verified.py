@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
+from checkpoint_folder.writing import write_atomically
 from checkpoint_format import VERIFIED, canonical, read_json
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ def _utc(seconds: float) -> str:
 
 def record(root: Path, verdicts: Iterable[tuple[Verdict, dict[str, list[int]]]]) -> None:
     """Add verdicts, each with the marks from before its files were read, and drop what is gone. Raises OSError."""
-    from checkpoint_folder.removal import write_atomically
-
     steps = {name: old for name, old in read_records(root).items() if os.path.isdir(root / name)}
     for verdict, before in verdicts:
         steps.pop(verdict.name, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from tensor_reading.layout import LayoutError, Tensor
 from tensor_reading.values import need_numpy, numbers_of, values
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown, size_text
+from checkpoint_folder.words import shown, size_text
 from checkpoint_formats.files_out import placed
 from checkpoint_formats.found import Found
 from checkpoint_formats.kinds import recognise

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import look, shown, size_text
+from checkpoint_folder.look import look
 from checkpoint_folder.verdict import Verdict, newest_intact, verify
+from checkpoint_folder.words import shown, size_text
 from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
 from checkpoint_formats.files_out import placed
 from checkpoint_formats.kinds import recognise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from checkpoint_formats.folder_parts import Part
 from checkpoint_formats.found import UNKNOWN, Found
 from tensor_reading.layout import LayoutError

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
+from checkpoint_folder.writing import fsync_folder
 
 
 def check_free(out: Path) -> None:
@@ -32,7 +33,7 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
             temporary.mkdir()
         yield temporary
         _publish(temporary, out, folder)
-        _fsync(out.parent)
+        fsync_folder(out.parent)
     except OSError as error:
         raise shell.cannot_write(
             shown(str(out)), error, "free space, or give another place; nothing was left behind"
@@ -46,7 +47,7 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
 
 def _publish(temporary: Path, out: Path, folder: bool) -> None:
     if folder:
-        _fsync(temporary)
+        fsync_folder(temporary)
         check_free(out)  # rename would replace an empty folder
         temporary.rename(out)
         return
@@ -57,11 +58,3 @@ def _publish(temporary: Path, out: Path, folder: bool) -> None:
     except OSError:  # a file system without hard links
         check_free(out)
         temporary.rename(out)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from checkpoint_format import ANY_RUN, FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
 from checkpoint_formats.dcp_folder import DATA_SUFFIX, METADATA, read_dcp
 from checkpoint_formats.file_kinds import recognise_file

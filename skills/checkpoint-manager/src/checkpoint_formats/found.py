@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from checkpoint_formats.folder_parts import Part
 from torch_reading.pickle_values import Suspicion
 

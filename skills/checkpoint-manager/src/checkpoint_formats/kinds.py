@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from checkpoint_formats.file_kinds import recognise_file
 from checkpoint_formats.folder_kinds import recognise_folder
 from checkpoint_formats.found import Found

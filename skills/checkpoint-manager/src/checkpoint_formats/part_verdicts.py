@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import size_text
 from checkpoint_folder.verdict import verify as verify_step
+from checkpoint_folder.words import size_text
 from checkpoint_format import ANY_RUN, Entry, read_json
 from checkpoint_formats.folder_parts import Part, weight_map
 from checkpoint_formats.found import Found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown, size_text
+from checkpoint_folder.words import shown, size_text
 from checkpoint_formats.found import Found
 from checkpoint_formats.part_verdicts import pickle_checks
 from tensor_reading.layout import Tensor

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trainyard_shell as shell
-from checkpoint_folder.look import shown
+from checkpoint_folder.words import shown
 from checkpoint_format import read_json
 from checkpoint_formats.found import Found
 from tensor_reading.layout import LayoutError, Tensor, numbers, uncovered

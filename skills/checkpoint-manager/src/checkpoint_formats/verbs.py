@@ -63,7 +63,7 @@ def inspect(path: str, limit: int) -> shell.Result:
 @limit_option
 def tensors(path: str, prefix: str, others: bool, limit: int) -> shell.Result:
     """Name, dtype, shape and bytes of every tensor, of any format. Reads headers and pickles (as data), no values."""
-    from checkpoint_folder.look import shown, size_text
+    from checkpoint_folder.words import shown, size_text
     from checkpoint_formats.kinds import recognise
     from checkpoint_formats.rows import by_dtype
     from checkpoint_formats.tensors import newest_inside, tensors_of

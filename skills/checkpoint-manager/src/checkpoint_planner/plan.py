@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import size_text
+from checkpoint_folder.words import size_text
 from checkpoint_planner.interval import Failures, daly_s, young_s
 from checkpoint_planner.measure import Measured, measure
 from checkpoint_planner.sizes import OPTIMIZERS, Part, parts_of

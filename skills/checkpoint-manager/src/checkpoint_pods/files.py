@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import size_text
+from checkpoint_folder.words import size_text
 from checkpoint_pods.call import Place, opened
 from checkpoint_pods.inside import MARK
 
