@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tensor_reading.layout import LayoutError
-from torch_reading.pickle_names import STORAGE_ELEMENT_BYTES
 from torch_reading.pickle_reader import read_pickle
-from torch_reading.pickle_values import Pairs, PickleError, Reading, Suspicion
+from torch_reading.pickle_values import STORAGE_ELEMENT_BYTES, Pairs, PickleError, Reading, Suspicion
 from torch_reading.tensors import Storage, StorageReference, storage_reference
 
 MAGIC = 0x1950A86A20F9469CFC6C
