@@ -11,7 +11,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_folder.holder import Holder, read_holder
 from checkpoint_folder.words import shown
-from checkpoint_format import LATEST, OWN_FILES, Entry, committed, read_tiers, scan, step_of
+from checkpoint_format import LATEST, LOCK, OWN_FILES, TIERS, Entry, committed, read_tiers, scan, step_of
 
 MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
 """A folder with one of these is a run folder; its checkpoints are in checkpoints/."""
@@ -89,6 +89,17 @@ def locate(text: str) -> Path:
 def _is_checkpoint_folder(names: set[str]) -> bool:
     """Empty folders count: a run that has not saved yet looks like that."""
     return bool(names & OWN_FILES) or any(step_of(name.partition(".")[0]) is not None for name in names)
+
+
+def is_ours(folder: str) -> bool:
+    """Is it a checkpoint folder, or would `list` say more about it? A run folder, a folder of steps, or an empty one."""
+    try:
+        names = set(os.listdir(folder))
+    except OSError:
+        return True
+    if not names or {TIERS, LOCK} & names or any(step_of(name.partition(".")[0]) is not None for name in names):
+        return True
+    return bool(set(MARKS) & names)
 
 
 def look(text: str) -> CheckpointFolder:

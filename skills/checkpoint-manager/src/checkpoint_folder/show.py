@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.look import CheckpointFolder
+from checkpoint_folder.look import CheckpointFolder, look
 from checkpoint_folder.rows import row
 from checkpoint_folder.verified import read_records, told
 from checkpoint_folder.words import shown, size_text
 from checkpoint_format import STATE, Entry, named_steps, read_json
 
+SCRIPT = "manage_checkpoints.py"
 MAX_STATE_BYTES = 256 << 20
 SUMMARY = ("run_id", "incarnation", "reasons", "end_of_epoch", "world_size", "data_fingerprint", "version")
 
@@ -88,3 +89,17 @@ def _bounded(value: Any) -> Any:
     except (RecursionError, ValueError):
         return "..."
     return value if isinstance(value, list) and len(text) <= 80 else shell.clean(text, 80)
+
+
+# --- the verb ---
+
+
+def answer(folder: str, step: int | None, limit: int) -> shell.Result:
+    found = look(folder)
+    if step is None and not found.committed:
+        raise shell.SkillError("not-found", f"no committed checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
+    entry = found.committed[-1] if step is None else found.entry_of(step)
+    data = show(found, entry, limit)
+    checks = [shell.Check(f"checkpoint.{entry.name}", "fail", data["problem"])] if data["problem"] else []
+    truncated = max(data["total_tensors"], data["total_files"]) > limit
+    return shell.Result(data, checks=checks, next=[f"{SCRIPT} verify {folder} --step {entry.step}"], truncated=truncated)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from checkpoint_folder.words import shown
+from checkpoint_formats.any_path import recognise
+from checkpoint_formats.tensors import readable
 from tensor_reading.layout import LayoutError, Tensor
 from tensor_reading.values import need_numpy, numbers_of, values
 
@@ -151,3 +154,31 @@ def sorted_by_weight(differences: list[Difference]) -> list[Difference]:
     """What differs, the kind of difference first, the greatest first."""
     unequal = [each for each in differences if each.status != "equal"]
     return sorted(unequal, key=lambda each: (ORDER.index(each.status), -each.not_finite, -(each.max_abs or 0), each.name))
+
+
+# --- the verb ---
+
+
+def answer(a: str, b: str, prefix_a: str, prefix_b: str, limit: int) -> shell.Result:
+    need_numpy()
+    found_a, found_b = recognise(Path(a)), recognise(Path(b))
+    tensors_a, tensors_b = readable(found_a).tensors, readable(found_b).tensors
+    try:
+        found = list(compare(named(tensors_a, prefix_a, "A"), named(tensors_b, prefix_b, "B")))
+    except OSError as error:
+        raise shell.SkillError(
+            "permission", f"{error.filename}: {error.strerror}", hint="read the files as their owner"
+        ) from error
+    counts, unequal = summary(found), sorted_by_weight(found)
+    data: dict[str, Any] = {
+        "a": a,
+        "b": b,
+        "kind_a": found_a.kind,
+        "kind_b": found_b.kind,
+        "total": len(found),
+        **counts,
+        "tensors": [each.row() for each in unequal[:limit]],
+    }
+    status = "pass" if not unequal else "unknown" if counts["unreadable"] == len(unequal) else "fail"
+    words = f"{counts['equal']} of {len(found)} tensors are equal bit for bit"
+    return shell.Result(data, checks=[shell.Check("compare.equal", status, words)], truncated=len(unequal) > limit)

@@ -8,9 +8,9 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder.words import shown, size_text
-from checkpoint_formats.files_out import placed
-from checkpoint_formats.found import Found
-from checkpoint_formats.kinds import recognise
+from checkpoint_formats.any_path import recognise
+from checkpoint_formats.file_kinds import Found
+from checkpoint_formats.files_out import check_free, placed
 from checkpoint_formats.tensors import PLAIN_FILES, TensorList, readable
 from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor
 from tensor_reading.safetensors_file import write_file
@@ -18,6 +18,7 @@ from tensor_reading.values import is_plain, need_numpy
 from torch_reading.file import verify_torch_file
 from torch_reading.pickle_values import Suspicion
 
+SCRIPT = "manage_checkpoints.py"
 NOT_IN_SAFETENSORS = ("C128", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
@@ -137,3 +138,18 @@ def write(conversion: Conversion, out: Path) -> list[str]:
                 "usage", f"{shown(str(conversion.found.path))}: {error}", hint="take another copy"
             ) from error
     return [f"wrote {out}"]
+
+
+# --- the verb ---
+
+
+def answer(source: str, out: str, prefix: str, accepted: tuple[str, ...], dry_run: bool, limit: int) -> shell.Result:
+    check_free(Path(out))
+    planned = plan(Path(source), prefix, accepted)
+    data = planned.data(Path(out), limit)
+    checks, truncated = planned.checks(), len(planned.left_out) > limit
+    if dry_run:
+        return shell.Result(data, checks=checks, truncated=truncated)
+    changed = write(planned, Path(out))
+    next_ = [f"{SCRIPT} compare {source} {out}" + (f" --prefix-a {prefix}" if prefix else "")]
+    return shell.Result(data, checks=checks, changed=changed, next=next_, truncated=truncated)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tensor_reading.layout import TORCH_DTYPES, Block, LayoutError, Tensor, numbers, uncovered
-from torch_reading.file import FileVerdict, open_torch_file, verify_torch_file
+from torch_reading.file import FileVerdict, is_zip, open_torch_file, verify_torch_file
 from torch_reading.pickle_reader import read_pickle
 from torch_reading.pickle_values import Call, Global, Pairs, PickleError, Suspicion, TooLargeError
-from torch_reading.zip_archive import is_zip
 
 METADATA = ".metadata"
 DATA_SUFFIX = ".distcp"

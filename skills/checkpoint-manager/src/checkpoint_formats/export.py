@@ -14,13 +14,14 @@ from checkpoint_folder.look import look
 from checkpoint_folder.verdict import Verdict, newest_intact, verify
 from checkpoint_folder.words import shown, size_text
 from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
-from checkpoint_formats.files_out import placed
-from checkpoint_formats.kinds import recognise
+from checkpoint_formats.any_path import recognise
+from checkpoint_formats.files_out import check_free, placed
 from checkpoint_formats.tensors import readable
 from tensor_reading.layout import LayoutError, Tensor
 from tensor_reading.safetensors_file import write_file
 from tensor_reading.values import is_plain, need_numpy
 
+SCRIPT = "manage_checkpoints.py"
 METADATA = {"format": "pt"}
 """transformers refuses a file that does not say which framework wrote it."""
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -169,3 +170,21 @@ def _write_new(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+# --- the verb ---
+
+
+def answer(
+    step_or_folder: str, out: str, step: int | None, prefix: str, max_shard_size: str, config: str | None, dry_run: bool
+) -> shell.Result:
+    check_free(Path(out))
+    planned = plan(step_or_folder, step, prefix, size_of(max_shard_size))
+    data = planned.data(Path(out))
+    checks = planned.checks()
+    if dry_run:
+        return shell.Result(data, checks=checks)
+    changed = write(planned, Path(out), Path(config) if config else None)
+    return shell.Result(
+        data, checks=checks, changed=changed, next=[f"{SCRIPT} compare {planned.step} {out} --prefix-a {prefix}"]
+    )

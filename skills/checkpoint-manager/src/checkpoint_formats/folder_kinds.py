@@ -8,17 +8,17 @@ from pathlib import Path
 from checkpoint_folder.words import shown
 from checkpoint_format import ANY_RUN, FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
 from checkpoint_formats.dcp_folder import DATA_SUFFIX, METADATA, read_dcp
-from checkpoint_formats.file_kinds import recognise_file
+from checkpoint_formats.file_kinds import UNKNOWN, Found, Part, recognise_file
 from checkpoint_formats.folder_parts import (
-    Part,
     deepspeed_missing,
     deepspeed_step,
     is_deepspeed_file,
+    names_in,
     numbered_gaps,
     parts_of,
+    step_by_name,
     weight_map,
 )
-from checkpoint_formats.found import UNKNOWN, Found, names_in, step_by_name
 from tensor_reading.layout import LayoutError
 from tensor_reading.safetensors_file import read_header
 from torch_reading.pickle_values import PickleError

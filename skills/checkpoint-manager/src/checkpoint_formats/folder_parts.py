@@ -1,36 +1,22 @@
-"""The files that checkpoint folders are made of: whose part each one is, and which names a series lacks."""
+"""The files that checkpoint folders are made of: their names, those that an index lists, and those that a series lacks."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trainyard_shell as shell
+from checkpoint_folder.words import shown
 from checkpoint_format import read_json
+from checkpoint_formats.file_kinds import Part
 from tensor_reading.layout import LayoutError
 from torch_reading.file import open_torch_file
 from torch_reading.pickle_values import Pairs, PickleError
 
+MAX_NAMES = 200_000
 MAX_INDEX_BYTES = 256 << 20
-_ROLES = (
-    (re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_optim_states\.pt$"), "optimizer"),
-    (re.compile(r"_model_states\.pt$"), "weights"),
-    (re.compile(r"\.index\.json$"), "index"),
-    (re.compile(r"\.safetensors$|^pytorch_model.*\.bin$|^adapter_model.*\.bin$"), "weights"),
-    (re.compile(r"^optimizer.*\.(pt|bin)$"), "optimizer"),
-    (re.compile(r"^scheduler.*\.(pt|bin)$"), "scheduler"),
-    (re.compile(r"^scaler.*\.pt$"), "scaler"),
-    (re.compile(r"^rng_state.*\.pth$|^random_states_\d+\.pkl$"), "random state"),
-    (re.compile(r"^training_args\.bin$"), "arguments"),
-    (re.compile(r"^trainer_state\.json$|^state\.json$"), "state"),
-    (re.compile(r"\.distcp$"), "data of one rank"),
-    (re.compile(r"^latest$"), "pointer"),
-    (re.compile(r"^\.metadata$|^manifest\.json$"), "index"),
-    (re.compile(r"\.json$"), "configuration"),
-    (re.compile(r"\.(pt|pth|ckpt|bin)$"), "data"),
-)
-_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+_STEP_IN_NAME = re.compile(r"(?:step[_=-]?|global_step|checkpoint-|iter[_-]?)(\d{1,18})\b")
 _OF = re.compile(r"(.+-)(\d{5})-of-(\d{5})(\.[a-z]+)", re.ASCII)
 _DEEPSPEED = re.compile(
     r"(?:bf16_|fp16_)?zero_pp_rank_(?P<dp>\d+)_mp_rank_(?P<mp>\d+)_(?P<zero>model|optim)_states\.pt"
@@ -39,31 +25,18 @@ _DEEPSPEED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Part:
-    """One file of a checkpoint."""
-
-    name: str
-    role: str
-    format: str
-    """safetensors | torch | json | dcp | other: how it can be verified."""
-    size_bytes: int | None
-
-    @staticmethod
-    def of(path: Path, folder: Path) -> Part:
-        role = next((role for pattern, role in _ROLES if pattern.search(path.name)), "other")
-        size = path.stat().st_size if path.is_file() else None
-        return Part(str(path.relative_to(folder)), role, _format(path.name), size)
+def names_in(path: Path) -> set[str]:
+    names: set[str] = set()
+    for entry in path.iterdir():
+        names.add(entry.name)
+        if len(names) > MAX_NAMES:
+            raise shell.SkillError("usage", f"{shown(str(path))} holds more than {MAX_NAMES} names", hint="give one checkpoint")
+    return names
 
 
-def _format(name: str) -> str:
-    if name.endswith(".safetensors"):
-        return "safetensors"
-    if name.endswith(_TORCH_SUFFIXES):
-        return "torch"
-    if name.endswith(".json"):
-        return "json"
-    return "dcp" if name.endswith(".distcp") or name == ".metadata" else "other"
+def step_by_name(path: Path) -> dict[str, Any]:
+    match = _STEP_IN_NAME.search(path.name)
+    return {"step": int(match[1]), "step_from": "the folder's name"} if match else {}
 
 
 def parts_of(folder: Path, names: list[str]) -> list[Part]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import trainyard_shell as shell
 from checkpoint_folder.words import shown
 from checkpoint_format import read_json
-from checkpoint_formats.found import Found
+from checkpoint_formats.file_kinds import Found
 from tensor_reading.layout import LayoutError, Tensor, numbers, uncovered
 from tensor_reading.safetensors_file import SafetensorsFile, read_header
 from torch_reading.file import open_torch_file

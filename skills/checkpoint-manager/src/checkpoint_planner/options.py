@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import click
 from checkpoint_planner.sizes import BYTES_OF, OPTIMIZERS
@@ -54,70 +52,63 @@ def positive(context: click.Context, option: click.Parameter, value: str | None)
     return number
 
 
-OPTIONS = [
-    click.option("--params", callback=count, metavar="COUNT", required=True, help="Parameters of the model: 7e9, 7B, 125M."),
-    click.option("--optimizer", type=click.Choice(sorted(OPTIMIZERS)), default="adamw", show_default=True),
-    click.option(
-        "--dtype",
+OPTIONS: list[click.Parameter] = [
+    click.Option(["--params"], callback=count, metavar="COUNT", required=True, help="Parameters of the model: 7e9, 7B, 125M."),
+    click.Option(["--optimizer"], type=click.Choice(sorted(OPTIMIZERS)), default="adamw", show_default=True),
+    click.Option(
+        ["--dtype"],
         type=click.Choice(list(BYTES_OF)),
         default="fp32",
         show_default=True,
         help="Of the weights as the module holds them: fp32 under autocast and under FSDP2's MixedPrecisionPolicy.",
     ),
-    click.option(
-        "--optimizer-dtype",
+    click.Option(
+        ["--optimizer-dtype"],
         type=click.Choice(list(BYTES_OF)),
         help="Of the optimizer's states. Default: that of the weights, as torch.optim makes them; fp32 with --master-weights.",
     ),
-    click.option("--master-weights", is_flag=True, help="The optimizer keeps an fp32 copy of the weights, and saves it."),
-    click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True),
-    click.option("--gpus-per-node", type=click.IntRange(1, 1024), default=8, show_default=True, help="Ranks on a node."),
-    click.option(
-        "--write-bandwidth",
+    click.Option(["--master-weights"], is_flag=True, help="The optimizer keeps an fp32 copy of the weights, and saves it."),
+    click.Option(["--nodes"], type=click.IntRange(1, 100_000), default=1, show_default=True),
+    click.Option(["--gpus-per-node"], type=click.IntRange(1, 1024), default=8, show_default=True, help="Ranks on a node."),
+    click.Option(
+        ["--write-bandwidth"],
         callback=bandwidth,
         metavar="BYTES/S",
         help="Of one node to the checkpoint volume, while all write: 2GB/s.",
     ),
-    click.option(
-        "--measure", metavar="FOLDER", help="Measure it: writes at most 1 GiB into FOLDER with fsync, and removes it."
+    click.Option(
+        ["--measure"], metavar="FOLDER", help="Measure it: writes at most 1 GiB into FOLDER with fsync, and removes it."
     ),
-    click.option(
-        "--blocked-seconds",
+    click.Option(
+        ["--blocked-seconds"],
         callback=positive,
         metavar="NUMBER",
         help="What a snapshot holds the loop: `blocked_s` in steps.jsonl.",
     ),
-    click.option("--step-seconds", callback=positive, metavar="NUMBER", help="One optimizer step: `step_s` in steps.jsonl."),
-    click.option(
-        "--rolling-steps", type=click.IntRange(1, 10**9), default=250, show_default=True, help="Yours, as in the job file."
+    click.Option(["--step-seconds"], callback=positive, metavar="NUMBER", help="One optimizer step: `step_s` in steps.jsonl."),
+    click.Option(
+        ["--rolling-steps"], type=click.IntRange(1, 10**9), default=250, show_default=True, help="Yours, as in the job file."
     ),
-    click.option("--keep-rolling", type=click.IntRange(1, 10**6), default=10, show_default=True, help="As in the job file."),
-    click.option("--keep-epochs", type=click.IntRange(0, 10**6), default=5, show_default=True, help="As in the job file."),
-    click.option(
-        "--mtbf-hours-per-node",
+    click.Option(["--keep-rolling"], type=click.IntRange(1, 10**6), default=10, show_default=True, help="As in the job file."),
+    click.Option(["--keep-epochs"], type=click.IntRange(0, 10**6), default=5, show_default=True, help="As in the job file."),
+    click.Option(
+        ["--mtbf-hours-per-node"],
         callback=positive,
         metavar="NUMBER",
         help="Mean hours between failures of one node. Default: published.",
     ),
-    click.option(
-        "--restart-seconds",
+    click.Option(
+        ["--restart-seconds"],
         callback=positive,
         metavar="NUMBER",
         default="300",
         show_default=True,
         help="From a failure until training goes on.",
     ),
-    click.option(
-        "--usd-per-node-hour",
+    click.Option(
+        ["--usd-per-node-hour"],
         callback=positive,
         metavar="NUMBER",
         help="Price of a node, for the cost of a step and of lost time.",
     ),
 ]
-
-
-def options(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """All of them, in this order in --help."""
-    for add in reversed(OPTIONS):
-        verb = add(verb)
-    return verb

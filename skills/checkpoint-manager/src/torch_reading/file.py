@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tensor_reading.layout import LayoutError, Tensor
-from torch_reading.legacy import LegacyFile, is_legacy, read_legacy
 from torch_reading.pickle_reader import read_pickle
 from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
 from torch_reading.tensors import Contents, Storage, contents, storage_reference
-from torch_reading.zip_archive import TorchZip, big_endian, checked_member, is_zip, open_torch_zip, read_data_pickle
 
 ZIP, LEGACY, SCRIPT, PICKLE, TAR, EMPTY, OTHER = (
     "torch-zip",
@@ -25,6 +23,10 @@ ZIP, LEGACY, SCRIPT, PICKLE, TAR, EMPTY, OTHER = (
 PROTOCOLS = range(2, 6)
 
 
+def is_zip(head: bytes) -> bool:
+    return head[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+
+
 def form(path: Path) -> str:
     """Which form of file it is, by its first bytes. Raises OSError."""
     with path.open("rb") as file:
@@ -33,6 +35,8 @@ def form(path: Path) -> str:
         return EMPTY
     if is_zip(head):
         return ZIP
+    from torch_reading.legacy import is_legacy
+
     if is_legacy(head):
         return LEGACY
     if head[257:262] == b"ustar":
@@ -59,6 +63,16 @@ def _read_alone(path: Path) -> Reading:
     return reading
 
 
+class Source(Protocol):
+    """What the storages lie in: the members of an archive, or what follows the pickles."""
+
+    def storage(self, key: str) -> Storage | None: ...
+
+    def is_foreign_order(self) -> bool:
+        """Were the storages written on a machine of the other byte order?"""
+        ...
+
+
 @dataclass(frozen=True)
 class TorchFile:
     """A file that was opened: its pickle read as data, no storage read yet."""
@@ -68,43 +82,39 @@ class TorchFile:
     root: Any = field(repr=False)
     """The value that torch.load would return, with placeholders for what it would import or call."""
     suspicions: list[Suspicion]
-    source: TorchZip | LegacyFile | None = field(repr=False, default=None)
+    source: Source | None = field(repr=False, default=None)
     reading: Reading | None = field(repr=False, default=None)
 
     def contents(self) -> Contents:
         """Tensors and the rest. Raises LayoutError or TooLargeError."""
-        found = contents(self.root, self._locate)
-        if self._foreign_order():
+        found = contents(self.root, self.locate)
+        if self.source is not None and self.source.is_foreign_order():
             note = "written on a machine of the other byte order: its values are not read here"
             found.tensors = [Tensor(each.name, each.dtype, each.shape, (), note) for each in found.tensors]
         return found
 
-    def _foreign_order(self) -> bool:
-        source = self.source
-        return (
-            big_endian(source) if isinstance(source, TorchZip) else isinstance(source, LegacyFile) and not source.little_endian
-        )
-
-    def _locate(self, key: str) -> Storage:
-        if isinstance(self.source, LegacyFile) and key in self.source.storages:
-            return self.source.storages[key]
-        if isinstance(self.source, TorchZip) and (member := self.source.members.get(f"data/{key}")):
-            if member.compressed:
-                raise LayoutError(f"member data/{key[:40]} is compressed: torch.save does not write that")
-            return self.path, member.begin, member.size_bytes
-        raise LayoutError(f"storage {key[:40]} is missing")
+    def locate(self, key: str) -> Storage:
+        """Where the storage of a key lies. Raises LayoutError."""
+        storage = self.source.storage(key) if self.source is not None else None
+        if storage is None:
+            raise LayoutError(f"storage {key[:40]} is missing")
+        return storage
 
 
 def open_torch_file(path: Path, begin: int = 0, size_bytes: int | None = None) -> TorchFile:
     """Open a file of torch.save, or the archive `begin` bytes into it. Raises LayoutError, PickleError or OSError."""
     kind = ZIP if size_bytes is not None else form(path)
     if kind == ZIP:
+        from torch_reading.zip_archive import open_torch_zip, read_data_pickle
+
         archive = open_torch_zip(path, begin, size_bytes)
         if archive.is_script:
             return TorchFile(path, SCRIPT, None, [], archive)
         reading = read_data_pickle(archive)
         return TorchFile(path, ZIP, reading.value, reading.suspicions, archive, reading)
     if kind == LEGACY:
+        from torch_reading.legacy import read_legacy
+
         legacy = read_legacy(path)
         return TorchFile(path, LEGACY, legacy.reading.value, legacy.suspicions, legacy, legacy.reading)
     if kind == PICKLE:
@@ -137,8 +147,8 @@ def verify_torch_file(path: Path, begin: int = 0, size_bytes: int | None = None)
             return FileVerdict("unknown", "the tar form of torch before 0.1.10 is not read here")
         file = open_torch_file(path, begin, size_bytes)
         suspicions = tuple(file.suspicions)
-        if isinstance(file.source, TorchZip):
-            return _verify_zip(file, file.source)
+        if file.form in (ZIP, SCRIPT):
+            return _verify_zip(file)
         file.contents()
     except TooLargeError as error:
         return FileVerdict("unknown", str(error), suspicions=suspicions or error.suspicions)
@@ -155,8 +165,12 @@ def verify_torch_file(path: Path, begin: int = 0, size_bytes: int | None = None)
     )
 
 
-def _verify_zip(file: TorchFile, archive: TorchZip) -> FileVerdict:
+def _verify_zip(file: TorchFile) -> FileVerdict:
     """Raises LayoutError for the first thing that is wrong."""
+    from torch_reading.zip_archive import TorchZip, checked_member
+
+    archive = file.source
+    assert isinstance(archive, TorchZip)
     for member in archive.members.values():
         checked_member(archive, member)
     if archive.problems:
@@ -175,6 +189,6 @@ def _check_storages(file: TorchFile, reading: Reading) -> None:
     """Every storage that the pickle names is there, with the size that it says, used or not. Raises LayoutError."""
     for each in reading.references:
         reference = storage_reference(each)
-        _, _, size = file._locate(reference.key)
+        _, _, size = file.locate(reference.key)
         if size != reference.size_bytes:
             raise LayoutError(f"storage {reference.key[:40]} has {size} bytes, its pickle says {reference.size_bytes}")

@@ -28,6 +28,12 @@ class LegacyFile:
     suspicions: list[Suspicion]
     little_endian: bool = True
 
+    def storage(self, key: str) -> Storage | None:
+        return self.storages.get(key)
+
+    def is_foreign_order(self) -> bool:
+        return not self.little_endian
+
 
 def is_legacy(head: bytes) -> bool:
     """Does the file begin with the magic number, pickled by any protocol?"""

@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checkpoint_format import new_hash
+try:
+    from isal.isal_zlib import crc32  # several times faster
+except ImportError:
+    from zlib import crc32
+
 from tensor_reading.layout import LayoutError
 from torch_reading.pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pickle_bytes
 from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
+from torch_reading.tensors import Storage
 
 MAX_MEMBERS = 5_000_000
 MAX_INFLATION = 20
@@ -61,14 +66,23 @@ class TorchZip:
         """torch can be told to write no CRC-32: then the directory says 0 for every member."""
         return any(member.crc32 for member in self.members.values() if member.size_bytes)
 
+    def storage(self, key: str) -> Storage | None:
+        """Raises LayoutError for one that is there and cannot be read in place."""
+        member = self.members.get(f"data/{key}")
+        if member is None:
+            return None
+        if member.compressed:
+            raise LayoutError(f"member data/{key[:40]} is compressed: torch.save does not write that")
+        return self.path, member.begin, member.size_bytes
 
-def is_zip(head: bytes) -> bool:
-    return head[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+    def is_foreign_order(self) -> bool:
+        member = self.members.get("byteorder")
+        return member is not None and member.size_bytes < 16 and checked_member(self, member, keep=True).strip() == b"big"
 
 
 def begins_like_torch(head: bytes) -> bool:
-    """Is the first member of the archive the one that torch.save writes first?"""
-    if len(head) < _LOCAL_HEADER.size or not is_zip(head):
+    """Is the first member of an archive that begins like this the one that torch.save writes first?"""
+    if len(head) < _LOCAL_HEADER.size:
         return False
     length = _LOCAL_HEADER.unpack(head[: _LOCAL_HEADER.size])[-2]
     return head[_LOCAL_HEADER.size : _LOCAL_HEADER.size + length].endswith((b"/data.pkl", b"/.format_version"))
@@ -169,7 +183,7 @@ def _check_places(members: list[Member], end: int) -> None:
 
 def checked_member(archive: TorchZip, member: Member, *, keep: bool = False) -> bytes:
     """Read a whole member and compare its CRC-32, where the archive has any; its bytes with `keep`. Raises LayoutError or OSError."""
-    digest, left, grown, kept = new_hash("crc32"), member.stored_bytes, 0, []
+    digest, left, grown, kept = 0, member.stored_bytes, 0, []
     inflate = zlib.decompressobj(-15) if member.compressed else None
     with archive.path.open("rb", buffering=0) as file:
         file.seek(member.begin)
@@ -185,10 +199,10 @@ def checked_member(archive: TorchZip, member: Member, *, keep: bool = False) -> 
             grown += len(plain)
             if grown > member.size_bytes:
                 raise LayoutError(f"{member.name[:100]}: longer than the {member.size_bytes} bytes that it claims")
-            digest.update(plain)
+            digest = crc32(plain, digest)
             if keep:
                 kept.append(plain)
-    if grown != member.size_bytes or (archive.has_crc and digest.hexdigest() != f"{member.crc32:08x}"):
+    if grown != member.size_bytes or (archive.has_crc and digest != member.crc32):
         raise LayoutError(f"{member.name[:100]}: its CRC-32 differs from the archive's")
     return b"".join(kept)
 
@@ -217,9 +231,3 @@ def _names_all_the_same(archive: TorchZip, member: Member) -> tuple[Suspicion, .
             return tuple(read_pickle(file).suspicions)
         except PickleError as error:
             return error.suspicions
-
-
-def big_endian(archive: TorchZip) -> bool:
-    """Were the storages written on a machine of the other byte order?"""
-    member = archive.members.get("byteorder")
-    return member is not None and member.size_bytes < 16 and checked_member(archive, member, keep=True).strip() == b"big"

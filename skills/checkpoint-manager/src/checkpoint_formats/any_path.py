@@ -1,48 +1,71 @@
-"""Is a checkpoint of any format intact? One verdict a part, one for the whole: intact, damaged or unknown.
+"""The two questions about any path: what is it, and is it intact?
 
-`intact` needs a checksum that was compared over every byte of weights and state. A format without one can be found damaged,
-never intact: sizes and headers that fit are `unknown`.
+A kind is said only where a format's own mark was found. What merely has a format's name is `unknown`, with `named_like`. `intact`
+needs a checksum that was compared over every byte of weights and state. A format without one can be found damaged, never intact:
+sizes and headers that fit are `unknown`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from checkpoint_folder.verdict import verify as verify_step
-from checkpoint_folder.words import size_text
-from checkpoint_format import ANY_RUN, Entry, read_json
-from checkpoint_formats.folder_parts import Part, weight_map
-from checkpoint_formats.found import Found
+from checkpoint_folder.words import shown, size_text
+from checkpoint_formats.file_kinds import Found, Part, PartVerdict, recognise_file
 from tensor_reading.layout import LayoutError
-from tensor_reading.safetensors_file import read_header
 from torch_reading.file import FileVerdict, verify_torch_file
-from torch_reading.pickle_values import PickleError, Suspicion
+from torch_reading.pickle_values import Suspicion
 
-WORDS = {"pass": "intact", "fail": "damaged", "unknown": "unknown"}
+SCRIPT = "manage_checkpoints.py"
 NO_CHECKSUM = "header, offsets and size fit; safetensors has no checksum: whether the values are right is not known"
 
 
-@dataclass(frozen=True)
-class PartVerdict:
-    """The answer for one part, named from the path that was asked about."""
+def recognise(path: Path) -> Found:
+    """Look at a path: names, marks and headers; no tensor's bytes. SkillError when it is not there or cannot be read."""
+    try:
+        if path.is_dir():
+            from checkpoint_formats.folder_kinds import recognise_folder
 
-    name: str
-    role: str
-    answer: FileVerdict
+            return recognise_folder(path)
+        if path.is_file():
+            return recognise_file(path)
+        if not path.exists():
+            hint = "give a checkpoint's file or folder"
+            raise shell.SkillError("not-found", f"no file or folder {shown(str(path))}", hint=hint)
+    except PermissionError as error:
+        raise shell.SkillError("permission", f"{shown(str(error.filename))} cannot be read", hint="ls -ld it") from error
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it, a disk that fails
+        raise shell.SkillError("not-found", f"{shown(str(path))} cannot be used: {error}", hint="check the path") from error
+    raise shell.SkillError("usage", f"{shown(str(path))} is neither a file nor a folder", hint="give a checkpoint's path")
 
-    def row(self) -> dict[str, Any]:
-        return {
-            "part": shell.clean(self.name, 300),
-            "role": self.role,
-            "status": self.answer.status,
-            "compared": self.answer.how,
-            "bytes_read": self.answer.bytes_read,
-            "problem": shell.clean(self.answer.problem, 400) if self.answer.problem else None,
-        }
+
+# --- is it intact? ---
+
+
+def verify_other(path: str, options: dict[str, Any], limit: int) -> shell.Result | None:
+    """The answer of `verify` for a path that is no Trainyard checkpoint folder; None where it is a folder of nothing known."""
+    found = recognise(Path(path))
+    if found.kind == "unknown" and found.path.is_dir() and not found.parts:
+        return None
+    if used := next((name for name, value in options.items() if value), None):
+        raise shell.SkillError("usage", f"--{used} is for a Trainyard checkpoint folder", hint=f"{SCRIPT} verify {path}")
+    whole = verify_found(found)
+    order = ("fail", "unknown", "pass", "skipped")
+    shown_first = sorted(whole.parts, key=lambda part: order.index(part.answer.status))
+    data: dict[str, Any] = {
+        "path": path,
+        "kind": found.kind,
+        "verdict": whole.verdict,
+        "step": found.step,
+        "total": len(whole.parts),
+        **{status: sum(part.answer.status == status for part in whole.parts) for status in order},
+        "parts": [part.row() for part in shown_first[:limit]],
+    }
+    next_ = [f"{SCRIPT} inspect {path}"] if whole.verdict == "damaged" else []
+    return shell.Result(data, checks=checks(found, whole, limit), next=next_, truncated=len(whole.parts) > limit)
 
 
 @dataclass(frozen=True)
@@ -82,9 +105,13 @@ def _parts(found: Found, prefix: str = "") -> Iterator[PartVerdict]:
         status = "unknown" if found.kind == "unknown" and not found.named_like else "fail"
         yield PartVerdict(prefix + found.path.name, found.kind, FileVerdict(status, found.problem, suspicions=found.suspicions))
     if found.kind == "trainyard-step":
-        yield from _trainyard(found, prefix)
+        from checkpoint_formats.folder_verdicts import trainyard_step
+
+        yield from trainyard_step(found, prefix)
     elif described:
-        yield from _dcp(found, prefix)
+        from checkpoint_formats.folder_verdicts import dcp
+
+        yield from dcp(found, prefix)
     elif found.kind == "unknown":
         if not found.problem:
             yield PartVerdict(prefix + found.path.name, "unknown", FileVerdict("unknown", found.evidence[0]))
@@ -94,27 +121,25 @@ def _parts(found: Found, prefix: str = "") -> Iterator[PartVerdict]:
             shell.progress(f"reading {prefix}{part.name}")
             yield PartVerdict(prefix + part.name, part.role, _part(folder, part, found))
         if found.kind in ("huggingface", "huggingface-bin", "dcp-safetensors"):
-            yield from _folder_rules(found, prefix)
+            from checkpoint_formats.folder_verdicts import folder_rules
+
+            yield from folder_rules(found, prefix)
     for inside in found.inside:
         yield from _parts(inside, f"{prefix}{inside.path.name}/")
-
-
-def _trainyard(found: Found, prefix: str) -> Iterator[PartVerdict]:
-    path = found.path.resolve()
-    answer = verify_step(path.parent, Entry(path.name, "step", found.step), owner=ANY_RUN)
-    status = "unknown" if answer.status == "skipped" else answer.status
-    problem = "; ".join(answer.problems[:5]) or None
-    yield PartVerdict(prefix + path.name, "step", FileVerdict(status, problem, answer.algorithm, answer.bytes_read))
 
 
 def _part(folder: Path, part: Part, found: Found) -> FileVerdict:
     try:
         if part.format == "safetensors":
+            from tensor_reading.safetensors_file import read_header
+
             read_header(folder / part.name)
             return FileVerdict("unknown", NO_CHECKSUM, "structure")
         if part.format == "torch" or (found.kind.startswith("torch") or found.kind in ("pickle", "lightning")):
             return verify_torch_file(folder / part.name)
         if part.format == "json":
+            from checkpoint_format import read_json
+
             read_json(folder / part.name)
     except LayoutError as error:
         return FileVerdict("fail", str(error))
@@ -123,58 +148,6 @@ def _part(folder: Path, part: Part, found: Found) -> FileVerdict:
     except OSError as error:
         return FileVerdict("unknown", f"cannot be read: {error.strerror}")
     return FileVerdict("skipped", "holds no tensors, and nothing to compare it with")
-
-
-def _dcp(found: Found, prefix: str) -> Iterator[PartVerdict]:
-    from checkpoint_formats.dcp_folder import METADATA, incomplete, read_dcp, verify_file
-
-    try:
-        folder = read_dcp(found.path)
-    except (LayoutError, PickleError) as error:
-        yield PartVerdict(prefix + METADATA, "index", FileVerdict("fail", str(error)))
-        return
-    problems = incomplete(folder)
-    first = FileVerdict("fail", problems[0]) if problems else FileVerdict("pass", None, "against the data files")
-    yield PartVerdict(prefix + METADATA, "index", replace(first, suspicions=tuple(folder.suspicions)))
-    for name in sorted(folder.by_file):
-        shell.progress(f"reading {prefix}{name}")
-        yield PartVerdict(prefix + name, "data of one rank", verify_file(folder, name))
-    for part in found.parts:
-        if part.name != METADATA and part.name not in folder.by_file:
-            problem = f"{METADATA} names nothing in it"
-            yield PartVerdict(prefix + part.name, part.role, FileVerdict("skipped", problem))
-
-
-def _folder_rules(found: Found, prefix: str) -> Iterator[PartVerdict]:
-    """What only several files together can be wrong about."""
-    from checkpoint_formats.tensors import tensors_of
-    from tensor_reading.layout import uncovered
-
-    try:
-        if found.kind == "dcp-safetensors":
-            problems = [problem for tensor in tensors_of(found).tensors if (problem := uncovered(tensor))]
-            if problems:
-                yield PartVerdict(prefix + found.path.name, "tensors", FileVerdict("fail", problems[0]))
-            return
-        for index in (part for part in found.parts if part.role == "index"):
-            wrong = _index_problem(found.path / index.name)
-            if wrong:
-                yield PartVerdict(prefix + index.name, "index", FileVerdict("fail", wrong))
-    except (LayoutError, PickleError, OSError, shell.SkillError):
-        return  # said by the part itself
-
-
-def _index_problem(index: Path) -> str | None:
-    """A tensor that the index places in a safetensors file that does not hold it."""
-    placed: dict[str, set[str]] = {}
-    for name, file in weight_map(index).items():
-        placed.setdefault(file, set()).add(name)
-    for file, names in sorted(placed.items()):
-        if file.endswith(".safetensors") and (index.parent / file).is_file():
-            absent = names - set(read_header(index.parent / file).tensors)
-            if absent:
-                return f"places {min(absent)[:200]} in {file}, which does not hold it"
-    return None
 
 
 def checks(found: Found, whole: WholeVerdict, limit: int) -> list[shell.Check]:
