@@ -2,7 +2,7 @@
 
 A kind is said only where a format's own mark was found. What merely has a format's name is `unknown`, with `named_like`. `intact`
 needs a checksum that was compared over every byte of weights and state. A format without one can be found damaged, never intact:
-sizes and headers that fit are `unknown`.
+sizes and headers that fit are `unknown`. What only folders need is imported when a folder is met.
 """
 
 from __future__ import annotations
@@ -77,10 +77,6 @@ class WholeVerdict:
     parts: tuple[PartVerdict, ...]
     suspicions: tuple[tuple[str, Suspicion], ...]
     """(part, what its pickle names)"""
-
-    @property
-    def runs_code(self) -> bool:
-        return any(suspicion.runs_code for _, suspicion in self.suspicions)
 
 
 def verify_found(found: Found) -> WholeVerdict:

@@ -1,4 +1,4 @@
-"""One file of torch.save, whichever of its two forms: what is in it, and is it intact?"""
+"""One file of torch.save, whichever of its two forms: what is in it, and is it intact? Only the form at hand is imported."""
 
 from __future__ import annotations
 
