@@ -39,7 +39,8 @@ NEWEST = "step_00000004"
 ASKED = """
 import contextlib, io, json, sys
 from pathlib import Path
-import checkpoint_verbs as verbs, trainyard_shell as shell
+import trainyard_shell as shell
+from checkpoint_folder import verbs
 answers = {}
 for root in sorted(Path(sys.argv[1]).iterdir()):
     with contextlib.redirect_stderr(io.StringIO()):

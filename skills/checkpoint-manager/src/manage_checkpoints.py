@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
+import os
 from typing import Any
 
 import click
-
-from any_format_verbs import add_verbs
-from checkpoint_planner_options import options as planner_options
 
 SCRIPT = "manage_checkpoints.py"
 FOLDER = ".trainyard/runs/tiny-lm/checkpoints"
@@ -45,7 +43,7 @@ def cli() -> None:
 @limit_option
 def list_(folder: str, limit: int) -> shell.Result:
     """Every name in the folder, newest step first. Reads manifests and sizes, no shard: `verified` is what `verify --record` found."""
-    from checkpoint_verbs import list_ as answer
+    from checkpoint_folder.verbs import list_ as answer
 
     return answer(folder, limit)
 
@@ -59,7 +57,7 @@ def list_(folder: str, limit: int) -> shell.Result:
 )
 def latest(folder: str, verify: bool) -> shell.Result:
     """The newest step that verifies: what a restore takes. Says which newer ones were skipped, and why."""
-    from checkpoint_verbs import latest as answer
+    from checkpoint_folder.verbs import latest as answer
 
     return answer(folder, verify)
 
@@ -84,17 +82,28 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 
     FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
     """
-    from any_format_verify import verify_other
-    from checkpoint_verbs import verify as answer
-
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
     if record_it and quick:
         raise shell.SkillError("usage", "--quick verifies nothing that could be recorded", hint=f"{SCRIPT} verify --help")
     options = {"step": step is not None, "all": everything, "quick": quick, "record": record_it}
-    if (other := verify_other(folder, options, limit)) is not None:
-        return other
+    if _is_other(folder):
+        from checkpoint_formats.any_path import verify_other
+
+        if (other := verify_other(folder, options, limit)) is not None:
+            return other
+    from checkpoint_folder.verbs import verify as answer
+
     return answer(folder, step, everything, quick, limit, record_it)
+
+
+def _is_other(path: str) -> bool:
+    """Is there something at the path that is no checkpoint folder of ours?"""
+    if not os.path.isdir(path):
+        return os.path.exists(path)
+    from checkpoint_folder.look import is_ours
+
+    return not is_ours(path)
 
 
 @cli.command(epilog=shell.examples(f"{SCRIPT} show .trainyard/runs/tiny-lm", f"{SCRIPT} show {FOLDER} --step 400 --limit 500"))
@@ -103,17 +112,9 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
 @limit_option
 def show(folder: str, step: int | None, limit: int) -> shell.Result:
     """One checkpoint: manifest, files and where they are, state.json, tensors with dtype and shape; `verified` as in `list`."""
-    from checkpoint_folder import look
-    from checkpoint_show import show as open_up
+    from checkpoint_folder.show import answer
 
-    found = look(folder)
-    if step is None and not found.committed:
-        raise shell.SkillError("not-found", f"no committed checkpoint in {found.root}", hint=f"{SCRIPT} list {folder}")
-    entry = found.committed[-1] if step is None else found.entry_of(step)
-    data = open_up(found, entry, limit)
-    checks = [shell.Check(f"checkpoint.{entry.name}", "fail", data["problem"])] if data["problem"] else []
-    truncated = max(data["total_tensors"], data["total_files"]) > limit
-    return shell.Result(data, checks=checks, next=[f"{SCRIPT} verify {folder} --step {entry.step}"], truncated=truncated)
+    return answer(folder, step, limit)
 
 
 @cli.command(
@@ -145,27 +146,124 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
 @limit_option
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:
     """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
-    from checkpoint_verbs import prune as answer
+    from checkpoint_folder.verbs import prune as answer
 
     return answer(folder, holder_gone, dry_run, yes, limit, **wishes)
 
 
+class PlanVerb(click.Command):
+    """Its options are made when they are asked for: no other verb needs the planner."""
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        from checkpoint_planner.options import OPTIONS
+
+        return [*OPTIONS, *super().get_params(context)]
+
+
 @cli.command(
+    cls=PlanVerb,
     epilog=shell.examples(
         f"{SCRIPT} plan --params 7e9 --optimizer adamw --dtype bf16 --nodes 4",
         f"{SCRIPT} plan --params 70B --nodes 32 --write-bandwidth 2GB/s --step-seconds 6 --usd-per-node-hour 60",
         f"{SCRIPT} plan --params 125M --gpus-per-node 2 --measure /fsx --step-seconds 0.4 --rolling-steps 100",
-    )
+    ),
 )
-@planner_options
 def plan(**words: Any) -> shell.Result:
     """Before training: what checkpoints of a model take in bytes, memory, disk and seconds, and how often to save."""
-    from checkpoint_planner import answer
+    from checkpoint_planner.plan import answer
 
     return answer(words)
 
 
-add_verbs(cli)
+@cli.command(epilog=shell.examples(f"{SCRIPT} inspect outputs/checkpoint-500", f"{SCRIPT} inspect model.pt --json"))
+@click.argument("path")
+@limit_option
+def inspect(path: str, limit: int) -> shell.Result:
+    """What a file or folder is: kind with evidence, step, sizes, parts and missing parts. Exit 1: unknown, or not complete."""
+    from checkpoint_formats.inspection import inspect as answer
+
+    return answer(path, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        f"{SCRIPT} tensors model.safetensors --limit 5", f"{SCRIPT} tensors .trainyard/runs/tiny-lm/checkpoints"
+    )
+)
+@click.argument("path")
+@click.option("--prefix", default="", help="Only tensors whose name begins with this.")
+@click.option("--others", is_flag=True, help="List what is no tensor, too.")
+@limit_option
+def tensors(path: str, prefix: str, others: bool, limit: int) -> shell.Result:
+    """Name, dtype, shape and bytes of every tensor, of any format. Reads headers and pickles (as data), no values."""
+    from checkpoint_formats.inspection import tensors as answer
+
+    return answer(path, prefix, others, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        f"{SCRIPT} compare step_00000400 step_00000450", f"{SCRIPT} compare step_00000400 exported --prefix-a model."
+    )
+)
+@click.argument("a")
+@click.argument("b")
+@click.option("--prefix-a", default="", help="Only tensors of A whose name begins with this; it is left out of the name.")
+@click.option("--prefix-b", default="", help="The same for B.")
+@limit_option
+def compare(a: str, b: str, prefix_a: str, prefix_b: str, limit: int) -> shell.Result:
+    """Which tensors of two checkpoints differ, and by how much, whatever their formats. Exit 0: all equal bit for bit; 1: not."""
+    from checkpoint_formats.compare import answer
+
+    return answer(a, b, prefix_a, prefix_b, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        f"{SCRIPT} export .trainyard/runs/tiny-lm exported --dry-run",
+        f"{SCRIPT} export .trainyard/runs/tiny-lm exported --step 400 --config config.json",
+    )
+)
+@click.argument("step_or_folder")
+@click.argument("out")
+@click.option("--step", type=click.IntRange(min=0), help="This step of the folder; without it the newest that verifies.")
+@click.option(
+    "--prefix", default="model.", show_default=True, help="Export what begins with this; it is left out of the names."
+)
+@click.option(
+    "--max-shard-size", default="5GB", show_default=True, help="Bytes of tensors in one file at most, as 500MB or 2GiB."
+)
+@click.option("--config", type=click.Path(exists=True, dir_okay=False), help="A config.json to put beside the weights.")
+@click.option("--dry-run", is_flag=True, help="Verify and print the plan; write nothing.")
+def export(
+    step_or_folder: str, out: str, step: int | None, prefix: str, max_shard_size: str, config: str | None, dry_run: bool
+) -> shell.Result:
+    """A Trainyard step's model weights as a new folder OUT in the layout of Hugging Face. Verifies every byte first."""
+    from checkpoint_formats.export import answer
+
+    return answer(step_or_folder, out, step, prefix, max_shard_size, config, dry_run)
+
+
+@cli.command(
+    epilog=shell.examples(
+        f"{SCRIPT} convert model.pt model.safetensors --dry-run",
+        f"{SCRIPT} convert last.ckpt model.safetensors --prefix state_dict.",
+    )
+)
+@click.argument("source", metavar="IN")
+@click.argument("out")
+@click.option("--prefix", default="", help="Only tensors whose name begins with this; it is left out of the names.")
+@click.option(
+    "--accept", "accepted", multiple=True, help="A name in the pickle that you trust, as module.name; may be repeated."
+)
+@click.option("--dry-run", is_flag=True, help="Read and judge the input, print the plan; write nothing.")
+@limit_option
+def convert(source: str, out: str, prefix: str, accepted: tuple[str, ...], dry_run: bool, limit: int) -> shell.Result:
+    """The tensors of a .pt, .pth, .bin or .ckpt as a new safetensors file OUT. Never unpickles; refuses a pickle that names code."""
+    from checkpoint_formats.convert import answer
+
+    return answer(source, out, prefix, accepted, dry_run, limit)
+
 
 if __name__ == "__main__":
     cli()

@@ -67,8 +67,8 @@ def ensure_volume(
     where: kube.Where, dry_run: bool, timeout_s: float, name: str | None, request: str | None, **words: Any
 ) -> shell.Result:
     """Make the claim NAME-<run id> if it is not there, or check an existing one. Exit 1: unfit, with the reason; nothing was made."""
-    from volume_ask import ask_of
-    from volume_claim import ensure, use_existing
+    from checkpoint_volumes.ask import ask_of
+    from checkpoint_volumes.claim import ensure, use_existing
 
     ask = ask_of(name, request, words)
     cluster = kube.connect(where)
@@ -81,8 +81,8 @@ def ensure_volume(
 @kube.options
 def list_volumes(where: kube.Where, run_id: str | None, limit: int) -> shell.Result:
     """The claims of Trainyard's runs in the namespace, newest first, and how many pods use each."""
-    from volume_ask import run_id_or_raise
-    from volume_listing import rows
+    from checkpoint_volumes.ask import run_id_or_raise
+    from checkpoint_volumes.listing import rows
 
     if run_id:
         run_id_or_raise(run_id)
@@ -113,8 +113,8 @@ def list_volumes(where: kube.Where, run_id: str | None, limit: int) -> shell.Res
 @kube.options
 def delete_volume(where: kube.Where, claim: str, run_id: str, timeout_s: float, dry_run: bool, yes: bool) -> shell.Result:
     """Delete a claim that this run made. Refused while a pod uses it. Whether the data goes too is the volume's reclaimPolicy."""
-    from volume_ask import run_id_or_raise
-    from volume_listing import delete
+    from checkpoint_volumes.ask import run_id_or_raise
+    from checkpoint_volumes.listing import delete
 
     kube.name_or_raise("claim", claim)
     run_id_or_raise(run_id)

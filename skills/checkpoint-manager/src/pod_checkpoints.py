@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 import trainyard_kube as kube
-from pod_place import Target, options, place_of
+from checkpoint_pods.place import Target, options, place_of
 
 SCRIPT = "pod_checkpoints.py"
 RUN_DIR = "/trainyard/tiny-lm-0123456789abcdef"
@@ -51,7 +51,7 @@ def cli() -> None:
 @options
 def list_(where: kube.Where, target: Target, run_dir: str, limit: int) -> shell.Result:
     """Every name in the folder, newest step first. Reads manifests and sizes, no shard."""
-    from pod_verbs import folder_or_raise, list_checkpoints_on_pod
+    from checkpoint_pods.verbs import folder_or_raise, list_checkpoints_on_pod
 
     folder = folder_or_raise(run_dir)
     with place_of(where, target) as place:
@@ -64,7 +64,7 @@ def list_(where: kube.Where, target: Target, run_dir: str, limit: int) -> shell.
 @options
 def latest(where: kube.Where, target: Target, run_dir: str, verify: bool) -> shell.Result:
     """The newest step that verifies: what a restore takes. Says which newer ones were skipped, and why."""
-    from pod_verbs import find_latest_checkpoint_on_pod, folder_or_raise
+    from checkpoint_pods.verbs import find_latest_checkpoint_on_pod, folder_or_raise
 
     folder = folder_or_raise(run_dir)
     with place_of(where, target) as place:
@@ -84,7 +84,7 @@ def latest(where: kube.Where, target: Target, run_dir: str, verify: bool) -> she
 @options
 def verify(where: kube.Where, target: Target, run_dir: str, step: int | None, everything: bool, **words: Any) -> shell.Result:
     """Read every byte, inside the container, and compare it with the manifest. Exit 1: damaged or unknown."""
-    from pod_verbs import folder_or_raise, verify_on_pod
+    from checkpoint_pods.verbs import folder_or_raise, verify_on_pod
 
     folder = folder_or_raise(run_dir)
     if everything and step is not None:
@@ -112,7 +112,7 @@ def verify(where: kube.Where, target: Target, run_dir: str, step: int | None, ev
 @options
 def prune(where: kube.Where, target: Target, run_dir: str, dry_run: bool, yes: bool, **words: Any) -> shell.Result:
     """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
-    from pod_verbs import folder_or_raise, prune_on_pod
+    from checkpoint_pods.verbs import folder_or_raise, prune_on_pod
 
     folder = folder_or_raise(run_dir)
     with place_of(where, target, writes=yes and not dry_run) as place:
@@ -135,8 +135,8 @@ def copy(where: kube.Where, target: Target, run_dir: str, step: str, out_dir: st
 
     Another checkpoint under that name in OUT_DIR is exit 5: one of another run, or the same step saved again.
     """
-    from pod_copy import copy_step
-    from pod_verbs import folder_or_raise
+    from checkpoint_pods.copy_step import copy_step
+    from checkpoint_pods.verbs import folder_or_raise
 
     folder = folder_or_raise(run_dir)
     if step != "latest" and not (step.isascii() and step.isdigit() and len(step) < 19):
@@ -166,7 +166,7 @@ def fetch(
     where: kube.Where, target: Target, run_dir: str, out_dir: str, names: tuple[str, ...], max_mib: int, dry_run: bool
 ) -> shell.Result:
     """Copy the small files of the run folder (steps.jsonl, events.jsonl, ...) to OUT_DIR, for the monitor; again: what has changed."""
-    from pod_verbs import fetch_files, folder_or_raise, names_or_raise
+    from checkpoint_pods.verbs import fetch_files, folder_or_raise, names_or_raise
 
     folder, chosen = folder_or_raise(run_dir), names_or_raise(names)
     with place_of(where, target) as place:

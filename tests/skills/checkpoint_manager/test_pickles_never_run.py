@@ -214,8 +214,8 @@ def test_member_names_that_point_out_of_the_archive_are_named(tmp_path: Path, na
 FUZZ = """
 import io, random, sys
 from pathlib import Path
-import pickle_reader, pickle_values, torch_tensors
-from tensor_layout import LayoutError
+from torch_reading import pickle_reader, pickle_values, tensors
+from tensor_reading.layout import LayoutError
 
 def locate(key):
     return Path("x"), 0, 1 << 40
@@ -231,7 +231,7 @@ for number in range(int(sys.argv[3])):
             case 1: del changed[at : at + source.randrange(1, 20)]
             case 2: changed[at:at] = source.randbytes(source.randrange(1, 9))
     try:
-        torch_tensors.contents(pickle_reader.read_pickle_bytes(bytes(changed)).value, locate)
+        tensors.contents(pickle_reader.read_pickle_bytes(bytes(changed)).value, locate)
         outcomes.add("read")
     except (pickle_values.PickleError, LayoutError) as error:
         outcomes.add(type(error).__name__)

@@ -192,7 +192,7 @@ def test_nothing_is_left_in_the_container(place: Place) -> None:
     """No file of ours, no process of ours."""
     words = ("exec", "tiny-master-0", "--container", "pytorch", "--namespace", place.namespace, "--")
     assert "trainyard" not in place.cluster.kubectl(*words, "ls", "/tmp")
-    assert "pod_side" not in processes(place)
+    assert "checkpoint_pods.inside" not in processes(place)
 
 
 def test_a_killed_caller_leaves_no_process_in_the_jobs_container(place: Place) -> None:
@@ -206,10 +206,10 @@ def test_a_killed_caller_leaves_no_process_in_the_jobs_container(place: Place) -
     (slow / "manifest.json").write_bytes(FORMAT.seal(manifest))
     words = command("pod_checkpoints.py", place.namespace, ("verify", "/trainyard/slow", "--pod", "tiny-master-0"))
     caller = subprocess.Popen(words, env=environment(place.cluster), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: "pod_side" in processes(place))
+    wait_until(lambda: "checkpoint_pods.inside" in processes(place))
     caller.kill()
     caller.wait()
-    wait_until(lambda: "pod_side" not in processes(place))
+    wait_until(lambda: "checkpoint_pods.inside" not in processes(place))
 
 
 def processes(place: Place) -> str:

@@ -18,8 +18,8 @@ import json, subprocess, sys
 sys.path.insert(0, sys.argv[1])
 import trainyard_shell as shell
 from pathlib import Path
-from pod_call import BOOTSTRAP, Place, document_in, payload
-from pod_copy import Identity, copied_before
+from checkpoint_pods.call import BOOTSTRAP, Place, document_in, payload
+from checkpoint_pods.copy_step import Identity, copied_before
 data = payload("step", {"folder": sys.argv[2], "step": json.loads(sys.argv[4]), "dry_run": True})
 container = subprocess.Popen(
     [sys.executable, "-c", BOOTSTRAP, str(len(data))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -104,7 +104,7 @@ def test_a_file_of_the_jobs_is_asked_for(tmp_path: Path, name: str) -> None:
 
 
 def test_without_a_list_only_the_jobs_own_files_are_asked_for() -> None:
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import pod_verbs; print(*pod_verbs.names_or_raise(()))"
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from checkpoint_pods import verbs; print(*verbs.names_or_raise(()))"
     words = [sys.executable, "-c", script, str(SRC)]
     asked = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.split()
     assert asked == ["steps.jsonl", "events.jsonl", "runner.json", "sample.txt"]
@@ -113,7 +113,7 @@ def test_without_a_list_only_the_jobs_own_files_are_asked_for() -> None:
 MANIFEST = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pod_helper import Wanted, helper_manifest
+from checkpoint_pods.helper import Wanted, helper_manifest
 claim = json.loads(sys.argv[2])
 print(json.dumps(helper_manifest(Wanted(claim="c", node_selector={}, tolerations=[]), claim, "image")["metadata"]))
 """

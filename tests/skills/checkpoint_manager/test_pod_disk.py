@@ -11,8 +11,8 @@ SRC = Path(__file__).resolve().parents[3] / "skills" / "checkpoint-manager" / "s
 RECEIVE = """
 import json, sys
 from pathlib import Path
-from pod_call import MARK, Place
-from pod_files import Receiver
+from checkpoint_pods.call import MARK, Place
+from checkpoint_pods.files import Receiver
 from trainyard_shell import SkillError
 
 place = Place(None, "pod-0", "main", "python3", 60.0, "")

@@ -57,7 +57,7 @@ KEYS = {
     "--size": "checkpoints.storage.size",
 }
 ADVISING = ["kit/trainyard_*.py", "pytorchjob-manager/src/ptjob_*.py", "ray-manager/src/ray_*.py"]
-ADVISING += ["cluster-manager/src/job_fit/*.py", "checkpoint-manager/src/volume_*.py"]
+ADVISING += ["cluster-manager/src/job_fit/*.py", "checkpoint-manager/src/checkpoint_volumes/*.py"]
 NOT_ADVICE = re.compile(r"kubectl |aws |\.py |docker |^-[-a-zA-Z]*$|^create ")
 """Commands, and the names of options themselves."""
 
