@@ -14,11 +14,12 @@ from torch.distributed.tensor import DTensor
 from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
 from trainyard import checkpoint_forms as forms
-from trainyard import codec, objects, reading, rng
+from trainyard import codec, disk_reading, objects, reading, rng
 from trainyard.errors import MismatchError
 from trainyard.layout import Piece, local_piece
 from trainyard.modules import plain_name
 from trainyard.patience import PATIENT, Patience
+from trainyard.store import SavedStep
 from trainyard.targets import (
     Note,
     Targets,
@@ -35,7 +36,7 @@ from trainyard.targets import (
 class Prepared:
     """A verified step, ready to be applied."""
 
-    checkpoint: reading.Checkpoint
+    checkpoint: SavedStep
     state: dict[str, Any]
     own: dict[str, Any]
     """What this rank's PerRank objects saved."""
@@ -54,7 +55,7 @@ def prepare(
     patience: Patience = PATIENT,
 ) -> Prepared:
     """Open and verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
-    checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
+    checkpoint = disk_reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
     state = checkpoint.state
     check_generators(checkpoint, [str(rank)])
     _check_values(state)
@@ -74,24 +75,22 @@ def prepare(
     reading.check_tensors(checkpoint, found.tensors)
     check_before(things, saved, own, found)
     pieces = [local_piece(key, tensor.detach()) for key, tensor in found.tensors.items()]
-    reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
+    checkpoint.verify(pieces)
     reading.check_expanded(checkpoint, pieces)
     return Prepared(checkpoint, state, own, found, pieces)
 
 
-def make_tensor(
-    checkpoint: reading.Checkpoint, key: str, like: torch.Tensor | None, device: torch.device | None = None
-) -> torch.Tensor:
+def make_tensor(checkpoint: SavedStep, key: str, like: torch.Tensor | None, device: torch.device | None = None) -> torch.Tensor:
     """A tensor to fill with a saved one: laid out as `like` where that has its shape. Its values are those of fresh memory."""
     if key not in checkpoint.manifest["tensors"]:
-        raise fmt.DamagedError(f"{checkpoint.folder.name}: its state names tensor {key}, which it does not hold")
-    dtype, shape = checkpoint.like(key)
+        raise fmt.DamagedError(f"{checkpoint.name}: its state names tensor {key}, which it does not hold")
+    dtype, shape = reading.like(checkpoint, key)
     if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
         return torch.empty_like(like.detach(), dtype=dtype, device=None if isinstance(like, DTensor) else device)
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> None:
+def check_generators(checkpoint: SavedStep, ranks: Iterable[str]) -> None:
     """Their states are loaded last, when everything else has changed: a state that torch refuses must be found before."""
     for rank in ranks:
         held = checkpoint.state["ranks"].get(rank)
@@ -141,7 +140,7 @@ def apply(prepared: Prepared, things: objects.Objects, rank: int, note: Note) ->
         rng.restore(codec.decode(mine["rng"], found.tensors.__getitem__))
 
 
-def finish_modules(checkpoint: reading.Checkpoint, saved: dict[str, Any], found: Targets, note: Note) -> None:
+def finish_modules(checkpoint: SavedStep, saved: dict[str, Any], found: Targets, note: Note) -> None:
     """What was not filled in place goes through `load_state_dict`, and is then compared with the file. Raises MismatchError."""
     load_modules(saved, found, note)
     for key, tensor in loaded_tensors(found):

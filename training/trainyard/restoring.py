@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import checkpoint_format as fmt
-from trainyard import objects, reading
+from trainyard import disk_reading, objects
 from trainyard.agreement import Agreement
 from trainyard.applying import Prepared, apply, check_generators, prepare
 from trainyard.choosing import candidates, listed
@@ -133,8 +133,8 @@ def peek(root: Path, agreement: Agreement, patience: Patience = PATIENT) -> tupl
     def newest() -> list[Any]:
         for step in patience.read(lambda: candidates(root, "latest"), root) if root.is_dir() else []:
             with contextlib.suppress(fmt.DamagedError):
-                checkpoint = reading.open_checkpoint(root / fmt.step_name(step), patience=patience)
-                reading.verify(checkpoint, set(checkpoint.manifest["files"]))
+                checkpoint = disk_reading.open_checkpoint(root / fmt.step_name(step), patience=patience)
+                checkpoint.verify()
                 check_generators(checkpoint, checkpoint.state["ranks"])
                 return [step, checkpoint.state["shared"]["objects"]]
         return [0, {}]

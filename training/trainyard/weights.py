@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainyard import applying, choosing, objects, reading, refusals, restoring, targets
+from trainyard import applying, choosing, disk_reading, objects, reading, refusals, restoring, targets
 from trainyard import checkpoint_format as fmt
 from trainyard.agreement import Agreement
 from trainyard.errors import MismatchError, RestoreError
@@ -80,8 +80,8 @@ def _choose(source: Path, which: str) -> Path:
 
 
 def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
-    checkpoint = reading.open_checkpoint(folder)
-    reading.verify(checkpoint, {fmt.STATE})
+    checkpoint = disk_reading.open_checkpoint(folder)
+    disk_reading.verify(checkpoint, {fmt.STATE})
     saved: dict[str, Any] = json.loads((folder / fmt.STATE).read_bytes())["shared"]["objects"]
     if not isinstance(saved.get(name), dict) or not any(key.startswith(f"{name}.") for key in checkpoint.manifest["tensors"]):
         raise RestoreError(f"{folder} holds no module called {name!r}; it holds {', '.join(sorted(saved))}")
@@ -96,7 +96,7 @@ def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
         )
     found.left_out = {key for key in found.tensors if reading.differences(_only(entries, key), {key: found.tensors[key]})}
     pieces = [local_piece(key, tensor.detach()) for key, tensor in found.tensors.items() if key not in found.left_out]
-    reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
+    checkpoint.verify(pieces)
     reading.check_expanded(checkpoint, pieces)
     with torch.no_grad():
         for piece in pieces:
