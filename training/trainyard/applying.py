@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +13,10 @@ from torch.distributed.tensor import DTensor
 from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
 from trainyard import checkpoint_forms as forms
-from trainyard import codec, disk_reading, objects, reading, rng
+from trainyard import codec, objects, reading, rng
 from trainyard.errors import MismatchError
 from trainyard.layout import Piece, local_piece
 from trainyard.modules import plain_name
-from trainyard.patience import PATIENT, Patience
 from trainyard.store import SavedStep
 from trainyard.targets import (
     Note,
@@ -45,24 +43,16 @@ class Prepared:
 
 
 def prepare(
-    root: Path,
-    step: int,
-    things: objects.Objects,
-    fingerprint: str | None,
-    rank: int = 0,
-    world_size: int = 1,
-    owner: fmt.Owner | None = None,
-    patience: Patience = PATIENT,
+    checkpoint: SavedStep, things: objects.Objects, fingerprint: str | None, rank: int = 0, world_size: int = 1
 ) -> Prepared:
-    """Open and verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
-    checkpoint = disk_reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
+    """Verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
     state = checkpoint.state
     check_generators(checkpoint, [str(rank)])
     _check_values(state)
     saved_print = checkpoint.manifest["data_fingerprint"]
     if fingerprint and saved_print and fingerprint != saved_print:
         raise MismatchError(
-            f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
+            f"the training data changed since step {checkpoint.manifest['step']} ({saved_print} then, {fingerprint} now): its sample order would be another. "
             "Bring the old data back, or begin anew: another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
         )
     saved, own = state["shared"]["objects"], state["ranks"].get(str(rank), {}).get("objects", {})

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,9 @@ from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atom
 from trainyard.lock import Lock
 from trainyard.patience import look_afresh, told
 from trainyard.shard import Part, part_path, read_part
+from trainyard.store import Problems, Rejected, StepInfo
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepInfo:
-    """What a step's manifest says besides its files."""
-
-    step: int
-    epoch: int
-    end_of_epoch: bool
-    val_loss: float | None
-    reasons: tuple[str, ...]
-    data_fingerprint: str | None
-
-
-class Rejected(SaveError):
-    """The snapshot holds NaN or Inf in parameters; nothing was committed."""
-
-    def __init__(self, step: int, tensors: list[str]) -> None:
-        super().__init__(
-            f"step {step}: NaN or Inf in {', '.join(tensors[:5])}{' ...' if len(tensors) > 5 else ''}; not committed"
-        )
-        self.tensors = tensors
 
 
 def wait_for_parts(
@@ -153,10 +131,6 @@ def set_aside(folder: Path, incarnation: int) -> str:
     raise SaveError(f"{folder}: a thousand copies were set aside already")
 
 
-Problems = dict[str, str]
-"""Name in the checkpoint folder -> why it could not be written, renamed or removed."""
-
-
 def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: int) -> tuple[list[int], Problems]:
     """Point `latest` to `newest`, write tiers.json, remove the committed steps that no tier names; returns the steps removed.
 
@@ -216,9 +190,3 @@ def clean_temporary(root: Path, before_step: int | None = None) -> Problems:
                 with _passing_over(problems, path.name):
                     path.unlink()
     return problems
-
-
-def told_problems(problems: Problems) -> str:
-    """One line for people."""
-    few = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:5])
-    return few + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else "")

@@ -5,29 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainyard.agreement import Agreement
-from trainyard.commit import clean_temporary, told_problems
+from trainyard.commit import clean_temporary
+from trainyard.disk_store import DiskStore
 from trainyard.errors import ConfigError, FolderError, TrainyardError
-from trainyard.lock import Lock, take
+from trainyard.lock import Claim, Lock, take
 from trainyard.patience import Patience
+from trainyard.policy import SavePolicy
 from trainyard.process import process_started
 from trainyard.speaking import warn
+from trainyard.store import Store, told_problems
 from trainyard.telemetry import Telemetry
 
 
-@dataclass
-class Claim:
-    """The folder's lock as it reads now: rank 0 records in it what a run began with, and gives it back."""
-
-    lock: Lock
-
-    def release(self) -> None:
-        with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
-            self.lock.release()
+def open_store(folder: Path, policy: SavePolicy, claim: Claim | None = None) -> Store:
+    """Where the snapshots of this run are kept: the one place that says which kind of store. Without a `claim` it is only read."""
+    return DiskStore(folder, policy, claim)
 
 
 def claim_folder(
