@@ -14,7 +14,7 @@ from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
 from trainyard import checkpoint_forms as forms
 from trainyard import codec, objects, reading, rng
-from trainyard.errors import MismatchError
+from trainyard.errors import DamagedError, MismatchError
 from trainyard.layout import Piece, local_piece
 from trainyard.modules import plain_name
 from trainyard.store import SavedStep
@@ -73,7 +73,7 @@ def prepare(
 def make_tensor(checkpoint: SavedStep, key: str, like: torch.Tensor | None, device: torch.device | None = None) -> torch.Tensor:
     """A tensor to fill with a saved one: laid out as `like` where that has its shape. Its values are those of fresh memory."""
     if key not in checkpoint.manifest["tensors"]:
-        raise fmt.DamagedError(f"{checkpoint.name}: its state names tensor {key}, which it does not hold")
+        raise DamagedError(f"{checkpoint.name}: its state names tensor {key}, which it does not hold")
     dtype, shape = reading.like(checkpoint, key)
     if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
         return torch.empty_like(like.detach(), dtype=dtype, device=None if isinstance(like, DTensor) else device)
@@ -88,7 +88,7 @@ def check_generators(checkpoint: SavedStep, ranks: Iterable[str]) -> None:
             if held is not None:
                 rng.check(codec.decode(held["rng"], dict[str, torch.Tensor]().__getitem__))
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
-            raise fmt.DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
+            raise DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
 
 
 def _check_values(state: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ def _check_values(state: dict[str, Any]) -> None:
             if tag in ("$device", "$dtype"):
                 codec.decode(value, dict[str, torch.Tensor]().__getitem__)
         except (ValueError, RuntimeError) as error:
-            raise fmt.DamagedError(f"{fmt.STATE}: {fmt.quoted(value[tag])} is not a {tag[1:]} of torch") from error
+            raise DamagedError(f"{fmt.STATE}: {fmt.quoted(value[tag])} is not a {tag[1:]} of torch") from error
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
-from trainyard.errors import SaveError
+from trainyard.errors import DamagedError, SaveError
 from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
 from trainyard.lock import Lock
 from trainyard.patience import look_afresh, told
@@ -117,7 +117,7 @@ def _is_own(final: Path, lock: Lock) -> bool:
     """This start has saved the step before: it was told again, with its evaluation, and what is saved now replaces that."""
     try:
         manifest = fmt.read_manifest(final)
-    except (fmt.DamagedError, OSError):
+    except (DamagedError, OSError):
         return False
     return bool(manifest["run_id"] == lock.run_id and manifest["incarnation"] == lock.incarnation)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from trainyard import checkpoint_format as fmt
-from trainyard import objects
+from trainyard import objects, rank_errors
 from trainyard.agreement import Agreement
 from trainyard.applying import Prepared, apply, check_generators, prepare
 from trainyard.choosing import listed
-from trainyard.errors import MismatchError, RestoreError, TrainyardError
-from trainyard.patience import UNREADABLE, told
+from trainyard.errors import DamagedError, MismatchError, RestoreError, TrainyardError
+from trainyard.patience import UNREADABLE
+from trainyard.rank_errors import RankError, as_data, texts
 from trainyard.store import SavedStep, Store
 from trainyard.targets import notes_on_lengths
 
@@ -46,8 +46,8 @@ def restore(store: Store, requested: str, things: objects.Objects, agreement: Ag
     steps = on_rank_0(agreement, lambda: store.candidates(requested))
     any_run = requested.startswith("step:")
     for step in steps:
-        prepared, verdict = _try_prepare(partial(store.open, step, any_run=any_run), things, fingerprint, agreement)
-        damage = _damage(store, step, agreement.gather(verdict))
+        prepared, error = _try_prepare(partial(store.open, step, any_run=any_run), things, fingerprint, agreement)
+        damage = _damage(store, step, agreement.gather(error))
         if not damage:
             assert prepared is not None
             result.step, result.shared = step, prepared.state["shared"]
@@ -61,24 +61,19 @@ def restore(store: Store, requested: str, things: objects.Objects, agreement: Ag
 
 def _try_prepare(
     opened: Callable[[], SavedStep], things: objects.Objects, fingerprint: str | None, agreement: Agreement
-) -> tuple[Prepared | None, str]:
+) -> tuple[Prepared | None, RankError | None]:
     try:
-        return prepare(opened(), things, fingerprint, agreement.rank, agreement.world_size), ""
-    except MismatchError as error:
-        return None, f"mismatch: {error}"
-    except fmt.DamagedError as error:
-        return None, f"damaged: {error}"
-    except UNREADABLE as error:
-        return None, f"unreadable: {told(error)}"
+        return prepare(opened(), things, fingerprint, agreement.rank, agreement.world_size), None
+    except (MismatchError, DamagedError, *UNREADABLE) as error:
+        return None, as_data(error)
 
 
-def _damage(store: Store, step: int, verdicts: list[str]) -> str:
+def _damage(store: Store, step: int, found: list[RankError | None]) -> str:
     """What the ranks found damaged, "" where the step is intact on all of them. Raises MismatchError, RestoreError."""
-    mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
-    if mismatch:
-        raise MismatchError(mismatch.partition(": ")[2])
-    damage = _words(verdicts, "damaged")
-    if not damage and (unreadable := _words(verdicts, "unreadable")):
+    if mismatches := texts(found, "MismatchError"):
+        raise MismatchError(mismatches[0])
+    damage = _each_once(texts(found, "DamagedError"))
+    if not damage and (unreadable := _each_once(texts(found, rank_errors.UNREADABLE))):
         raise RestoreError(
             f"{store}: step {step} cannot be read: {unreadable}. It may be intact, so nothing was changed. {store.way_out(step)}"
         )
@@ -96,8 +91,8 @@ def _nothing_intact(store: Store, found: Restored, steps: list[int]) -> RestoreE
     return RestoreError(f"{store}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
 
 
-def _words(verdicts: list[str], kind: str) -> str:
-    return "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text.startswith(kind)}))
+def _each_once(words: list[str]) -> str:
+    return "; ".join(sorted(set(words)))
 
 
 def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agreement, notes: list[str]) -> None:
@@ -106,9 +101,9 @@ def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agre
     failure: Exception | None = None
     try:
         apply(prepared, things, agreement.rank, notes.append)
-    except (MismatchError, fmt.DamagedError, *UNREADABLE) as error:
+    except (MismatchError, DamagedError, *UNREADABLE) as error:
         failure = error
-    failures = [text for text in agreement.gather(told(failure) if failure else "") if text]
+    failures = texts(agreement.gather(as_data(failure) if failure else None))
     if failures:
         raise PartlyRestoredError(failures[0]) from failure
 
@@ -122,7 +117,7 @@ def peek(store: Store, agreement: Agreement) -> tuple[int, dict[str, Any]]:
 
     def newest() -> list[Any]:
         for step in store.candidates("latest"):
-            with contextlib.suppress(fmt.DamagedError):
+            with contextlib.suppress(DamagedError):
                 checkpoint = store.open(step)
                 checkpoint.verify()
                 check_generators(checkpoint, checkpoint.state["ranks"])
@@ -139,11 +134,9 @@ def on_rank_0(agreement: Agreement, compute: Any) -> Any:
     if agreement.rank == 0:
         try:
             outcome = {"value": compute()}
-        except TrainyardError as error:
-            outcome = {"error": str(error)}
-        except (fmt.DamagedError, *UNREADABLE) as error:
-            outcome = {"error": told(error)}
+        except (TrainyardError, *UNREADABLE) as error:
+            outcome = {"error": as_data(error)}
     outcome = agreement.broadcast(outcome)
     if "error" in outcome:
-        raise RestoreError(outcome["error"])
+        raise RestoreError(outcome["error"]["text"])
     return outcome["value"]

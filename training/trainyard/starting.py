@@ -16,6 +16,7 @@ from trainyard.lock import Claim, Lock, take
 from trainyard.patience import Patience
 from trainyard.policy import SavePolicy
 from trainyard.process import process_started
+from trainyard.rank_errors import as_data
 from trainyard.speaking import warn
 from trainyard.store import Store, told_problems
 from trainyard.telemetry import Telemetry
@@ -42,12 +43,13 @@ def claim_folder(
             lock = claim.lock
             outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
         except OSError as error:
-            outcome = {"error": f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"}
+            words = f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"
+            outcome = {"error": as_data(FolderError(words))}
         except TrainyardError as error:
-            outcome = {"error": str(error), "is_setting": isinstance(error, ConfigError)}
+            outcome = {"error": as_data(error)}
     outcome = agreement.broadcast(outcome)
     if "error" in outcome:
-        raise (ConfigError if outcome.get("is_setting") else FolderError)(outcome["error"])
+        raise (ConfigError if outcome["error"]["kind"] == "ConfigError" else FolderError)(outcome["error"]["text"])
     return claim or Claim(Lock(folder, **outcome))
 
 
@@ -63,7 +65,7 @@ def _claim(folder: Path, patience: Patience, held: contextlib.ExitStack, open_ch
 
 def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | None) -> None:
     """Collective."""
-    pids, restarts = [int(pid) for pid in agreement.gather(str(os.getpid()))], agreement.torchrun_restarts()
+    pids, restarts = agreement.gather(os.getpid()), agreement.torchrun_restarts()
     telemetry.event(
         "start",
         process_started=process_started(),

@@ -19,8 +19,9 @@ from torch import nn
 from trainyard import applying, choosing, disk_reading, objects, reading, refusals, restoring, targets
 from trainyard import checkpoint_format as fmt
 from trainyard.agreement import Agreement
-from trainyard.errors import MismatchError, RestoreError
+from trainyard.errors import DamagedError, MismatchError, RestoreError
 from trainyard.layout import local_piece
+from trainyard.rank_errors import RankError, as_data, texts
 
 TIMEOUT_S = 300.0
 
@@ -49,14 +50,13 @@ def load_weights(
     refusals.check_objects({name: model})
     agreement = Agreement(timeout_s=TIMEOUT_S)
     folder = Path(restoring.on_rank_0(agreement, lambda: str(_choose(Path(source).absolute(), which))))
+    failure: RankError | None = None
     try:
         loaded = _load(folder, model, name, strict)
-        verdict = ""
-    except (fmt.DamagedError, OSError) as error:
-        verdict = f"{folder}: {error}"
-    verdicts = [text for text in agreement.gather(verdict) if text]
-    if verdicts:
-        raise RestoreError(verdicts[0])
+    except (DamagedError, OSError) as error:
+        failure = as_data(RestoreError(f"{folder}: {error}"))
+    if failures := texts(agreement.gather(failure)):
+        raise RestoreError(failures[0])
     return loaded
 
 
@@ -74,7 +74,7 @@ def _choose(source: Path, which: str) -> Path:
         try:
             fmt.verify_folder(folder)
             return folder
-        except fmt.DamagedError as error:
+        except DamagedError as error:
             damaged.append(str(error))
     raise RestoreError(f"{source}: no checkpoint {which} is intact" + "".join(f"; {text}" for text in damaged))
 
