@@ -15,15 +15,12 @@ sample.txt to $TRAINYARD_RUN_DIR (tensorboard/ and profile/ else to the current 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     import lm_dependencies
@@ -33,63 +30,80 @@ if __name__ == "__main__":
 import torch
 import torch.distributed as dist
 import trainyard
-from lm_corpus import Blocks, read_corpus, split
+from lm_corpus import Blocks, split
 from lm_loader import BatchLoader
 from lm_model import GPT, ModelConfig, nats_per_byte
-from lm_options import Parser, check_options, make_parser
+from lm_options import make_parser
+from lm_parallel import gradient_sync, parallelize
 from lm_profile import StepProfiler
+from lm_program import begin, errors_in_words
 from lm_showing import log_histograms, sample, show_sample
 from lm_stopping import EarlyStopping
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FSDPModule
 
 # B batch (this rank's share), T tokens (bytes) of a block
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-Convert = Callable[[GPT], dict[str, Any]]
-"""Changes the new model before it is shared out to the ranks; returns what it did, for the record."""
+
+def train(run: Run) -> None:
+    """From the newest verified checkpoint to the last step, or to an early stop."""
+    args, order, schedule, stopping = run.args, run.order, run.schedule, run.stopping
+    checkpointer, trainer = run.checkpointer, run.trainer
+    world = trainer.world
+    step = checkpointer.restore(args.resume)
+    loader, profiler = run.make_loader(), run.make_profiler()
+    if world.rank == 0 and (step >= args.steps or stopping.is_over):
+        print(
+            f"nothing to do: step {step} of {args.steps} is done" + (", stopped early" if stopping.is_over else ""), flush=True
+        )
+
+    while step < args.steps and not stopping.is_over:
+        profiler.before(step + 1)
+        began = time.perf_counter()
+        epoch = order.epoch
+        lr = schedule.get_last_lr()[0]
+        indices_B = order.next_batch(args.batch_size, world.rank, world.world_size)
+        loss, grad_norm = trainer.step(*loader.batch(indices_B))
+        schedule.step()
+        step += 1
+        tokens_per_s = args.batch_size * args.block_size / (time.perf_counter() - began)
+        val_loss = None
+        if is_due(step, args.eval_interval) or step == args.steps:
+            val_loss = trainer.evaluate(run.validation)
+            stopping.update(val_loss)
+        checkpointer.step(
+            step,
+            loss=loss,
+            lr=lr,
+            grad_norm=grad_norm,
+            tokens_per_s=tokens_per_s,
+            epoch=epoch,
+            end_of_epoch=order.epoch > epoch,
+            val_loss=val_loss,
+        )
+        if is_due(step, args.histogram_interval):
+            log_histograms(trainer.net, checkpointer)
+        if is_due(step, args.sample_interval):
+            checkpointer.log_text("sample", sample(trainer.net, args))
+        profiler.after(step)
+
+    loader.close()
+    profiler.close(step)
+    if stopping.is_over and step < args.steps:
+        checkpointer.log_event("early-stop", step=step, best_val_loss=stopping.best_loss)
+        if world.rank == 0:
+            print(f"stopped early at step {step}: {args.patience} evaluations in a row found nothing better", flush=True)
+    checkpointer.close(finished=True)
+    if args.sample_bytes > 0:
+        show_sample(trainer.net, args, world.rank)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
-# --- model, optimizer, schedule ----------------------------------------------------------------------------------
-
-
-def parallelize(net: GPT, parallel: str, world: trainyard.World, *, compiled: bool = False) -> nn.Module:
-    """The module to train with. One process alone has nothing to share, so it trains `net` as it is."""
-    if compiled:
-        for block in net.blocks:
-            block.compile()  # in place, so the names in a checkpoint stay; all blocks are alike and share one compilation
-    if world.world_size == 1:
-        return net
-    if parallel == "ddp":
-        return DistributedDataParallel(net, device_ids=[world.device] if world.device.type == "cuda" else None)
-    mesh = init_device_mesh(world.device.type, (world.world_size,))
-    for block in net.blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(net, mesh=mesh)
-    return net
-
-
-def make_optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": args.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.95))
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, args: argparse.Namespace) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up, then a cosine from --lr down to --min-lr."""
-
-    def factor(steps_done: int) -> float:
-        if steps_done < args.warmup_steps:
-            return (steps_done + 1) / (args.warmup_steps + 1)
-        progress = min(1.0, (steps_done - args.warmup_steps) / max(1, args.steps - args.warmup_steps))
-        lowest = args.min_lr / args.lr
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
 
 
 # --- one step, one evaluation ------------------------------------------------------------------------------------
@@ -156,36 +170,49 @@ class Trainer:
         return float(value) / self.world.world_size
 
 
-def gradient_sync(model: nn.Module, *, on: bool) -> contextlib.AbstractContextManager[None]:
-    """Within it, backward exchanges gradients with the other ranks only if `on`: once a step, not once a part."""
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(on)
-    if isinstance(model, DistributedDataParallel) and not on:
-        return model.no_sync()
-    return contextlib.nullcontext()
+# --- what the loop is made of ------------------------------------------------------------------------------------
 
 
-# --- the run -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Run:
+    """All that the loop works with."""
+
+    args: argparse.Namespace
+    trainer: Trainer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    order: trainyard.GlobalOrder
+    stopping: EarlyStopping
+    checkpointer: trainyard.Checkpointer
+    training: Blocks
+    validation: Blocks
+
+    def make_loader(self) -> BatchLoader:
+        """It begins where the order stands."""
+        args = self.args
+        return BatchLoader(
+            self.training,
+            self.order,
+            args.batch_size,
+            self.trainer.world,
+            workers=args.workers,
+            prefetch=args.prefetch,
+            pin_memory=args.pin_memory,
+        )
+
+    def make_profiler(self) -> StepProfiler:
+        folder = Path(os.environ.get("TRAINYARD_RUN_DIR", ""), "profile")
+        return StepProfiler(self.args.profile if self.trainer.world.rank == 0 else None, folder)
 
 
-def is_due(step: int, interval: int) -> bool:
-    return interval > 0 and step % interval == 0
-
-
-def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert: Convert | None = None) -> None:
+def prepare(args: argparse.Namespace, net: GPT, world: trainyard.World, corpus: bytes) -> Run:
+    """Share `net` out to the ranks, and give everything that has a state to the Checkpointer. Collective."""
     training, validation = split(corpus, args.block_size)
-    world = trainyard.init_distributed(timeout_s=300)
-    torch.manual_seed(args.seed)  # the same weights on every rank
-    net = GPT(config).to(world.device)
-    converted = convert(net) if convert else {}
     model = parallelize(net, args.parallel, world, compiled=args.compile)
     optimizer = make_optimizer(model, args)
     schedule = make_schedule(optimizer, args)
     scaler = torch.amp.GradScaler(world.device.type, enabled=args.precision == "fp16")
     order = trainyard.GlobalOrder(len(training), seed=args.seed)
     stopping = EarlyStopping(args.patience, args.min_delta)
-    trainer = Trainer(net, model, optimizer, scaler, world, args)
-
     checkpointer = trainyard.Checkpointer(
         model=model,
         optimizer=optimizer,
@@ -199,84 +226,43 @@ def train(args: argparse.Namespace, config: ModelConfig, corpus: bytes, convert:
         tensorboard=args.tensorboard,
         wandb=args.wandb,
     )
-    if converted:
-        checkpointer.log_event("converted", **converted)
     torch.manual_seed(args.seed * 100_003 + world.rank)  # each rank drops out other units; restore brings back the saved RNG
-    step = checkpointer.restore(args.resume)
-    loader = BatchLoader(
-        training, order, args.batch_size, world, workers=args.workers, prefetch=args.prefetch, pin_memory=args.pin_memory
-    )
-    profiler = StepProfiler(args.profile if world.rank == 0 else None, Path(os.environ.get("TRAINYARD_RUN_DIR", ""), "profile"))
-
-    if world.rank == 0 and (step >= args.steps or stopping.is_over):
-        print(
-            f"nothing to do: step {step} of {args.steps} is done" + (", stopped early" if stopping.is_over else ""), flush=True
-        )
-
-    while step < args.steps and not stopping.is_over:
-        profiler.before(step + 1)
-        began = time.perf_counter()
-        epoch = order.epoch
-        lr = schedule.get_last_lr()[0]
-        indices_B = order.next_batch(args.batch_size, world.rank, world.world_size)
-        loss, grad_norm = trainer.step(*loader.batch(indices_B))
-        schedule.step()
-        step += 1
-        tokens_per_s = args.batch_size * args.block_size / (time.perf_counter() - began)
-        val_loss = None
-        if is_due(step, args.eval_interval) or step == args.steps:
-            val_loss = trainer.evaluate(validation)
-            stopping.update(val_loss)
-        checkpointer.step(
-            step,
-            loss=loss,
-            lr=lr,
-            grad_norm=grad_norm,
-            tokens_per_s=tokens_per_s,
-            epoch=epoch,
-            end_of_epoch=order.epoch > epoch,
-            val_loss=val_loss,
-        )
-        if is_due(step, args.histogram_interval):
-            log_histograms(net, checkpointer)
-        if is_due(step, args.sample_interval):
-            checkpointer.log_text("sample", sample(net, args))
-        profiler.after(step)
-    loader.close()
-    profiler.close(step)
-    if stopping.is_over and step < args.steps:
-        checkpointer.log_event("early-stop", step=step, best_val_loss=stopping.best_loss)
-        if world.rank == 0:
-            print(f"stopped early at step {step}: {args.patience} evaluations in a row found nothing better", flush=True)
-    checkpointer.close(finished=True)
-    if args.sample_bytes > 0:
-        show_sample(net, args, world.rank)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    trainer = Trainer(net, model, optimizer, scaler, world, args)
+    return Run(args, trainer, schedule, order, stopping, checkpointer, training, validation)
 
 
-def run(parser: Parser, args: argparse.Namespace, convert: Convert | None = None) -> None:
-    """Check what the options say together, then train; what goes wrong on the user's side is one line and exit 1 or 2."""
-    torch.set_num_threads(args.threads)
-    if args.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-        torch.use_deterministic_algorithms(True)
-    try:
-        check_options(args, int(os.environ.get("WORLD_SIZE", "1")))
-        config = ModelConfig(**{field: getattr(args, field) for field in ModelConfig.__dataclass_fields__})
-        corpus = read_corpus(args.data, args.max_bytes)
-        split(corpus, args.block_size)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    try:
-        train(args, config, corpus, convert)
-    except trainyard.TrainyardError as error:
-        parser.exit(1, f"{parser.prog}: error: {error}\n")
+def make_net(args: argparse.Namespace, config: ModelConfig, world: trainyard.World) -> GPT:
+    torch.manual_seed(args.seed)  # the same weights on every rank
+    return GPT(config).to(world.device)
+
+
+def make_optimizer(model: nn.Module, args: argparse.Namespace) -> torch.optim.AdamW:
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    vectors = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": args.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.95))
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, args: argparse.Namespace) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up, then a cosine from --lr down to --min-lr."""
+
+    def factor(steps_done: int) -> float:
+        if steps_done < args.warmup_steps:
+            return (steps_done + 1) / (args.warmup_steps + 1)
+        progress = min(1.0, (steps_done - args.warmup_steps) / max(1, args.steps - args.warmup_steps))
+        lowest = args.min_lr / args.lr
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    run(parser, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    config, corpus = begin(parser, args)
+    with errors_in_words(parser):
+        world = trainyard.init_distributed(timeout_s=300)
+        train(prepare(args, make_net(args, config, world), world, corpus))
 
 
 if __name__ == "__main__":

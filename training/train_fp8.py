@@ -28,6 +28,7 @@ import train
 import trainyard
 from lm_model import GPT
 from lm_options import Parser, make_parser
+from lm_program import begin, errors_in_words
 from trainyard.agreement import Agreement
 
 FOLDER = "checkpoints-fp8"
@@ -86,7 +87,14 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         parser.error(str(error))
     os.environ.setdefault("TRAINYARD_CHECKPOINTS", FOLDER)
-    train.run(parser, args, convert=lambda net: use_float8(net, args))
+    config, corpus = begin(parser, args)
+    with errors_in_words(parser):
+        world = trainyard.init_distributed(timeout_s=300)
+        net = train.make_net(args, config, world)
+        converted = use_float8(net, args)  # before it is shared out to the ranks
+        run = train.prepare(args, net, world, corpus)
+        run.checkpointer.log_event("converted", **converted)
+        train.train(run)
 
 
 if __name__ == "__main__":

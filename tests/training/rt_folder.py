@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from trainyard import checkpoint_format as fmt
 from trainyard import codec, layout, rng
-from trainyard.commit import StepInfo, commit, wait_for_parts
+from trainyard.commit import commit, wait_for_parts
 from trainyard.layout import Piece
 from trainyard.lock import Lock, take
 from trainyard.shard import Part, nonfinite_keys, write_part, write_shard
 from trainyard.snapshot import Slot
+from trainyard.store import StepInfo
 
 
 def info(step: int, **fields: Any) -> StepInfo:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from trainyard import checkpoint_format as fmt
-from trainyard.commit import Rejected, apply_retention, clean_temporary, commit, set_aside, wait_for_parts
+from trainyard.commit import apply_retention, clean_temporary, commit, set_aside, wait_for_parts
 from trainyard.errors import SaveError
 from trainyard.layout import whole
 from trainyard.lock import Lock
+from trainyard.store import Rejected
 
 from tests.training.rt_folder import (
     copy_of,

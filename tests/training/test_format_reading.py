@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 from trainyard import checkpoint_format as fmt
-from trainyard import reading
+from trainyard import disk_reading, reading
 from trainyard.errors import MismatchError
 from trainyard.layout import Piece, whole
 from trainyard.stored_forms import DTYPE_NAMES
@@ -38,10 +38,10 @@ def spread_at_random(dice: random.Random, pieces: list[Piece], world_size: int) 
     return ranks
 
 
-def read(checkpoint: reading.Checkpoint, piece: Piece) -> torch.Tensor:
+def read(checkpoint: disk_reading.Checkpoint, piece: Piece) -> torch.Tensor:
     """The piece as a restore fills it, into memory of ones."""
     target = Piece(piece.key, torch.ones_like(piece.local), piece.global_shape, piece.offsets)
-    reading.verify(checkpoint, reading.files_for(checkpoint, [target]))
+    disk_reading.verify(checkpoint, disk_reading.files_for(checkpoint, [target]))
     reading.fill(checkpoint, target)
     return target.local
 
@@ -53,7 +53,7 @@ def test_any_blocks_saved_by_any_ranks_fill_any_other_blocks(tmp_path: Path, see
     tensors = {f"t{i}": filled(dice, shape, dice.choice(list(DTYPE_NAMES))) for i, shape in enumerate(shapes)}
     blocks = pieces_of(dice, tensors, cuts=5)
     folder = save(take_lock(tmp_path), 1, spread_at_random(dice, blocks, world_size=7))
-    checkpoint = reading.open_checkpoint(folder)
+    checkpoint = disk_reading.open_checkpoint(folder)
     for piece in pieces_of(dice, tensors, cuts=5):
         assert raw(read(checkpoint, piece)) == raw(piece.local), (piece.key, piece.offsets)
 
@@ -61,13 +61,13 @@ def test_any_blocks_saved_by_any_ranks_fill_any_other_blocks(tmp_path: Path, see
 def test_a_block_as_large_as_the_piece_but_at_another_place_is_not_taken_for_it(tmp_path: Path) -> None:
     tensor = torch.arange(12.0)
     blocks = [Piece("w", tensor[low:high], (12,), (low,)) for low, high in ((0, 4), (4, 8), (8, 12))]
-    checkpoint = reading.open_checkpoint(save(take_lock(tmp_path), 1, [[block] for block in blocks]))
+    checkpoint = disk_reading.open_checkpoint(save(take_lock(tmp_path), 1, [[block] for block in blocks]))
     assert read(checkpoint, Piece("w", tensor[2:6], (12,), (2,))).tolist() == [2, 3, 4, 5]
 
 
 def test_strided_targets_are_filled_in_place(tmp_path: Path) -> None:
     tensor = torch.arange(12.0).reshape(3, 4)
-    checkpoint = reading.open_checkpoint(save_tensors(take_lock(tmp_path), 1, {"w": tensor}))
+    checkpoint = disk_reading.open_checkpoint(save_tensors(take_lock(tmp_path), 1, {"w": tensor}))
     target = torch.zeros(4, 3)
     reading.fill(checkpoint, whole("w", target.t()))
     assert torch.equal(target, tensor.t())
@@ -77,7 +77,7 @@ def test_only_the_files_with_a_needed_element_are_named_for_reading(tmp_path: Pa
     tensor = torch.arange(8.0)
     ranks = [[Piece("w", tensor[low : low + 2], (8,), (low,))] for low in (0, 2, 4, 6)]
     folder = save(take_lock(tmp_path), 1, ranks)
-    needed = reading.files_for(reading.open_checkpoint(folder), [Piece("w", torch.zeros(3), (8,), (1,))])
+    needed = disk_reading.files_for(disk_reading.open_checkpoint(folder), [Piece("w", torch.zeros(3), (8,), (1,))])
     assert needed == {"state.json", shards(folder)[0].name, shards(folder)[1].name}
 
 
@@ -88,9 +88,9 @@ def outcome(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
     """What a restore of these tensors would make of the folder, as it decides it: "good", or what is wrong."""
     pieces = [whole(key, torch.zeros_like(tensor)) for key, tensor in tensors.items()]
     try:
-        checkpoint = reading.open_checkpoint(folder)
+        checkpoint = disk_reading.open_checkpoint(folder)
         reading.check_tensors(checkpoint, tensors)
-        reading.verify(checkpoint, reading.files_for(checkpoint, pieces))
+        disk_reading.verify(checkpoint, disk_reading.files_for(checkpoint, pieces))
         for piece in pieces:
             reading.fill(checkpoint, piece)
     except fmt.DamagedError as error:
@@ -223,7 +223,7 @@ def test_an_older_step_under_the_newer_name_is_damage(tmp_path: Path) -> None:
 
 def test_the_first_differing_tensors_of_another_model_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     saved = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).state_dict()
-    checkpoint = reading.open_checkpoint(save_tensors(take_lock(tmp_path), 1, saved))
+    checkpoint = disk_reading.open_checkpoint(save_tensors(take_lock(tmp_path), 1, saved))
     reading.check_tensors(checkpoint, saved)
     wanted = {"0.weight": torch.zeros(5, 4), "0.bias": saved["0.bias"].double(), "extra": torch.zeros(1)}
     with pytest.raises(MismatchError) as refusal:

@@ -25,9 +25,10 @@ from trainyard import codec, restoring, rng, stored_forms
 from trainyard.agreement import Agreement
 from trainyard.checkpoint_judgement import judge
 from trainyard.commit import apply_retention
+from trainyard.disk_store import DiskStore
 from trainyard.errors import MismatchError, RestoreError
 from trainyard.lock import take
-from trainyard.patience import Patience
+from trainyard.policy import SavePolicy
 
 from tests.training import rt_trainer
 from tests.training.rt_forged import FORGED, HARMLESS, linked_step, manifest, member, state
@@ -54,7 +55,7 @@ print(json.dumps(answers))
 """
 
 
-SHORT = Patience(timeout_s=0.3)
+SHORT = SavePolicy(read_timeout_s=0.3)
 """For a file that is missing; how long it is waited for otherwise: test_fault_reading.py."""
 
 
@@ -100,7 +101,7 @@ def bits_of(things: dict[str, Any]) -> str:
 
 
 def restored(root: Path, things: dict[str, Any], which: str = "latest") -> restoring.Restored:
-    return restoring.restore(root, which, things, Agreement(timeout_s=5), None, SHORT)
+    return restoring.restore(DiskStore(root, SHORT), which, things, Agreement(timeout_s=5), None)
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -121,7 +122,7 @@ def test_a_forged_step_has_one_verdict_and_the_older_step_is_restored(
     found = restored(root, things)
     assert (found.step, [each["step"] for each in found.skipped]) == (2, [4])
     assert found.skipped[0]["reason"] and bits_of(things) != before
-    assert restoring.peek(root, Agreement(timeout_s=5), SHORT)[0] == 2
+    assert restoring.peek(DiskStore(root, SHORT), Agreement(timeout_s=5))[0] == 2
 
 
 @pytest.mark.parametrize("what", FORGED)
@@ -147,7 +148,7 @@ def test_what_no_reader_minds_is_intact_for_all_of_them(cases: dict[str, Path], 
     assert asked[what]["counts"] == {"pass": [1, 2], "fail": [0, 0], "unknown": [0, 0]}
     assert (asked[what]["latest"], asked[what]["skipped"]) == (4, [])
     assert restored(root, rt_trainer.make_things({})).step == 4
-    assert restoring.peek(root, Agreement(timeout_s=5), SHORT)[0] == 4
+    assert restoring.peek(DiskStore(root, SHORT), Agreement(timeout_s=5))[0] == 4
 
 
 # --- whose step --------------------------------------------------------------------------------------------------

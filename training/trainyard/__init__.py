@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from trainyard.data import GlobalOrder, data_fingerprint
     from trainyard.errors import (
         ConfigError,
+        DamagedError,
         DisagreementError,
         FolderError,
         MismatchError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpointer",
     "ConfigError",
+    "DamagedError",
     "DisagreementError",
     "FolderError",
     "GlobalOrder",

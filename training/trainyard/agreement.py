@@ -17,7 +17,6 @@ import torch.distributed as dist
 
 from trainyard.errors import ConfigError, DisagreementError, PeerLostError
 
-TEXT_BYTES = 2048
 CLOSE_TIMEOUT = timedelta(seconds=10)
 
 
@@ -134,16 +133,12 @@ class Agreement:
         """Rank 0's `value` on every rank; it travels as JSON, for torch's own object collectives unpickle."""
         if self._group is None:
             return value
-        data = json.dumps(value).encode() if self.rank == 0 else b""
-        size = torch.tensor([len(data)])
+        data = _packed(value) if self.rank == 0 else torch.empty(0, dtype=torch.uint8)
+        size = torch.tensor([data.numel()])
         self._call(lambda: dist.broadcast(size, src=0, group=self._group))
-        box = (
-            torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            if self.rank == 0
-            else torch.empty(int(size), dtype=torch.uint8)
-        )
+        box = data if self.rank == 0 else torch.empty(int(size), dtype=torch.uint8)
         self._call(lambda: dist.broadcast(box, src=0, group=self._group))
-        return json.loads(bytes(box.tolist()))
+        return _unpacked(box)
 
     def broadcast_float(self, value: float) -> float:
         """Rank 0's `value` on every rank."""
@@ -153,15 +148,18 @@ class Agreement:
         self._call(lambda: dist.broadcast(box, src=0, group=self._group))
         return float(box)
 
-    def gather(self, value: str) -> list[str]:
-        """Every rank's text, by rank, on every rank; cut at TEXT_BYTES."""
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value`, by rank, on every rank; small ones, for each is padded to the largest. As JSON, like `broadcast`."""
         if self._group is None:
             return [value]
-        data = value.encode()[:TEXT_BYTES].ljust(TEXT_BYTES, b"\0")
-        boxes = [torch.empty(TEXT_BYTES, dtype=torch.uint8) for _ in range(self.world_size)]
-        own = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        data = _packed(value)
+        size = torch.tensor([data.numel()])
+        self._call(lambda: dist.all_reduce(size, dist.ReduceOp.MAX, group=self._group))
+        own = torch.full((int(size),), ord(" "), dtype=torch.uint8)
+        own[: data.numel()] = data
+        boxes = [torch.empty_like(own) for _ in range(self.world_size)]
         self._call(lambda: dist.all_gather(boxes, own, group=self._group))
-        return [bytes(box.tolist()).rstrip(b"\0").decode(errors="replace") for box in boxes]
+        return [_unpacked(box) for box in boxes]
 
     def torchrun_restarts(self) -> int:
         """The most that any rank knows of: an agent that learns of a restart from another one does not count it."""
@@ -173,3 +171,11 @@ class Agreement:
         except RuntimeError as error:  # gloo: connection closed, timed out
             first_line = str(error).splitlines()[0]
             raise PeerLostError(f"rank {self.rank}: another rank is gone or does not answer ({first_line})") from error
+
+
+def _packed(value: Any) -> torch.Tensor:
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _unpacked(data: torch.Tensor) -> Any:
+    return json.loads(bytes(data.tolist()))

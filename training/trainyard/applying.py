@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +14,10 @@ from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
 from trainyard import checkpoint_forms as forms
 from trainyard import codec, objects, reading, rng
-from trainyard.errors import MismatchError
+from trainyard.errors import DamagedError, MismatchError
 from trainyard.layout import Piece, local_piece
 from trainyard.modules import plain_name
-from trainyard.patience import PATIENT, Patience
+from trainyard.store import SavedStep
 from trainyard.targets import (
     Note,
     Targets,
@@ -35,7 +34,7 @@ from trainyard.targets import (
 class Prepared:
     """A verified step, ready to be applied."""
 
-    checkpoint: reading.Checkpoint
+    checkpoint: SavedStep
     state: dict[str, Any]
     own: dict[str, Any]
     """What this rank's PerRank objects saved."""
@@ -44,24 +43,16 @@ class Prepared:
 
 
 def prepare(
-    root: Path,
-    step: int,
-    things: objects.Objects,
-    fingerprint: str | None,
-    rank: int = 0,
-    world_size: int = 1,
-    owner: fmt.Owner | None = None,
-    patience: Patience = PATIENT,
+    checkpoint: SavedStep, things: objects.Objects, fingerprint: str | None, rank: int = 0, world_size: int = 1
 ) -> Prepared:
-    """Open and verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
-    checkpoint = reading.open_checkpoint(root / fmt.step_name(step), owner, patience)
+    """Verify a step without changing anything. Raises DamagedError, OSError, MemoryError or MismatchError."""
     state = checkpoint.state
     check_generators(checkpoint, [str(rank)])
     _check_values(state)
     saved_print = checkpoint.manifest["data_fingerprint"]
     if fingerprint and saved_print and fingerprint != saved_print:
         raise MismatchError(
-            f"the training data changed since step {step} ({saved_print} then, {fingerprint} now): its sample order would be another. "
+            f"the training data changed since step {checkpoint.manifest['step']} ({saved_print} then, {fingerprint} now): its sample order would be another. "
             "Bring the old data back, or begin anew: another folder (TRAINYARD_CHECKPOINTS), or restore 'none', which sets these steps aside"
         )
     saved, own = state["shared"]["objects"], state["ranks"].get(str(rank), {}).get("objects", {})
@@ -74,24 +65,22 @@ def prepare(
     reading.check_tensors(checkpoint, found.tensors)
     check_before(things, saved, own, found)
     pieces = [local_piece(key, tensor.detach()) for key, tensor in found.tensors.items()]
-    reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
+    checkpoint.verify(pieces)
     reading.check_expanded(checkpoint, pieces)
     return Prepared(checkpoint, state, own, found, pieces)
 
 
-def make_tensor(
-    checkpoint: reading.Checkpoint, key: str, like: torch.Tensor | None, device: torch.device | None = None
-) -> torch.Tensor:
+def make_tensor(checkpoint: SavedStep, key: str, like: torch.Tensor | None, device: torch.device | None = None) -> torch.Tensor:
     """A tensor to fill with a saved one: laid out as `like` where that has its shape. Its values are those of fresh memory."""
     if key not in checkpoint.manifest["tensors"]:
-        raise fmt.DamagedError(f"{checkpoint.folder.name}: its state names tensor {key}, which it does not hold")
-    dtype, shape = checkpoint.like(key)
+        raise DamagedError(f"{checkpoint.name}: its state names tensor {key}, which it does not hold")
+    dtype, shape = reading.like(checkpoint, key)
     if like is not None and tuple(like.shape) == shape and (shape or isinstance(like, DTensor)):
         return torch.empty_like(like.detach(), dtype=dtype, device=None if isinstance(like, DTensor) else device)
     return torch.empty(shape, dtype=dtype, device=device)
 
 
-def check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> None:
+def check_generators(checkpoint: SavedStep, ranks: Iterable[str]) -> None:
     """Their states are loaded last, when everything else has changed: a state that torch refuses must be found before."""
     for rank in ranks:
         held = checkpoint.state["ranks"].get(rank)
@@ -99,7 +88,7 @@ def check_generators(checkpoint: reading.Checkpoint, ranks: Iterable[str]) -> No
             if held is not None:
                 rng.check(codec.decode(held["rng"], dict[str, torch.Tensor]().__getitem__))
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
-            raise fmt.DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
+            raise DamagedError(f"{fmt.STATE}: the generators of rank {rank} cannot be restored ({error})") from error
 
 
 def _check_values(state: dict[str, Any]) -> None:
@@ -114,7 +103,7 @@ def _check_values(state: dict[str, Any]) -> None:
             if tag in ("$device", "$dtype"):
                 codec.decode(value, dict[str, torch.Tensor]().__getitem__)
         except (ValueError, RuntimeError) as error:
-            raise fmt.DamagedError(f"{fmt.STATE}: {fmt.quoted(value[tag])} is not a {tag[1:]} of torch") from error
+            raise DamagedError(f"{fmt.STATE}: {fmt.quoted(value[tag])} is not a {tag[1:]} of torch") from error
 
 
 @torch.no_grad()
@@ -141,7 +130,7 @@ def apply(prepared: Prepared, things: objects.Objects, rank: int, note: Note) ->
         rng.restore(codec.decode(mine["rng"], found.tensors.__getitem__))
 
 
-def finish_modules(checkpoint: reading.Checkpoint, saved: dict[str, Any], found: Targets, note: Note) -> None:
+def finish_modules(checkpoint: SavedStep, saved: dict[str, Any], found: Targets, note: Note) -> None:
     """What was not filled in place goes through `load_state_dict`, and is then compared with the file. Raises MismatchError."""
     load_modules(saved, found, note)
     for key, tensor in loaded_tensors(found):

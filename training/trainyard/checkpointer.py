@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainyard import codec, ddp_order, given, objects, refusals, selfcheck
 from trainyard.agreement import Agreement, Call
-from trainyard.commit import mark_final
 from trainyard.deciding import Dues
 from trainyard.errors import ConfigError, SaveError
 from trainyard.loop import Loop
@@ -35,9 +34,9 @@ from trainyard.saving import Due, Progress, Saver
 from trainyard.signals import STOP_EXIT_CODE, StopSignals
 from trainyard.speaking import guard, warn
 from trainyard.stacks import print_when_asked
-from trainyard.starting import claim_folder, report_start
+from trainyard.starting import claim_folder, open_store, report_start
+from trainyard.store import Save
 from trainyard.telemetry import Telemetry, as_number
-from trainyard.writer import Save
 
 if TYPE_CHECKING:
     import torch
@@ -98,8 +97,9 @@ class Checkpointer:
             )
             self._claim = claim_folder(self.folder, self.policy.patience, self._agreement, held, open_charts)
             self._telemetry.incarnation = self._claim.lock.incarnation
-            self._resume = Resume(self.folder, self._things, self._agreement, self._claim, self.policy.patience)
-            self._saver = Saver(self._things, self.policy, self._agreement, self._telemetry, self._claim, self._resume)
+            self._store = open_store(self.folder, self.policy, self._claim)
+            self._resume = Resume(self._store, self._things, self._agreement, self._claim)
+            self._saver = Saver(self._things, self.policy, self._agreement, self._telemetry, self._store, self._resume)
             self._dues = Dues(self._saver)
             self._loop = Loop(self._things, self._end_step, self._telemetry.line)
             held.callback(self._loop.release)
@@ -262,7 +262,7 @@ class Checkpointer:
             self._saver.save_now(due, self._progress())
         if self._step and finished and self.rank == 0:
             with contextlib.suppress(OSError):  # what is lost is the step's place in the list, not the step
-                mark_final(self.folder, self._step)
+                self._store.mark_final(self._step)
         if self._records.last:  # this start has trained; one that found the work done already has nothing new to tell
             self._telemetry.result(self.config, {"best_val_loss": self.best_loss, **self._records.last}, self._step)
         return finished

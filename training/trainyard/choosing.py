@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainyard import checkpoint_format as fmt
 from trainyard.commit import set_aside
-from trainyard.errors import RestoreError
+from trainyard.errors import DamagedError, RestoreError
 from trainyard.lock import Lock
 from trainyard.patience import told
 from trainyard.speaking import warn
@@ -66,7 +66,7 @@ def _known(root: Path, entry: fmt.Entry, owner: fmt.Owner | None) -> fmt.Entry:
     try:
         manifest = fmt.read_manifest(folder, owner)
         fmt.check_sizes(folder, manifest)
-    except fmt.DamagedError:
+    except DamagedError:
         return entry
     return fmt.Entry(entry.name, entry.kind, manifest["step"], manifest)
 

@@ -6,41 +6,19 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainyard import checkpoint_contents as contents
 from trainyard import checkpoint_format as fmt
-from trainyard.errors import SaveError
+from trainyard.errors import DamagedError, SaveError
 from trainyard.files import fsync_folder, is_leftover, remove_folder, write_atomically, write_durably
 from trainyard.lock import Lock
 from trainyard.patience import look_afresh, told
 from trainyard.shard import Part, part_path, read_part
+from trainyard.store import Problems, Rejected, StepInfo
 
 FIRST_POLL_S, LONGEST_POLL_S = 0.001, 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepInfo:
-    """What a step's manifest says besides its files."""
-
-    step: int
-    epoch: int
-    end_of_epoch: bool
-    val_loss: float | None
-    reasons: tuple[str, ...]
-    data_fingerprint: str | None
-
-
-class Rejected(SaveError):
-    """The snapshot holds NaN or Inf in parameters; nothing was committed."""
-
-    def __init__(self, step: int, tensors: list[str]) -> None:
-        super().__init__(
-            f"step {step}: NaN or Inf in {', '.join(tensors[:5])}{' ...' if len(tensors) > 5 else ''}; not committed"
-        )
-        self.tensors = tensors
 
 
 def wait_for_parts(
@@ -139,7 +117,7 @@ def _is_own(final: Path, lock: Lock) -> bool:
     """This start has saved the step before: it was told again, with its evaluation, and what is saved now replaces that."""
     try:
         manifest = fmt.read_manifest(final)
-    except (fmt.DamagedError, OSError):
+    except (DamagedError, OSError):
         return False
     return bool(manifest["run_id"] == lock.run_id and manifest["incarnation"] == lock.incarnation)
 
@@ -151,10 +129,6 @@ def set_aside(folder: Path, incarnation: int) -> str:
             folder.rename(folder.parent / name)
             return name
     raise SaveError(f"{folder}: a thousand copies were set aside already")
-
-
-Problems = dict[str, str]
-"""Name in the checkpoint folder -> why it could not be written, renamed or removed."""
 
 
 def apply_retention(root: Path, *, newest: int, keep_rolling: int, keep_epochs: int) -> tuple[list[int], Problems]:
@@ -216,9 +190,3 @@ def clean_temporary(root: Path, before_step: int | None = None) -> Problems:
                 with _passing_over(problems, path.name):
                     path.unlink()
     return problems
-
-
-def told_problems(problems: Problems) -> str:
-    """One line for people."""
-    few = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:5])
-    return few + (f" (and {len(problems) - 5} more)" if len(problems) > 5 else "")

@@ -32,6 +32,7 @@ from trainyard.checkpointer import Checkpointer, default_folder
 from trainyard.ddp_order import settle
 from trainyard.errors import ConfigError, RestoreError
 from trainyard.policy import SavePolicy
+from trainyard.starting import open_store
 
 RENAMED = {"learning_rate": "lr", "eval_loss": "val_loss", "train_tokens_per_second": "tokens_per_s"}
 TOLD = ("loss", "grad_norm", *RENAMED)
@@ -75,7 +76,7 @@ class TrainyardCallback(TrainerCallback):  # type: ignore[misc]
             )
         self._trainer = trainer
         policy = self._options.get("policy") or SavePolicy.from_environment()
-        step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s), policy.patience)
+        step, saved = restoring.peek(open_store(self._folder, policy), Agreement(timeout_s=policy.peer_timeout_s))
         if step == 0:
             return None
         self._stub = Path(tempfile.mkdtemp(prefix="trainyard-resume-"))  # each rank its own

@@ -28,6 +28,7 @@ from trainyard.ddp_order import settle
 from trainyard.errors import ConfigError, RestoreError
 from trainyard.lightning_hooks import Hooks, refuse_what_is_lost
 from trainyard.policy import SavePolicy
+from trainyard.starting import open_store
 
 HOOKS_KEY = "on_save_checkpoint"
 """Among the callbacks' states; no callback's own key, which is the name of its class."""
@@ -61,7 +62,7 @@ class TrainyardCallback(Callback):  # type: ignore[misc]
                 "for FSDP see examples/dcp_user.py and plain_loop.py"
             )
         policy = self._options.get("policy") or SavePolicy.from_environment()
-        self._peeked_step, saved = restoring.peek(self._folder, Agreement(timeout_s=policy.peer_timeout_s), policy.patience)
+        self._peeked_step, saved = restoring.peek(open_store(self._folder, policy), Agreement(timeout_s=policy.peer_timeout_s))
         if self._peeked_step:
             self._loops.progress = codec.decode(saved["loops"], _no_tensors)
             trainer.fit_loop.load_state_dict(self._loops.progress)

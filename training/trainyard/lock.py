@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -49,6 +50,17 @@ class Lock:
         lock = Lock(self.root, self.run_id, self.incarnation, origin)
         _write(lock, holder=identity())
         return lock
+
+
+@dataclass
+class Claim:
+    """The folder's lock as it reads now: rank 0 records in it what a run began with, and gives it back."""
+
+    lock: Lock
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
+            self.lock.release()
 
 
 def read_lock(root: Path, patience: Patience = PATIENT) -> dict[str, Any]:

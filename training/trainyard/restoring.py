@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from trainyard import checkpoint_format as fmt
-from trainyard import objects, reading
+from trainyard import objects, rank_errors
 from trainyard.agreement import Agreement
 from trainyard.applying import Prepared, apply, check_generators, prepare
-from trainyard.choosing import candidates, listed
-from trainyard.errors import MismatchError, RestoreError, TrainyardError
-from trainyard.patience import PATIENT, UNREADABLE, Patience, told
+from trainyard.choosing import listed
+from trainyard.errors import DamagedError, MismatchError, RestoreError, TrainyardError
+from trainyard.patience import UNREADABLE
+from trainyard.rank_errors import RankError, as_data, texts
+from trainyard.store import SavedStep, Store
 from trainyard.targets import notes_on_lengths
 
 
@@ -34,25 +36,18 @@ class PartlyRestoredError(MismatchError):
     """An object refused its state when others had theirs already."""
 
 
-def restore(
-    root: Path,
-    requested: str,
-    things: objects.Objects,
-    agreement: Agreement,
-    fingerprint: str | None,
-    patience: Patience = PATIENT,
-) -> Restored:
+def restore(store: Store, requested: str, things: objects.Objects, agreement: Agreement, fingerprint: str | None) -> Restored:
     """Collective. Bring `things` to the proposed step that verifies on every rank; step 0 when there is nothing to restore.
 
     Raises RestoreError when an explicit choice, or everything there is, is damaged, and when a step cannot be read, which says
     nothing about it; MismatchError when it is of another model.
     """
     result = Restored(requested=requested)
-    steps = on_rank_0(agreement, lambda: patience.read(lambda: candidates(root, requested), root))
-    owner = fmt.ANY_RUN if requested.startswith("step:") else None
+    steps = on_rank_0(agreement, lambda: store.candidates(requested))
+    any_run = requested.startswith("step:")
     for step in steps:
-        prepared, verdict = _try_prepare(root, step, things, fingerprint, agreement, owner, patience)
-        damage = _damage(root, step, agreement.gather(verdict))
+        prepared, error = _try_prepare(partial(store.open, step, any_run=any_run), things, fingerprint, agreement)
+        damage = _damage(store, step, agreement.gather(error))
         if not damage:
             assert prepared is not None
             result.step, result.shared = step, prepared.state["shared"]
@@ -60,54 +55,44 @@ def restore(
             return result
         result.skipped.append({"step": step, "reason": damage})
     if result.skipped:
-        raise _nothing_intact(root, result, steps)
+        raise _nothing_intact(store, result, steps)
     return result
 
 
 def _try_prepare(
-    root: Path,
-    step: int,
-    things: objects.Objects,
-    fingerprint: str | None,
-    agreement: Agreement,
-    owner: fmt.Owner | None,
-    patience: Patience,
-) -> tuple[Prepared | None, str]:
+    opened: Callable[[], SavedStep], things: objects.Objects, fingerprint: str | None, agreement: Agreement
+) -> tuple[Prepared | None, RankError | None]:
     try:
-        return prepare(root, step, things, fingerprint, agreement.rank, agreement.world_size, owner, patience), ""
-    except MismatchError as error:
-        return None, f"mismatch: {error}"
-    except fmt.DamagedError as error:
-        return None, f"damaged: {error}"
-    except UNREADABLE as error:
-        return None, f"unreadable: {told(error)}"
+        return prepare(opened(), things, fingerprint, agreement.rank, agreement.world_size), None
+    except (MismatchError, DamagedError, *UNREADABLE) as error:
+        return None, as_data(error)
 
 
-def _damage(root: Path, step: int, verdicts: list[str]) -> str:
+def _damage(store: Store, step: int, found: list[RankError | None]) -> str:
     """What the ranks found damaged, "" where the step is intact on all of them. Raises MismatchError, RestoreError."""
-    mismatch = next((text for text in verdicts if text.startswith("mismatch")), None)
-    if mismatch:
-        raise MismatchError(mismatch.partition(": ")[2])
-    damage = _words(verdicts, "damaged")
-    if not damage and (unreadable := _words(verdicts, "unreadable")):
+    if mismatches := texts(found, "MismatchError"):
+        raise MismatchError(mismatches[0])
+    damage = _each_once(texts(found, "DamagedError"))
+    if not damage and (unreadable := _each_once(texts(found, rank_errors.UNREADABLE))):
         raise RestoreError(
-            f"{root}: step {step} cannot be read: {unreadable}. It may be intact, so nothing was changed. Start again when the disk "
-            f"answers; if it never will, move {fmt.step_name(step)} out of this folder, and the next older step is taken"
+            f"{store}: step {step} cannot be read: {unreadable}. It may be intact, so nothing was changed. {store.way_out(step)}"
         )
     return damage
 
 
-def _nothing_intact(root: Path, found: Restored, steps: list[int]) -> RestoreError:
+def _nothing_intact(store: Store, found: Restored, steps: list[int]) -> RestoreError:
     """Why none of the proposed `steps` was restored."""
     reasons = "; ".join(f"step {entry['step']}: {entry['reason']}" for entry in found.skipped)
     if found.requested != "latest":
-        others = [entry.step for entry in fmt.committed(fmt.scan(root)) if entry.step not in steps]
-        return RestoreError(f"{root}: checkpoint {found.requested} is damaged ({reasons}); other steps there: {listed(others)}")
-    return RestoreError(f"{root}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
+        others = [step for step in store.durable_steps() if step not in steps]
+        return RestoreError(
+            f"{store}: checkpoint {found.requested} is damaged ({reasons}); other steps there: {listed(others)}"
+        )
+    return RestoreError(f"{store}: no checkpoint is intact ({reasons}). To train from the beginning say so: restore('none')")
 
 
-def _words(verdicts: list[str], kind: str) -> str:
-    return "; ".join(sorted({text.partition(": ")[2] for text in verdicts if text.startswith(kind)}))
+def _each_once(words: list[str]) -> str:
+    return "; ".join(sorted(set(words)))
 
 
 def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agreement, notes: list[str]) -> None:
@@ -116,25 +101,25 @@ def _apply_together(prepared: Prepared, things: objects.Objects, agreement: Agre
     failure: Exception | None = None
     try:
         apply(prepared, things, agreement.rank, notes.append)
-    except (MismatchError, fmt.DamagedError, *UNREADABLE) as error:
+    except (MismatchError, DamagedError, *UNREADABLE) as error:
         failure = error
-    failures = [text for text in agreement.gather(told(failure) if failure else "") if text]
+    failures = texts(agreement.gather(as_data(failure) if failure else None))
     if failures:
         raise PartlyRestoredError(failures[0]) from failure
 
 
-def peek(root: Path, agreement: Agreement, patience: Patience = PATIENT) -> tuple[int, dict[str, Any]]:
+def peek(store: Store, agreement: Agreement) -> tuple[int, dict[str, Any]]:
     """(step, its objects' JSON) of the checkpoint that restore("latest") will choose; (0, {}) where there is none. Collective.
 
-    For a trainer that must know the step before it makes its objects. Rank 0 verifies every file, so that no rank finds damage
+    For a trainer that must know the step before it makes its objects. Rank 0 verifies every byte, so that no rank finds damage
     in this checkpoint later and steps down to another. Raises RestoreError when one cannot be read.
     """
 
     def newest() -> list[Any]:
-        for step in patience.read(lambda: candidates(root, "latest"), root) if root.is_dir() else []:
-            with contextlib.suppress(fmt.DamagedError):
-                checkpoint = reading.open_checkpoint(root / fmt.step_name(step), patience=patience)
-                reading.verify(checkpoint, set(checkpoint.manifest["files"]))
+        for step in store.candidates("latest"):
+            with contextlib.suppress(DamagedError):
+                checkpoint = store.open(step)
+                checkpoint.verify()
                 check_generators(checkpoint, checkpoint.state["ranks"])
                 return [step, checkpoint.state["shared"]["objects"]]
         return [0, {}]
@@ -149,11 +134,9 @@ def on_rank_0(agreement: Agreement, compute: Any) -> Any:
     if agreement.rank == 0:
         try:
             outcome = {"value": compute()}
-        except TrainyardError as error:
-            outcome = {"error": str(error)}
-        except (fmt.DamagedError, *UNREADABLE) as error:
-            outcome = {"error": told(error)}
+        except (TrainyardError, *UNREADABLE) as error:
+            outcome = {"error": as_data(error)}
     outcome = agreement.broadcast(outcome)
     if "error" in outcome:
-        raise RestoreError(outcome["error"])
+        raise RestoreError(outcome["error"]["text"])
     return outcome["value"]

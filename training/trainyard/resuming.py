@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from trainyard import choosing, objects, restoring
 from trainyard.agreement import Agreement
 from trainyard.errors import MismatchError, RestoreError, TrainyardError
-from trainyard.patience import Patience
-from trainyard.starting import Claim
+from trainyard.lock import Claim
+from trainyard.store import Store
 
 
 class Resume:
     """Restores the objects, and knows whether they may be trained on."""
 
-    def __init__(self, folder: Path, things: objects.Objects, agreement: Agreement, claim: Claim, patience: Patience) -> None:
-        self._folder, self._things, self._agreement = folder, things, agreement
-        self._claim, self._patience = claim, patience
+    def __init__(self, store: Store, things: objects.Objects, agreement: Agreement, claim: Claim) -> None:
+        self._store, self._things, self._agreement, self._claim = store, things, agreement, claim
         self._failed: TrainyardError | None = None
 
     def check(self) -> None:
@@ -37,7 +34,7 @@ class Resume:
         """After a restore that failed nothing may be trained or saved: objects hold half of a state, or steps of another model are here."""
         before, self._failed = self._failed, RestoreError("restore() did not end")
         try:
-            found = restoring.restore(self._folder, request, self._things, self._agreement, fingerprint, self._patience)
+            found = restoring.restore(self._store, request, self._things, self._agreement, fingerprint)
         except TrainyardError as error:
             self._failed = error
             raise
@@ -47,7 +44,7 @@ class Resume:
     def _clear_the_way(self, request: str, found: restoring.Restored) -> list[str]:
         """Rank 0: newer steps aside, an explicit choice into the lock; returns the folders set aside."""
         damaged = {entry["step"] for entry in found.skipped}
-        aside = choosing.set_newer_aside(self._folder, found.step, self._claim.lock.incarnation, damaged)
+        aside = self._store.set_newer_aside(found.step, damaged)
         if request != "latest":
             self._claim.lock = self._claim.lock.with_origin({"requested": request, "step": found.step})
         return aside

@@ -7,20 +7,17 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from trainyard import checkpoint_format as fmt
 from trainyard import codec, layout, objects, rng
 from trainyard.agreement import Agreement
-from trainyard.commit import StepInfo
 from trainyard.errors import PeerLostError, SaveError, TrainyardError
 from trainyard.policy import SavePolicy
 from trainyard.resuming import Resume
 from trainyard.snapshot import Slot
-from trainyard.starting import Claim
+from trainyard.store import Save, StepInfo, Store
 from trainyard.telemetry import Telemetry
-from trainyard.writer import Save, Writer
+from trainyard.writer import Writer
 
 LAST_WRITE_S = 30.0
 """After an exception, a save that is on its way gets this long: what is lost otherwise is an interval of work."""
@@ -64,12 +61,12 @@ class Saver:
         policy: SavePolicy,
         agreement: Agreement,
         telemetry: Telemetry,
-        claim: Claim,
+        store: Store,
         resume: Resume,
     ) -> None:
         self._things, self._policy, self._agreement = things, policy, agreement
-        self._telemetry, self._claim, self._resume = telemetry, claim, resume
-        self._slot, self._writer = Slot(), Writer(telemetry.event)
+        self._telemetry, self._store, self._resume = telemetry, store, resume
+        self._slot, self._writer = Slot(), Writer(store, telemetry.event)
         self.saved_step = 0
         """The step that was saved or restored last."""
         self.last: Save | None = None
@@ -131,7 +128,6 @@ class Saver:
     def _save(self, due: Due, progress: Progress, pieces: list[layout.Piece], state: dict[str, Any]) -> Save:
         return Save(
             info=_info(due, progress),
-            lock=self._claim.lock,
             slot=self._slot,
             rank=self._agreement.rank,
             world_size=self._agreement.world_size,
@@ -145,9 +141,6 @@ class Saver:
             },
             rank_state={"rng": codec.encode(rng.capture(), "rng", _no_tensor), **objects.capture_per_rank(self._things)},
             parameters=objects.trainable_keys(self._things),
-            keep_rolling=self._policy.keep_rolling,
-            keep_epochs=self._policy.keep_epochs,
-            part_timeout_s=self._policy.part_timeout_s,
             taken_at=time.monotonic(),
         )
 
@@ -183,29 +176,26 @@ class Saver:
             self.start(self.snapshot(due, progress)[1])
         error = self.finish_last()
         if error:
-            root = self._claim.lock.root
-            older = f"; the older checkpoints in {root} stand" if _holds_steps(root) else ""
+            older = f"; the older checkpoints in {self._store} stand" if self._holds_steps() else ""
             raise SaveError(f"step {progress.step} was not saved: {error}{older}")
 
     def what_is_saved(self, step: int) -> str:
         """Of a training that ends after `step` without a save, in words."""
-        root = self._claim.lock.root
         if self.last is None:
-            stand = f". The checkpoints in {root} stand" if _holds_steps(root) else ""
+            stand = f". The checkpoints in {self._store} stand" if self._holds_steps() else ""
             return f"which is not saved; it had saved nothing yet{stand}"
         error = self._writer.wait(LAST_WRITE_S)
         if error is None and self.saved_step == step:
             return "which is saved"
         last = f"step {self.saved_step}" + (f", which failed: {error}" if error else "")
-        return f"which is not saved; the last save was of {last}. The checkpoints in {root} stand"
+        return f"which is not saved; the last save was of {last}. The checkpoints in {self._store} stand"
 
-
-def _holds_steps(root: Path) -> bool:
-    """Nothing is promised of a folder that cannot be read now."""
-    try:
-        return bool(fmt.committed(fmt.scan(root)))
-    except OSError:
-        return False
+    def _holds_steps(self) -> bool:
+        """Nothing is promised of a place that cannot be read now."""
+        try:
+            return bool(self._store.durable_steps())
+        except OSError:
+            return False
 
 
 def _info(due: Due, progress: Progress) -> StepInfo:

@@ -21,6 +21,7 @@ from trainyard import codec, layout, module_checks, objects, optimizers, reading
 from trainyard.agreement import Agreement
 from trainyard.errors import ConfigError, TrainyardError
 from trainyard.modules import plain_name
+from trainyard.rank_errors import as_data
 from trainyard.targets import Targets, targets
 
 ADVICE = "Nothing was saved yet; change this before the run costs hours"
@@ -43,22 +44,22 @@ class Findings:
 
 def check(things: objects.Objects, agreement: Agreement) -> list[str]:
     """Collective. Returns what should be said to the user; raises ConfigError for what could not be restored, on every rank."""
-    findings, failure = Findings(), ""
+    findings, failure = Findings(), None
     try:
         findings = look(things, agreement.world_size)
     except TrainyardError as error:
-        failure = f"{error}. {ADVICE}"
-    digests = f"{_digest(sorted(findings.outline))} {_digest_of(findings.samples)}"
-    answers = [text.split(" ", 2) for text in agreement.gather(f"{digests} {failure}")]
-    failures = [f"rank {rank}: {text}" if len(answers) > 1 else text for rank, (_, _, text) in enumerate(answers) if text]
-    if failures:
-        raise ConfigError(failures[0])
-    if other := _unlike([outline for outline, _, _ in answers]):
+        failure = as_data(ConfigError(f"{error}. {ADVICE}"))
+    own = {"outline": _digest(sorted(findings.outline)), "samples": _digest_of(findings.samples), "error": failure}
+    answers = agreement.gather(own)
+    failures = [(rank, answer["error"]["text"]) for rank, answer in enumerate(answers) if answer["error"]]
+    for rank, text in failures[:1]:
+        raise ConfigError(f"rank {rank}: {text}" if len(answers) > 1 else text)
+    if other := _unlike([answer["outline"] for answer in answers]):
         raise ConfigError(
             f"rank {other} holds other tensors than rank 0 (names, types, shapes, or parts of a sharded state), "
             "and only rank 0's would be kept: shard with FSDP2 (fully_shard), or save such an object by itself. " + ADVICE
         )
-    if other := _unlike([sample for _, sample, _ in answers]):
+    if other := _unlike([answer["samples"] for answer in answers]):
         findings.notes.append(
             f"rank {other} has other values than rank 0 in {_first_unlike(findings.samples, agreement)}: one copy is saved, and all ranks go "
             "on from it after a restart. Train with DistributedDataParallel or fully_shard, or broadcast what is frozen"

@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainyard.agreement import Agreement
-from trainyard.commit import clean_temporary, told_problems
+from trainyard.commit import clean_temporary
+from trainyard.disk_store import DiskStore
 from trainyard.errors import ConfigError, FolderError, TrainyardError
-from trainyard.lock import Lock, take
+from trainyard.lock import Claim, Lock, take
 from trainyard.patience import Patience
+from trainyard.policy import SavePolicy
 from trainyard.process import process_started
+from trainyard.rank_errors import as_data
 from trainyard.speaking import warn
+from trainyard.store import Store, told_problems
 from trainyard.telemetry import Telemetry
 
 
-@dataclass
-class Claim:
-    """The folder's lock as it reads now: rank 0 records in it what a run began with, and gives it back."""
-
-    lock: Lock
-
-    def release(self) -> None:
-        with contextlib.suppress(OSError, FolderError):  # a holder that is dead is as good as none
-            self.lock.release()
+def open_store(folder: Path, policy: SavePolicy, claim: Claim | None = None) -> Store:
+    """Where the snapshots of this run are kept: the one place that says which kind of store. Without a `claim` it is only read."""
+    return DiskStore(folder, policy, claim)
 
 
 def claim_folder(
@@ -46,12 +43,13 @@ def claim_folder(
             lock = claim.lock
             outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
         except OSError as error:
-            outcome = {"error": f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"}
+            words = f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"
+            outcome = {"error": as_data(FolderError(words))}
         except TrainyardError as error:
-            outcome = {"error": str(error), "is_setting": isinstance(error, ConfigError)}
+            outcome = {"error": as_data(error)}
     outcome = agreement.broadcast(outcome)
     if "error" in outcome:
-        raise (ConfigError if outcome.get("is_setting") else FolderError)(outcome["error"])
+        raise (ConfigError if outcome["error"]["kind"] == "ConfigError" else FolderError)(outcome["error"]["text"])
     return claim or Claim(Lock(folder, **outcome))
 
 
@@ -67,7 +65,7 @@ def _claim(folder: Path, patience: Patience, held: contextlib.ExitStack, open_ch
 
 def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | None) -> None:
     """Collective."""
-    pids, restarts = [int(pid) for pid in agreement.gather(str(os.getpid()))], agreement.torchrun_restarts()
+    pids, restarts = agreement.gather(os.getpid()), agreement.torchrun_restarts()
     telemetry.event(
         "start",
         process_started=process_started(),

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainyard import applying, choosing, objects, reading, refusals, restoring, targets
+from trainyard import applying, choosing, disk_reading, objects, reading, refusals, restoring, targets
 from trainyard import checkpoint_format as fmt
 from trainyard.agreement import Agreement
-from trainyard.errors import MismatchError, RestoreError
+from trainyard.errors import DamagedError, MismatchError, RestoreError
 from trainyard.layout import local_piece
+from trainyard.rank_errors import RankError, as_data, texts
 
 TIMEOUT_S = 300.0
 
@@ -49,14 +50,13 @@ def load_weights(
     refusals.check_objects({name: model})
     agreement = Agreement(timeout_s=TIMEOUT_S)
     folder = Path(restoring.on_rank_0(agreement, lambda: str(_choose(Path(source).absolute(), which))))
+    failure: RankError | None = None
     try:
         loaded = _load(folder, model, name, strict)
-        verdict = ""
-    except (fmt.DamagedError, OSError) as error:
-        verdict = f"{folder}: {error}"
-    verdicts = [text for text in agreement.gather(verdict) if text]
-    if verdicts:
-        raise RestoreError(verdicts[0])
+    except (DamagedError, OSError) as error:
+        failure = as_data(RestoreError(f"{folder}: {error}"))
+    if failures := texts(agreement.gather(failure)):
+        raise RestoreError(failures[0])
     return loaded
 
 
@@ -74,14 +74,14 @@ def _choose(source: Path, which: str) -> Path:
         try:
             fmt.verify_folder(folder)
             return folder
-        except fmt.DamagedError as error:
+        except DamagedError as error:
             damaged.append(str(error))
     raise RestoreError(f"{source}: no checkpoint {which} is intact" + "".join(f"; {text}" for text in damaged))
 
 
 def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
-    checkpoint = reading.open_checkpoint(folder)
-    reading.verify(checkpoint, {fmt.STATE})
+    checkpoint = disk_reading.open_checkpoint(folder)
+    disk_reading.verify(checkpoint, {fmt.STATE})
     saved: dict[str, Any] = json.loads((folder / fmt.STATE).read_bytes())["shared"]["objects"]
     if not isinstance(saved.get(name), dict) or not any(key.startswith(f"{name}.") for key in checkpoint.manifest["tensors"]):
         raise RestoreError(f"{folder} holds no module called {name!r}; it holds {', '.join(sorted(saved))}")
@@ -96,7 +96,7 @@ def _load(folder: Path, model: nn.Module, name: str, strict: bool) -> Loaded:
         )
     found.left_out = {key for key in found.tensors if reading.differences(_only(entries, key), {key: found.tensors[key]})}
     pieces = [local_piece(key, tensor.detach()) for key, tensor in found.tensors.items() if key not in found.left_out]
-    reading.verify(checkpoint, reading.files_for(checkpoint, pieces) - {fmt.STATE})
+    checkpoint.verify(pieces)
     reading.check_expanded(checkpoint, pieces)
     with torch.no_grad():
         for piece in pieces:

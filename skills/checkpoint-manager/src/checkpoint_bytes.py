@@ -23,15 +23,19 @@ try:
 except ImportError:
     from zlib import crc32 as crc32_of
 
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
+    from trainyard import errors
+
+    DamagedError = errors.DamagedError
+else:  # a copy in the checkpoint-manager skill, or in a pod: the runtime's other errors are not there
+
+    class DamagedError(Exception):
+        """A checkpoint, or a file of one, is not what its manifest says; see errors.py of the runtime."""
+
+
 READ_BYTES = 4 << 20
 MAX_JSON_BYTES = 128 << 20
-
-
-class DamagedError(Exception):
-    """A checkpoint, or a file of one, is not what its manifest says. The text says which file and how.
-
-    A file that cannot be read is no damage: that is an OSError.
-    """
 
 
 class MissingError(DamagedError):
