@@ -4,6 +4,7 @@
 # dependencies = [
 #   "click>=8.1",
 #   "kubernetes>=35,!=36.0.0",
+#   "msgspec>=0.19",
 #   "PyYAML>=6.0.2",
 #   "urllib3>=2.0",
 #   "websocket-client>=1.8",

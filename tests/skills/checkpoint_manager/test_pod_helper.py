@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,3 +119,16 @@ def test_a_helper_needs_an_image_and_a_claim_that_is_there(place: Place) -> None
     assert absent.code == 3
     bad = called("pod_checkpoints.py", place.cluster, place.namespace, *words, "--claim", place.claim, "--toleration", "[")
     assert bad.code == 2
+
+
+def test_a_request_says_where_the_helper_may_go(place: Place, tmp_path: Path) -> None:
+    """Claim, image and labels are the job's; its instance type is not the helper's. Control: without the label nothing runs."""
+    labels = {"type": "real", "node.kubernetes.io/instance-type": "p5.48xlarge"}
+    request = {"name": "toy", "run": "python train.py", "image": {"uri": IMAGE}, "claim": place.claim}
+    told = tmp_path / "request.json"
+    words = ("list", "/trainyard/quick", "--request", told, "--timeout", 40)
+    told.write_text(json.dumps({**request, "cluster": {"node_selector": labels}}))
+    listed = called("pod_checkpoints.py", place.cluster, place.namespace, *words)
+    assert (listed.code, listed.document["data"]["total"]) == (0, 1)
+    told.write_text(json.dumps({**request, "cluster": {"node_selector": {"type": "no-such-node"}}}))
+    assert called("pod_checkpoints.py", place.cluster, place.namespace, *words).code in (7, 8)

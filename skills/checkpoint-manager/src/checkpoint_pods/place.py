@@ -18,6 +18,7 @@ from checkpoint_pods.helper import Wanted, helper_pod
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 JOB_CONTAINERS = ("pytorch", "node", "ray-head", "ray-worker")
 """Names that the operators ask for; a pod may have sidecars."""
+INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +66,31 @@ class Target:
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say where: handed over as `target`, and `where` for the cluster."""
 
-    def with_target(*args: Any, pod: str | None, container: str | None, claim: str | None, **words: Any) -> Any:
-        names = ("image", "python", "timeout_s", "node_selector", "toleration", "image_pull_secret")
-        target = Target(pod=pod, container=container, claim=claim, **{name: words.pop(name) for name in names})
-        return function(*args, target=target, **words)
+    def with_target(*args: Any, request: str | None, **words: Any) -> Any:
+        names = (
+            "pod",
+            "container",
+            "claim",
+            "image",
+            "python",
+            "timeout_s",
+            "node_selector",
+            "toleration",
+            "image_pull_secret",
+        )
+        asked = {name: words.pop(name) for name in names}
+        if request and not asked["pod"]:
+            asked = of_request(request, asked)
+        return function(*args, target=Target(**asked), **words)
 
     with_target.__name__, with_target.__doc__ = function.__name__, function.__doc__
     with_target.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     added = [
+        click.option(
+            "--request",
+            metavar="FILE",
+            help="The job, as a request or its job file (- is stdin): the helper goes where its pods could.",
+        ),
         click.option("--pod", metavar="NAME", help="Look from inside this running pod."),
         click.option("--container", metavar="NAME", help="Of that pod. Default: the job's, else the first."),
         click.option(
@@ -92,6 +110,31 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(added):
         option(with_target)
     return kube.options(with_target)
+
+
+def of_request(path: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Options as the job's request has them, those that were given before it. The helper needs no instance type, but the volume's zone."""
+    import msgspec
+    import trainyard_request
+
+    request = trainyard_request.read(path)
+    cluster, fit, storage = request.cluster, request.fit, request.checkpoints.storage
+    selector = (fit and fit.node_selector) or (cluster and cluster.node_selector) or {}
+    selector = {**selector, **({ZONE: fit.zone} if fit and fit.zone else {})}
+    return {
+        **asked,
+        "claim": asked["claim"] or request.claim or (storage.claim if storage else None),
+        "image": asked["image"] or (request.image.uri if request.image else None),
+        "node_selector": (
+            *(f"{key}={value}" for key, value in selector.items() if key != INSTANCE_TYPE),
+            *asked["node_selector"],
+        ),
+        "toleration": (
+            *(json.dumps(msgspec.to_builtins(each)) for each in (cluster.tolerations if cluster else [])),
+            *asked["toleration"],
+        ),
+        "image_pull_secret": (*(cluster.image_pull_secrets if cluster else []), *asked["image_pull_secret"]),
+    }
 
 
 @contextmanager

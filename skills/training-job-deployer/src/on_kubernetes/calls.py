@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy_siblings import Call
 from trainyard_job import RAY_ENGINES
 
 if TYPE_CHECKING:
     from run_state.record import Run, StageRecord
     from trainyard_job import Job
 
-ZONE = "topology.kubernetes.io/zone"
-INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 FETCH_TIMEOUT_S = 180
 
 
@@ -53,31 +51,19 @@ def claim_of(run: Run) -> str | None:
     return str(claim) if claim else None
 
 
-def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> list[str] | None:
-    """The arguments that bring the small files of a run here: from rank 0's pod while it runs, else from the volume; None without one."""
+def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> Call | None:
+    """Brings the small files of a run here: from rank 0's pod while it runs, else from the volume; None without one."""
     claim, result = claim_of(run), result_of(run, run.submission)
     folder = result.get("run_dir")
     if not claim or not folder:
         return None
     alive = next((pod for pod in pods if pod.get("rank") == 0 and pod.get("phase") == "Running"), None)
+    words = ["fetch", str(folder), str(output), "--timeout", str(FETCH_TIMEOUT_S), *where(run)]
     if alive:
-        source = ["--pod", str(alive["name"]), *(["--container", str(result["container"])] if result.get("container") else [])]
-    else:
-        image = (run.job.get("image") or {}).get("uri")
-        source = ["--claim", claim, *(["--image", str(image)] if image else []), *_helper_placement(run)]
-    return ["fetch", str(folder), str(output), *source, "--timeout", str(FETCH_TIMEOUT_S), *where(run)]
-
-
-def _helper_placement(run: Run) -> list[str]:
-    """Where the job's pods could go the helper can go too; it needs no instance type, but the volume's zone."""
-    request = (run.submission.document if run.submission else None) or {}
-    cluster, fit = request.get("cluster") or {}, request.get("fit") or {}
-    selector = fit.get("node_selector") or cluster.get("node_selector") or {}
-    selector = {**selector, **({ZONE: fit["zone"]} if fit.get("zone") else {})}
-    words = [("--node-selector", f"{key}={value}") for key, value in selector.items() if key != INSTANCE_TYPE]
-    words += [("--toleration", json.dumps(each, sort_keys=True)) for each in cluster.get("tolerations") or []]
-    words += [("--image-pull-secret", each) for each in cluster.get("image_pull_secrets") or []]
-    return [word for pair in words for word in pair]
+        container = ["--container", str(result["container"])] if result.get("container") else []
+        return Call([*words, "--pod", str(alive["name"]), *container])
+    document = run.submission.document if run.submission else None
+    return Call([*words, "--claim", claim, *(["--request", "-"] if document else [])], document)
 
 
 def kept_volume(run: Run) -> list[dict[str, Any]]:

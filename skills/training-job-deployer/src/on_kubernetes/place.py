@@ -184,10 +184,10 @@ class KubernetesPlace(deploy_place.Place):
     def _fetch(self, run: Run) -> list[shell.Check]:
         try:
             pods = self.status(run).get("pods")
-            words = calls.fetch(run, self.run_dir, pods if isinstance(pods, list) else [])
-            if words is None:
+            asked = calls.fetch(run, self.run_dir, pods if isinstance(pods, list) else [])
+            if asked is None:
                 return [shell.Check("report.files", "warn", "without checkpoints.storage the run's files end with its pods")]
-            answer = call(POD_FILES, words, timeout_s=calls.FETCH_TIMEOUT_S + 60).or_raise()
+            answer = make(POD_FILES, asked, timeout_s=calls.FETCH_TIMEOUT_S + 60).or_raise()
         except shell.SkillError as error:
             summary = f"the run's files could not be fetched from {calls.claim_of(run)}: {error}"
             return [shell.Check("report.files", "warn", summary, fix=error.hint or None)]
