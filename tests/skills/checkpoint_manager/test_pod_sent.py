@@ -24,7 +24,7 @@ sys.path.insert(0, sys.argv[1])
 from checkpoint_pods.inside import SentModules
 sys.meta_path.insert(0, SentModules(json.loads(sys.argv[2])))
 import outer.beside
-print(outer.beside.VALUE, outer.beside.__name__, outer.inner.leaf.__name__)
+print(outer.beside.VALUE, outer.beside.__name__, outer.inner.leaf.__file__)
 """
 DOTTED = {"outer.inner.leaf": "VALUE = 7", "outer.beside": "from outer.inner.leaf import VALUE"}
 
@@ -37,7 +37,7 @@ def test_a_dotted_name_brings_the_packages_before_its_dots(left_out: str) -> Non
     if left_out:
         assert "No module named 'outer.inner'" in done.stderr, "control: what was not sent is not there"
     else:
-        assert done.stdout.split() == ["7", "outer.beside", "outer.inner.leaf"], done.stderr
+        assert done.stdout.split() == ["7", "outer.beside", "<trainyard>/outer/inner/leaf.py"], done.stderr
 
 
 @pytest.fixture(scope="module")

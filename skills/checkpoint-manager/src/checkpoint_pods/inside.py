@@ -57,12 +57,19 @@ class SentModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if name not in self.sources and name not in self.packages:
             return None
-        return importlib.util.spec_from_loader(name, self, is_package=name in self.packages)
+        spec = importlib.util.spec_from_loader(name, self, origin=_file_of(name), is_package=name in self.packages)
+        if spec and name in self.sources:
+            spec.has_location = True  # then the module has its `__file__`, which the kit asks for
+        return spec
 
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
         if name in self.sources:
-            exec(compile(self.sources[name], f"<trainyard>/{name.replace('.', '/')}.py", "exec"), module.__dict__)
+            exec(compile(self.sources[name], _file_of(name), "exec"), module.__dict__)
+
+
+def _file_of(name: str) -> str:
+    return f"<trainyard>/{name.replace('.', '/')}.py"
 
 
 def answer(verb: str, words: dict[str, Any]) -> None:
