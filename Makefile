@@ -32,7 +32,9 @@ test: setup      ## all tests; TEST_PROCESSES=1 one after the other
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES)) --durations=40 tests
 
 KILLS ?= 60
-soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
+soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
+	FULL_STARTS=1 $(BIN)/python -m pytest tests/training/exact tests/e2e/test_killed_ranks.py tests/training/test_format_stock.py \
+		tests/training/test_train.py tests/training/test_recipe_llama.py
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: recorded

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
+from tests.training.forking import WarmPopen
 from tests.training.fp8_runs import free_port
 
 TIMEOUT_S = 120
@@ -47,7 +48,7 @@ class Ranks:
             }
             command = [sys.executable, "-c", script]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self.processes.append(subprocess.Popen(command, env=env, text=True, **pipes))  # type: ignore[call-overload]
+            self.processes.append(WarmPopen(command, env=env, text=True, **pipes))
 
     def said(self) -> list[str]:
         return [process.stdout.readline().strip() for process in self.processes]
