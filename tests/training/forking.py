@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ sys.path.append(str(FOLDER))
 
 import warm_python  # noqa: E402
 
+ONE_AT_A_TIME = threading.Lock()
+"""Questions to the process that forks, whichever thread asks."""
 FULL_STARTS = os.environ.get("FULL_STARTS") == "1"
 POLL_S = 0.005
 
@@ -48,8 +51,13 @@ def zygote() -> socket.socket:
     return ours
 
 
+def ask(request: dict[str, Any], streams: list[int]) -> dict[str, Any]:
+    with ONE_AT_A_TIME:
+        return warm_python.ask(zygote(), request, streams)
+
+
 class WarmPopen(subprocess.Popen[Any]):
-    """Popen for `[sys.executable, [-u], SCRIPT or -m MODULE or -c CODE, ...]`."""
+    """Popen for `[sys.executable, [-u or -W ACTION], SCRIPT or -m MODULE or -c CODE, ...]`."""
 
     is_warm = False
 
@@ -58,7 +66,7 @@ class WarmPopen(subprocess.Popen[Any]):
         if request is None:
             super()._execute_child(*given)  # type: ignore[misc]
             return
-        self.pid = warm_python.ask(zygote(), *request)["pid"]
+        self.pid = ask(*request)["pid"]
         self._child_created = self.is_warm = True
         self._close_pipe_fds(*given[10:16])  # type: ignore[attr-defined]
 
@@ -66,7 +74,7 @@ class WarmPopen(subprocess.Popen[Any]):
         if not self.is_warm:
             return super()._try_wait(wait_flags)  # type: ignore[misc, no-any-return]
         while True:
-            said = warm_python.ask(zygote(), {"wait": self.pid}, [])
+            said = ask({"wait": self.pid}, [])
             if said["pid"] or wait_flags == os.WNOHANG:
                 return said["pid"], said["status"]
             time.sleep(POLL_S)

@@ -64,9 +64,13 @@ def grandchild(request: dict[str, Any], streams: list[int], launcher: int) -> in
     """Forked by a child that ends at once: the kernel makes it a child of the launcher, the nearest that takes orphans."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
+        between = os.getpid()
         if (pid := os.fork()) == 0:
-            while os.getppid() != launcher:
+            warm_python.shown_as(request["words"], request["env"])  # at once: whoever looks for the run's processes finds it
+            while os.getppid() == between:
                 time.sleep(0.0005)
+            if os.getppid() != launcher:
+                os._exit(1)  # which was killed meanwhile
             warm_python.become(request, streams)
         os.write(writer, str(pid).encode())
         os._exit(0)

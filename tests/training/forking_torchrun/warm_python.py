@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,11 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["env"])
         words = request["words"][1:]
-        is_unbuffered = words[0] == "-u" or "PYTHONUNBUFFERED" in os.environ
+        is_unbuffered = words[0] == "-u" or bool(os.environ.get("PYTHONUNBUFFERED"))
         begin_anew(is_unbuffered)
-        code = exit_code_of(words[1:] if words[0] == "-u" else words)
+        if words[0] == "-W":
+            warnings.simplefilter(words[1])  # type: ignore[arg-type]
+        code = exit_code_of(words[{"-u": 1, "-W": 2}.get(words[0], 0) :])
     finally:
         os._exit(code)
 
@@ -130,9 +133,12 @@ def begin_anew(is_unbuffered: bool) -> None:
     import numpy as np
     import torch
 
-    for name, descriptor, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        before = getattr(sys, name)
         buffer: Any = open(descriptor, "wb", buffering=0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
-        stream = io.TextIOWrapper(buffer, "utf-8", errors, line_buffering=name == "stderr", write_through=is_unbuffered)
+        by_line = not is_unbuffered and (name == "stderr" or os.isatty(descriptor))
+        options = {"line_buffering": by_line, "write_through": is_unbuffered}
+        stream = io.TextIOWrapper(buffer, before.encoding, before.errors, **options)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     random.seed(), np.random.seed(), torch.seed()
