@@ -49,33 +49,32 @@ LONG = "tests/training/exact/"
 NOT_FAST = (
     "tests/components/",
     "tests/e2e/",
+    "tests/infrastructure/test_wheel.py",
     "tests/recorded/test_old_run.py",
     "tests/skills/checkpoint_manager/test_any_",
-    "tests/skills/local_runner/test_local_hang.py",
-    "tests/skills/local_runner/test_local_launchers.py",
-    "tests/skills/local_runner/test_local_torchrun.py",
+    "tests/skills/checkpoint_manager/test_pickles_never_run.py",
+    "tests/skills/local_runner/",
     "tests/skills/monitor/test_monitor_real_trainers.py",
     "tests/skills/training_job_deployer/test_deploy_demo.py",
     "tests/test_benchmarks.py",
     "tests/training/",
 )
 """Where tests start trainings or whole installations, besides those that use the cluster: `make test-fast` leaves them out."""
-BUT_FAST = tuple(
-    f"tests/training/test_{name}"
-    for name in (
-        "data",
-        "exact_o",
-        "format_c",
-        "format_l",
-        "format_m",
-        "format_r",
-        "format_sh",
-        "hang_rule",
-        "judgement",
-        "loop",
-    )
+BUT_FAST = (
+    "tests/skills/local_runner/test_local_cause.py",
+    "tests/skills/local_runner/test_local_submit.py",
+    "tests/training/test_data.py",
+    "tests/training/test_exact_o",
+    "tests/training/test_format_codec.py",
+    "tests/training/test_format_layout.py",
+    "tests/training/test_format_manifest.py",
+    "tests/training/test_format_reading.py",
+    "tests/training/test_format_shards.py",
+    "tests/training/test_hang_rule.py",
+    "tests/training/test_judgement.py",
+    "tests/training/test_loop.py",
 )
-"""Of the runtime, what is tried in the test's own process."""
+"""Of these, what is tried in the test's own process or in a few short ones."""
 
 
 def row_of(nodeid: str) -> int | None:
