@@ -13,7 +13,7 @@ SKILLS := $(patsubst %/SKILL.md,%,$(wildcard skills/*/SKILL.md))
 .PHONY: help setup demo test soak check bench wheel kit clean
 
 help:            ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
 
 setup: $(VENV)/.installed  ## create .venv and install what the other targets need
 
@@ -31,8 +31,14 @@ TEST_PROCESSES ?= 3
 test: setup      ## all tests; TEST_PROCESSES=1 one after the other
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(TEST_PROCESSES)),-n $(TEST_PROCESSES)) --durations=40 tests
 
+.PHONY: test-fast
+test-fast: setup ## what needs no cluster and starts no training: minutes
+	$(BIN)/python -m pytest -q -n 2 --fast tests
+
 KILLS ?= 60
-soak: setup      ## KILLS=60 random kills; the resumed runs must equal the uninterrupted ones bit for bit
+soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
+	FULL_STARTS=1 $(BIN)/python -m pytest tests/training/exact tests/e2e/test_killed_ranks.py tests/training/test_format_stock.py \
+		tests/training/test_train.py tests/training/test_recipe_llama.py
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: recorded

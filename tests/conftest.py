@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests import when_changed
 from tests.components.cluster import build
 from tests.components.cluster.fixtures import COMPONENTS
 
@@ -19,10 +20,15 @@ MARK = "TRAINYARD_TEST_SESSION"
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="only what starts no cluster, no training and no container")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A suite started in the background inherits SIGINT ignored, and would pass that on to programs whose Ctrl-C is tested."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "when_changed(*globs): once passed here, it runs again when one of these files changed")
 
 
 ON_ONE_CLUSTER = (
@@ -40,14 +46,45 @@ ON_ONE_CLUSTER = (
 )
 """Where tests use the cluster. With several processes each row stays in one of them, which starts one cluster; both take as long."""
 LONG = "tests/training/exact/"
+NOT_FAST = (
+    "tests/components/",
+    "tests/e2e/",
+    "tests/infrastructure/test_wheel.py",
+    "tests/recorded/test_old_run.py",
+    "tests/skills/checkpoint_manager/test_any_",
+    "tests/skills/checkpoint_manager/test_pickles_never_run.py",
+    "tests/skills/local_runner/",
+    "tests/skills/monitor/test_monitor_real_trainers.py",
+    "tests/skills/training_job_deployer/test_deploy_demo.py",
+    "tests/test_benchmarks.py",
+    "tests/training/",
+)
+"""Where tests start trainings or whole installations, besides those that use the cluster: `make test-fast` leaves them out."""
+BUT_FAST = (
+    "tests/skills/local_runner/test_local_cause.py",
+    "tests/skills/local_runner/test_local_submit.py",
+    "tests/training/test_data.py",
+    "tests/training/test_exact_o",
+    "tests/training/test_format_codec.py",
+    "tests/training/test_format_layout.py",
+    "tests/training/test_format_manifest.py",
+    "tests/training/test_format_reading.py",
+    "tests/training/test_format_shards.py",
+    "tests/training/test_hang_rule.py",
+    "tests/training/test_judgement.py",
+    "tests/training/test_loop.py",
+)
+"""Of these, what is tried in the test's own process or in a few short ones."""
 
 
 def row_of(nodeid: str) -> int | None:
     return next((row for row, places in enumerate(ON_ONE_CLUSTER) if nodeid.startswith(places)), None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no process is left alone with it at the end; but what is to be built first, last."""
+    if config.getoption("--fast"):
+        items[:] = [item for item in items if is_fast(item)]
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) is None:
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
@@ -59,6 +96,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return cluster_turn + row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
 
     items.sort(key=turn)
+
+
+def is_fast(item: pytest.Item) -> bool:
+    place = item.nodeid
+    starts_training = place.startswith(NOT_FAST) and not place.startswith(BUT_FAST)
+    return not starts_training and "cluster" not in getattr(item, "fixturenames", ())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is not fast is not even imported: torch alone takes seconds, in each process."""
+    place = str(collection_path.relative_to(config.rootpath))
+    skips = config.getoption("--fast") and place.startswith(NOT_FAST) and not place.startswith(BUT_FAST)
+    return True if skips and collection_path.suffix == ".py" else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,9 +130,16 @@ BY_DESIGN = "by design: "
 """Begins the reason of a skip that no component could prevent."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    when_changed.skip_if_proved(item)
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    return refuse_skip((yield))
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = refuse_skip((yield))
+    when_changed.remember(item, report)
+    return report
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,7 @@ from tests.components.cluster.nodes import FLEET
 from tests.components.cluster.running import Cluster, temporary_cluster
 from tests.components.cluster.status import recorded
 
+pytestmark = pytest.mark.when_changed("tests/components/**/*")  # a proof about these alone: the tests that use it are others
 EXAMPLES = Path(__file__).parent / "cluster" / "examples"
 PODS_READER = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
 NODES_READER = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.when_changed("tests/components/**/*")
 REPOSITORY = Path(__file__).parents[2]
 ONE_TEST = "tests/components/test_cluster.py::test_every_process_lives_and_every_node_is_ready"
 

@@ -115,6 +115,7 @@ def test_it_works_through_a_link_and_honours_xdg_config_home(place: Place, tmp_p
     assert not (place.home / ".config").exists()
 
 
+@pytest.mark.when_changed("install.sh", "install/*", "tests/e2e/install_place.py")
 def test_it_makes_the_skills_python_again_after_an_interrupted_install_and_removes_it(place: Place) -> None:
     venv = place.home / ".config" / "trainyard" / "venv"
     venv.mkdir(parents=True)

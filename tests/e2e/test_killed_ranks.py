@@ -1,4 +1,4 @@
-"""A share of `python -m tests.e2e.killing.campaign`: one rank killed, whoever wrote the script and whatever started it."""
+"""A share of `python -m tests.e2e.killing.campaign`, with forked ranks: one killed, whoever wrote the script, whatever started it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_job_comes_back_after_the_kill_of_a_rank(case: Case, tmp_path: Path) -> None:
-    outcome = Campaign(tmp_path, seed=7).endure(case, 0)
+    outcome = Campaign(tmp_path, seed=7, forks=True).endure(case, 0)
     assert outcome.killed_rank >= 0 and outcome.after_step > 0
     assert outcome.good, outcome
     assert outcome.starts == 2, "it was killed, and began once more"

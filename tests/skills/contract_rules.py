@@ -262,21 +262,22 @@ def dependency_problems(skill: Path) -> list[str]:
 
 def alone_problems(skill: Path) -> list[str]:
     """Copied out alone into an empty place it works, with this Python and with nothing but `uv run`."""
-    home = os.environ.get("HOME", "/")  # uv keeps its cache there
+    # uv keeps its cache at home. What the first call of the copy compiles, the others need not.
+    env = {"HOME": os.environ.get("HOME", "/"), "PYTHONDONTWRITEBYTECODE": ""}
     uv = (str(BIN / "uv"), "run", "--quiet", "--python", sys.executable)
 
     def one(item: tuple[Path, str]) -> list[str]:
         program, verb = item
         if not (arguments := _required_arguments(program, verb)):
             return []
-        called = call(program, verb, *["/nonexistent/thing"] * len(arguments), before=uv, cwd=program.parents[2], HOME=home)
+        called = call(program, verb, *["/nonexistent/thing"] * len(arguments), before=uv, cwd=program.parents[2], **env)
         return document_problems(called, skill.name, {2, 3})
 
     with _copied_alone(skill) as copy:
         problems = call_each(one, calls(copy))
         for program in programs(copy):
             for before in (uv, (sys.executable,)):
-                called = call(program, "--help", before=before, cwd=copy.parent, HOME=home)
+                called = call(program, "--help", before=before, cwd=copy.parent, **env)
                 if called.code or "Usage:" not in called.stdout:
                     problems.append(f"{called} alone, by {Path(before[0]).name}: {(called.stdout + called.stderr)[-400:]}")
         return problems

@@ -47,6 +47,9 @@ def test_copies_are_marked_as_generated() -> None:
 
 # --- negative controls: the same rules find what is wrong with a small bad skill ---------------------------------
 
+JUDGES = ("tests/skills/contract_*.py", "tests/kit_copies.py", "skills/kit/*.py", "Makefile")
+"""What the controls are about: a rule is tried when one of these has changed."""
+
 PROGRAM = '''#!/usr/bin/env python3
 # /// script
 # requires-python = ">=3.11"
@@ -101,6 +104,7 @@ def hello(tmp_path: Path) -> Path:
     return skill
 
 
+@pytest.mark.when_changed(*JUDGES)
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
 def test_a_good_skill_passes(hello: Path, rule: Rule) -> None:
     assert rule(hello) == []
@@ -151,6 +155,7 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
 ]
 
 
+@pytest.mark.when_changed(*JUDGES)
 @pytest.mark.parametrize(("rule", "file", "old", "new", "expected"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
 def test_a_fault_is_found_by_its_rule(hello: Path, rule: Rule, file: str, old: str, new: str, expected: str) -> None:
     path = hello / file if file == "SKILL.md" else hello / "src" / file
@@ -222,6 +227,7 @@ def words(hello: Path) -> Path:
     return folder
 
 
+@pytest.mark.when_changed(*JUDGES)
 def test_a_folder_in_src_is_read_by_every_check(hello: Path, words: Path) -> None:
     assert [problem for rule in rules.RULES for problem in rule(hello)] == []
     assert types_and_lint(hello) == (0, 0)

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training.forking import WarmPopen, forked_run, forking
+
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 sys.path.insert(0, str(TRAINING))  # as `python training/train.py` does
 
@@ -52,9 +54,7 @@ def running(folder: Path, *options: str, after_step: int, env: dict[str, str] | 
     """train.py in one process, once it has told `after_step` steps; killed at the end if it still lives."""
     environment = {**os.environ, "TRAINYARD_RUN_DIR": str(folder), "OMP_NUM_THREADS": "1", **(env or {})}
     command = [sys.executable, str(TRAINING / "train.py"), *TINY.split(), *options]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = WarmPopen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline, told = time.monotonic() + DEADLINE_S, folder / "steps.jsonl"
     try:
         while not told.exists() or len(told.read_text().splitlines()) < after_step:
@@ -76,10 +76,11 @@ def start(folder: Path, *options: str, ranks: int = 0, script: str = "train.py",
         "TRAINYARD_RUN_DIR": str(folder),
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
+        **forking(),
         **(env or {}),
     }
     command = [sys.executable, *launcher, str(TRAINING / script), *TINY.split(), *options]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    done = forked_run(command, cwd=folder, env=environment, timeout=DEADLINE_S)
     return Ended(done.returncode, done.stdout, done.stderr, folder)
 
 

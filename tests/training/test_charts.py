@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.training.forking import forked_run
 from tests.training.lm_runs import DEADLINE_S, Ended, running, start
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -193,5 +193,5 @@ def test_wandb_online_without_a_key_is_one_line_before_training(tmp_path: Path) 
 
 def test_without_the_package_a_script_that_asks_for_wandb_is_told_how_to_get_it(tmp_path: Path) -> None:
     script = "import sys; sys.modules['wandb'] = None; import trainyard; trainyard.Checkpointer('c', wandb='offline')"
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S)
+    done = forked_run([sys.executable, "-c", script], cwd=tmp_path, timeout=DEADLINE_S)
     assert done.returncode == 1 and "ConfigError: Weights & Biases is asked for, and the package is not there" in done.stderr

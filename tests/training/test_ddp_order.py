@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 
 import pytest
+
+from tests.training.forking import forked_run
 
 
 @pytest.mark.parametrize(("how", "outcome"), [("settled", "equal"), ("not", "differs")])
@@ -15,5 +16,5 @@ def test_a_start_of_four_ranks_sums_in_the_order_of_the_one_before(how: str, out
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
     words = [sys.executable, "-m", "tests.training.ddp_order_run", port, how]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = forked_run(words, timeout=300)
     assert (done.returncode, done.stdout.strip()) == (0, outcome), done.stderr[-3000:]

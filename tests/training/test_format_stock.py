@@ -15,6 +15,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.training.forking import forked_run, forking
 from tests.training.rt_folder import flip, header_bytes, shards
 from tests.training.rt_stock import REFERENCE, differences, flat
 
@@ -29,9 +30,9 @@ pytestmark = pytest.mark.filterwarnings(
 def torchrun(ranks: int, verb: str, folder: Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_RUN")}
-    env |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    env |= {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **forking()}
     command = [*launcher, "-m", "tests.training.rt_stock", verb, str(folder)]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=DEADLINE_S)
+    return forked_run(command, cwd=ROOT, env=env, timeout=DEADLINE_S)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
+from tests.training.forking import WarmPopen
 from tests.training.fp8_runs import free_port
 
 TIMEOUT_S = 120
@@ -47,7 +48,7 @@ class Ranks:
             }
             command = [sys.executable, "-c", script]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self.processes.append(subprocess.Popen(command, env=env, text=True, **pipes))  # type: ignore[call-overload]
+            self.processes.append(WarmPopen(command, env=env, text=True, **pipes))
 
     def said(self) -> list[str]:
         return [process.stdout.readline().strip() for process in self.processes]
@@ -110,6 +111,7 @@ def test_agents_that_count_differently_share_a_store_of_this_start_and_the_great
         ranks.kill()
 
 
+@pytest.mark.when_changed()  # the version of torch
 def test_control_torch_alone_does_not_always_come_back_in_the_kept_store(agent_port: int) -> None:
     """A race: who reads an address before its new owner has written it. Without it this module would be needless."""
     assert any(said != JOINED for said in starts(agent_port, [(n, n) for n in range(6)], script=TORCHS))

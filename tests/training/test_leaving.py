@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 JOIN = {
     "trainyard": "trainyard.init_distributed(process_group=True)",
     "torch alone": "dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)",
@@ -31,6 +33,7 @@ def test_a_rank_that_ends_with_collectives_on_their_way_ends_with_its_own_code()
     assert [exit_code("trainyard") for _ in range(3)] == [0, 0, 0]
 
 
+@pytest.mark.when_changed()  # the version of torch
 def test_control_with_torch_alone_it_is_aborted() -> None:
     """5 of 6 runs were, fewer on a busy machine. A torch that no longer does it makes `leave_after_gloo` needless."""
     assert any(exit_code("torch alone") == -signal.SIGABRT for _ in range(30))

@@ -14,6 +14,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from tests.training.forking import forked_run, forking
+
 RECIPE = Path(__file__).resolve().parents[2] / "training" / "recipes" / "fsdp-llama"
 STEPS, ROLLING_STEPS, CONTEXT, VOCABULARY = 8, 4, 32, 300
 DEADLINE_S = 180
@@ -28,9 +30,7 @@ def start(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment |= {"TRAINYARD_ROLLING_STEPS": str(ROLLING_STEPS), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(RECIPE / "train_llama.py")]
     options = [f"--steps={STEPS}", f"--context={CONTEXT}", "--lr=3e-3", "--warmup-steps=2", *words]
-    done = subprocess.run(
-        [*launcher, *options], capture_output=True, text=True, timeout=DEADLINE_S, env=environment, cwd=folder
-    )
+    done = forked_run([*launcher, *options], timeout=DEADLINE_S, env=environment | forking(), cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return done
 
@@ -83,6 +83,6 @@ def test_each_rank_saves_only_the_rows_that_it_holds(run: Path) -> None:
 
 def test_a_token_outside_of_the_vocabulary_is_refused_before_anything_starts(tokens: Path) -> None:
     words = [sys.executable, str(RECIPE / "train_llama.py"), "--tokens", str(tokens), "--vocabulary=256"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE_S)
+    done = forked_run(words, timeout=DEADLINE_S)
     assert done.returncode == 1
     assert "token 299 is outside of --vocabulary 256" in done.stderr

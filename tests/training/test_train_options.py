@@ -163,6 +163,7 @@ def test_a_run_that_ends_within_the_range_writes_what_it_has(tmp_path: Path, cap
 # --- compile -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.when_changed("training/*.py", "training/trainyard/**/*.py", "tests/training/lm_runs.py")
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 def test_compiled_blocks_train_alike_and_their_checkpoints_fit_the_plain_model(tmp_path: Path) -> None:
     """Without dropout: compiled code draws other random numbers."""

@@ -37,8 +37,8 @@ def draw(kills: int, seed: int) -> list[Case]:
 
 
 class Campaign:
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, *, forks: bool = False) -> None:
+        self.folder, self.seed, self.forks = folder, seed, forks
         self.references: dict[tuple[str, int], dict[int, float]] = {}
 
     def endure(self, case: Case, number: int) -> Outcome:
@@ -46,7 +46,7 @@ class Campaign:
         expected = self._reference(case) if case.lines else {}
         for again in range(3):
             place = self.folder / f"{number}-{again}"
-            outcome = Trial(case, self.seed * 1000 + number + 100_000 * again, place).run()
+            outcome = Trial(case, self.seed * 1000 + number + 100_000 * again, place, forks=self.forks).run()
             if outcome.killed_rank >= 0 or "before the kill" not in outcome.problem:
                 break
         if case.lines and outcome.back and outcome.losses != expected:
@@ -61,7 +61,7 @@ class Campaign:
         key = (case.kind, case.ranks)
         if key not in self.references:
             place = self.folder / f"reference-{case.kind.split()[0]}-{case.ranks}"
-            outcome = Trial(Case(case.kind, True, case.ranks, "trainyard.launch"), 0, place).run(kill=False)
+            outcome = Trial(Case(case.kind, True, case.ranks, "trainyard.launch"), 0, place, forks=self.forks).run(kill=False)
             if sorted(outcome.losses) != list(range(1, STEPS + 1)):
                 raise SystemExit(f"the undisturbed run of {case} did not end well: {outcome.problem}; see {place}")
             self.references[key] = outcome.losses

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.killing.launchers import LAUNCHERS, ROOT, RUNNER, Job
+from tests.training.forking import forking
 
 SCRIPTS = Path(__file__).with_name("scripts")
 EXAMPLES = ROOT / "training" / "examples"
@@ -26,6 +27,7 @@ WITH = {
     "Lightning": "lightning_trainer.py",
     "accelerate": "accelerate_loop.py",
 }
+LIBRARY = {"plain": "", "HF Trainer": "transformers.trainer", "Lightning": "lightning.pytorch", "accelerate": "accelerate"}
 STEPS = 40
 EARLIEST, LATEST = 4, 30
 """Steps after which the kill may fall: far enough from both ends."""
@@ -68,12 +70,14 @@ class Outcome:
 
 
 class Trial:
-    def __init__(self, case: Case, seed: int, folder: Path) -> None:
+    """`forks`: the launchers fork their ranks, which is quicker, instead of starting each as a program."""
+
+    def __init__(self, case: Case, seed: int, folder: Path, *, forks: bool = False) -> None:
         self.case, self.seed = case, seed
         self.chance = random.Random(f"{seed} {case}")
         script = EXAMPLES / WITH[case.kind] if case.lines else SCRIPTS / WITHOUT[case.kind]
         folder.mkdir(parents=True)
-        env = {"TOLD": str(folder / "told"), "TRAINYARD_ROLLING_STEPS": "5"}
+        env = {"TOLD": str(folder / "told"), "TRAINYARD_ROLLING_STEPS": "5", **(forking(LIBRARY[case.kind]) if forks else {})}
         words = ("--steps", str(STEPS)) if case.lines else ()
         self.job = Job(folder, secrets.token_hex(8), script, words, case.ranks, env)
         self.processes: list[subprocess.Popen[bytes]] = []

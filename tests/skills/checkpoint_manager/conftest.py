@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.components.cluster import fixtures
+from tests.training.forking import forked_run
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +50,7 @@ def run_writer(script: str, *words: str | Path) -> None:
     }
     environment |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-W", "ignore", str(HERE / script), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    done = forked_run(command, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from damaged_samples import copied, flip
 from made_checkpoints import call, safetensors, tree, write_step
 from many_calls import call_many
 from safetensors import safe_open
+
+from tests.training.forking import forked_run
 
 FROM_PRETRAINED = """
 import sys, warnings
@@ -40,9 +41,7 @@ def test_transformers_reads_an_exported_step_in_one_file_and_in_shards(transform
         )
     words = [str(transformers_samples / "trainyard-gpt2.pt"), *(str(tmp_path / name) for name in EXPORTS)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", FROM_PRETRAINED, *words], capture_output=True, text=True, timeout=300, env=environment
-    )
+    done = forked_run([sys.executable, "-c", FROM_PRETRAINED, *words], timeout=300, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 10
 

@@ -16,6 +16,8 @@ import pytest
 from made_checkpoints import PROGRAM, ROOT, Answer, call, wait_for
 from planner_calls import plan, size, told
 
+from tests.training.forking import forked_run
+
 LAYERS, WIDTH = 6, 256
 PARAMS = LAYERS * WIDTH * WIDTH
 
@@ -67,14 +69,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("states")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TRAINYARD_RUN", "TRAINYARD_CHECK"))}
     environment |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("planner_job.py")), str(folder)],
-        check=True,
-        timeout=240,
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
+    command = [sys.executable, str(Path(__file__).with_name("planner_job.py")), str(folder)]
+    forked_run(command, timeout=240, env=environment, cwd=ROOT).check_returncode()
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from cm_api import Api, until
-from cm_calls import Answered, Manage, manage_with
+from cm_calls import Answer, Manage, manage_with
 from cm_nodes import LABEL, TAINT, nodes
 
 from tests.components.cluster.running import Cluster
@@ -161,7 +161,7 @@ def test_without_cluster_wide_reads_the_verdict_is_open_and_the_size_still_told(
 ) -> None:
     reader = cluster.user("team", namespace, rules=[{"apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["list"]}])
     job = {"nodes": 2, "resources": {"instance_type": "p5.48xlarge"}}
-    answer: Answered = manage_with(Path(reader))("fit", write(job), "-n", namespace)
+    answer: Answer = manage_with(Path(reader))("fit", write(job), "-n", namespace)
     assert (answer.code, answer.data["fits"], answer.check("fit.nodes")["status"]) == (1, None, "unknown")
     assert '"resources": ["nodes"]' in answer.check("fit.nodes")["fix"]
     assert answer.data["pod"]["gpus"] == 8 and answer.data["pod"]["cpu"] == "172800m"

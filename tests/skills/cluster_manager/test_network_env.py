@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cm_calls import Answered, manage_with
+from cm_calls import Answer, manage_with
 
 TABLE = Path(__file__).resolve().parents[3] / "skills" / "cluster-manager" / "assets" / "instance-types.yaml"
 ROWS = yaml.safe_load(TABLE.read_text())
@@ -23,7 +23,7 @@ STALE = (
 network_env = manage_with(None)
 
 
-def ask(*words: str) -> Answered:
+def ask(*words: str) -> Answer:
     return network_env("network-env", *words)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "local-runner" / "src" / "run_local.py"
+from tests.calling import SKILLS, Answer, answer_of
+
+PROGRAM = SKILLS / "local-runner" / "src" / "run_local.py"
 JOBS = Path(__file__).resolve().parent / "jobs"
 DEADLINE_S = 240.0
 MARK = "TRAINYARD_TEST_GUARD"
@@ -64,21 +66,6 @@ def children_of(pids: set[int]) -> set[int]:
 
 
 @dataclass
-class Called:
-    code: int
-    document: dict[str, Any]
-    stderr: str
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return self.document["data"]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return self.document["error"]
-
-
-@dataclass
 class Runner:
     """The command line of run_local.py with one run folder."""
 
@@ -96,17 +83,17 @@ class Runner:
         arguments = [sys.executable, str(self.program), *words]
         return subprocess.Popen(arguments, env=self.environ, text=True, **{**pipes, **options})
 
-    def call(self, *words: str) -> Called:
+    def call(self, *words: str) -> Answer:
         process = self.popen(*words)
         out, err = process.communicate(timeout=DEADLINE_S * 2)
-        return Called(process.returncode, json.loads(out), err)
+        return answer_of(process.returncode, out, err)
 
     def submit_words(self, *options: str, job: list[str]) -> list[str]:
         defaults = ["--run-dir", str(self.folder), "--run-id", self.run_id, "--name", "a-run"]
         quick = [] if "--backoff-s" in options else ["--backoff-s", "0.05"]
         return ["submit", *defaults, *quick, "--workdir", str(JOBS), "--python", sys.executable, *options, "--", *job]
 
-    def submit(self, *options: str, job: list[str]) -> Called:
+    def submit(self, *options: str, job: list[str]) -> Answer:
         return self.call(*self.submit_words(*options, job=job))
 
     def status(self) -> dict[str, Any]:
@@ -114,10 +101,10 @@ class Runner:
         assert called.code == 0, called
         return called.data
 
-    def wait(self) -> Called:
+    def wait(self) -> Answer:
         return self.call("wait", str(self.folder), "--timeout", str(DEADLINE_S))
 
-    def stop(self, *options: str) -> Called:
+    def stop(self, *options: str) -> Answer:
         return self.call("stop", str(self.folder), *options)
 
     def runner(self) -> dict[str, Any]:

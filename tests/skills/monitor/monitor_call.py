@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-SKILL = Path(__file__).resolve().parents[3] / "skills" / "monitor"
+from tests.calling import SKILLS
+
+SKILL = SKILLS / "monitor"
 PROGRAM = SKILL / "src" / "monitor_training.py"
 
 

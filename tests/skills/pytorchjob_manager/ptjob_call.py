@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
+from tests.calling import SKILLS, Answer, answer_of
+
+__all__ = ["Answer"]
+PROGRAM = SKILLS / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
 RUN, OTHER_RUN = "0123456789abcdef", "fedcba9876543210"
 OURS = ("--run-id", RUN)
 """What the verbs that change a job must be told."""
@@ -21,28 +22,6 @@ NOWHERE = ("--node-selector", "type=nowhere")
 REAL = ("--node-selector", "type=real", "--cpu", "50m", "--grace-s", "1")
 PYTHON = "local.test/python:3.11"
 TRAIN = ("--", "torchrun", "train.py", "--steps", "4")
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    document: dict[str, Any]
-    stderr: str
-    lines: tuple[dict[str, Any], ...] = ()
-    """What was streamed before the document."""
-
-    @property
-    def data(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.document["data"]
-        return found
-
-    @property
-    def error(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.document["error"]
-        return found
-
-    def finding(self, id: str) -> dict[str, Any]:
-        return next(each for each in self.data["findings"] if each["id"] == id)
 
 
 @dataclass(frozen=True)
@@ -69,8 +48,7 @@ class Manager:
         """Of a call that was started. No call may end in a bug of ours."""
         stdout, stderr = process.communicate(timeout=timeout_s)
         assert "Traceback" not in stderr and process.returncode in range(9), stderr + stdout
-        *stream, document = [json.loads(line) for line in stdout.splitlines()]
-        return Answer(process.returncode, document, stderr, tuple(stream))
+        return answer_of(process.returncode, stdout, stderr, streams=True)
 
     def create(self, name: str, *words: str, run_id: str = RUN, command: tuple[str, ...] = TRAIN) -> Answer:
         image = () if "--image" in words else ("--image", "any")

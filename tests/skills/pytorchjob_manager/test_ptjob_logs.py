@@ -44,7 +44,7 @@ def test_following_shows_every_line_once_through_cut_connections_and_a_new_pod(
     door.shut()
     assert (done.code, done.data["state"]) == (0, "finished")
     runs: dict[str, list[int]] = {}
-    for line in done.lines:
+    for line in done.stream:
         assert line["type"] == "log" and line["rank"] == 0 and line["pod"] == "counts-master-0"
         prefix, run, number, *_ = line["line"].split()
         assert prefix == "[0]"
@@ -52,7 +52,7 @@ def test_following_shows_every_line_once_through_cut_connections_and_a_new_pod(
     assert len(runs) == 2
     for numbers in runs.values():
         assert numbers == list(range(len(numbers)))
-    assert done.lines[-1]["line"].endswith("last")
+    assert done.stream[-1]["line"].endswith("last")
     assert manager("status", "counts").data["restarts"] == 1
 
 

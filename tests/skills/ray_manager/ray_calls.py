@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.calling import SKILLS, Answer
+from tests.calling import call as run
 from tests.components.cluster.nodes import FAKE_TOLERATION
 from tests.components.cluster.running import Cluster
 
-PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "ray-manager" / "src" / "manage_ray.py"
+__all__ = ["Answer"]
+PROGRAM = SKILLS / "ray-manager" / "src" / "manage_ray.py"
 HEAD = {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray", "image": "any"}]}}}
 """The least that the API server takes for a head."""
 RUN_ID, OTHER_RUN_ID = "0123456789abcdef", "fedcba9876543210"
@@ -25,41 +25,11 @@ REAL_RAY = ("--ray-start", "num-cpus=1", "--ray-start", "object-store-memory=100
 REAL = ("--image", "local.test/ray:1", *COMMON, "--node-selector", "type=real", "--cpu", "100m", "--memory", "3Gi", *REAL_RAY)
 
 
-@dataclass(frozen=True)
-class Answer:
-    exit_code: int
-    document: dict[str, Any]
-    stream: list[dict[str, Any]]
-    stderr: str
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return self.document["data"]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return self.document["error"]
-
-    def check(self, id: str) -> dict[str, Any]:
-        return next(check for check in self.document["checks"] if check["id"] == id)
-
-    def findings(self) -> dict[str, dict[str, Any]]:
-        return {each["id"]: each for each in self.data["findings"]}
-
-
 def call(kubeconfig: Path, namespace: str, *words: str) -> Answer:
     """Runs the program to its end; stdout is lines of JSON, the document last."""
     verb, *rest = words
-    done = subprocess.run(
-        [sys.executable, PROGRAM, verb, "--namespace", namespace, *rest],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
-    *stream, document = [json.loads(line) for line in done.stdout.splitlines()]
-    return Answer(done.returncode, document, stream, done.stderr)
+    env = {"KUBECONFIG": str(kubeconfig)}
+    return run(PROGRAM, verb, "--namespace", namespace, *rest, env=env, timeout_s=DEADLINE_S, streams=True)
 
 
 @dataclass(frozen=True)

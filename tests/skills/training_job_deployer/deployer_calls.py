@@ -13,42 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.calling import Answer, call
+
+__all__ = ["Answer"]
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "skills" / "training-job-deployer" / "src" / "deploy.py"
 TRAINER = Path(__file__).with_name("deployer_stand_in.py")
 DEADLINE_S = 60
 
 
-@dataclass(frozen=True)
-class Answer:
-    exit_code: int
-    document: dict[str, Any]
-    stderr: str
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return self.document["data"]
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return self.document["error"]
-
-    def check(self, id: str) -> dict[str, Any]:
-        return next(check for check in self.document["checks"] if check["id"] == id)
-
-
 def deploy(*words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, program: Path = DEPLOY) -> Answer:
     """Runs deploy.py to its end; stdout must be one JSON document."""
-    done = subprocess.run(
-        [sys.executable, program, *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-    )
-    return Answer(done.returncode, json.loads(done.stdout), done.stderr)
+    return call(program, *words, cwd=cwd, env=env, timeout_s=DEADLINE_S)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The runs that nobody disturbs: one for each configuration and test session."""
+"""The runs that nobody disturbs: one for each configuration and test session, of forked ranks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Configurati
     def of(configuration: Configuration) -> Run:
         if configuration not in made:
             folder = tmp_path_factory.mktemp("reference") / f"{configuration.parallel}-{configuration.ranks}"
-            made[configuration] = finished(configuration, folder, keep_rolling=1000)
+            made[configuration] = finished(configuration, folder, keep_rolling=1000, forks=True)
         return made[configuration]
 
     return of

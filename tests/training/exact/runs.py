@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.training.exact import leftovers, processes
+from tests.training.forking import forking
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN_LOCAL = ROOT / "skills" / "local-runner" / "src" / "run_local.py"
@@ -49,6 +50,8 @@ class Run:
     folder: Path
     keep_rolling: int = 3
     run_id: str = ""
+    forks: bool = False
+    """Whether torchrun forks the ranks, which is quicker, instead of starting each as a program."""
     shm_before: set[str] = field(default_factory=leftovers.shared_memory)
     sockets: set[str] = field(default_factory=set)
     started: float = field(default_factory=time.monotonic)
@@ -64,7 +67,8 @@ class Run:
         options = ["--run-dir", str(self.folder), "--procs", str(self.configuration.ranks), "--workdir", str(ROOT)]
         options += ["--python", sys.executable, "--max-restarts", "1000", "--backoff-s", "0", "--stop-grace-s", "20"]
         options += [word for name, value in policy.items() for word in ("--env", f"TRAINYARD_{name}={value}")]
-        options += ["--env", "OMP_NUM_THREADS=1", "--env", "GLOO_SOCKET_IFNAME=lo"]
+        variables = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **(forking() if self.forks else {})}
+        options += [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
         options += ["--run-id", self.run_id] if self.run_id else []
         answer = self._call("submit", *options, *(["--resume"] if resume else []), "--", *self.configuration.command())
         self.run_id = answer["data"]["run_id"]

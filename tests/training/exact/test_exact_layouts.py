@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 
 from tests.training.exact.odd_job import GLOBAL_BATCH, SAMPLES
 from tests.training.exact.runs import DEADLINE_S, ROOT
+from tests.training.forking import forked_run, forking
 
 SAVED_STEP, STEPS_AFTER = 6, 5
 SAVED_AT = {"fsdp4": ("fsdp", 4), "ddp4": ("ddp", 4), "fsdp2": ("fsdp", 2)}
@@ -35,10 +35,10 @@ def launch(ranks: int, cases: list[dict[str, Any]]) -> None:
     inherited = {
         key: value for key, value in os.environ.items() if not key.startswith(("TRAINYARD_RUN", "TRAINYARD_CHECK", "PET_"))
     }
-    environment = {**inherited, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    environment = {**inherited, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **forking()}
     words = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(ranks)]
     command = [sys.executable, *words, "-m", "tests.training.exact.odd_job", json.dumps(cases)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S)
+    done = forked_run(command, cwd=ROOT, env=environment, timeout=DEADLINE_S)
     assert done.returncode == 0, (done.stdout + done.stderr)[:4000]  # torchrun's own traceback comes after the ranks'
 
 

@@ -18,7 +18,7 @@ FOUR = Configuration("ddp", 4)
 
 def resumed_from(whole: Run, folder: Path) -> Run:
     """A run in `folder` that goes on from a copy of the checkpoint of step RESUMED_AT, and of that one alone."""
-    run = Run(whole.configuration, folder, run_id=whole.run_id)
+    run = Run(whole.configuration, folder, run_id=whole.run_id, forks=True)
     name = f"step_{RESUMED_AT:08d}"
     shutil.copytree(whole.checkpoints / name, run.checkpoints / name)
     shutil.copyfile(whole.checkpoints / "lock.json", run.checkpoints / "lock.json")

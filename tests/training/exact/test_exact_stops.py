@@ -51,7 +51,7 @@ class Stopped:
     """A run that was stopped in one way after the other, and what it told of each stop."""
 
     def __init__(self, configuration: Configuration, folder: Path) -> None:
-        self.run = Run(configuration, folder)
+        self.run = Run(configuration, folder, forks=True)
         with self.run.submitted():
             self.told = {stop: self._after(stop) for stop in STOPS[configuration]}
             self.end = self.run.wait()

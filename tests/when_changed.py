@@ -1,0 +1,54 @@
+"""Proofs about a few files alone, say that a check finds faults: once passed on this machine, they run again when a file changed.
+
+`@pytest.mark.when_changed("tests/components/**/*", ...)` names the files, from the repository root; a test's own file and the
+versions of the tools always count. What passed is kept in ~/.cache/trainyard/proved: a fresh machine has none, and proves everything.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALWAYS = ("constraints.txt", "pyproject.toml", "tests/conftest.py", "tests/when_changed.py")
+REASON = "by design: it passed before, and no file that it is about has changed since"
+
+
+@functools.cache
+def digest_of(root: Path, patterns: tuple[str, ...]) -> str:
+    """Of the names and contents of all files that match."""
+    digest = hashlib.sha256(sys.version.encode())
+    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file() and "__pycache__" not in path.parts}
+    for path in sorted(found):
+        digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def record_of(item: pytest.Item) -> Path | None:
+    """The file that is there when this test passed with these files; None for a test that always runs."""
+    marker = item.get_closest_marker("when_changed")
+    if marker is None:
+        return None
+    own = os.path.relpath(item.path, item.config.rootpath)
+    digest = digest_of(item.config.rootpath, (*marker.args, *ALWAYS, own))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "trainyard" / "proved" / hashlib.sha256(f"{item.nodeid}\n{digest}".encode()).hexdigest()
+
+
+def skip_if_proved(item: pytest.Item) -> None:
+    record = record_of(item)
+    if record and record.exists():
+        pytest.skip(REASON)
+
+
+def remember(item: pytest.Item, report: pytest.TestReport) -> None:
+    record = record_of(item) if report.when == "call" and report.passed else None
+    if record:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.touch()
