@@ -11,8 +11,9 @@ import json
 import math
 import os
 import re
+import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -95,24 +96,31 @@ def read_object(path: Path, kinds: dict[str, str] | None = None) -> dict[str, An
     return document
 
 
-def replace_file(path: Path, data: bytes, *, part: Path | None = None) -> None:
-    """After a kill at any point `path` holds the old bytes or the new ones; both its bytes and its name are on the disk at the end.
+@contextlib.contextmanager
+def replacing(path: Path, *, part: Path | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` at the end of the block: after a kill at any point that holds the old bytes or the new ones.
 
-    `part`: the file in between. By default its name has our pid, so that two writers without a lock do not meet in it.
-    Raises OSError; then nothing is left behind.
+    At the end both bytes and name are on the disk. `part` is the file in between; its name is drawn, so that two writers without a lock,
+    on two machines even, do not meet in it. Raises OSError; then, and after an error in the block, nothing is left behind.
     """
-    part = part or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = part or path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with part.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
         sync_folder(path.parent)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def replace_file(path: Path, data: bytes, *, part: Path | None = None) -> None:
+    """`replacing` with all bytes at hand."""
+    with replacing(path, part=part) as file:
+        file.write(data)
 
 
 def sync_folder(path: Path) -> None:

@@ -11,7 +11,7 @@ import trainyard_shell as shell
 from checkpoint_folder.holder import read_holder
 from checkpoint_folder.look import CheckpointFolder
 from checkpoint_folder.removal_plan import Plan
-from checkpoint_folder.writing import fsync_folder, write_atomically
+from trainyard_files import replace_file, sync_folder
 from checkpoint_format import LATEST, TIERS, Entry, canonical, committed, is_temporary, scan, step_inside, step_name
 
 
@@ -26,11 +26,11 @@ def carry_out(folder: CheckpointFolder, plan: Plan) -> Iterator[str]:
             yield f"removed {entry.name}"
     _still_ours(folder)
     if plan.tiers != folder.tiers:
-        write_atomically(folder.root / TIERS, canonical(plan.tiers))
+        replace_file(folder.root / TIERS, canonical(plan.tiers))
         yield f"wrote {TIERS}"
     steps = [entry.step for entry in committed(scan(folder.root)) if entry.step is not None]
     if steps and folder.pointer in {entry.name for entry, _ in plan.remove}:
-        write_atomically(folder.root / LATEST, f"{step_name(max(steps))}\n".encode())
+        replace_file(folder.root / LATEST, f"{step_name(max(steps))}\n".encode())
         yield f"wrote {LATEST}: {step_name(max(steps))}"
 
 
@@ -57,7 +57,7 @@ def remove(root: Path, entry: Entry) -> bool:
             path.rename(doomed)
         except FileNotFoundError:
             return False
-        fsync_folder(root)
+        sync_folder(root)
         path = doomed
     if not os.path.lexists(path):
         return False

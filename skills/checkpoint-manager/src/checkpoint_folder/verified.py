@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from checkpoint_folder.writing import write_atomically
+from trainyard_files import replace_file
 from checkpoint_format import VERIFIED, canonical, read_json
 
 if TYPE_CHECKING:
@@ -88,4 +88,4 @@ def record(root: Path, verdicts: Iterable[tuple[Verdict, dict[str, list[int]]]])
                 "problem": verdict.problems[0] if verdict.problems else None,
                 "files": before,
             }
-    write_atomically(root / VERIFIED, canonical({"format": 1, "steps": steps}) + b"\n")
+    replace_file(root / VERIFIED, canonical({"format": 1, "steps": steps}) + b"\n")

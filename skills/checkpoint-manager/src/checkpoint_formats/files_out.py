@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trainyard_shell as shell
 from checkpoint_folder.words import shown
-from checkpoint_folder.writing import fsync_folder
+from trainyard_files import sync_folder
 
 
 def check_free(out: Path) -> None:
@@ -33,7 +33,7 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
             temporary.mkdir()
         yield temporary
         _publish(temporary, out, folder)
-        fsync_folder(out.parent)
+        sync_folder(out.parent)
     except OSError as error:
         raise shell.cannot_write(
             shown(str(out)), error, "free space, or give another place; nothing was left behind"
@@ -47,7 +47,7 @@ def placed(out: Path, *, folder: bool) -> Iterator[Path]:
 
 def _publish(temporary: Path, out: Path, folder: bool) -> None:
     if folder:
-        fsync_folder(temporary)
+        sync_folder(temporary)
         check_free(out)  # rename would replace an empty folder
         temporary.rename(out)
         return

@@ -28,7 +28,7 @@ SENT = (
     "checkpoint_folder.words",
     "checkpoint_folder.holder",
     "checkpoint_folder.look",
-    "checkpoint_folder.writing",
+    "trainyard_files",
     "checkpoint_folder.verdict",
     "checkpoint_folder.verified",
     "checkpoint_folder.rows",

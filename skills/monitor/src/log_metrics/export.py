@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from contextlib import suppress
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -13,6 +12,7 @@ import trainyard_shell as shell
 from log_formats.values import METRICS
 from log_reading.notes import unit_of
 from run_folder.records import shown
+from trainyard_files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,16 +52,12 @@ def _is_ours(target: Path) -> bool:
 
 
 def write_export(target: Path, found: LogMetrics) -> str:
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with replacing(target) as raw:
+            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
             (_write_csv if target.suffix == ".csv" else _write_json)(file, found)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+            file.detach()
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise shell.cannot_write(target, error, "free space, or --export into a folder that you may write to") from error
     return str(target)
 

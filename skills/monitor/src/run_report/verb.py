@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import trainyard_shell as shell
+from trainyard_files import replace_file
 from goodput.account import Account, account
 from goodput.from_logs import history_of_logs
 from goodput.history import History, StepTable
@@ -89,12 +88,8 @@ def _target(path: Path, output: str | None) -> Path:
 
 
 def _write(target: Path, page: str) -> str:
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(target)
+        replace_file(target, page.encode())
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise shell.cannot_write(target, error, "free space, or --output in a folder that you may write to") from error
     return str(target)
