@@ -55,11 +55,17 @@ NOT_FAST = (
     "tests/skills/checkpoint_manager/test_pickles_never_run.py",
     "tests/skills/local_runner/",
     "tests/skills/monitor/test_monitor_real_trainers.py",
+    "tests/skills/test_contract.py",
+    "tests/skills/training_job_deployer/test_deploy_accepts.py",
     "tests/skills/training_job_deployer/test_deploy_demo.py",
+    "tests/skills/training_job_deployer/test_deploy_fresh.py",
+    "tests/skills/training_job_deployer/test_deploy_run.py",
+    "tests/skills/training_job_deployer/test_deploy_saving.py",
     "tests/test_benchmarks.py",
     "tests/training/",
 )
-"""Where tests start trainings or whole installations, besides those that use the cluster: `make test-fast` leaves them out."""
+"""Where tests start trainings, whole installations or hundreds of programs, besides those that use the cluster: `make test-fast` leaves
+them out."""
 BUT_FAST = (
     "tests/skills/local_runner/test_local_cause.py",
     "tests/skills/local_runner/test_local_submit.py",

@@ -81,7 +81,7 @@ class DeployedJob:
         deadline = time.monotonic() + PATIENCE_S
         while not ready(status := self.status()):
             assert time.monotonic() < deadline, status
-            time.sleep(1)  # a look starts four programs, and the job shares two cores with it
+            time.sleep(3)  # a look starts four programs, and the job shares two cores with it
         return status
 
     def left(self, *kinds: str) -> list[str]:

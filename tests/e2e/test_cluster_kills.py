@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,26 +11,27 @@ from cluster_job import ClusterJob
 from deployed_job import ROOT, DeployedJob
 
 from tests.components.cluster.running import RAY_IMAGE, Cluster
+from tests.training.forking import forked_run, forking
 
 STEPS, RAY_STEPS = 240, 80
-OPTIONS = "--data training/train.py --eval-interval 1000"
-"""A fifth of a second a step on a quiet machine: a kill takes effect within a few of them. On a busy one kubectl needs seconds, and
-the training must not end before it: after the last kill there are a hundred steps."""
+STEP_S = 0.2
+"""A kill takes effect within a few steps. On a busy machine kubectl needs seconds, and the training must not end before it: after the
+last kill there are a hundred steps."""
 KILLED_AT = {"worker container": 15, "worker pod": 45, "master container": 75, "master pod": 105}
 DRAINED_AT = 140
 
 
-def command(steps: int) -> str:
-    return f"training/train.py --steps {steps} {OPTIONS}"
+def command(steps: int, step_s: float = STEP_S) -> str:
+    return f"tests/e2e/slow_loop.py {steps} {step_s}"
 
 
 def uninterrupted_losses(folder: Path, steps: int) -> dict[int, float]:
     """The same two ranks on this machine, without a cluster."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--local-addr=127.0.0.1"]
-    words = [*torchrun, *command(steps).split()]
+    words = [*torchrun, *command(steps, 0).split()]
     own = {"TRAINYARD_RUN_DIR": str(folder), "TRAINYARD_CHECKPOINTS": str(folder / "checkpoints")}
-    environment = {**os.environ, **own, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=True, capture_output=True, timeout=900)
+    environment = {**os.environ, **own, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **forking()}
+    forked_run([sys.executable, *words], cwd=ROOT, env=environment, timeout=900).check_returncode()
     return {step["step"]: step["loss"] for step in map(json.loads, (folder / "steps.jsonl").read_text().splitlines())}
 
 

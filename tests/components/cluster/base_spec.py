@@ -1,7 +1,8 @@
 """base_spec.py < `ctr oci spec` > the specification that every container of the real node starts from.
 
-It adds what an image would hold: the packages that the tests run with, Ray, and this checkout's training/. So pods find torch and
-trainyard without a multi-gigabyte image (image/python.json puts the folders on PYTHONPATH). Read-only.
+It adds what an image would hold: the packages that the tests run with, Ray, this checkout's training/, and tests/ with the jobs
+that only tests run. So pods find torch and trainyard without a multi-gigabyte image (image/python.json puts the folders on
+PYTHONPATH). Read-only.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def mounts(ray_site: Path) -> dict[str, Path]:
     """Place in the container -> folder of this machine."""
-    found = {"/opt/site": Path(sysconfig.get_path("purelib")), "/workspace/training": ROOT / "training"}
+    found = {"/opt/site": Path(sysconfig.get_path("purelib"))}
+    found |= {f"/workspace/{name}": ROOT / name for name in ("training", "tests")}
     return {**found, **({"/opt/ray-site": ray_site} if ray_site.is_dir() else {})}
 
 
