@@ -42,7 +42,7 @@ soak: setup      ## KILLS=60 random kills, the resumed runs must equal the unint
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 
 .PHONY: recorded
-recorded: setup  # as root: plans, manifests and help texts as they are now, over those in tests/recorded/expected
+recorded: setup  ## as root: plans, manifests and help texts as they are now, over those in tests/recorded/expected
 	$(BIN)/python -m tests.recorded local
 	$(BIN)/python -m tests.recorded cluster
 	git status --short tests/recorded/expected

@@ -44,7 +44,12 @@ def refuse_without_yes(deployment: Deployment, current: Run, yes: bool, *again: 
     """
     if place_of(deployment).asks_yes and not yes:
         plan = deploy_plan.describe(deployment, current)
-        shell.confirm(False, plan, what=str(plan.get("summary")), hint=deployment.ref.command(*again, "--yes"))
+        shell.confirm(
+            False,
+            plan,
+            what=str(plan.get("summary") or f"start {current.name} on {current.target}"),
+            hint=deployment.ref.command(*again, "--yes"),
+        )
 
 
 def refuse_moved(deployment: Deployment, current: Run) -> None:
@@ -86,8 +91,7 @@ def _fixed(deployment: Deployment, current: Run) -> list[str]:
     keys = [key for key in deployment.changed_keys(current) if key in FIXED]
     before = current.job.get("checkpoints")
     now = deployment.job_file.job.checkpoints.storage
-    has_volume = current.target != "local"
-    if has_volume and isinstance(before, dict) and before.get("storage") != msgspec.to_builtins(now):
+    if place_of(deployment).has_volume and isinstance(before, dict) and before.get("storage") != msgspec.to_builtins(now):
         keys.append("checkpoints.storage")
     return keys
 

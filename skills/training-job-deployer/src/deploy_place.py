@@ -57,6 +57,8 @@ class Place(ABC):
     run_dir: Path
     asks_yes: ClassVar[bool] = False
     """Whether a run has to be agreed to: it costs money and changes what others share."""
+    has_volume: ClassVar[bool] = False
+    """Whether the checkpoints lie on a volume that a run keeps for its life (checkpoints.storage)."""
     keeps_record: ClassVar[bool] = False
     """Whether the place itself keeps how a run has ended; else run.json has to."""
 
@@ -78,7 +80,9 @@ class Place(ABC):
 
     @abstractmethod
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
-        """The plan's part about this place; after `problems` it knows more."""
+        """The plan's part about this place; after `problems` it knows more. With `asks_yes` also `summary`, which ends the sentence
+        "this would ...".
+        """
 
     @abstractmethod
     def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
@@ -165,5 +169,8 @@ class Place(ABC):
 
 def of(target: str, run_dir: Path) -> Place:
     """The place of a target of the job file. Raises SkillError conflict for one that this version does not know."""
-    place: Place = targets.place_class(target)(run_dir)
+    try:
+        place: Place = targets.place_class(target)(run_dir)
+    except TypeError as error:  # a method is missing
+        raise targets.faulty(target, error) from error
     return place

@@ -10,10 +10,10 @@ from typing import Any
 import deploy_checks
 from run_state import home
 import deploy_place
-from job_file import source_files
+from job_file import source_files, targets
 from run_state import record, store
 import trainyard_shell as shell
-from deploy_stage import Stage
+from deploy_stage import SUBMISSIONS, Stage
 from deployment import Deployment, digest_of
 from run_ref import Ref
 from run_state.record import Run
@@ -32,7 +32,10 @@ def load(ref: Ref) -> Deployment:
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: digest_of(value) for key, value in values.items()}
     inputs["source files"] = source_files.digest(file.source, leave_out=file.path)
-    return Deployment(ref, file, deploy_place.of(file.job.target, ref.run_dir).stages(file.job), inputs)
+    stages = deploy_place.of(file.job.target, ref.run_dir).stages(file.job)
+    if not {stage.name for stage in stages} & set(SUBMISSIONS):
+        raise targets.faulty(file.job.target, ValueError(f"none of its stages is called {' or '.join(SUBMISSIONS)}"))
+    return Deployment(ref, file, stages, inputs)
 
 
 def place_of(deployment: Deployment) -> deploy_place.Place:

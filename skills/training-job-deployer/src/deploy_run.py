@@ -108,7 +108,7 @@ def refuse_missing_skills(deployment: Deployment) -> None:
     raise shell.SkillError(
         "dependency",
         f"target {target} needs the skill folders {names}; stage {missing[0].name} cannot run",
-        hint=f"{hint}, or target: local" if place_of(deployment).asks_yes else hint,
+        hint=hint if target == "local" else f"{hint}, or target: local",
     )
 
 

@@ -45,14 +45,36 @@ def test_a_target_of_one_file(project: Project, program: Path) -> None:
     assert deploy("list", project.job, program=program).data["runs"][0]["state"] in ("starting", "running")
     assert deploy("stop", project.job, program=program).data["state"] == "stopped"
     enum = deploy("schema", program=program).data["$defs"]["Job"]["properties"]["target"]["enum"]
-    assert enum == ["eks", "hyperpod", "local", "toy"]
+    assert "toy" in enum and "local" in enum
+
+
+FAULTS = {
+    "no class": ("X = 1\n", "has no attribute 'Place'"),
+    "no module": ("import no_such_module\n", "No module named 'no_such_module'"),
+    "no methods": ("import deploy_place\nclass Place(deploy_place.Place): pass\n", "abstract"),
+    "no submission": (
+        "from places import local\nclass Place(local.Place):\n    stages = staticmethod(lambda job: ())\n",
+        "submit",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_is_no_target(project: Project, program: Path, fault: str) -> None:
+    """The author learns which file it is and what is wrong with it."""
+    text, told = FAULTS[fault]
+    (program.parent / "places" / "toy.py").write_text(text)
+    project.write_job(target="toy")
+    plan = deploy("plan", project.job, program=program)
+    assert (plan.exit_code, plan.error["code"]) == (70, "internal")
+    assert plan.error["message"].startswith("places/toy.py holds no usable class Place: ") and told in plan.error["message"]
 
 
 def test_a_target_without_its_file(project: Project, program: Path) -> None:
     """Control: a job file that names it is refused, and so is a run that a later version began."""
     project.write_job("python train.py --steps 2", target="toy")
     refused = deploy("plan", project.job)
-    assert refused.exit_code == 2 and "'toy' is not one of the known values: eks, hyperpod, local" in refused.error["message"]
+    assert refused.exit_code == 2 and "'toy' is not one of the known values: eks," in refused.error["message"]
     assert deploy("run", project.job, "--yes", program=program).exit_code == 0
     unknown = deploy("status", project.run_dir)
     assert (unknown.exit_code, unknown.error["code"]) == (5, "conflict") and "toy" in unknown.error["message"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -90,7 +91,9 @@ def _name(name: str) -> list[Finding]:
 def _target(target: Any) -> list[Finding]:
     if not isinstance(target, str) or target in targets.names():  # what is not text the types refuse
         return []
-    return [Finding("$.target", f"{target!r} is not one of the known values: {', '.join(targets.names())}")]
+    near = difflib.get_close_matches(target, targets.names(), n=1, cutoff=0.6)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return [Finding("$.target", f"{target!r} is not one of the known values: {', '.join(targets.names())}{meant}")]
 
 
 def _command(line: str, findings: list[Finding]) -> Command | None:

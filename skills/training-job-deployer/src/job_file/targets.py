@@ -21,4 +21,13 @@ def place_class(target: str) -> Any:
     if target not in names():
         told = f"target {shell.clean(target, 40)!r} is not known here; known: {', '.join(names())}"
         raise shell.SkillError("conflict", told, hint="use the version that started this run")
-    return importlib.import_module(f"places.{target}").Place
+    try:
+        return importlib.import_module(f"places.{target}").Place
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise faulty(target, error) from error
+
+
+def faulty(target: str, error: Exception) -> shell.SkillError:
+    """A file in places/ that is not what it must be."""
+    told = f"places/{target}.py holds no usable class Place: {shell.clean(str(error), 300)}"
+    return shell.SkillError("internal", told, hint="CONTRIBUTING.md, Add a target")

@@ -37,6 +37,7 @@ class KubernetesPlace(deploy_place.Place):
     """A Kubernetes cluster."""
 
     asks_yes: ClassVar[bool] = True
+    has_volume: ClassVar[bool] = True
 
     @staticmethod
     def findings(job: Job, command: Command | None) -> list[Finding]:
