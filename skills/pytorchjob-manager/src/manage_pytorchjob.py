@@ -13,8 +13,7 @@ from typing import Any
 
 import click
 import trainyard_kube as kube
-from ptjob_options import OWN, RunId, request_of
-from ptjob_request import ENGINES
+from ptjob_request import ENGINES, OWN, RunId, request_of
 from trainyard_podjob_options import Seconds, create_options
 
 ONE_RUN = click.option("--run-id", metavar="HEX", help="Refuse (exit 5) a job of another run.")

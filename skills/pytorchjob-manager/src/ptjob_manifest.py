@@ -1,16 +1,21 @@
-"""The manifest of a job: a YAML template of assets/ plus visible edits, one function an engine."""
+"""The manifest of a job: a YAML template of assets/ plus visible edits, one function an engine; the pod is the same for all."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_command import LAUNCH, understand
-from ptjob_pod import Object, make_pod, metadata, template
 from ptjob_request import JobRequest
 from ptjob_trainer_api import TrainJobApi
+from trainyard_podjob import environment, job_labels, place, resources, shm_size, spread
 
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+Object = dict[str, Any]
 PORT = {"name": "pytorchjob-port", "containerPort": 23456}
 GRACE, DEFAULT_GRACE_S = "terminationGracePeriodSeconds", 30.0
 STOCK_TORCHRUN = ["python3", "-m", "torch.distributed.run"]
@@ -97,3 +102,38 @@ def hyperpodjob(request: JobRequest) -> Object:
 
 def hyperpodrun(procs: int, nodes: int) -> list[str]:
     return ["hyperpodrun", f"--nproc-per-node={procs}", f"--nnodes={nodes}", "--rdzv-backend=hyperpod"]
+
+
+# --- what every engine has ---------------------------------------------------------------------------------------
+
+
+def template(name: str) -> Object:
+    import yaml
+
+    loaded: Object = yaml.safe_load((ASSETS / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def metadata(request: JobRequest) -> Object:
+    """Of the job itself."""
+    annotations = {"trainyard.dev/spec-digest": request.digest}
+    return {"name": request.name, "labels": job_labels(request), "annotations": annotations}
+
+
+def make_pod(request: JobRequest, container: str, command: list[str]) -> Object:
+    """A pod template: {metadata, spec}. The container is called as the engine wants it."""
+    pod = template("pod.yaml")
+    pod["metadata"]["labels"] = kube.labels(request.name, request.run_id)
+    if request.pod_annotations:
+        pod["metadata"]["annotations"] = dict(request.pod_annotations)
+    spec, main = pod["spec"], pod["spec"]["containers"][0]
+    main.update(name=container, image=request.image, command=command, env=environment(request), resources=resources(request))
+    spec["terminationGracePeriodSeconds"] = request.termination_s
+    spec["volumes"][0]["emptyDir"]["sizeLimit"] = shm_size(request)
+    if request.claim:
+        spec["volumes"][1]["persistentVolumeClaim"]["claimName"] = request.claim
+    else:
+        del spec["volumes"][1], main["volumeMounts"][1]
+    place(request, spec)
+    spec.update(spread(request, {kube.RUN_ID: request.run_id}))
+    return pod

@@ -14,8 +14,7 @@ from typing import Any
 import click
 import trainyard_kube as kube
 
-from ray_options import OWN
-from ray_spec import KINDS
+from ray_spec import KINDS, OWN
 from trainyard_podjob_options import create_options
 
 KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Spares the question which of the two it is.")
@@ -62,7 +61,7 @@ def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_ru
     """
     import ray_create
     from ray_objects import same_again
-    from ray_options import spec_of
+    from ray_spec import spec_of
 
     spec, checks = spec_of(name, command, given)
     cluster = kube.connect(where)

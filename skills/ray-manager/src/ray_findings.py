@@ -7,7 +7,6 @@ from typing import Any
 from trainyard_kube import Cluster, Object
 from trainyard_pods import Finding, Row, age_s, find_in_events, find_in_pods
 
-from ray_rows import accelerators
 from ray_state import ENDED
 
 HINTS = {
@@ -50,3 +49,10 @@ def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]
         else "kubectl delete, if it is yours"
     )
     return [Finding("ray.holds-cluster", summary, fix)]
+
+
+def accelerators(pod: Object) -> int:
+    """GPUs, Neuron cores and the like of a pod's limits."""
+    limits = [container.get("resources", {}).get("limits") or {} for container in pod["spec"]["containers"]]
+    words = ("gpu", "neuron", "neuroncore", "tpu")
+    return sum(int(amount) for each in limits for name, amount in each.items() if name.rpartition("/")[2] in words)

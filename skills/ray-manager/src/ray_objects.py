@@ -7,7 +7,7 @@ from typing import Any
 import trainyard_shell as shell
 from trainyard_kube import RUN, RUN_ID, ApiError, Cluster, Object, owner
 
-from ray_pod import ROLE
+from ray_manifest import ROLE
 from ray_spec import KINDS, PLURALS, object_name
 
 VERSION = "ray.io/v1"
