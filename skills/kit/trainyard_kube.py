@@ -25,6 +25,7 @@ import trainyard_shell as shell
 from trainyard_cluster import Cluster as Cluster
 from trainyard_refusal import ApiError as ApiError
 from trainyard_refusal import Object as Object
+from trainyard_refusal import noted as noted
 from trainyard_refusal import unknown as unknown
 
 MANAGED = "app.kubernetes.io/managed-by"
@@ -114,9 +115,9 @@ def label(thing: Object, key: str) -> str | None:
     return found.get(key)
 
 
-def annotation(thing: Object, key: str) -> str | None:
-    found: Object = thing["metadata"].get("annotations") or {}
-    return found.get(key)
+def notes(thing: Object) -> dict[str, str]:
+    """Its annotations."""
+    return thing["metadata"].get("annotations") or {}
 
 
 def status(thing: Object) -> Object:
@@ -130,6 +131,11 @@ def conditions(thing: Object) -> list[Object]:
 
 def holds(thing: Object, condition: str) -> bool:
     return any((each["type"], each["status"]) == (condition, "True") for each in conditions(thing))
+
+
+def is_going(thing: Object) -> bool:
+    """Deleted, and not yet gone."""
+    return bool(thing["metadata"].get("deletionTimestamp"))
 
 
 def labels(run: str, run_id: str) -> dict[str, str]:

@@ -9,8 +9,9 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import Patch
-from ptjob_find import Job, call_for, check_words, find_with_pods, list_pods
+from ptjob_find import Job, call_for, check_words, find_with_pods
 from ptjob_status import SCALED_AT
+from trainyard_podjob_manifest import claims
 
 Object = dict[str, Any]
 SCALING = "trainyard.dev/scaling-to"
@@ -23,7 +24,7 @@ def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_
 
     Raises SkillError: usage (this kind cannot), timeout (pods still ending; the same call goes on), conflict.
     """
-    marked = (job.object["metadata"].get("annotations") or {}).get(SCALING)
+    marked = kube.notes(job.object).get(SCALING)
     was = job.engine.wanted(job.object)
     if was == nodes and marked is None:
         return shell.Result({**about(cluster, job), "nodes": nodes, "was": was, "restarts": False})
@@ -89,7 +90,7 @@ def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> sh
     data = {**about(cluster, job), "suspended": flag}
     if job.engine.is_suspended(job.object) == flag:
         return shell.Result(data)
-    if SCALING in (job.object["metadata"].get("annotations") or {}):  # a scale that was cut off must not resume it later
+    if SCALING in kube.notes(job.object):  # a scale that was cut off must not resume it later
         changes = [*changes, {"op": "remove", "path": "/metadata/annotations/" + _escaped(SCALING)}]
     patch(cluster, job, changes, dry_run=dry_run)
     if dry_run:
@@ -99,7 +100,7 @@ def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> sh
 
 
 def delete(
-    cluster: kube.Cluster, name: str, run_id: str, engine: str | None, timeout_s: float, *, yes: bool, dry_run: bool
+    cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str, engine: str | None, yes: bool, dry_run: bool
 ) -> shell.Result:
     """The job and its pods; never a claim. Returns when the pods are gone. Raises SkillError: confirm, conflict, permission, timeout.
 
@@ -118,7 +119,7 @@ def delete(
         data = {"name": name, "run_id": run_id, "state": "absent", **left, "cluster": cluster.identity()}
         return shell.Result(data, checks=error.checks, ok=True)
     kind = f"{job.engine.kind} {cluster.namespace}/{name}"
-    plan = {**about(cluster, job), "deletes": [f"{kind}, and its pods"], "keeps": claims(job)}
+    plan = {**about(cluster, job), "deletes": [f"{kind}, and its pods"], "keeps": claims(job.object)}
     if dry_run:
         cluster.delete(job.engine.path(cluster, name), job.uid, dry_run=True)
         return shell.Result(plan)
@@ -163,7 +164,7 @@ def wait_for_no_pods(cluster: kube.Cluster, job: Job, timeout_s: float, again: s
 def _wait(cluster: kube.Cluster, selector: str, timeout_s: float, again: str) -> None:
     """Raises SkillError timeout. Ended pods count too: the operator does not make a pod anew while its namesake is there."""
     deadline, told = time.monotonic() + timeout_s, -1
-    while left := list_pods(cluster, selector):
+    while left := cluster.pods(selector):
         if len(left) != told:
             shell.progress(f"{len(left)} pods are still there; they have time to save")
             told = len(left)
@@ -176,28 +177,18 @@ def _wait(cluster: kube.Cluster, selector: str, timeout_s: float, again: str) ->
 # --- what outlives its pods: without a volume claim a stop is a loss, and says so ---------------------------------
 
 
-def claims(job: Job) -> list[str]:
-    """Names of the volume claims that the job mounts, wherever in the object they stand."""
-
-    def inside(thing: Any) -> set[str]:
-        if isinstance(thing, dict):
-            own = {str(thing["claimName"])} if isinstance(thing.get("claimName"), str) else set()
-            return own.union(*(inside(value) for value in thing.values()))
-        return set().union(*(inside(value) for value in thing)) if isinstance(thing, list) else set()
-
-    return sorted(inside(job.object["spec"]))
-
-
 def how_it_goes_on(job: Job) -> str:
     """Once its pods have been stopped and are made again."""
     return (
-        "from its newest checkpoint" if claims(job) else "from step 0: it has no volume claim, and its files end with its pods"
+        "from its newest checkpoint"
+        if claims(job.object)
+        else "from step 0: it has no volume claim, and its files end with its pods"
     )
 
 
 def losses(job: Job) -> list[shell.Check]:
     """A warning for whoever stops the pods of a job without a volume; [] of one with."""
-    if claims(job):
+    if claims(job.object):
         return []
     summary = f"{job.name} has no volume claim: checkpoints in its pods end with them, and it begins again at step 0"
     return [

@@ -15,6 +15,7 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job
 from ptjob_logs import Line, read_log
+from trainyard_pods import statuses_of
 from trainyard_watch import follow
 
 Object = dict[str, Any]
@@ -30,7 +31,7 @@ class Reader(threading.Thread):
     """Prints the log of one pod from `since` on, until its container has ended and all is read."""
 
     def __init__(self, cluster: kube.Cluster, job: Job, pod: Object, lines: int, show: Show) -> None:
-        super().__init__(daemon=True, name=pod["metadata"]["name"])
+        super().__init__(daemon=True, name=kube.name(pod))
         self.cluster, self.job, self.pod, self.lines, self.show = cluster, job, pod, lines, show
         self.last, self.seen_at_last = "", 0
         self.ended = threading.Event()
@@ -113,8 +114,7 @@ def _attend(
 ) -> None:
     """A reader for each container that has begun; a restarted container is another one."""
     uid = pod["metadata"]["uid"]
-    statuses = pod["status"].get("containerStatuses") or []
-    main: Object = next((status for status in statuses if status["name"] == job.engine.container), {})
+    main: Object = next((status for status in statuses_of(pod) if status["name"] == job.engine.container), {})
     key = f"{uid}/{main.get('restartCount', 0)}"
     state = main.get("state") or {}
     for other, reader in readers.items():

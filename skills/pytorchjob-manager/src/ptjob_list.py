@@ -17,15 +17,9 @@ def list_jobs(cluster: kube.Cluster, limit: int) -> shell.Result:
     jobs: list[Job] = []
     checks: list[shell.Check] = []
     for engine in ENGINES.values():
-        try:
+        with kube.noted(f"list.{engine.name}", checks, may_be_absent=True):
             found = cluster.list(engine.path(cluster), labelSelector=f"{kube.MANAGED}=trainyard")
-        except kube.ApiError as error:
-            if error.status == 403:
-                checks.append(kube.unknown(f"list.{engine.name}", error))
-            elif error.status != 404:
-                raise
-            continue
-        jobs += [Job(engine, thing) for thing in found]
+            jobs += [Job(engine, thing) for thing in found]
     jobs.sort(key=lambda job: str(job.object["metadata"]["creationTimestamp"]), reverse=True)
     data = {"cluster": cluster.identity(), "total": len(jobs), "jobs": [row(job) for job in jobs[:limit]]}
     return shell.Result(data, checks=checks, truncated=len(jobs) > limit)

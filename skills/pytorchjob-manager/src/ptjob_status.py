@@ -10,8 +10,8 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import conditions
 from ptjob_find import Job, find_with_pods
-from ptjob_nodes import is_down, is_going, is_ready, is_running, pod_reason, pod_rows, statuses_of
-from trainyard_pods import Finding, find_in_events, find_in_pods, launcher_words
+from ptjob_nodes import is_down, is_ready, is_running, pod_reason, pod_rows
+from trainyard_pods import Finding, find_in_events, find_in_pods, launcher_words, statuses_of
 
 Object = dict[str, Any]
 SCALED_AT = "trainyard.dev/scaled-at"
@@ -74,7 +74,7 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
     if down:
         told = f"in {len(down)} the container has ended and is started again ({pod_reason(down[0])})"
         return "restarting", f"{running} of {wanted} nodes run; {told}"
-    if "Restarting" in true or restarts or was_running or any(is_going(pod) for pod in job.pods):
+    if "Restarting" in true or restarts or was_running or any(kube.is_going(pod) for pod in job.pods):
         return "restarting", f"{running} of {wanted} nodes run; the others come back"
     return "pending", f"{running} of {wanted} nodes run; {len(job.pods)} pods are made"
 
@@ -87,9 +87,9 @@ def count_restarts(job: Job) -> int:
     than the start of the job, or of its last resizing.
     """
     containers = sum(int(status.get("restartCount", 0)) for pod in job.pods for status in statuses_of(pod))
-    began = [(job.object.get("status") or {}).get("startTime"), job.object["metadata"].get("creationTimestamp")]
-    scaled = (job.object["metadata"].get("annotations") or {}).get(SCALED_AT)
-    listed = (job.object.get("status") or {}).get("conditions") or []
+    began = [kube.status(job.object).get("startTime"), job.object["metadata"].get("creationTimestamp")]
+    scaled = kube.notes(job.object).get(SCALED_AT)
+    listed = kube.conditions(job.object)
     # A PyTorchJob that is resumed has a new startTime; a TrainJob has this condition.
     resumed = next(
         (each.get("lastTransitionTime") for each in listed if (each["type"], each["status"]) == ("Suspended", "False")), None
@@ -107,7 +107,7 @@ def seconds(timestamp: str) -> float:
 
 
 def condition_rows(job: Job) -> list[Object]:
-    listed = (job.object.get("status") or {}).get("conditions") or []
+    listed = kube.conditions(job.object)
     return [
         {
             "type": each["type"],
@@ -141,7 +141,7 @@ def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
 
 
 def waiting_in_queue(job: Job) -> list[Finding]:
-    queue = (job.object["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
+    queue = kube.label(job.object, "kueue.x-k8s.io/queue-name")
     if not queue:
         return []
     summary = f"the job waits in Kueue's queue {queue}, or was preempted"

@@ -16,7 +16,7 @@ Object = dict[str, Any]
 TELL_S = 30.0
 
 
-def wait_for_end(cluster: kube.Cluster, name: str, run_id: str | None, engine: str | None, timeout_s: float) -> Object:
+def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> Object:
     """The status once the job has ended.
 
     Raises SkillError: timeout (the status so far is its data), unreachable (nobody knows: the API server was away at the end),

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from trainyard_kube import Object, labels
-from trainyard_podjob import environment, job_labels, place, resources, shm_size, spread
+from trainyard_podjob_manifest import fill_pod, metadata, place, resources, shm_size, template
 
 from ray_spec import RaySpec, driver
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 ROLE = "trainyard.dev/role"
-DIGEST, PROCS = "trainyard.dev/spec-digest", "trainyard.dev/procs-per-node"
+PROCS = "trainyard.dev/procs-per-node"
 
 
 def generate_raycluster_yaml(spec: RaySpec) -> Object:
     """The RayCluster: the head is node 0, so that N nodes are the N pods that `fit` placed."""
-    cluster = template("raycluster.yaml")
-    cluster["metadata"] = metadata(spec)
+    cluster = template(ASSETS / "raycluster.yaml")
+    cluster["metadata"] = metadata(spec, **{PROCS: str(spec.procs)})
     head, workers = cluster["spec"]["headGroupSpec"], cluster["spec"]["workerGroupSpecs"][0]
     cluster["spec"]["rayVersion"] = spec.ray_version
     for group in (head, workers):
@@ -36,8 +36,8 @@ def generate_raycluster_yaml(spec: RaySpec) -> Object:
 
 def generate_rayjob_yaml(spec: RaySpec) -> Object:
     """The RayJob that makes such a cluster, runs the command on its head and removes the cluster."""
-    job = template("rayjob.yaml")
-    job["metadata"] = metadata(spec)
+    job = template(ASSETS / "rayjob.yaml")
+    job["metadata"] = metadata(spec, **{PROCS: str(spec.procs)})
     job["spec"]["entrypoint"] = shlex.join(driver(spec.command, spec.nodes, spec.procs))
     job["spec"]["ttlSecondsAfterFinished"] = spec.ttl_s
     job["spec"]["rayClusterSpec"] = generate_raycluster_yaml(spec)["spec"]
@@ -49,42 +49,17 @@ def manifest(spec: RaySpec) -> Object:
     return generate_rayjob_yaml(spec) if spec.kind == "rayjob" else generate_raycluster_yaml(spec)
 
 
-def template(name: str) -> Object:
-    import yaml
-
-    loaded: Object = unaliased(yaml.safe_load((ASSETS / name).read_text(encoding="utf-8")))
-    return loaded
-
-
-def unaliased(thing: Any) -> Any:
-    """YAML anchors give one dict in two places; an edit of one must not be an edit of both."""
-    if isinstance(thing, dict):
-        return {key: unaliased(value) for key, value in thing.items()}
-    return [unaliased(item) for item in thing] if isinstance(thing, list) else thing
-
-
-def metadata(spec: RaySpec) -> Object:
-    annotations = {DIGEST: spec.digest, PROCS: str(spec.procs)}
-    return {"name": spec.name, "labels": job_labels(spec), "annotations": annotations}
-
-
 # --- the pods ----------------------------------------------------------------------------------------------------
 
 
 def fill_node(template: Object, spec: RaySpec) -> None:
     """Edits the pod template of the head or of the workers."""
-    ours = labels(spec.name, spec.run_id)
-    template["metadata"]["labels"] = ours
+    fill_pod(template, spec, variables_of_ray(spec), {**labels(spec.name, spec.run_id), "ray.io/is-ray-node": "yes"})
     pod, container = template["spec"], template["spec"]["containers"][0]
-    place(spec, pod)
-    pod["terminationGracePeriodSeconds"] = spec.termination_s
-    container["image"] = spec.image
-    container["env"] = environment(spec, variables_of_ray(spec))
     fill_resources(container["resources"], spec)
     volume = {"persistentVolumeClaim": {"claimName": spec.claim}} if spec.claim else {"emptyDir": {}}
     mount(pod, container, "trainyard", "/trainyard", volume)
     mount(pod, container, "shm", "/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": shm_size(spec)}})
-    pod.update(spread(spec, {**ours, "ray.io/is-ray-node": "yes"}))
 
 
 def fill_submitter(template: Object, spec: RaySpec) -> None:
