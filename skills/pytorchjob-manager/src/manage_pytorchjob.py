@@ -16,7 +16,6 @@ import click
 import ptjob_change
 import ptjob_create
 import ptjob_follow
-import ptjob_list
 import ptjob_logs
 import ptjob_status
 import ptjob_wait
@@ -181,7 +180,7 @@ def delete(where: kube.Where, timeout: float, dry_run: bool, yes: bool, **which:
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 5000), help="Rows, at most.")
 def list_verb(where: kube.Where, limit: int) -> shell.Result:
     """The jobs of Trainyard in this namespace."""
-    return ptjob_list.list_jobs(kube.connect(where), limit)
+    return ptjob_status.list_jobs(kube.connect(where), limit)
 
 
 if __name__ == "__main__":

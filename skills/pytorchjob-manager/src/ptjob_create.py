@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ptjob_manifest as manifests
 import trainyard_kube as kube
 import trainyard_shell as shell
@@ -11,9 +9,8 @@ from ptjob_engines import ENGINES, Engine
 from ptjob_find import Job, call_for, own_or_raise
 from ptjob_request import JobRequest
 from ptjob_trainer_api import read_api
+from trainyard_kube import Object
 from trainyard_podjob_manifest import DIGEST, told
-
-Object = dict[str, Any]
 
 
 def create_pytorchjob(cluster: kube.Cluster, request: JobRequest, *, dry_run: bool = False) -> shell.Result:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
 
 import trainyard_kube as kube
 from ptjob_manifest import hyperpodrun
+from trainyard_kube import Object
 
-Object = dict[str, Any]
 Patch = list[Object]
 
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import ENGINES, Engine, engine_of_pod
 from ptjob_request import NAME
+from trainyard_kube import Object
 from trainyard_podjob import RUN_ID
-
-Object = dict[str, Any]
 
 
 @dataclass
@@ -157,5 +155,5 @@ def own_or_raise(thing: Object, run_id: str) -> None:
     owner = kube.owner(thing)
     if owner != run_id:
         whose = f"run {owner}" if owner else "somebody else: it was not made by Trainyard"
-        message = f"{thing['kind']} {thing['metadata']['name']} belongs to {whose}; this is run {run_id}"
+        message = f"{thing['kind']} {kube.name(thing)} belongs to {whose}; this is run {run_id}"
         raise shell.SkillError("conflict", message, hint="another name in the job file, or another namespace")

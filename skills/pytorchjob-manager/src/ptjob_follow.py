@@ -9,16 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job
 from ptjob_logs import Line, read_log
+from trainyard_kube import Object
 from trainyard_pods import statuses_of
 from trainyard_watch import follow
 
-Object = dict[str, Any]
 Show = Callable[[Line], None]
 MAX_READERS = 64
 """Connections held open; a larger job is followed by its first ranks, or by --rank."""
@@ -124,7 +123,7 @@ def _attend(
     if key in readers or not {"running", "terminated"} & state.keys() or kind == "DELETED":
         return
     if alive >= MAX_READERS:
-        shell.progress(f"{pod['metadata']['name']} is not followed: {alive} pods are; choose with --rank")
+        shell.progress(f"{kube.name(pod)} is not followed: {alive} pods are; choose with --rank")
         return
     # Only what was there at the start is cut to its last lines; what begins later is shown whole.
     fresh = any(other.startswith(uid) for other in readers) or _is_younger(pod, job)

@@ -11,8 +11,8 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for
+from trainyard_kube import Object
 
-Object = dict[str, Any]
 AT_ONCE = 16
 """Requests side by side: one pod's log takes some 10 ms here and 100 ms over a WAN."""
 NANOSECONDS = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")

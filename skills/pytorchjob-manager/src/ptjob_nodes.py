@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job
+from trainyard_kube import Object
 from trainyard_pods import pod_row, statuses_of
-
-Object = dict[str, Any]
 
 
 def is_running(job: Job, pod: Object) -> bool:

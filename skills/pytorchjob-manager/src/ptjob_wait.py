@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for, find_job
 from ptjob_status import get_job_status
+from trainyard_kube import Object
 from trainyard_watch import follow, patiently
 
-Object = dict[str, Any]
 TELL_S = 30.0
 
 

@@ -63,7 +63,7 @@ def of_run_or_raise(thing: Object, run_id: str) -> None:
     """Nothing of somebody else is changed: not of another run, not of another program."""
     if owner(thing) != run_id:
         whose = f"belongs to run {owner(thing)}, not to" if owner(thing) else "was not made by trainyard, so it is not of"
-        message = f"{thing['kind']} {thing['metadata']['name']} {whose} run {run_id}"
+        message = f"{thing['kind']} {kube.name(thing)} {whose} run {run_id}"
         raise shell.SkillError("conflict", message, hint="another name, or the run id that made it (manage_ray.py list)")
 
 
@@ -82,7 +82,7 @@ def all_selector(kind: str, thing: Object) -> str:
     """Selects the pods of this object, the submitter's included where the object is ours, and no other run's."""
     run_id = owner(thing)
     if run_id:
-        return f"{RUN}={thing['metadata']['name']},{RUN_ID}={run_id}"
+        return f"{RUN}={kube.name(thing)},{RUN_ID}={run_id}"
     return f"ray.io/cluster={cluster_name(kind, thing) or 'none-yet'}"
 
 

@@ -42,7 +42,7 @@ def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> 
     note(cluster, thing, job_id, dry_run=True)  # who may not note it, or looked at what has been replaced, starts nothing
     answer = script(cluster, head, "on_head.py", "submit", job_id, entrypoint)
     if answer["job"]["entrypoint"] != entrypoint:
-        message = f"submission {job_id} on {thing['metadata']['name']} runs another command: "
+        message = f"submission {job_id} on {kube.name(thing)} runs another command: "
         message += shell.clean(answer["job"]["entrypoint"], 300)
         raise shell.SkillError("conflict", message, hint="--submission-id with a new id")
     note(cluster, thing, job_id)
@@ -52,7 +52,7 @@ def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> 
 def run_named_or_raise(thing: Object, run_id: str | None) -> None:
     """A run's cluster takes jobs from that run alone; whether the id is the right one, `find` has seen. Raises SkillError usage."""
     if owner(thing) and not run_id:
-        message = f"RayCluster {thing['metadata']['name']} belongs to a run, and --run-id does not say that it is yours"
+        message = f"RayCluster {kube.name(thing)} belongs to a run, and --run-id does not say that it is yours"
         raise usage(message, "--run-id HEX, as you gave it to `create`, as run.json has it, or as manage_ray.py list shows it")
 
 
@@ -62,7 +62,7 @@ def run_named_or_raise(thing: Object, run_id: str | None) -> None:
 def own_id(thing: Object) -> str | None:
     """The id of the run's own job, so that a repeated call finds it; None for a cluster of no run."""
     run_id = owner(thing)
-    return f"{thing['metadata']['name']}-{run_id[:8]}" if run_id else None
+    return f"{kube.name(thing)}-{run_id[:8]}" if run_id else None
 
 
 def id_to_submit(thing: Object, given: str | None) -> str:
