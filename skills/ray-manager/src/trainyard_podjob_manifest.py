@@ -45,15 +45,29 @@ def fill_pod(template: Object, job: PodJob, own: dict[str, str], spread_labels: 
     pod.update(spread(job, spread_labels))
 
 
-def told(job: PodJob, cluster: kube.Cluster, thing: Object, **of_engine: Any) -> Object:
-    """What `create` answers about the object that it made or found. `of_engine`: engine, api_version, pod_selector, container."""
+def told(
+    job: PodJob,
+    cluster: kube.Cluster,
+    thing: Object,
+    *,
+    engine: str,
+    api_version: str,
+    pod_selector: str,
+    container: str,
+    **more: Any,
+) -> Object:
+    """What `create` answers about the object that it made or found."""
     return {
         "name": job.name,
         "run_id": job.run_id,
+        "engine": engine,
+        "api_version": api_version,
         "uid": thing["metadata"].get("uid"),
-        **of_engine,
+        "pod_selector": pod_selector,
+        "container": container,
         "log_format": "trainyard",
         "run_dir": job.run_dir,
+        **more,
         "cluster": cluster.identity(),
     }
 
