@@ -100,9 +100,8 @@ class Cluster:
         return self.request("POST", path, {"dryRun": "All"} if dry_run else {}, body)
 
     def patch(self, path: str, body: Any, kind: str = "merge", *, dry_run: bool = False) -> Object:
-        """`kind`: merge, json or strategic."""
-        content = {"merge": "merge-patch", "json": "json-patch", "strategic": "strategic-merge-patch"}[kind]
-        return self.request("PATCH", path, {"dryRun": "All"} if dry_run else {}, body, f"application/{content}+json")
+        """`kind`: merge or json."""
+        return self.request("PATCH", path, {"dryRun": "All"} if dry_run else {}, body, f"application/{kind}-patch+json")
 
     def amend(self, path: str, uid: str, changes: Sequence[Object], *, dry_run: bool = False) -> Object:
         """A JSON patch of the very object that was looked at. Raises SkillError conflict where that one is gone."""
@@ -117,9 +116,9 @@ class Cluster:
             message = f"{'/'.join(path.split('/')[-2:])} was deleted or replaced by another one at this moment"
             raise shell.SkillError("conflict", message, hint="look with `status` or `list` what is there now") from error
 
-    def delete(self, path: str, uid: str, *, policy: str = "Background", dry_run: bool = False) -> Object | None:
+    def delete(self, path: str, uid: str, *, dry_run: bool = False) -> Object | None:
         """Only the very object that was looked at: the UID is a precondition. None where it is gone already."""
-        body = {"preconditions": {"uid": uid}, "propagationPolicy": policy, **({"dryRun": ["All"]} if dry_run else {})}
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background", **({"dryRun": ["All"]} if dry_run else {})}
         try:
             return self.request("DELETE", path, {}, body)
         except ApiError as error:
