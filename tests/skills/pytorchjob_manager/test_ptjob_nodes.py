@@ -19,7 +19,8 @@ import trainyard_kube as kube
 from ptjob_engines import ENGINES
 from ptjob_find import Job
 from ptjob_change import losses
-from ptjob_status import find_causes, observe
+from ptjob_findings import find_causes
+from ptjob_status import observe
 asked = json.load(sys.stdin)
 cluster = kube.connect(kube.Where())
 job = Job(ENGINES[asked["engine"]], asked["object"], asked["pods"])
