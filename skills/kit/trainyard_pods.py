@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import ApiError, Cluster, Object, unknown
 
@@ -70,7 +71,7 @@ class Finding:
 
 def find_in_pods(pods: Iterable[Object], hints: Mapping[str, str] | None = None) -> list[Finding]:
     """Each cause once, with the number of pods and the first of them. `hints`: what a skill says to do about an id instead."""
-    found = _told_once("pod", ((pod["metadata"]["name"], each) for pod in pods for each in _of_pod(pod)))
+    found = _told_once("pod", ((kube.name(pod), each) for pod in pods for each in _of_pod(pod)))
     return [replace(each, fix=(hints or {}).get(each.id, each.fix)) for each in found]
 
 
@@ -89,6 +90,24 @@ def find_in_events(cluster: Cluster, is_ours: Callable[[str], bool], since: str,
     ours = [event for event in events if is_ours(str(event["involvedObject"].get("name"))) and _is_since(event, since)]
     rows = [*EVENTS, *own]
     return _told_once("object", ((event["involvedObject"]["name"], each) for event in ours for each in _of_event(event, rows)))
+
+
+def statuses_of(pod: Object) -> list[Object]:
+    """Of its containers; [] before the kubelet has looked at it."""
+    return kube.status(pod).get("containerStatuses") or []
+
+
+def pod_row(pod: Object, role: str | None, rank: int, reason: str | None) -> Object:
+    """A pod in the answer of `status`."""
+    return {
+        "name": kube.name(pod),
+        "role": role,
+        "rank": rank,
+        "phase": "Terminating" if kube.is_going(pod) else kube.status(pod).get("phase", "Unknown"),
+        "node": pod["spec"].get("nodeName"),
+        "restarts": sum(each.get("restartCount") or 0 for each in statuses_of(pod)),
+        "reason": reason,
+    }
 
 
 def age_s(time: str) -> float:
@@ -110,10 +129,10 @@ def _merged(kind: str, names: dict[str, Finding]) -> Finding:
 
 
 def _of_pod(pod: Object) -> Iterator[Finding]:
-    status = pod.get("status") or {}
+    status = kube.status(pod)
     if REJECTED.fullmatch(str(status.get("reason"))):
         yield Finding("pod.rejected", _words(status), "look at that node: kubectl describe node; cluster-manager health")
-    for each in status.get("conditions") or []:
+    for each in kube.conditions(pod):
         if (each["type"], each["status"]) == ("PodScheduled", "False"):
             yield from _unscheduled(str(each.get("message") or each.get("reason") or ""))
         if (each["type"], each["status"]) == ("DisruptionTarget", "True"):
@@ -121,7 +140,7 @@ def _of_pod(pod: Object) -> Iterator[Finding]:
     for each in status.get("initContainerStatuses") or []:
         yield from _of_container(pod, each, f"init container {each['name']}")
         yield from _stuck(pod, each)
-    for each in status.get("containerStatuses") or []:
+    for each in statuses_of(pod):
         yield from _of_container(pod, each, f"container {each['name']}")
 
 
@@ -165,7 +184,7 @@ def launcher_word(ended: Object) -> Object:
 
 def launcher_words(pods: Iterable[Object]) -> list[Object]:
     """What launchers left behind in these pods."""
-    statuses = (each for pod in pods for each in (pod.get("status") or {}).get("containerStatuses") or [])
+    statuses = (each for pod in pods for each in statuses_of(pod))
     ends = [(each.get(name) or {}).get("terminated") or {} for each in statuses for name in ("state", "lastState")]
     return [word for word in map(launcher_word, ends) if word]
 
@@ -182,7 +201,7 @@ def _ended(pod: Object, ended: Object, name: str) -> Iterator[Finding]:
         yield Finding(NO_START[0], f"{name}: {told}", NO_START[1])
     elif ended.get("reason") in ("StartError", "ContainerCannotRun") or "exec format error" in str(ended.get("message")):
         yield Finding(NO_START[0], f"{name}: {_words(ended)}", NO_START[1])
-    elif code and "deletionTimestamp" not in pod["metadata"]:  # a pod that is deleted was told to end
+    elif code and not kube.is_going(pod):  # a pod that is deleted was told to end
         # 128 + n: a signal. 137 alone does not prove that memory ran out.
         how = f"signal {code - 128}" if 128 < code < 160 else "an error of the job"
         yield Finding(f"exit.{code}", f"{name} ended with {code}: {told or how}", "logs; logs --rank R --previous")

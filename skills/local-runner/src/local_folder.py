@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainyard_files import Unusable, open_regular, parse, read_object
+from trainyard_files import Unusable, open_regular, parse, read_object, replace_file
 
 ENDED = ("finished", "failed", "stopped")
 
@@ -79,23 +79,7 @@ def read_spec(folder: RunFolder) -> dict[str, Any] | None:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Replace `path`: a reader sees the old document or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def append_event(path: Path, type: str, **fields: Any) -> None:

@@ -15,7 +15,8 @@ from hang_evidence import Evidence
 from hang_rule import Seen, Verdict, Watch, interval_s
 from hang_stacks import collect
 from local_folder import RunFolder
-from local_process import identify, send
+from local_process import send
+from trainyard_process import identify
 from local_progress import Progress
 from local_record import RunRecord, note
 from local_spec import Spec

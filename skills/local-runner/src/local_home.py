@@ -9,7 +9,7 @@ from typing import Any
 from trainyard_files import Unusable
 
 from local_folder import RunFolder, read_spec
-from local_process import same_place
+from trainyard_process import same_place
 
 PATHS = ("workdir", "python", "checkpoints")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_process import DEAD_STATES, PROC, environment, stat
+from trainyard_process import DEAD_STATES, PROC, environment, stat
 
 DEPTH = 3
 """Generations below the launcher in which ranks are looked for: some launchers start another one."""

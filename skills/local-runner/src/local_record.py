@@ -15,7 +15,7 @@ from typing import Any
 from trainyard_files import Unusable
 
 from local_folder import RunFolder, append_event, read_runner, write_json
-from local_process import Identity
+from trainyard_process import Identity
 from local_spec import Spec
 
 LAST_WRITE_TRIES = 60

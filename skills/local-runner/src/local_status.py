@@ -16,16 +16,8 @@ import local_spec
 from local_folder import ENDED, RunFolder, read_runner, read_spec
 from local_home import at_home, original_of
 from local_rotation import is_full
-from local_process import (
-    Identity,
-    ancestors,
-    environment,
-    is_alive,
-    of_run,
-    serves,
-    stat,
-    supervisor_of_folder,
-)
+from local_process import of_run, supervisor_of_folder
+from trainyard_process import Identity, ancestors, environment, is_alive, serves, stat
 
 NEVER_STARTED = "submit was interrupted before the supervisor started"
 

@@ -10,7 +10,8 @@ from typing import Any
 import trainyard_shell as shell
 
 from local_folder import ENDED, RunFolder, try_lock
-from local_process import Identity, end_all, is_alive, send
+from local_process import end_all, send
+from trainyard_process import Identity, is_alive
 from local_record import RunRecord
 from local_status import Records, look, run_processes, settled, view
 from local_system import STOP, STOP_NOW, user_name

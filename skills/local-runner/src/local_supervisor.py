@@ -24,7 +24,8 @@ from local_command import arguments, clean_environment, job_environment, process
 from local_evidence import Evidence
 from local_folder import EventReader, RunFolder, read_spec
 from local_hang import Hangs
-from local_process import Identity, end_all, identify, of_run
+from local_process import end_all, of_run
+from trainyard_process import Identity, identify
 from local_ranks import Ranks
 from local_record import RunRecord, note
 from local_rotation import LogKeeper, limit_bytes

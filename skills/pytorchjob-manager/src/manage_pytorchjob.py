@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import click
+import ptjob_change
+import ptjob_create
+import ptjob_follow
+import ptjob_logs
+import ptjob_status
+import ptjob_wait
 import trainyard_kube as kube
-from ptjob_options import OWN, RunId, request_of
-from ptjob_request import ENGINES
+from ptjob_find import call_for, find_job, find_with_pods
+from ptjob_request import ENGINES, OWN, RunId, request_of
 from trainyard_podjob_options import Seconds, create_options
 
 ONE_RUN = click.option("--run-id", metavar="HEX", help="Refuse (exit 5) a job of another run.")
@@ -56,10 +63,8 @@ def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_ru
 
     NAME and COMMAND may come from --request. COMMAND follows `--`. Its first word `torchrun` stands for the engine's launcher; anything else is one process.
     """
-    from ptjob_create import create_pytorchjob
-
     request = request_of(name, command, values)
-    return create_pytorchjob(kube.connect(where), request, dry_run=dry_run)
+    return ptjob_create.create_pytorchjob(kube.connect(where), request, dry_run=dry_run)
 
 
 @cli.command(
@@ -67,13 +72,10 @@ def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_ru
 )
 @looks_at_a_job
 @click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 5000), help="Rows of pods, at most.")
-def status(where: kube.Where, name: str, run_id: str | None, engine: str | None, limit: int) -> shell.Result:
+def status(where: kube.Where, limit: int, **which: Any) -> shell.Result:
     """State, nodes, restarts, and what is wrong. Exit 0 whatever the state is."""
-    from ptjob_find import call_for
-    from ptjob_status import get_job_status
-
-    data = get_job_status(kube.connect(where), name, run_id, engine, limit)
-    next = [call_for("logs", name, data["run_id"])] if data["state"] in ("failed", "restarting") else []
+    data = ptjob_status.get_job_status(kube.connect(where), **which, limit=limit)
+    next = [call_for("logs", data["name"], data["run_id"])] if data["state"] in ("failed", "restarting") else []
     return shell.Result(data, next=next, truncated=data["pods_total"] > limit)
 
 
@@ -87,32 +89,17 @@ def status(where: kube.Where, name: str, run_id: str | None, engine: str | None,
 @click.option("--previous", is_flag=True, help="Of the containers before their last restart.")
 @click.option("--timeout", default=86400.0, show_default=True, type=Seconds(0, 1e9), help="Seconds to follow.")
 def logs(
-    where: kube.Where,
-    name: str,
-    run_id: str | None,
-    engine: str | None,
-    lines: int,
-    follow: bool,
-    rank: int | None,
-    previous: bool,
-    timeout: float,
+    where: kube.Where, lines: int, follow: bool, rank: int | None, previous: bool, timeout: float, **which: Any
 ) -> shell.Result:
     """What the pods printed, each line with the rank of its node."""
-    from ptjob_find import find_with_pods
-    from ptjob_logs import stream_logs
-
     if follow and previous:
         raise shell.SkillError("usage", "--previous has ended: there is nothing to follow", hint="leave one of the two out")
     cluster = kube.connect(where)
-    job = find_with_pods(cluster, name, run_id, engine)
+    job = find_with_pods(cluster, **which)
     if not follow:
-        return shell.Result(stream_logs(cluster, job, lines, rank, previous=previous))
-    import signal
-
-    from ptjob_follow import follow_logs
-
+        return shell.Result(ptjob_logs.stream_logs(cluster, job, lines, rank, previous=previous))
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `logs --follow | head` ends quietly
-    return shell.Result(follow_logs(cluster, job, lines, rank, timeout))
+    return shell.Result(ptjob_follow.follow_logs(cluster, job, lines, rank, timeout))
 
 
 @cli.command(
@@ -120,13 +107,10 @@ def logs(
 )
 @looks_at_a_job
 @click.option("--timeout", default=600.0, show_default=True, type=Seconds(0, 1e9), help="Seconds.")
-def wait(where: kube.Where, name: str, run_id: str | None, engine: str | None, timeout: float) -> shell.Result:
+def wait(where: kube.Where, timeout: float, **which: Any) -> shell.Result:
     """Wait for the end: exit 0 finished, 1 failed, 7 still going."""
-    from ptjob_find import call_for
-    from ptjob_wait import wait_for_end
-
-    data = wait_for_end(kube.connect(where), name, run_id, engine, timeout)
-    return shell.Result(data, next=[call_for("logs", name, data["run_id"])], ok=data["state"] == "finished")
+    data = ptjob_wait.wait_for_end(kube.connect(where), timeout, **which)
+    return shell.Result(data, next=[call_for("logs", data["name"], data["run_id"])], ok=data["state"] == "finished")
 
 
 @cli.command(
@@ -139,26 +123,13 @@ def wait(where: kube.Where, name: str, run_id: str | None, engine: str | None, t
 @click.option("--nodes", required=True, type=click.IntRange(1), help="Number of nodes from now on.")
 @click.option("--timeout", default=300.0, show_default=True, type=Seconds(0, 1e9), help="For the pods to save and end.")
 @click.option("--dry-run", is_flag=True, help="Print the patch, have the API server check it, change nothing.")
-def scale(
-    where: kube.Where, name: str, run_id: str, engine: str | None, nodes: int, timeout: float, dry_run: bool
-) -> shell.Result:
+def scale(where: kube.Where, nodes: int, timeout: float, dry_run: bool, **which: Any) -> shell.Result:
     """Change the number of nodes. A job of fixed size stops and resumes from its newest checkpoint; an elastic one goes on.
 
     Without a volume claim a job of fixed size begins again at step 0.
     """
-    import ptjob_change
-    from ptjob_find import find_job
-
     cluster = kube.connect(where)
-    return ptjob_change.scale(cluster, find_job(cluster, name, run_id, engine), nodes, timeout, dry_run=dry_run)
-
-
-def _suspend(where: kube.Where, name: str, run_id: str, engine: str | None, flag: bool, dry_run: bool) -> shell.Result:
-    import ptjob_change
-    from ptjob_find import find_job
-
-    cluster = kube.connect(where)
-    return ptjob_change.suspend(cluster, find_job(cluster, name, run_id, engine), flag, dry_run=dry_run)
+    return ptjob_change.scale(cluster, find_job(cluster, **which), nodes, timeout, dry_run=dry_run)
 
 
 @cli.command(
@@ -169,9 +140,10 @@ def _suspend(where: kube.Where, name: str, run_id: str, engine: str | None, flag
 )
 @changes_a_job
 @click.option("--dry-run", is_flag=True, help="Have the API server check the patch, change nothing.")
-def suspend(where: kube.Where, name: str, run_id: str, engine: str | None, dry_run: bool) -> shell.Result:
+def suspend(where: kube.Where, dry_run: bool, **which: Any) -> shell.Result:
     """Stop the pods, which save first, and keep the job: its nodes are free for others."""
-    return _suspend(where, name, run_id, engine, True, dry_run)
+    cluster = kube.connect(where)
+    return ptjob_change.suspend(cluster, find_job(cluster, **which), True, dry_run=dry_run)
 
 
 @cli.command(
@@ -182,9 +154,10 @@ def suspend(where: kube.Where, name: str, run_id: str, engine: str | None, dry_r
 )
 @changes_a_job
 @click.option("--dry-run", is_flag=True, help="Have the API server check the patch, change nothing.")
-def resume(where: kube.Where, name: str, run_id: str, engine: str | None, dry_run: bool) -> shell.Result:
+def resume(where: kube.Where, dry_run: bool, **which: Any) -> shell.Result:
     """Let a suspended job go on, from its newest checkpoint; without a volume claim from step 0."""
-    return _suspend(where, name, run_id, engine, False, dry_run)
+    cluster = kube.connect(where)
+    return ptjob_change.suspend(cluster, find_job(cluster, **which), False, dry_run=dry_run)
 
 
 @cli.command(
@@ -197,13 +170,9 @@ def resume(where: kube.Where, name: str, run_id: str, engine: str | None, dry_ru
 @click.option("--timeout", default=300.0, show_default=True, type=Seconds(0, 1e9), help="For the pods to save and end.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, delete nothing.")
 @click.option("--yes", is_flag=True, help="Do it.")
-def delete(
-    where: kube.Where, name: str, run_id: str, engine: str | None, timeout: float, dry_run: bool, yes: bool
-) -> shell.Result:
+def delete(where: kube.Where, timeout: float, dry_run: bool, yes: bool, **which: Any) -> shell.Result:
     """Delete the job and wait until its pods are gone. The volume claim, and the checkpoints on it, stay."""
-    import ptjob_change
-
-    return ptjob_change.delete(kube.connect(where), name, run_id, engine, timeout, yes=yes, dry_run=dry_run)
+    return ptjob_change.delete(kube.connect(where), timeout, yes=yes, dry_run=dry_run, **which)
 
 
 @cli.command("list", epilog=shell.examples("manage_pytorchjob.py list", "manage_pytorchjob.py list -n ml --limit 20"))
@@ -211,9 +180,7 @@ def delete(
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 5000), help="Rows, at most.")
 def list_verb(where: kube.Where, limit: int) -> shell.Result:
     """The jobs of Trainyard in this namespace."""
-    from ptjob_list import list_jobs
-
-    return list_jobs(kube.connect(where), limit)
+    return ptjob_status.list_jobs(kube.connect(where), limit)
 
 
 if __name__ == "__main__":

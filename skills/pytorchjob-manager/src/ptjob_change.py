@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import Patch
-from ptjob_find import Job, call_for, check_words, find_with_pods, list_pods
+from ptjob_find import Job, call_for, check_words, find_with_pods
 from ptjob_status import SCALED_AT
-from ptjob_volume import claims, how_it_goes_on, losses
+from trainyard_kube import Object
+from trainyard_podjob_manifest import claims
 
-Object = dict[str, Any]
 SCALING = "trainyard.dev/scaling-to"
 """Set while a scale is under way: the same call takes it up again."""
 POLL_S = 1.0
@@ -24,7 +23,7 @@ def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_
 
     Raises SkillError: usage (this kind cannot), timeout (pods still ending; the same call goes on), conflict.
     """
-    marked = (job.object["metadata"].get("annotations") or {}).get(SCALING)
+    marked = kube.notes(job.object).get(SCALING)
     was = job.engine.wanted(job.object)
     if was == nodes and marked is None:
         return shell.Result({**about(cluster, job), "nodes": nodes, "was": was, "restarts": False})
@@ -46,15 +45,14 @@ def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_
 def _scale_anew(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float) -> None:
     shell.progress(f"{job.name} stops, so that all of its pods know the new size; then it goes on {how_it_goes_on(job)}")
     pause = job.engine.suspend_patch(job.object, True) or []
-    patch(cluster, job, [*pause, *_annotate(job, SCALING, str(nodes))])
-    wait_for_no_pods(cluster, job, timeout_s, call_for("scale", job.name, job.run_id, "--nodes", str(nodes)))
+    patch(cluster, job, [*pause, _annotate(SCALING, str(nodes))])
+    wait_for_no_pods(cluster, job.selector, timeout_s, call_for("scale", job.name, job.run_id, "--nodes", str(nodes)))
     go_on = job.engine.suspend_patch(job.object, False) or []
-    unmark = {"op": "remove", "path": "/metadata/annotations/" + _escaped(SCALING)}
-    patch(cluster, job, [*_resize(job, nodes), *go_on, unmark])
+    patch(cluster, job, [*_resize(job, nodes), *go_on, _unmark()])
 
 
 def _resize(job: Job, nodes: int) -> Patch:
-    return [*(job.engine.scale_patch(job.object, nodes) or []), *_annotate(job, SCALED_AT, _now())]
+    return [*(job.engine.scale_patch(job.object, nodes) or []), _annotate(SCALED_AT, _now())]
 
 
 def _may_scale(job: Job, nodes: int) -> None:
@@ -90,8 +88,8 @@ def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> sh
     data = {**about(cluster, job), "suspended": flag}
     if job.engine.is_suspended(job.object) == flag:
         return shell.Result(data)
-    if SCALING in (job.object["metadata"].get("annotations") or {}):  # a scale that was cut off must not resume it later
-        changes = [*changes, {"op": "remove", "path": "/metadata/annotations/" + _escaped(SCALING)}]
+    if SCALING in kube.notes(job.object):  # a scale that was cut off must not resume it later
+        changes = [*changes, _unmark()]
     patch(cluster, job, changes, dry_run=dry_run)
     if dry_run:
         return shell.Result({**data, "patch": changes}, checks=losses(job))
@@ -100,7 +98,7 @@ def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> sh
 
 
 def delete(
-    cluster: kube.Cluster, name: str, run_id: str, engine: str | None, timeout_s: float, *, yes: bool, dry_run: bool
+    cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str, engine: str | None, yes: bool, dry_run: bool
 ) -> shell.Result:
     """The job and its pods; never a claim. Returns when the pods are gone. Raises SkillError: confirm, conflict, permission, timeout.
 
@@ -114,18 +112,18 @@ def delete(
         if error.code != "not-found":
             raise
         # An earlier call may have been cut off while the pods ended.
-        _wait(cluster, f"{kube.RUN}={name},{kube.RUN_ID}={run_id}", timeout_s, again)
+        wait_for_no_pods(cluster, f"{kube.RUN}={name},{kube.RUN_ID}={run_id}", timeout_s, again)
         left = {"unread": error.data["unread"]} if error.data["unread"] else {}
         data = {"name": name, "run_id": run_id, "state": "absent", **left, "cluster": cluster.identity()}
         return shell.Result(data, checks=error.checks, ok=True)
     kind = f"{job.engine.kind} {cluster.namespace}/{name}"
-    plan = {**about(cluster, job), "deletes": [f"{kind}, and its pods"], "keeps": claims(job)}
+    plan = {**about(cluster, job), "deletes": [f"{kind}, and its pods"], "keeps": claims(job.object)}
     if dry_run:
         cluster.delete(job.engine.path(cluster, name), job.uid, dry_run=True)
         return shell.Result(plan)
     shell.confirm(yes, plan, what=f"delete {job.engine.kind} {name} and its pods", hint=again)
     cluster.delete(job.engine.path(cluster, name), job.uid)
-    wait_for_no_pods(cluster, job, timeout_s, again)
+    wait_for_no_pods(cluster, job.selector, timeout_s, again)
     return shell.Result({**plan, "state": "absent"}, changed=[f"deleted {kind}"])
 
 
@@ -145,30 +143,54 @@ def patch(cluster: kube.Cluster, job: Job, changes: Patch, *, dry_run: bool = Fa
     job.object = cluster.amend(job.engine.path(cluster, job.name), job.uid, changes, dry_run=dry_run)
 
 
-def _annotate(job: Job, key: str, value: str) -> Patch:
-    return [{"op": "add", "path": "/metadata/annotations/" + _escaped(key), "value": value}]
+def _annotate(key: str, value: str) -> Object:
+    return {"op": "add", "path": _at(key), "value": value}
 
 
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+def _unmark() -> Object:
+    return {"op": "remove", "path": _at(SCALING)}
+
+
+def _at(key: str) -> str:
+    return "/metadata/annotations/" + key.replace("/", "~1")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def wait_for_no_pods(cluster: kube.Cluster, job: Job, timeout_s: float, again: str) -> None:
-    _wait(cluster, job.selector, timeout_s, again)
-
-
-def _wait(cluster: kube.Cluster, selector: str, timeout_s: float, again: str) -> None:
+def wait_for_no_pods(cluster: kube.Cluster, selector: str, timeout_s: float, again: str) -> None:
     """Raises SkillError timeout. Ended pods count too: the operator does not make a pod anew while its namesake is there."""
     deadline, told = time.monotonic() + timeout_s, -1
-    while left := list_pods(cluster, selector):
+    while left := cluster.pods(selector):
         if len(left) != told:
             shell.progress(f"{len(left)} pods are still there; they have time to save")
             told = len(left)
         if time.monotonic() > deadline:
-            message = f"{len(left)} pods are still ending, {left[0]['metadata']['name']} among them"
+            message = f"{len(left)} pods are still ending, {kube.name(left[0])} among them"
             raise shell.SkillError("timeout", message, hint=again, retryable=True)
         time.sleep(POLL_S)
+
+
+# --- what outlives its pods: without a volume claim a stop is a loss, and says so ---------------------------------
+
+
+def how_it_goes_on(job: Job) -> str:
+    """Once its pods have been stopped and are made again."""
+    return (
+        "from its newest checkpoint"
+        if claims(job.object)
+        else "from step 0: it has no volume claim, and its files end with its pods"
+    )
+
+
+def losses(job: Job) -> list[shell.Check]:
+    """A warning for whoever stops the pods of a job without a volume; [] of one with."""
+    if claims(job.object):
+        return []
+    summary = f"{job.name} has no volume claim: checkpoints in its pods end with them, and it begins again at step 0"
+    return [
+        shell.Check(
+            "checkpoints", "warn", summary, None, "create it with checkpoints.storage or --claim (checkpoint-manager makes one)"
+        )
+    ]

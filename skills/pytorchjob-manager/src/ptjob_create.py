@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ptjob_manifest as manifests
 import trainyard_kube as kube
 import trainyard_shell as shell
@@ -11,9 +9,8 @@ from ptjob_engines import ENGINES, Engine
 from ptjob_find import Job, call_for, own_or_raise
 from ptjob_request import JobRequest
 from ptjob_trainer_api import read_api
-
-Object = dict[str, Any]
-DIGEST = "trainyard.dev/spec-digest"
+from trainyard_kube import Object
+from trainyard_podjob_manifest import DIGEST, told
 
 
 def create_pytorchjob(cluster: kube.Cluster, request: JobRequest, *, dry_run: bool = False) -> shell.Result:
@@ -25,7 +22,8 @@ def create_pytorchjob(cluster: kube.Cluster, request: JobRequest, *, dry_run: bo
         existing, made = _make(cluster, engine, manifest, dry_run)
         changed = [f"{engine.kind} {cluster.namespace}/{request.name}"] if made else []
     same_or_raise(existing, request)
-    data = view(cluster, Job(engine, existing), request.run_dir)
+    names = {"engine": engine.name, "api_version": engine.group_version, "container": engine.container}
+    data = told(request, cluster, existing, **names, pod_selector=Job(engine, existing).selector)
     if dry_run:
         return shell.Result({**data, "manifest": manifest, "exists": not changed, "would_change": changed}, checks=checks)
     verbs = [call_for(verb, request.name, request.run_id) for verb in ("status", "logs", "wait")]
@@ -64,7 +62,7 @@ def _make(cluster: kube.Cluster, engine: Engine, manifest: Object, dry_run: bool
             raise shell.SkillError("conflict", error.message, hint=hint) from error
         if error.status != 409:
             raise
-    return cluster.get(engine.path(cluster, manifest["metadata"]["name"])), False  # somebody was faster
+    return cluster.get(engine.path(cluster, kube.name(manifest))), False  # somebody was faster
 
 
 def _absent(cluster: kube.Cluster, engine: Engine, error: kube.ApiError) -> shell.SkillError:
@@ -78,22 +76,7 @@ def _absent(cluster: kube.Cluster, engine: Engine, error: kube.ApiError) -> shel
 
 def same_or_raise(existing: Object, request: JobRequest) -> None:
     own_or_raise(existing, request.run_id)
-    if (existing["metadata"].get("annotations") or {}).get(DIGEST) != request.digest:
+    if kube.notes(existing).get(DIGEST) != request.digest:
         message = f"{existing['kind']} {request.name} of this run was made from another specification"
         hint = f"delete {request.name} --run-id {request.run_id} --yes, then create; or the same options as before"
         raise shell.SkillError("conflict", message, hint=hint)
-
-
-def view(cluster: kube.Cluster, job: Job, run_dir: str) -> Object:
-    return {
-        "name": job.name,
-        "run_id": job.run_id,
-        "engine": job.engine.name,
-        "api_version": job.engine.group_version,
-        "uid": job.object["metadata"].get("uid"),
-        "pod_selector": job.selector,
-        "container": job.engine.container,
-        "log_format": "trainyard",
-        "run_dir": run_dir,
-        "cluster": cluster.identity(),
-    }

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
 
 import trainyard_kube as kube
 from ptjob_manifest import hyperpodrun
+from trainyard_kube import Object
 
-Object = dict[str, Any]
 Patch = list[Object]
 
 
@@ -72,8 +71,7 @@ class Engine(ABC):
 
 def conditions(job: Object) -> dict[str, Object]:
     """Type -> condition, of those that are True."""
-    listed = (job.get("status") or {}).get("conditions") or []
-    return {each["type"]: each for each in listed if each["status"] == "True"}
+    return {each["type"]: each for each in kube.conditions(job) if each["status"] == "True"}
 
 
 def _ended(job: Object, good: tuple[str, ...]) -> tuple[str, str] | None:
@@ -89,12 +87,11 @@ class PyTorchJob(Engine):
         return f"training.kubeflow.org/job-name={name}"
 
     def rank(self, pod: Object) -> int | None:
-        labels = pod["metadata"].get("labels") or {}
-        index = labels.get("training.kubeflow.org/replica-index", "")
+        index = kube.label(pod, "training.kubeflow.org/replica-index") or ""
         if not index.isdigit():
             return None
         # The master is node 0 and the workers follow; an elastic job has no master, and its worker 0 bears the role.
-        alone = labels.get("training.kubeflow.org/replica-type") == "master" or _is_elastic(pod)
+        alone = kube.label(pod, "training.kubeflow.org/replica-type") == "master" or _is_elastic(pod)
         return int(index) + (0 if alone else 1)
 
     def wanted(self, job: Object) -> int:
@@ -133,7 +130,7 @@ class TrainJob(Engine):
         return f"jobset.sigs.k8s.io/jobset-name={name}"
 
     def rank(self, pod: Object) -> int | None:
-        index = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index", "")
+        index = kube.notes(pod).get("batch.kubernetes.io/job-completion-index", "")
         return int(index) if index.isdigit() else None
 
     def wanted(self, job: Object) -> int:
@@ -149,7 +146,7 @@ class HyperPodJob(Engine):
         return f"{kube.RUN}={name}"
 
     def rank(self, pod: Object) -> int | None:
-        number = re.search(r"(\d+)$", pod["metadata"]["name"])
+        number = re.search(r"(\d+)$", kube.name(pod))
         return int(number[1]) if number else None
 
     def wanted(self, job: Object) -> int:
@@ -193,7 +190,6 @@ ENGINES: dict[str, Engine] = {
 
 def engine_of_pod(pod: Object) -> Engine:
     """By the labels that the operators set; a pod of ours without them is HyperPod's."""
-    labels = pod["metadata"].get("labels") or {}
-    if "training.kubeflow.org/job-name" in labels:
+    if kube.label(pod, "training.kubeflow.org/job-name") is not None:
         return ENGINES["pytorchjob"]
-    return ENGINES["trainjob" if "jobset.sigs.k8s.io/jobset-name" in labels else "hyperpodjob"]
+    return ENGINES["hyperpodjob" if kube.label(pod, "jobset.sigs.k8s.io/jobset-name") is None else "trainjob"]

@@ -12,17 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import ENGINES, Engine, engine_of_pod
 from ptjob_request import NAME
+from trainyard_kube import Object
 from trainyard_podjob import RUN_ID
-
-Object = dict[str, Any]
-PODS_A_REQUEST = 5000
-"""One request for all: 1,000 pods are some 6 MB, and every page more costs a round trip."""
 
 
 @dataclass
@@ -33,7 +29,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return str(self.object["metadata"]["name"])
+        return kube.name(self.object)
 
     @property
     def uid(self) -> str:
@@ -80,18 +76,14 @@ def find_with_pods(cluster: kube.Cluster, name: str, run_id: str | None = None, 
     """The job and its pods. The pods come first, for their labels say of which kind the job is. Raises as find_job does."""
     check_words(name, run_id)
     ours = f"{kube.RUN}={name}" + (f",{kube.RUN_ID}={run_id}" if run_id else "")
-    pods = list_pods(cluster, ours)
+    pods = cluster.pods(ours)
     # A pod without an operator's labels is taken for HyperPod's, and may be Ray's: that names no kind.
     named = {engine_of_pod(pod).name for pod in pods} - {"hyperpodjob"}
     kinds = _kinds(engine, first=engine_of_pod(pods[0]).name if pods else None)
     job = _owned(_looked_up(cluster, name, run_id, kinds, named), run_id)
     mine = [pod for pod in pods if kube.owner(pod) == job.run_id and engine_of_pod(pod).name == job.engine.name]
-    job.pods = mine if job.has_labels and (mine or job.engine.name == "hyperpodjob") else list_pods(cluster, job.selector)
+    job.pods = mine if job.has_labels and (mine or job.engine.name == "hyperpodjob") else cluster.pods(job.selector)
     return job
-
-
-def list_pods(cluster: kube.Cluster, selector: str) -> list[Object]:
-    return cluster.list(cluster.namespaced("v1", "pods"), page=PODS_A_REQUEST, labelSelector=selector)
 
 
 def _kinds(only: str | None, *, first: str | None = None) -> list[Engine]:
@@ -163,5 +155,5 @@ def own_or_raise(thing: Object, run_id: str) -> None:
     owner = kube.owner(thing)
     if owner != run_id:
         whose = f"run {owner}" if owner else "somebody else: it was not made by Trainyard"
-        message = f"{thing['kind']} {thing['metadata']['name']} belongs to {whose}; this is run {run_id}"
+        message = f"{thing['kind']} {kube.name(thing)} belongs to {whose}; this is run {run_id}"
         raise shell.SkillError("conflict", message, hint="another name in the job file, or another namespace")

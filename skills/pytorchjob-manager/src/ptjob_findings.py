@@ -28,7 +28,7 @@ def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
 
 
 def waiting_in_queue(job: Job) -> list[Finding]:
-    queue = (job.object["metadata"].get("labels") or {}).get("kueue.x-k8s.io/queue-name")
+    queue = kube.label(job.object, "kueue.x-k8s.io/queue-name")
     if not queue:
         return []
     summary = f"the job waits in Kueue's queue {queue}, or was preempted"

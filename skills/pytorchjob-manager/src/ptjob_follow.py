@@ -9,15 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job
 from ptjob_logs import Line, read_log
+from trainyard_kube import Object
+from trainyard_pods import statuses_of
 from trainyard_watch import follow
 
-Object = dict[str, Any]
 Show = Callable[[Line], None]
 MAX_READERS = 64
 """Connections held open; a larger job is followed by its first ranks, or by --rank."""
@@ -30,7 +30,7 @@ class Reader(threading.Thread):
     """Prints the log of one pod from `since` on, until its container has ended and all is read."""
 
     def __init__(self, cluster: kube.Cluster, job: Job, pod: Object, lines: int, show: Show) -> None:
-        super().__init__(daemon=True, name=pod["metadata"]["name"])
+        super().__init__(daemon=True, name=kube.name(pod))
         self.cluster, self.job, self.pod, self.lines, self.show = cluster, job, pod, lines, show
         self.last, self.seen_at_last = "", 0
         self.ended = threading.Event()
@@ -113,8 +113,7 @@ def _attend(
 ) -> None:
     """A reader for each container that has begun; a restarted container is another one."""
     uid = pod["metadata"]["uid"]
-    statuses = pod["status"].get("containerStatuses") or []
-    main: Object = next((status for status in statuses if status["name"] == job.engine.container), {})
+    main: Object = next((status for status in statuses_of(pod) if status["name"] == job.engine.container), {})
     key = f"{uid}/{main.get('restartCount', 0)}"
     state = main.get("state") or {}
     for other, reader in readers.items():
@@ -124,7 +123,7 @@ def _attend(
     if key in readers or not {"running", "terminated"} & state.keys() or kind == "DELETED":
         return
     if alive >= MAX_READERS:
-        shell.progress(f"{pod['metadata']['name']} is not followed: {alive} pods are; choose with --rank")
+        shell.progress(f"{kube.name(pod)} is not followed: {alive} pods are; choose with --rank")
         return
     # Only what was there at the start is cut to its last lines; what begins later is shown whole.
     fresh = any(other.startswith(uid) for other in readers) or _is_younger(pod, job)

@@ -11,8 +11,8 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for
+from trainyard_kube import Object
 
-Object = dict[str, Any]
 AT_ONCE = 16
 """Requests side by side: one pod's log takes some 10 ms here and 100 ms over a WAN."""
 NANOSECONDS = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
@@ -37,7 +37,7 @@ def stream_logs(cluster: kube.Cluster, job: Job, lines: int, rank: int | None, *
         read = list(pool.map(lambda pod: last_lines(cluster, job, pod, lines, previous=previous), pods))
     merged = sorted(line for part in read for line in part)
     kept = merged[-lines:]
-    silent = [pod["metadata"]["name"] for pod, part in zip(pods, read, strict=True) if not part]
+    silent = [kube.name(pod) for pod, part in zip(pods, read, strict=True) if not part]
     return {
         "name": job.name,
         "run_id": job.run_id,
@@ -73,7 +73,7 @@ def read_log(cluster: kube.Cluster, job: Job, pod: Object, *, read_s: float = 60
     """Lines as they come. Raises ApiError; ends quietly when the connection does."""
     import urllib3
 
-    name, rank = pod["metadata"]["name"], job.rank(pod)
+    name, rank = kube.name(pod), job.rank(pod)
     path = cluster.namespaced("v1", "pods", name) + "/log"
     response = cluster.open("GET", path, {"container": job.engine.container, "timestamps": "true", **query}, read_s=read_s)
     rest = b""

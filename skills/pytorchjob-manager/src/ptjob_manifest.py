@@ -1,23 +1,27 @@
-"""The manifest of a job: a YAML template of assets/ plus visible edits, one function an engine."""
+"""The manifest of a job: a YAML template of assets/ plus visible edits, one function an engine; the pod is the same for all."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_command import LAUNCH, understand
-from ptjob_pod import Object, make_pod, metadata, template
 from ptjob_request import JobRequest
 from ptjob_trainer_api import TrainJobApi
+from trainyard_kube import Object
+from trainyard_podjob_manifest import fill_pod, metadata, resources, shm_size, template
 
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 PORT = {"name": "pytorchjob-port", "containerPort": 23456}
 GRACE, DEFAULT_GRACE_S = "terminationGracePeriodSeconds", 30.0
 STOCK_TORCHRUN = ["python3", "-m", "torch.distributed.run"]
 
 
 def pytorchjob(request: JobRequest) -> Object:
-    job = template("pytorchjob.yaml")
+    job = template(ASSETS / "pytorchjob.yaml")
     job["metadata"] = metadata(request)
     spec, replicas = job["spec"], job["spec"]["pytorchReplicaSpecs"]
     spec["nprocPerNode"] = str(request.procs)
@@ -49,7 +53,7 @@ def pytorchjob(request: JobRequest) -> Object:
 
 def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
     """Raises SkillError usage where this TrainJob API has no place for something that was asked."""
-    job = template("trainjob.yaml")
+    job = template(ASSETS / "trainjob.yaml")
     job["apiVersion"], job["metadata"] = f"trainer.kubeflow.org/{api.version}", metadata(request)
     job["spec"]["runtimeRef"]["name"] = request.runtime
     command = understand(request.command, request.nodes, request.procs)
@@ -82,7 +86,7 @@ def grace_s(request: JobRequest, api: TrainJobApi) -> float:
 
 
 def hyperpodjob(request: JobRequest) -> Object:
-    job = template("hyperpodpytorchjob.yaml")
+    job = template(ASSETS / "hyperpodpytorchjob.yaml")
     job["metadata"] = metadata(request)
     spec = job["spec"]
     spec["nprocPerNode"], spec["runPolicy"]["jobMaxRetryCount"] = str(request.procs), request.max_restarts
@@ -97,3 +101,22 @@ def hyperpodjob(request: JobRequest) -> Object:
 
 def hyperpodrun(procs: int, nodes: int) -> list[str]:
     return ["hyperpodrun", f"--nproc-per-node={procs}", f"--nnodes={nodes}", "--rdzv-backend=hyperpod"]
+
+
+# --- what every engine has ---------------------------------------------------------------------------------------
+
+
+def make_pod(request: JobRequest, container: str, command: list[str]) -> Object:
+    """A pod template: {metadata, spec}. The container is called as the engine wants it."""
+    pod = template(ASSETS / "pod.yaml")
+    fill_pod(pod, request, {}, {kube.RUN_ID: request.run_id})
+    if request.pod_annotations:
+        pod["metadata"]["annotations"] = dict(request.pod_annotations)
+    spec, main = pod["spec"], pod["spec"]["containers"][0]
+    main.update(name=container, command=command, resources=resources(request))
+    spec["volumes"][0]["emptyDir"]["sizeLimit"] = shm_size(request)
+    if request.claim:
+        spec["volumes"][1]["persistentVolumeClaim"]["claimName"] = request.claim
+    else:
+        del spec["volumes"][1], main["volumeMounts"][1]
+    return pod

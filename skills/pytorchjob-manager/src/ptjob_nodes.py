@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job
-
-Object = dict[str, Any]
+from trainyard_kube import Object
+from trainyard_pods import pod_row, statuses_of
 
 
 def is_running(job: Job, pod: Object) -> bool:
     """Its container runs. A pod that is being deleted counts no more: its replacement is on the way."""
-    return pod["status"].get("phase") == "Running" and not is_going(pod) and not is_down(job, pod)
+    return pod["status"].get("phase") == "Running" and not kube.is_going(pod) and not is_down(job, pod)
 
 
 def is_ready(job: Job, pod: Object) -> bool:
-    return is_running(job, pod) and _is_true(pod, "Ready")
-
-
-def is_going(pod: Object) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
+    return is_running(job, pod) and kube.holds(pod, "Ready")
 
 
 def is_down(job: Job, pod: Object) -> bool:
@@ -35,26 +30,10 @@ def is_down(job: Job, pod: Object) -> bool:
     return pod["status"].get("phase") == "Running" and ended
 
 
-def statuses_of(pod: Object) -> list[Object]:
-    """Of its containers; [] before the kubelet has looked at it."""
-    return list(pod["status"].get("containerStatuses") or [])
-
-
 def pod_rows(job: Job, limit: int) -> list[Object]:
     """One row a pod in the order of ranks, at most `limit`; those that do not run go before when not all have room."""
     pods = sorted(job.pods, key=lambda pod: (is_running(job, pod), job.rank(pod)))[:limit]
-    rows = [
-        {
-            "name": pod["metadata"]["name"],
-            "role": job.engine.role(pod),
-            "rank": job.rank(pod),
-            "phase": "Terminating" if is_going(pod) else pod["status"].get("phase", "Unknown"),
-            "node": pod["spec"].get("nodeName"),
-            "restarts": sum(int(status.get("restartCount", 0)) for status in statuses_of(pod)),
-            "reason": pod_reason(pod),
-        }
-        for pod in pods
-    ]
+    rows = [pod_row(pod, job.engine.role(pod), job.rank(pod), pod_reason(pod)) for pod in pods]
     return sorted(rows, key=lambda row: (row["rank"], row["name"]))
 
 
@@ -68,11 +47,6 @@ def pod_reason(pod: Object) -> str | None:
         ended = state.get("terminated") or {}
         if ended.get("exitCode"):
             return shell.clean(f"{ended.get('reason') or 'Error'} (exit {ended['exitCode']})", 80)
-    unplaced = [each for each in status.get("conditions") or [] if each["type"] == "PodScheduled" and each["status"] == "False"]
+    unplaced = [each for each in kube.conditions(pod) if each["type"] == "PodScheduled" and each["status"] == "False"]
     reason = status.get("reason") or next((each.get("reason") for each in unplaced), None)
     return shell.clean(str(reason), 80) if reason else None
-
-
-def _is_true(pod: Object, condition: str) -> bool:
-    listed = pod["status"].get("conditions") or []
-    return any(each["type"] == condition and each["status"] == "True" for each in listed)

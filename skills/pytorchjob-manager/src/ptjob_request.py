@@ -1,12 +1,15 @@
-"""What a PyTorch job is to be: the job of every engine, and what its own engines know beyond it."""
+"""What a PyTorch job is to be: the job of every engine, what its own engines know beyond it, and the options of `create` for that."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
+import click
 import trainyard_kube as kube
 from trainyard_podjob import QUALIFIED, PodJob, match, usage
+from trainyard_podjob_options import job_fields, text
 
 ENGINES = ("pytorchjob", "trainjob", "hyperpodjob")
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")
@@ -45,3 +48,32 @@ class JobRequest(PodJob):
     @property
     def elastic(self) -> bool:
         return self.min_nodes is not None
+
+
+# --- its options -------------------------------------------------------------------------------------------------
+
+
+class RunId(click.types.StringParamType):
+    """A run id; where it is missing, where to find it."""
+
+    def get_missing_message(self, *_: Any, **__: Any) -> str:  # click 8.1 calls it with one argument, 8.2 with two
+        return "`list` shows that of each job, and run.json of the run has it"
+
+
+OWN = [
+    click.option("--engine", default="pytorchjob", show_default=True, type=click.Choice(ENGINES), help="Kind of the job."),
+    text("--pod-annotation", "K=V", "Annotation of the pods; may be repeated.", multiple=True),
+    click.option("--min-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): smallest number of nodes."),
+    click.option("--max-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): largest number of nodes."),
+    text("--runtime", "NAME", "trainjob: ClusterTrainingRuntime.", default="torch-distributed", show_default=True),
+]
+
+
+def request_of(name: str | None, command: tuple[str, ...], given: dict[str, Any]) -> JobRequest:
+    """Raises SkillError usage."""
+    import trainyard_request
+
+    fields, request = job_fields(name, command, given)
+    if request and request.engine and not trainyard_request.was_said("engine"):
+        fields["engine"] = request.engine
+    return JobRequest(**fields)

@@ -1,19 +1,18 @@
-"""status: state of the job and of each of its nodes, from the job and its pods; events only when something is wrong."""
+"""status: state of the job and of each of its nodes, from the job and its pods; events only when something is wrong. list: of all jobs."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from ptjob_engines import conditions
+from ptjob_engines import ENGINES, conditions
 from ptjob_find import Job, find_with_pods
 from ptjob_findings import find_causes
-from ptjob_nodes import is_down, is_going, is_ready, is_running, pod_reason, pod_rows, statuses_of
-from trainyard_pods import launcher_words
+from ptjob_nodes import is_down, is_ready, is_running, pod_reason, pod_rows
+from trainyard_kube import Object
+from trainyard_pods import launcher_words, statuses_of
 
-Object = dict[str, Any]
 SCALED_AT = "trainyard.dev/scaled-at"
 MAX_ROWS = 200
 
@@ -74,7 +73,7 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
     if down:
         told = f"in {len(down)} the container has ended and is started again ({pod_reason(down[0])})"
         return "restarting", f"{running} of {wanted} nodes run; {told}"
-    if "Restarting" in true or restarts or was_running or any(is_going(pod) for pod in job.pods):
+    if "Restarting" in true or restarts or was_running or any(kube.is_going(pod) for pod in job.pods):
         return "restarting", f"{running} of {wanted} nodes run; the others come back"
     return "pending", f"{running} of {wanted} nodes run; {len(job.pods)} pods are made"
 
@@ -87,9 +86,9 @@ def count_restarts(job: Job) -> int:
     than the start of the job, or of its last resizing.
     """
     containers = sum(int(status.get("restartCount", 0)) for pod in job.pods for status in statuses_of(pod))
-    began = [(job.object.get("status") or {}).get("startTime"), job.object["metadata"].get("creationTimestamp")]
-    scaled = (job.object["metadata"].get("annotations") or {}).get(SCALED_AT)
-    listed = (job.object.get("status") or {}).get("conditions") or []
+    began = [kube.status(job.object).get("startTime"), job.object["metadata"].get("creationTimestamp")]
+    scaled = kube.notes(job.object).get(SCALED_AT)
+    listed = kube.conditions(job.object)
     # A PyTorchJob that is resumed has a new startTime; a TrainJob has this condition.
     resumed = next(
         (each.get("lastTransitionTime") for each in listed if (each["type"], each["status"]) == ("Suspended", "False")), None
@@ -107,7 +106,7 @@ def seconds(timestamp: str) -> float:
 
 
 def condition_rows(job: Job) -> list[Object]:
-    listed = (job.object.get("status") or {}).get("conditions") or []
+    listed = kube.conditions(job.object)
     return [
         {
             "type": each["type"],
@@ -118,3 +117,39 @@ def condition_rows(job: Job) -> list[Object]:
         }
         for each in listed
     ]
+
+
+# --- list --------------------------------------------------------------------------------------------------------
+
+
+def list_jobs(cluster: kube.Cluster, limit: int) -> shell.Result:
+    """Newest first. A kind that is not installed has no jobs; one that may not be listed is an unknown check."""
+    jobs: list[Job] = []
+    checks: list[shell.Check] = []
+    for engine in ENGINES.values():
+        with kube.noted(f"list.{engine.name}", checks, may_be_absent=True):
+            found = cluster.list(engine.path(cluster), labelSelector=f"{kube.MANAGED}=trainyard")
+            jobs += [Job(engine, thing) for thing in found]
+    jobs.sort(key=lambda job: str(job.object["metadata"]["creationTimestamp"]), reverse=True)
+    data = {"cluster": cluster.identity(), "total": len(jobs), "jobs": [row(job) for job in jobs[:limit]]}
+    return shell.Result(data, checks=checks, truncated=len(jobs) > limit)
+
+
+def row(job: Job) -> Object:
+    return {
+        "name": job.name,
+        "engine": job.engine.name,
+        "run_id": job.run_id,
+        "nodes": job.engine.wanted(job.object),
+        "state": state_by_conditions(job),
+        "created": job.object["metadata"]["creationTimestamp"],
+    }
+
+
+def state_by_conditions(job: Job) -> str:
+    """Without the pods: `active` is pending, running or restarting; `status NAME` tells which."""
+    if ended := job.engine.ended(job.object):
+        return ended[0]
+    if job.engine.is_suspended(job.object):
+        return "suspended"
+    return "restarting" if "Restarting" in conditions(job.object) else "active"

@@ -7,14 +7,13 @@ signed-in user may (the CRD itself needs a ClusterRole).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
+from trainyard_kube import Object
 
 GROUP = "trainer.kubeflow.org"
 MANAGER = "trainyard.dev/pytorchjob-manager"
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for, find_job
 from ptjob_status import get_job_status
+from trainyard_kube import Object
 from trainyard_watch import follow, patiently
 
-Object = dict[str, Any]
 TELL_S = 30.0
 
 
-def wait_for_end(cluster: kube.Cluster, name: str, run_id: str | None, engine: str | None, timeout_s: float) -> Object:
+def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> Object:
     """The status once the job has ended.
 
     Raises SkillError: timeout (the status so far is its data), unreachable (nobody knows: the API server was away at the end),

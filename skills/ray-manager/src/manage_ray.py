@@ -12,10 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import ray_create
+import ray_gpus
+import ray_logs
+import ray_remove
+import ray_status
+import ray_submit
+import ray_wait
 import trainyard_kube as kube
-
-from ray_options import OWN
-from ray_spec import KINDS
+from ray_head import stream
+from ray_objects import find, head_of, same_again
+from ray_spec import KINDS, OWN, spec_of
+from trainyard_podjob import run_id_or_raise
 from trainyard_podjob_options import create_options
 
 KIND = click.option("--kind", type=click.Choice(list(KINDS)), help="Spares the question which of the two it is.")
@@ -60,19 +68,13 @@ def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_ru
     NAME and COMMAND may come from --request. COMMAND follows `--`, for a RayJob only. `torchrun` stands for one process group over all Ray nodes; anything else is
     the driver as it is.
     """
-    import ray_create
-    from ray_objects import same_again
-    from ray_options import spec_of
-
     spec, checks = spec_of(name, command, given)
     cluster = kube.connect(where)
     if dry_run:
         data, more = ray_create.dry_run(cluster, spec)
         return shell.Result(data, checks + more)
-    make = ray_create.create_rayjob if spec.kind == "rayjob" else ray_create.create_raycluster
-    made = make(cluster, spec)
-    again = same_again(made.data)
-    return shell.Result(made.data, checks, made.changed, [f"manage_ray.py {verb} {again}" for verb in ("status", "wait")])
+    data, changed = ray_create.create(cluster, spec)
+    return shell.Result(data, checks, changed, [f"manage_ray.py {verb} {same_again(data)}" for verb in ("status", "wait")])
 
 
 @cli.command(
@@ -86,9 +88,7 @@ def create(where: kube.Where, name: str | None, command: tuple[str, ...], dry_ru
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 5000), help="Pods to print.")
 def status(where: kube.Where, name: str, limit: int, **which: Any) -> shell.Result:
     """State, nodes, pods and findings. Exit 0 whenever it could be answered."""
-    from ray_status import get_ray_status
-
-    return get_ray_status(kube.connect(where), name, limit=limit, **which)
+    return ray_status.get_ray_status(kube.connect(where), name, limit=limit, **which)
 
 
 @cli.command(
@@ -107,9 +107,6 @@ def submit(
     where: kube.Where, name: str, submission_id: str | None, run_id: str | None, dry_run: bool, command: tuple[str, ...]
 ) -> shell.Result:
     """Submit a job to a RayCluster and return; it outlives this call. Its driver gets no GPU; its tasks and actors do."""
-    import ray_submit
-    from ray_objects import find, same_again
-
     cluster = kube.connect(where)
     kind, thing = find(cluster, name, "raycluster", run_id)
     ray_submit.run_named_or_raise(thing, run_id)
@@ -145,13 +142,9 @@ def exec_verb(
 
     Its output comes as a stream of lines. Exit 1 where the command failed; data.exit_code has its code.
     """
-    from ray_head import stream
-    from ray_objects import find, head_of
-    from ray_submit import words_on_head
-
     cluster = kube.connect(where)
     kind, thing = find(cluster, name, **which)
-    head, words = head_of(cluster, kind, thing), words_on_head(kind, thing, list(command))
+    head, words = head_of(cluster, kind, thing), ray_submit.words_on_head(kind, thing, list(command))
     data: dict[str, Any] = {"name": name, "pod": head, "command": words, "cluster": cluster.identity()}
     if dry_run:
         return shell.Result(data)
@@ -172,25 +165,13 @@ def exec_verb(
 @click.option("--rank", type=click.IntRange(0), help="The container of this Ray node (0: the head), not the driver.")
 @click.option("--previous", is_flag=True, help="With --rank: the container before its last restart.")
 @timeout(86400.0, "Seconds to follow.")
-def logs(
-    where: kube.Where,
-    name: str,
-    lines: int,
-    follow: bool,
-    rank: int | None,
-    previous: bool,
-    timeout: float,
-    submission_id: str | None,
-    **which: str | None,
-) -> shell.Result:
+def logs(where: kube.Where, name: str, lines: int, follow: bool, previous: bool, timeout: float, **which: Any) -> shell.Result:
     """What the job's driver printed, its actors' lines among it; with --rank one Ray node's own log."""
-    import ray_logs
-    from ray_objects import find
-
     cluster = kube.connect(where)
     if follow:
-        state, count = ray_logs.follow(cluster, name, lines, timeout, rank=rank, submission_id=submission_id, **which)
+        state, count = ray_logs.follow(cluster, name, lines, timeout, **which)
         return shell.Result({"name": name, "state": state, "lines": count})
+    rank, submission_id = which.pop("rank"), which.pop("submission_id")
     kind, thing = find(cluster, name, **which)
     source = ray_logs.source_of(cluster, name, kind, thing, rank, submission_id)
     last = ray_logs.last_lines(cluster, thing, source, lines, previous)
@@ -205,8 +186,6 @@ def logs(
 @timeout(3600.0)
 def wait(where: kube.Where, name: str, ready: bool, timeout: float, **which: str | None) -> shell.Result:
     """Until the job has ended: exit 0 finished, 1 failed, 7 still going. A RayCluster without a job: until it is ready."""
-    import ray_wait
-
     return ray_wait.wait(kube.connect(where), name, timeout, ready=ready, **which)
 
 
@@ -217,11 +196,8 @@ def wait(where: kube.Where, name: str, ready: bool, timeout: float, **which: str
 @timeout(60.0, "Seconds for the nodes to answer.")
 def verify_gpus(where: kube.Where, name: str, timeout: float, **which: str | None) -> shell.Result:
     """Count nodes and accelerators from inside Ray, and look at the devices on every node, against the request."""
-    from ray_gpus import verify_gpu_utilization
-    from ray_objects import find
-
     cluster = kube.connect(where)
-    return verify_gpu_utilization(cluster, *find(cluster, name, **which), timeout)
+    return ray_gpus.verify_gpu_utilization(cluster, *find(cluster, name, **which), timeout)
 
 
 @cli.command(
@@ -241,9 +217,6 @@ def delete(
     where: kube.Where, name: str, run_id: str, kind: str | None, yes: bool, dry_run: bool, timeout: float
 ) -> shell.Result:
     """Remove the RayJob or RayCluster and wait until its pods are gone. The volume claim stays."""
-    import ray_remove
-    from trainyard_podjob import run_id_or_raise
-
     run_id_or_raise(run_id)
     cluster = kube.connect(where)
     planned = ray_remove.plan(cluster, name, kind, run_id)
@@ -260,8 +233,6 @@ def delete(
 @kube.options
 def list_verb(where: kube.Where, all_owners: bool, limit: int) -> shell.Result:
     """RayJobs and RayClusters of the namespace, with their states."""
-    import ray_remove
-
     return ray_remove.list_all(kube.connect(where), all_owners=all_owners, limit=limit)
 
 

@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object, ApiError
 
-from ray_manifest import DIGEST, generate_raycluster_yaml, generate_rayjob_yaml, manifest
+from trainyard_podjob_manifest import DIGEST, told
+
+from ray_manifest import generate_raycluster_yaml, manifest
 from ray_objects import CONTAINER, VERSION, find, look, of_run_or_raise, path, pod_selector
 from ray_spec import KINDS, RaySpec
 from ray_state import object_state
 
 
-@dataclass(frozen=True)
-class Made:
-    data: dict[str, Any]
-    changed: list[str]
-
-
-def create_raycluster(cluster: Cluster, spec: RaySpec) -> Made:
-    """A RayCluster; a healthy one of the same specification is used again. Raises SkillError conflict."""
-    assert spec.kind == "raycluster", spec.kind
-    return create(cluster, spec, generate_raycluster_yaml(spec))
-
-
-def create_rayjob(cluster: Cluster, spec: RaySpec) -> Made:
-    """A RayJob with a cluster of its own. Raises SkillError conflict."""
-    assert spec.kind == "rayjob", spec.kind
-    return create(cluster, spec, generate_rayjob_yaml(spec))
-
-
-def create(cluster: Cluster, spec: RaySpec, body: Object) -> Made:
-    """Make it, or find it made: the same specification again is the same object."""
+def create(cluster: Cluster, spec: RaySpec) -> tuple[Object, list[str]]:
+    """(what is told of it, what was changed): the same specification again is the same object. Raises SkillError conflict."""
     existing = look(cluster, spec.name, run_id=spec.run_id)
     if existing is None:
         try:
-            made = cluster.create(path(cluster, spec.kind), body)
-            return Made(described(cluster, spec, made), [f"{KINDS[spec.kind]} {spec.name} created in {cluster.namespace}"])
+            made = cluster.create(path(cluster, spec.kind), manifest(spec))
+            return described(cluster, spec, made), [f"{KINDS[spec.kind]} {spec.name} created in {cluster.namespace}"]
         except ApiError as error:
             if error.reason != "AlreadyExists":  # somebody was faster: look at what it is
                 raise
             existing = find(cluster, spec.name, spec.kind)
     same_or_raise(*existing, spec)
-    return Made(described(cluster, spec, existing[1]), [])
+    return described(cluster, spec, existing[1]), []
 
 
 def same_or_raise(kind: str, thing: Object, spec: RaySpec) -> None:
     if kind != spec.kind:
         raise shell.SkillError("conflict", f"{spec.name} is a {KINDS[kind]}, not a {KINDS[spec.kind]}", hint="another name")
     of_run_or_raise(thing, spec.run_id)
-    if thing["metadata"].get("deletionTimestamp"):
+    if kube.is_going(thing):
         message = f"{KINDS[kind]} {spec.name} is being deleted"
         raise shell.SkillError("conflict", message, hint="the same call when it is gone", retryable=True)
-    if (thing["metadata"].get("annotations") or {}).get(DIGEST) != spec.digest:
+    if kube.notes(thing).get(DIGEST) != spec.digest:
         message = f"{KINDS[kind]} {spec.name} of this run was created with another specification"
         raise shell.SkillError("conflict", message, hint=f"delete {spec.name} first, or the options of its creation")
 
@@ -88,20 +72,7 @@ def pod_check(cluster: Cluster, spec: RaySpec) -> shell.Check:
     return shell.Check("pod.accepted", "pass", "the API server takes a pod like the head's")
 
 
-def described(cluster: Cluster, spec: RaySpec, thing: Object) -> dict[str, Any]:
+def described(cluster: Cluster, spec: RaySpec, thing: Object) -> Object:
     state, reason = object_state(spec.kind, thing)
-    return {
-        "name": spec.name,
-        "run_id": spec.run_id,
-        "engine": spec.kind,
-        "api_version": VERSION,
-        "uid": thing["metadata"]["uid"],
-        "pod_selector": pod_selector(spec.kind, thing),
-        "container": CONTAINER,
-        "log_format": "trainyard",
-        "run_dir": spec.run_dir,
-        "ray_version": spec.ray_version,
-        "state": state,
-        "reason": reason,
-        "cluster": cluster.identity(),
-    }
+    names = {"engine": spec.kind, "api_version": VERSION, "container": CONTAINER, "ray_version": spec.ray_version}
+    return told(spec, cluster, thing, **names, pod_selector=pod_selector(spec.kind, thing), state=state, reason=reason)

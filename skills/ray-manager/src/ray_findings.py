@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import trainyard_kube as kube
 from trainyard_kube import Cluster, Object
 from trainyard_pods import Finding, Row, age_s, find_in_events, find_in_pods
 
-from ray_rows import accelerators
 from ray_state import ENDED
 
 HINTS = {
@@ -26,7 +26,7 @@ def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[
     found = find_in_pods(pods, HINTS)
     if healthy:
         return [each for each in found if not each.id.startswith("exit.")]  # whatever ended has come back
-    ours = names | {pod["metadata"]["name"] for pod in pods}
+    ours = names | {kube.name(pod) for pod in pods}
     events = find_in_events(cluster, ours.__contains__, thing["metadata"]["creationTimestamp"], EVENTS)
     told = {each.id for each in found}
     return found + [each for each in events if each.id not in told]
@@ -34,7 +34,7 @@ def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[
 
 def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]) -> list[Finding]:
     """Pods that hold resources for a job that is over."""
-    alive = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and pod["status"].get("phase") == "Running"]
+    alive = [pod for pod in pods if not kube.is_going(pod) and pod["status"].get("phase") == "Running"]
     if not alive or data["state"] not in ENDED:
         return []
     if kind == "rayjob":
@@ -50,3 +50,10 @@ def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]
         else "kubectl delete, if it is yours"
     )
     return [Finding("ray.holds-cluster", summary, fix)]
+
+
+def accelerators(pod: Object) -> int:
+    """GPUs, Neuron cores and the like of a pod's limits."""
+    limits = [container.get("resources", {}).get("limits") or {} for container in pod["spec"]["containers"]]
+    words = ("gpu", "neuron", "neuroncore", "tpu")
+    return sum(int(amount) for each in limits for name, amount in each.items() if name.rpartition("/")[2] in words)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
 
@@ -39,18 +40,18 @@ def source_of(cluster: Cluster, name: str, kind: str, thing: Object, rank: int |
         pods, _ = pods_of(cluster, kind, thing)
         if rank >= len(pods):
             raise nothing(name, f"no rank {rank}: {name} has {len(pods)} pods now")
-        return Source(pods[rank]["metadata"]["name"], rank, CONTAINER)
+        return Source(kube.name(pods[rank]), rank, CONTAINER)
     if kind == "raycluster":
         if not (job_id := id_to_tell_of(thing, submission_id)):
             raise nothing(name, f"nothing was submitted to {name}; what `exec` runs is printed by it alone")
         return Source(head_of(cluster, kind, thing), 0, None, job_id)
-    pods = cluster.list(cluster.namespaced("v1", "pods"), labelSelector=f"batch.kubernetes.io/job-name={name}")
+    pods = cluster.pods(f"batch.kubernetes.io/job-name={name}")
     started = [pod for pod in pods if pod["status"].get("phase") in ("Running", "Succeeded", "Failed")]
     if not started:
         state, reason = object_state(kind, thing)
         raise nothing(name, f"the driver has not started: {state} ({reason})")
     newest = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])
-    return Source(newest["metadata"]["name"], 0, newest["spec"]["containers"][0]["name"])
+    return Source(kube.name(newest), 0, newest["spec"]["containers"][0]["name"])
 
 
 def nothing(name: str, message: str) -> shell.SkillError:
@@ -73,7 +74,7 @@ def last_lines(cluster: Cluster, thing: Object, source: Source, lines: int, prev
     if source.submission:
         answer = script(cluster, source.pod, "on_head.py", "logs", source.submission, "0")
         if answer["job"] is None:
-            raise nothing(thing["metadata"]["name"], str(submission_state(thing, source.submission, None)[1]))
+            raise nothing(kube.name(thing), str(submission_state(thing, source.submission, None)[1]))
         found = [(None, line) for line in answer["text"].splitlines()]
     else:
         query: dict[str, Any] = {"container": source.container, "tailLines": lines + 1, "limitBytes": MAX_BYTES}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import RUN, RUN_ID, ApiError, Cluster, Object, owner
 
-from ray_pod import ROLE
+from ray_manifest import ROLE
 from ray_spec import KINDS, PLURALS, object_name
 
 VERSION = "ray.io/v1"
@@ -62,7 +63,7 @@ def of_run_or_raise(thing: Object, run_id: str) -> None:
     """Nothing of somebody else is changed: not of another run, not of another program."""
     if owner(thing) != run_id:
         whose = f"belongs to run {owner(thing)}, not to" if owner(thing) else "was not made by trainyard, so it is not of"
-        message = f"{thing['kind']} {thing['metadata']['name']} {whose} run {run_id}"
+        message = f"{thing['kind']} {kube.name(thing)} {whose} run {run_id}"
         raise shell.SkillError("conflict", message, hint="another name, or the run id that made it (manage_ray.py list)")
 
 
@@ -74,14 +75,14 @@ def same_again(data: dict[str, Any], submission_id: str | None = None) -> str:
 
 def cluster_name(kind: str, thing: Object) -> str | None:
     """The RayCluster behind it; a RayJob has none before it starts and names it after it has gone."""
-    return thing["metadata"]["name"] if kind == "raycluster" else (thing.get("status") or {}).get("rayClusterName")
+    return kube.name(thing) if kind == "raycluster" else kube.status(thing).get("rayClusterName")
 
 
 def all_selector(kind: str, thing: Object) -> str:
     """Selects the pods of this object, the submitter's included where the object is ours, and no other run's."""
     run_id = owner(thing)
     if run_id:
-        return f"{RUN}={thing['metadata']['name']},{RUN_ID}={run_id}"
+        return f"{RUN}={kube.name(thing)},{RUN_ID}={run_id}"
     return f"ray.io/cluster={cluster_name(kind, thing) or 'none-yet'}"
 
 
@@ -92,25 +93,22 @@ def pod_selector(kind: str, thing: Object) -> str:
 
 def pods_of(cluster: Cluster, kind: str, thing: Object) -> tuple[list[Object], list[Object]]:
     """(pods of the Ray nodes, rank 0 first; the submitters of a RayJob). One request for 1,000 pods."""
-    path = cluster.namespaced("v1", "pods")
-    found = cluster.get(path, labelSelector=all_selector(kind, thing), limit=5000)["items"] or []
-    nodes = [pod for pod in found if pod["metadata"]["labels"].get("ray.io/is-ray-node") == "yes"]
-    return sorted(nodes, key=rank_key), [pod for pod in found if pod["metadata"]["labels"].get(ROLE) == "submitter"]
+    found = cluster.pods(all_selector(kind, thing))
+    nodes = [pod for pod in found if kube.label(pod, "ray.io/is-ray-node") == "yes"]
+    return sorted(nodes, key=rank_key), [pod for pod in found if kube.label(pod, ROLE) == "submitter"]
 
 
 def rank_key(pod: Object) -> tuple[bool, int, str]:
     """The head, then the workers by index where KubeRay gives one, else by name."""
-    marks = pod["metadata"]["labels"]
-    index = marks.get("ray.io/worker-group-replica-index", "0")
-    return marks.get("ray.io/node-type") != "head", int(index) if index.isdigit() else 0, pod["metadata"]["name"]
+    index = kube.label(pod, "ray.io/worker-group-replica-index") or "0"
+    return kube.label(pod, "ray.io/node-type") != "head", int(index) if index.isdigit() else 0, kube.name(pod)
 
 
 def head_of(cluster: Cluster, kind: str, thing: Object) -> str:
     """Name of the running head pod, found by label. Raises SkillError: timeout while it starts, not-found after it has gone."""
-    name = thing["metadata"]["name"]
-    selector = pod_selector(kind, thing) + ",ray.io/node-type=head"
-    heads = cluster.list(cluster.namespaced("v1", "pods"), labelSelector=selector)
-    ready = [pod["metadata"]["name"] for pod in heads if is_ready(pod)]
+    name = kube.name(thing)
+    heads = cluster.pods(pod_selector(kind, thing) + ",ray.io/node-type=head")
+    ready = [kube.name(pod) for pod in heads if is_ready(pod)]
     if not ready:
         phase = heads[0]["status"].get("phase") if heads else "absent"
         message = f"the head of {name} is not ready (pod: {phase})"
@@ -119,9 +117,7 @@ def head_of(cluster: Cluster, kind: str, thing: Object) -> str:
 
 
 def is_ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return ready and not pod["metadata"].get("deletionTimestamp")
+    return kube.holds(pod, "Ready") and not kube.is_going(pod)
 
 
 def wanted_nodes(kind: str, thing: Object) -> int:

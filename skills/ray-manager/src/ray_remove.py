@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
-from trainyard_kube import MANAGED, RUN, RUN_ID, ApiError, Cluster, Object, owner, unknown
+from trainyard_kube import MANAGED, RUN, RUN_ID, Cluster, Object, noted, owner
 
 from ray_objects import look, of_run_or_raise, path
 from ray_spec import KINDS
 from trainyard_podjob import run_id_or_raise
+from trainyard_podjob_manifest import claims
 from ray_state import object_state
 from ray_submit import stop_jobs
 
@@ -20,7 +22,7 @@ def plan(cluster: Cluster, name: str, kind: str | None, run_id: str) -> dict[str
     found = look(cluster, name, kind, run_id)
     if found:
         of_run_or_raise(found[1], run_id)
-    pods = [pod["metadata"]["name"] for pod in pods_of_run(cluster, name, run_id)]
+    pods = [kube.name(pod) for pod in pods_of_run(cluster, name, run_id)]
     return {
         "name": name,
         "kind": found[0] if found else kind,
@@ -46,7 +48,7 @@ def delete(cluster: Cluster, wanted: dict[str, Any], timeout_s: float) -> tuple[
         changed = [f"{KINDS[wanted['kind']]} {name} deleted"]
     left_s = max(1.0, deadline - time.monotonic())
     if not shell.wait_until(lambda: gone(cluster, wanted), timeout_s=left_s, interval_s=1.0):
-        left = [pod["metadata"]["name"] for pod in pods_of_run(cluster, name, run_id)]
+        left = [kube.name(pod) for pod in pods_of_run(cluster, name, run_id)]
         message = f"{name} is being deleted; {len(left)} pods are left after {timeout_s:.0f} s: {', '.join(left[:5])}"
         raise shell.SkillError(
             "timeout", message, hint="the same call; pods may take their grace period", retryable=True, checks=checks
@@ -65,29 +67,17 @@ def gone(cluster: Cluster, wanted: dict[str, Any]) -> bool:
 
 def pods_of_run(cluster: Cluster, name: str, run_id: str) -> list[Object]:
     run_id_or_raise(run_id)
-    selector = f"{MANAGED}=trainyard,{RUN}={name},{RUN_ID}={run_id}"
-    return cluster.list(cluster.namespaced("v1", "pods"), labelSelector=selector)
-
-
-def claims(thing: Object) -> list[str]:
-    """Volume claims that the pods use: they stay."""
-    spec = thing["spec"].get("rayClusterSpec") or thing["spec"]
-    volumes = spec["headGroupSpec"]["template"]["spec"].get("volumes") or []
-    return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
+    return cluster.pods(f"{MANAGED}=trainyard,{RUN}={name},{RUN_ID}={run_id}")
 
 
 def list_all(cluster: Cluster, *, all_owners: bool, limit: int) -> shell.Result:
     """RayJobs and the RayClusters that are no RayJob's."""
-    rows, checks = [], []
+    rows: list[Object] = []
+    checks: list[shell.Check] = []
     for kind in KINDS:
-        try:
+        with noted(kind, checks):
             found = cluster.list(path(cluster, kind), **({} if all_owners else {"labelSelector": f"{MANAGED}=trainyard"}))
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            checks.append(unknown(kind, error))
-            continue
-        rows += [listed(kind, thing) for thing in found if not made_by_rayjob(thing)]
+            rows += [listed(kind, thing) for thing in found if not made_by_rayjob(thing)]
     rows.sort(key=lambda row: row["created"], reverse=True)
     data = {"total": len(rows), "jobs": rows[:limit], "cluster": cluster.identity()}
     return shell.Result(data, checks, truncated=len(rows) > limit)

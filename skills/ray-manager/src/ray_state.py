@@ -6,6 +6,7 @@ words; one that is not known is never an end: `wait` has a deadline, and the wor
 
 from __future__ import annotations
 
+import trainyard_kube as kube
 from trainyard_kube import Object
 
 ENDED = ("finished", "failed")
@@ -29,7 +30,7 @@ def object_state(kind: str, thing: Object) -> tuple[str, str | None]:
 
 
 def job_state(job: Object) -> tuple[str, str | None]:
-    status = job.get("status") or {}
+    status = kube.status(job)
     deployment, ray = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
     words = ": ".join(filter(None, [status.get("reason"), status.get("message")]))
     if deployment in DEPLOYMENT_STATUS:
@@ -47,19 +48,16 @@ def job_state(job: Object) -> tuple[str, str | None]:
 
 def cluster_state(cluster: Object) -> tuple[str, str | None]:
     """A RayCluster runs when its head and all its workers are ready; whether a job runs on it is not its question."""
-    status = cluster.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or []}
-
-    def holds(name: str) -> bool:
-        return bool(conditions.get(name, {}).get("status") == "True")
-
-    if holds("RayClusterSuspended") or holds("RayClusterSuspending") or (cluster.get("spec") or {}).get("suspend"):
+    status = kube.status(cluster)
+    suspended = kube.holds(cluster, "RayClusterSuspended") or kube.holds(cluster, "RayClusterSuspending")
+    if suspended or (cluster.get("spec") or {}).get("suspend"):
         return "suspended", None
     ready, desired = status.get("readyWorkerReplicas") or 0, status.get("desiredWorkerReplicas") or 0
-    if holds("HeadPodReady") and ready >= desired and status.get("observedGeneration"):
+    if kube.holds(cluster, "HeadPodReady") and ready >= desired and status.get("observedGeneration"):
         return "running", None
-    trouble = conditions.get("ReplicaFailure", {}) if holds("ReplicaFailure") else conditions.get("HeadPodReady", {})
+    telling = "ReplicaFailure" if kube.holds(cluster, "ReplicaFailure") else "HeadPodReady"
+    trouble: Object = next((each for each in kube.conditions(cluster) if each["type"] == telling), {})
     words = ": ".join(filter(None, [trouble.get("reason"), trouble.get("message")]))
-    if holds("RayClusterProvisioned"):  # sticky: it was complete once
+    if kube.holds(cluster, "RayClusterProvisioned"):  # sticky: it was complete once
         return "restarting", words or f"{ready} of {desired} workers ready"
     return "pending", words or (f"{ready} of {desired} workers ready" if status else "KubeRay has not looked at it yet")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
-from trainyard_kube import ApiError, Cluster, Object, owner, unknown
+from trainyard_kube import ApiError, Cluster, Object, noted, owner
+
+from trainyard_pods import pod_row, statuses_of
 
 from ray_findings import find_causes, find_held
 from ray_objects import CONTAINER, cluster_name, find, head_of, is_ready, pod_selector, pods_of, same_again, wanted_nodes
-from ray_rows import conditions, phases, restarts, row
 from ray_state import object_state
 from ray_submit import id_to_tell_of, submission
 
@@ -49,12 +51,12 @@ def get_ray_status(
 
 def read_pods(cluster: Cluster, kind: str, thing: Object) -> tuple[list[Object], list[Object], list[shell.Check]]:
     """(Ray nodes, submitters, checks): where pods may not be listed, none and an unknown check."""
-    try:
-        return *pods_of(cluster, kind, thing), []
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return [], [], [unknown("pods", error)]
+    nodes: list[Object] = []
+    submitters: list[Object] = []
+    checks: list[shell.Check] = []
+    with noted("pods", checks):
+        nodes, submitters = pods_of(cluster, kind, thing)
+    return nodes, submitters, checks
 
 
 def described(cluster: Cluster, kind: str, thing: Object, nodes: list[Object], submitters: list[Object]) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def described(cluster: Cluster, kind: str, thing: Object, nodes: list[Object], s
     rows = [row(rank, pod) for rank, pod in enumerate(nodes)]
     ready = sum(is_ready(pod) for pod in nodes)
     return {
-        "name": thing["metadata"]["name"],
+        "name": kube.name(thing),
         "kind": kind,
         "state": state,
         "reason": reason and shell.clean(reason),
@@ -83,21 +85,19 @@ def described(cluster: Cluster, kind: str, thing: Object, nodes: list[Object], s
 def add_submission(cluster: Cluster, thing: Object, job_id: str, data: dict[str, Any]) -> list[shell.Check]:
     """The state of a RayCluster that has a job is the job's. Returns a check where it could not be asked."""
     data["submission_id"] = job_id
+    checks: list[shell.Check] = []
     if data["state"] == "suspended":
-        return []
-    try:
-        head = head_of(cluster, "raycluster", thing)
-        data["state"], data["reason"], data["submission"] = submission(cluster, thing, head, job_id)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return [unknown("submission", error)]
-    except shell.SkillError as error:
-        if error.code not in ("timeout", "unreachable"):
-            raise
-        data["state"] = "restarting" if data["state"] == "running" else data["state"]
-        data["reason"] = str(error)
-    return []
+        return checks
+    with noted("submission", checks):
+        try:
+            head = head_of(cluster, "raycluster", thing)
+            data["state"], data["reason"], data["submission"] = submission(cluster, thing, head, job_id)
+        except shell.SkillError as error:
+            if isinstance(error, ApiError) or error.code not in ("timeout", "unreachable"):
+                raise
+            data["state"] = "restarting" if data["state"] == "running" else data["state"]
+            data["reason"] = str(error)
+    return checks
 
 
 def next_calls(data: dict[str, Any], submission_id: str | None) -> list[str]:
@@ -105,3 +105,37 @@ def next_calls(data: dict[str, Any], submission_id: str | None) -> list[str]:
     if data["state"] in ("failed", "running", "restarting", "finished"):
         return [f"manage_ray.py logs {again}"]
     return [f"manage_ray.py wait {again} --timeout 600"] if data["state"] == "pending" else []
+
+
+# --- what pods and objects say, as rows and numbers --------------------------------------------------------------
+
+
+def row(rank: int, pod: Object) -> Object:
+    status = kube.status(pod)
+    held = [each.get("state") or {} for each in [*(status.get("initContainerStatuses") or []), *statuses_of(pod)]]
+    reasons = [
+        reason for each in held if (reason := (each.get("waiting") or {}).get("reason")) not in (None, "PodInitializing")
+    ]
+    return pod_row(pod, kube.label(pod, "ray.io/node-type"), rank, status.get("reason") or next(iter(reasons), None))
+
+
+def restarts(thing: Object, rows: list[dict[str, Any]], submitters: list[Object]) -> int:
+    """Containers that came back, drivers that were submitted again, whole clusters that were made again."""
+    status = kube.status(thing)
+    ended = status.get("jobDeploymentStatus") == "Failed"  # then the last failure was no restart
+    clusters = int(status.get("failed") or 0) - ended
+    containers: int = sum(each["restarts"] for each in rows)
+    return max(0, clusters) + containers + phases(submitters, "Failed")
+
+
+def phases(pods: list[Object], phase: str) -> int:
+    return sum(kube.status(pod).get("phase") == phase for pod in pods)
+
+
+def conditions(kind: str, thing: Object) -> list[dict[str, Any]]:
+    """KubeRay's own words."""
+    status = kube.status(thing)
+    listed = (status.get("rayClusterStatus") or {} if kind == "rayjob" else status).get("conditions") or []
+    rows = [{"type": each["type"], "status": each["status"], "reason": each.get("reason")} for each in listed]
+    names = ("jobDeploymentStatus", "jobStatus") if kind == "rayjob" else ()
+    return [{"type": name, "status": status.get(name), "reason": status.get("reason")} for name in names] + rows

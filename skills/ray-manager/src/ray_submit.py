@@ -12,6 +12,7 @@ import shlex
 import time
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object, owner
 
@@ -29,7 +30,7 @@ SUBMISSION_ID = re.compile(r"[A-Za-z0-9][-\w.]{0,127}")
 
 def words_on_head(kind: str, thing: Object, command: list[str]) -> list[str]:
     """The command with a launcher replaced, by the topology that the cluster was created with."""
-    procs = (thing["metadata"].get("annotations") or {}).get(PROCS, "1")
+    procs = kube.notes(thing).get(PROCS, "1")
     return driver(command, wanted_nodes(kind, thing), int(procs))
 
 
@@ -41,7 +42,7 @@ def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> 
     note(cluster, thing, job_id, dry_run=True)  # who may not note it, or looked at what has been replaced, starts nothing
     answer = script(cluster, head, "on_head.py", "submit", job_id, entrypoint)
     if answer["job"]["entrypoint"] != entrypoint:
-        message = f"submission {job_id} on {thing['metadata']['name']} runs another command: "
+        message = f"submission {job_id} on {kube.name(thing)} runs another command: "
         message += shell.clean(answer["job"]["entrypoint"], 300)
         raise shell.SkillError("conflict", message, hint="--submission-id with a new id")
     note(cluster, thing, job_id)
@@ -51,7 +52,7 @@ def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> 
 def run_named_or_raise(thing: Object, run_id: str | None) -> None:
     """A run's cluster takes jobs from that run alone; whether the id is the right one, `find` has seen. Raises SkillError usage."""
     if owner(thing) and not run_id:
-        message = f"RayCluster {thing['metadata']['name']} belongs to a run, and --run-id does not say that it is yours"
+        message = f"RayCluster {kube.name(thing)} belongs to a run, and --run-id does not say that it is yours"
         raise usage(message, "--run-id HEX, as you gave it to `create`, as run.json has it, or as manage_ray.py list shows it")
 
 
@@ -61,7 +62,7 @@ def run_named_or_raise(thing: Object, run_id: str | None) -> None:
 def own_id(thing: Object) -> str | None:
     """The id of the run's own job, so that a repeated call finds it; None for a cluster of no run."""
     run_id = owner(thing)
-    return f"{thing['metadata']['name']}-{run_id[:8]}" if run_id else None
+    return f"{kube.name(thing)}-{run_id[:8]}" if run_id else None
 
 
 def id_to_submit(thing: Object, given: str | None) -> str:
@@ -73,7 +74,7 @@ def id_to_submit(thing: Object, given: str | None) -> str:
 
 def id_to_tell_of(thing: Object, given: str | None) -> str | None:
     """The job that is asked for: the one named, else the run's own once it was submitted, else the newest other one."""
-    notes = thing["metadata"].get("annotations") or {}
+    notes = kube.notes(thing)
     return checked(given) or notes.get(OWN) or notes.get(OTHER)
 
 
@@ -85,7 +86,7 @@ def checked(job_id: str | None) -> str | None:
 
 def note(cluster: Cluster, thing: Object, job_id: str, *, dry_run: bool = False) -> None:
     """Write on a run's cluster that Ray has this job. Only on the very object that was looked at: else raises SkillError conflict."""
-    name, notes = thing["metadata"]["name"], thing["metadata"].get("annotations")
+    name, notes = kube.name(thing), thing["metadata"].get("annotations")
     key = OWN if job_id == own_id(thing) else OTHER
     if not owner(thing) or (notes or {}).get(key) == job_id:
         return
@@ -100,8 +101,8 @@ def stop_jobs(cluster: Cluster, kind: str, thing: Object, timeout_s: float) -> l
 
     Returns when they have ended or the time is over: a warning where that is not known, for a deletion goes on.
     """
-    notes, deadline = thing["metadata"].get("annotations") or {}, time.monotonic() + timeout_s
-    told = [(thing.get("status") or {}).get("jobId")] if kind == "rayjob" else [notes.get(OWN), notes.get(OTHER)]
+    notes, deadline = kube.notes(thing), time.monotonic() + timeout_s
+    told = [kube.status(thing).get("jobId")] if kind == "rayjob" else [notes.get(OWN), notes.get(OTHER)]
     jobs = [job_id for job_id in told if job_id and object_state(kind, thing)[0] not in ENDED]
     try:
         head = head_of(cluster, kind, thing) if jobs else ""
@@ -133,7 +134,7 @@ def submission(cluster: Cluster, thing: Object, head: str, job_id: str) -> tuple
 
 def submission_state(thing: Object, job_id: str, job: dict[str, Any] | None) -> tuple[str, str | None]:
     """(state, reason) of a job by Ray's record of it. Without one: `failed` where the job is known to have been there."""
-    notes = thing["metadata"].get("annotations") or {}
+    notes = kube.notes(thing)
     if job is None and job_id in (notes.get(OWN), notes.get(OTHER)):
         return "failed", f"Ray does not know {job_id} any more: the head was replaced and has forgotten its jobs"
     if job is None:

@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
 from trainyard_watch import follow, patiently
@@ -53,7 +54,7 @@ def wait(
 
 def watch_object(cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ...], deadline: float) -> None:
     """Until the object itself tells of its end: no request is repeated meanwhile."""
-    name, uid, told = thing["metadata"]["name"], thing["metadata"]["uid"], ""
+    name, uid, told = kube.name(thing), thing["metadata"]["uid"], ""
     for event, seen in follow(cluster, path(cluster, kind), deadline, fieldSelector=f"metadata.name={name}"):
         if event in ("TICK", "RELISTED") or seen["metadata"]["uid"] != uid:
             continue

@@ -29,7 +29,6 @@ SECRET_VARIABLE = re.compile(
     r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
 )
 MAX_NODES = 2000
-EFA, HOSTNAME = "vpc.amazonaws.com/efa", "kubernetes.io/hostname"
 LATER = ("hang", "hang_after_s")
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
@@ -152,89 +151,3 @@ def match(what: str, value: str, rule: re.Pattern[str], meaning: str) -> None:
 
 def usage(message: str, hint: str = "") -> shell.SkillError:
     return shell.SkillError("usage", shell.clean(message, 300), hint=hint or "create --help")
-
-
-# --- what the pods of every engine have ----------------------------------------------------------------------------
-
-
-def job_labels(job: PodJob) -> Object:
-    """Of the job's object. Kueue reads its queue and, there, the priority class of a workload from labels."""
-    labels: Object = kube.labels(job.name, job.run_id)
-    if job.queue:
-        labels["kueue.x-k8s.io/queue-name"] = job.queue
-        if job.priority:
-            labels["kueue.x-k8s.io/priority-class"] = job.priority
-    return labels
-
-
-def environment(job: PodJob, own: dict[str, str] | None = None) -> list[Object]:
-    """Variables of the container: ours, the engine's `own`, the job's, and by reference the secrets."""
-    ours = {
-        "TRAINYARD_RUN_ID": job.run_id,
-        "TRAINYARD_RUN_DIR": job.run_dir,
-        "TRAINYARD_CHECKPOINTS": f"{job.run_dir}/checkpoints",
-        "TRAINYARD_MAX_RESTARTS": str(job.max_restarts),
-        "TRAINYARD_STOP_GRACE_S": f"{job.grace_s:g}",
-        "TRAINYARD_HANG": job.hang,
-        "TRAINYARD_HANG_AFTER_S": "auto" if job.hang_after_s is None else f"{job.hang_after_s:g}",
-        "PYTHONUNBUFFERED": "1",
-    }
-    if job.nodes > 1 and not job.claim:
-        del ours["TRAINYARD_RUN_DIR"]  # one folder for all pods is what it stands for: the launchers look for their key in it
-    plain: list[Object] = [{"name": name, "value": value} for name, value in {**ours, **(own or {}), **job.env}.items()]
-    return plain + [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
-        for variable, (name, key) in job.secrets.items()
-    ]
-
-
-def resources(job: PodJob) -> Object:
-    """CPU is requested and not limited: throttled data workers starve the GPUs. Memory is both: what the node has, no more."""
-    limits = {
-        "memory": job.memory,
-        job.gpu_resource: str(job.gpus) if job.gpus else None,
-        EFA: str(job.efa) if job.efa else None,
-    }
-    parts = {"requests": {"cpu": job.cpu, "memory": job.memory}, "limits": limits}
-    kept = {part: {name: value for name, value in values.items() if value} for part, values in parts.items()}
-    return {part: values for part, values in kept.items() if values}
-
-
-def shm_size(job: PodJob) -> str:
-    """Of /dev/shm. Pages count against the container's memory only when used, so half of its limit leaves the trainer the rest;
-    without a limit 8Gi beside GPUs (NCCL and pinned data workers), else 1Gi: an unbounded one could eat the node."""
-    from kubernetes.utils.quantity import parse_quantity
-
-    if job.shm:
-        return job.shm
-    if job.memory:
-        return str(int(parse_quantity(job.memory) / 2))
-    return "8Gi" if job.gpus else "1Gi"
-
-
-def place(job: PodJob, pod: Object) -> None:
-    """Where the pod may run, and as whom. All in one zone is the caller's node selector: the volume decides which."""
-    if job.node_selector:
-        pod["nodeSelector"] = dict(job.node_selector)
-    if job.tolerations:
-        pod["tolerations"] = [dict(each) for each in job.tolerations]
-    if job.service_account:
-        pod["serviceAccountName"] = job.service_account
-        pod.pop("automountServiceAccountToken", None)
-    if job.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in job.image_pull_secrets]
-    if job.priority and not job.queue:  # with a queue it is the workload's, a label of the job
-        pod["priorityClassName"] = job.priority
-
-
-def spread(job: PodJob, labels: Object) -> Object:
-    """Part of a pod's spec: pods with these labels over the values of `spread_key`."""
-    ours = {"labelSelector": {"matchLabels": labels}}
-    if job.spread_key == HOSTNAME:
-        # maxSkew 1 would still put four pods on two nodes; anti-affinity means one pod a node.
-        term = {"topologyKey": HOSTNAME, **ours}
-        return {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
-    if not job.spread_key:
-        return {}
-    constraint = {"maxSkew": 1, "topologyKey": job.spread_key, "whenUnsatisfiable": "DoNotSchedule", **ours}
-    return {"topologySpreadConstraints": [constraint]}

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trainyard_shell as shell
@@ -58,3 +60,15 @@ def unknown(id: str, error: ApiError) -> shell.Check:
     summary = f"not allowed to {error.rule['verbs'][0]} {error.rule['resources'][0]}" if refused else str(error)
     fix = f"this rule allows it: {json.dumps(error.rule)}" if refused else error.hint
     return shell.Check(id, "unknown", summary, error.message, fix)
+
+
+@contextmanager
+def noted(id: str, checks: list[shell.Check], *, may_be_absent: bool = False) -> Iterator[None]:
+    """What the caller may not read becomes an unknown check, and the work goes on. `may_be_absent`: so it does after 404."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status == 403:
+            checks.append(unknown(id, error))
+        elif error.status != 404 or not may_be_absent:
+            raise

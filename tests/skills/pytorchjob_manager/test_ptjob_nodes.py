@@ -18,9 +18,9 @@ sys.path.insert(0, sys.argv[1])
 import trainyard_kube as kube
 from ptjob_engines import ENGINES
 from ptjob_find import Job
+from ptjob_change import losses
 from ptjob_findings import find_causes
 from ptjob_status import observe
-from ptjob_volume import losses
 asked = json.load(sys.stdin)
 cluster = kube.connect(kube.Where())
 job = Job(ENGINES[asked["engine"]], asked["object"], asked["pods"])
