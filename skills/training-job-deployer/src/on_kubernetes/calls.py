@@ -63,7 +63,7 @@ def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> Call | None:
         container = ["--container", str(result["container"])] if result.get("container") else []
         return Call([*words, "--pod", str(alive["name"]), *container])
     document = run.submission.document if run.submission else None
-    return Call([*words, "--claim", claim, *(["--request", "-"] if document else [])], document)
+    return Call([*words, "--request", "-"], {**document, "claim": claim}) if document else Call([*words, "--claim", claim])
 
 
 def kept_volume(run: Run) -> list[dict[str, Any]]:
