@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, json
+from trainyard_process import Identity
 
 MOST = 2**53
 """A whole number that a double holds exactly; JSON knows no bound, and tables of numbers do."""
@@ -56,14 +57,6 @@ class EventLine(Struct, frozen=True):
     action: Any = None
     stacks: Any = None
     requested: Any = None
-
-
-class Identity(Struct, frozen=True):
-    """One process, never confused with a later one that got the same pid."""
-
-    boot_id: str
-    pid: int
-    start_time: int
 
 
 class Runner(Struct, frozen=True):

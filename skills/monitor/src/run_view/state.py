@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from run_folder.folder import original_of
 from run_view import processes
+from trainyard_process import boot_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +56,8 @@ def from_runner(runner: Runner, path: Path, last_write: float | None) -> RunStat
     if runner.state not in ALIVE[:4]:
         return RunState("unknown", "runner.json", f"runner.json has a state that this version does not know: {runner.state}")
     identity = runner.supervisor
-    here = processes.boot_id()
-    if identity is None or here is None:
+    here = boot_id()
+    if identity is None or not here:
         return RunState("unknown", "runner.json", "runner.json names no supervisor process" if here else "no /proc here")
     if processes.lives(identity, path):
         launcher = processes.lives(runner.launcher) if runner.launcher else None
