@@ -126,9 +126,9 @@ def test_a_request_says_where_the_helper_may_go(place: Place, tmp_path: Path) ->
     labels = {"type": "real", "node.kubernetes.io/instance-type": "p5.48xlarge"}
     request = {"name": "toy", "run": "python train.py", "image": {"uri": IMAGE}, "claim": place.claim}
     told = tmp_path / "request.json"
-    words = ("list", "/trainyard/quick", "--request", told, "--timeout", 40)
+    words = ("list", "/trainyard/quick", "--request", told, "--timeout")
     told.write_text(json.dumps({**request, "cluster": {"node_selector": labels}}))
-    listed = called("pod_checkpoints.py", place.cluster, place.namespace, *words)
+    listed = called("pod_checkpoints.py", place.cluster, place.namespace, *words, 60)
     assert (listed.code, listed.document["data"]["total"]) == (0, 1)
     told.write_text(json.dumps({**request, "cluster": {"node_selector": {"type": "no-such-node"}}}))
-    assert called("pod_checkpoints.py", place.cluster, place.namespace, *words).code in (7, 8)
+    assert called("pod_checkpoints.py", place.cluster, place.namespace, *words, 5).code in (7, 8)

@@ -12,7 +12,7 @@ import msgspec
 
 import trainyard_shell as shell
 import deploy_place
-import local_checks
+import machine_checks
 from deploy_monitor import lessons_in
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
 from deploy_siblings import Answer, Call, call, make, stream
@@ -56,10 +56,10 @@ class Place(deploy_place.Place):
     # --- before the submission ---
 
     def problems(self, deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Check]:
-        return local_checks.ignored(deployment.job_file) + local_checks.local(deployment.job_file, self.run_dir)
+        return machine_checks.ignored(deployment.job_file) + machine_checks.local(deployment.job_file, self.run_dir)
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
-        python = str(local_checks.interpreter(deployment.job_file))
+        python = str(machine_checks.interpreter(deployment.job_file))
         return {"cost_usd": 0, "python": python, "processes": deployment.job_file.procs}
 
     def request(self, deployment: Deployment, run: Run, stage: str) -> Call:
@@ -67,7 +67,7 @@ class Place(deploy_place.Place):
         document = {
             **msgspec.to_builtins(job_file.job),
             "source": str(job_file.source),
-            "python": str(local_checks.interpreter(job_file)),
+            "python": str(machine_checks.interpreter(job_file)),
             "run_id": run.run_id,
         }
         words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *(["--dry-run"] if stage == "check" else [])]
