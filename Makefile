@@ -33,7 +33,7 @@ test: setup      ## all tests; TEST_PROCESSES=1 one after the other
 
 .PHONY: test-fast
 test-fast: setup ## what needs no cluster and starts no training: minutes
-	$(BIN)/python -m pytest -q -n 2 --fast tests
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --fast tests
 
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
