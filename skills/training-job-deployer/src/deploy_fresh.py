@@ -1,8 +1,4 @@
-"""`run --fresh`: the old run steps aside for a new one, and comes back where the new one cannot start.
-
-The note `.NAME.fresh` beside the run folder says whose turn is not settled. It is written before anything moves and removed once the new
-run was submitted; whoever comes next after a kill finds it and ends with one of the two runs in place.
-"""
+"""`run --fresh`: the old run steps aside for a new one, and comes back where the new one cannot start (deploy_settle.py)."""
 
 from __future__ import annotations
 

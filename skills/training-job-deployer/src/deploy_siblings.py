@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,19 @@ def call(
     return _answer(program, arguments, process.returncode, output, messages)
 
 
-def stream(program: tuple[str, str], arguments: list[str], *, quiet: bool = False) -> Iterator[dict[str, Any] | Answer]:
-    """Each line of a streaming verb, as it comes; the envelope last, as an Answer. `quiet`: without what it says on stderr."""
+def stream(
+    program: tuple[str, str], arguments: list[str], *, quiet: bool = False, silent_s: float | None = None
+) -> Iterator[dict[str, Any] | Answer]:
+    """Each line of a streaming verb, as it comes; the envelope last, as an Answer.
+
+    `quiet`: without what it says on stderr. `silent_s`: a program that says nothing for so long is ended. Raises SkillError as `call` does.
+    """
     process = _start(program, arguments, stderr=subprocess.DEVNULL if quiet else None)
-    last = ""
+    last, watch = "", _Silence(process, silent_s)
     try:
         assert process.stdout is not None
         for line in process.stdout:
+            watch.heard()
             document = _object(line)
             if document is not None and "type" in document and "ok" not in document:
                 yield document
@@ -121,8 +128,29 @@ def stream(program: tuple[str, str], arguments: list[str], *, quiet: bool = Fals
                 last = line
         process.wait(timeout=30)
     finally:
+        watch.over()
         _end(process)
     yield _answer(program, arguments, process.returncode, last, "")
+
+
+class _Silence:
+    """Kills a process that has said nothing for `silent_s`, a read that never returns say; None: never."""
+
+    def __init__(self, process: subprocess.Popen[str], silent_s: float | None) -> None:
+        self._process, self._silent_s = process, silent_s
+        self._timer: threading.Timer | None = None
+        self.heard()
+
+    def heard(self) -> None:
+        self.over()
+        if self._silent_s is not None:
+            self._timer = threading.Timer(self._silent_s, self._process.kill)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _start(program: tuple[str, str], arguments: list[str], *, stderr: int | None, reads: bool = False) -> subprocess.Popen[str]:

@@ -30,6 +30,8 @@ RUNNER = ("local-runner", "run_local.py")
 CHECK = ("id", "status", "summary", "evidence", "fix")
 SUBMIT_TIMEOUT_S = 300.0
 """A submit may first end what a lost supervisor left behind; the grace of its stop comes on top."""
+SILENT_S = LOOK_INTERVAL_S + 120.0
+"""A monitor that has no line for so long hangs, on a file system say; the job must not be waited for in vain."""
 JOB_KEYS = ("name", "target", "source", "run", "python", "nodes", "procs_per_node", "env", "secrets", "checkpoints")
 STAGES = (
     Stage("check", *RUNNER, "nothing", keys=(*JOB_KEYS, "monitor")),
@@ -112,7 +114,7 @@ class Place(deploy_place.Place):
         left_s = max(0.0, deadline - time.monotonic())
         words = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}", "--stall-factor", f"{stall_factor:g}"]
         try:
-            for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True):
+            for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True, silent_s=SILENT_S):
                 if isinstance(told, Answer) or told.get("state") in UNFINISHED:
                     break  # what became of a run without its supervisor the runner says
                 if told.get("type") == "status" and isinstance(told.get("state"), str):
