@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.training.forking import skill_run
 
 SKILLS = Path(__file__).resolve().parents[1] / "skills"
 DEADLINE_S = 180.0
@@ -62,13 +63,6 @@ def call(
     streams: bool = False,
 ) -> Answer:
     """Runs it to its end; `env` comes on top of this process's own environment."""
-    done = subprocess.run(
-        [sys.executable, str(program), *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
+    command = [sys.executable, str(program), *map(str, words)]
+    done = skill_run(command, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout_s)
     return answer_of(done.returncode, done.stdout, done.stderr, streams=streams)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.components.cluster.running import TRAINER_IMAGE, Cluster
+from tests.training.forking import skill_run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "skills" / "training-job-deployer" / "src" / "deploy.py"
@@ -62,13 +62,8 @@ class DeployedJob:
 
     def call(self, verb: str, *words: str, exit_code: int = 0) -> dict[str, Any]:
         """The document that the verb printed."""
-        done = subprocess.run(
-            [sys.executable, str(DEPLOY), verb, str(self.job), *words],
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S + 60,
-        )
+        command = [sys.executable, str(DEPLOY), verb, str(self.job), *words]
+        done = skill_run(command, env={**os.environ, "KUBECONFIG": str(self.kubeconfig)}, timeout=PATIENCE_S + 60)
         assert done.returncode == exit_code, f"{verb} ended with {done.returncode}: {done.stdout}\n{done.stderr}"
         document: dict[str, Any] = json.loads(done.stdout)
         return document

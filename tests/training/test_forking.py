@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.forking import forked_run, forking
+from tests.training.forking import SkillPopen, forked_run, forking, skill_run
 
 PROBE = """
 import json, os, random, signal, sys, threading
@@ -82,3 +82,46 @@ def test_forked_ranks_are_children_of_the_launcher_with_a_session_each(
         assert rank["shown environ"] == sorted(f"{name}={value}" for name, value in rank["environ"].items())
         assert rank["session"] and rank["threads"] == 1
     assert len({rank["parent"] for rank in ranks}) == 1 and ranks[0]["random"] != ranks[1]["random"]
+
+
+SKILL_PROBE = (
+    PROBE.replace("import torch\n", "")
+    .replace('"torch threads": torch.get_num_threads(), ', "")
+    .replace(", torch.rand(()).item()", "")
+)
+WHERE = """
+from kubernetes.config import kube_config
+print(kube_config.KUBE_CONFIG_DEFAULT_LOCATION, flush=True)
+"""
+
+
+def program(folder: Path, text: str) -> Path:
+    path = folder / "src" / "probe.py"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_a_forked_skill_program_finds_what_a_started_one_finds(tmp_path: Path) -> None:
+    command = [sys.executable, str(program(tmp_path, SKILL_PROBE)), "a b"]
+    env = {**os.environ, "KUBECONFIG": "/one/more"}
+    found = [json.loads(run(command, cwd=tmp_path, env=env, timeout=120).stdout) for run in (started_run, skill_run)]
+    drawn, _ = [each.pop("random") for each in found], [each.pop("parent") for each in found]
+    assert found[0] == found[1] and drawn[0] != drawn[1]
+
+
+def test_a_forked_skill_program_reads_its_own_kubeconfig(tmp_path: Path) -> None:
+    command = [sys.executable, str(program(tmp_path, WHERE))]
+    for path in ("/one", "/two"):
+        done = skill_run(command, env={**os.environ, "KUBECONFIG": path}, timeout=120)
+        assert done.stdout == f"{path}\n", done.stderr
+
+
+@pytest.mark.parametrize("env", [{"PYTHONPATH": "/somewhere"}, {"PYTHONHASHSEED": "0"}, {"LD_PRELOAD": ""}], ids=str)
+def test_what_python_reads_before_a_program_makes_it_a_start(env: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, str(program(tmp_path, "print('end')"))]
+    starts = []
+    for more in (env, {}):
+        with SkillPopen(command, env={**os.environ, **more}, stdout=subprocess.PIPE) as process:
+            starts.append((process.is_warm, process.communicate()[0], process.returncode))
+    assert starts == [(False, b"end\n", 0), (True, b"end\n", 0)]

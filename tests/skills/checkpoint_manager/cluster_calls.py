@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from made_checkpoints import ROOT, Answer
 
 from tests.components.cluster.running import Cluster
+from tests.training.forking import skill_run
 
 SRC = ROOT / "skills" / "checkpoint-manager" / "src"
 RUN_ID, OTHER_ID = "0123456789abcdef", "fedcba9876543210"
@@ -30,14 +30,7 @@ def environment(cluster: Cluster, user: Path | None = None) -> dict[str, str]:
 
 def called(program: str, cluster: Cluster, namespace: str, *words: Any, user: Path | None = None) -> Answer:
     """Run the program; its stdout must be one JSON document that fits the exit code."""
-    done = subprocess.run(
-        command(program, namespace, words),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment(cluster, user),
-        cwd="/",
-    )
+    done = skill_run(command(program, namespace, words), timeout=120, env=environment(cluster, user), cwd="/")
     assert done.stdout.count("\n") == 1, done.stdout + done.stderr
     document = json.loads(done.stdout)
     assert document["ok"] == (done.returncode == 0)

@@ -8,13 +8,14 @@ import json
 import os
 import random
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from tests.training.forking import skill_run
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "skills" / "checkpoint-manager" / "src" / "manage_checkpoints.py"
@@ -154,14 +155,8 @@ class Answer:
 
 def call(*words: str | Path, env: dict[str, str] | None = None, before: list[str] | None = None) -> Answer:
     """Run the program (`before`: words in front of the command); its stdout must be one JSON document."""
-    done = subprocess.run(
-        [*(before or []), sys.executable, PROGRAM, *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **(env or {})},
-        cwd="/",
-    )
+    command = [*(before or []), sys.executable, str(PROGRAM), *map(str, words)]
+    done = skill_run(command, timeout=120, env={**os.environ, **(env or {})}, cwd="/")
     document = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1, "one line, one document"
     assert document["ok"] == (done.returncode == 0)

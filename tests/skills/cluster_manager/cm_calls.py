@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.calling import SKILLS, Answer, answer_of
+from tests.training.forking import skill_run
 
 __all__ = ["Answer"]
 PROGRAM = SKILLS / "cluster-manager" / "src" / "manage_cluster.py"
@@ -24,7 +24,7 @@ def manage_with(kubeconfig: Path | None, **env: str) -> Manage:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
         environment |= {"KUBECONFIG": str(kubeconfig or "/nonexistent/kubeconfig"), **env}
         command = [sys.executable, str(PROGRAM), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = skill_run(command, timeout=120, env=environment)
         assert "Traceback" not in done.stderr, done.stderr
         return answer_of(done.returncode, done.stdout, done.stderr)
 

@@ -8,13 +8,14 @@ import sys
 from typing import Any
 
 from tests.calling import SKILLS
+from tests.training.forking import skill_run
 
 SKILL = SKILLS / "monitor"
 PROGRAM = SKILL / "src" / "monitor_training.py"
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, PROGRAM, *map(str, words)], capture_output=True, text=True, timeout=120)
+    return skill_run([sys.executable, str(PROGRAM), *map(str, words)], timeout=120)
 
 
 def call(*words: object, code: int = 0) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.calling import SKILLS, Answer, answer_of
+from tests.training.forking import SkillPopen
 
 __all__ = ["Answer"]
 PROGRAM = SKILLS / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
@@ -39,7 +40,7 @@ class Manager:
 
     def start(self, verb: str, *words: str) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        return subprocess.Popen(self.command(verb, *words), stdout=pipe, stderr=pipe, text=True, env=self.environment())
+        return SkillPopen(self.command(verb, *words), stdout=pipe, stderr=pipe, text=True, env=self.environment())
 
     def __call__(self, verb: str, *words: str) -> Answer:
         return self.answer(self.start(verb, *words))

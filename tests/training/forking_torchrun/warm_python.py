@@ -1,7 +1,8 @@
-"""Pythons that have torch imported when they begin: forked from a process that has, and otherwise as if started.
+"""Pythons that have their packages imported when they begin: forked from a process that has, and otherwise as if started.
 
 Each has its own command line and environment in /proc, its own streams and random numbers, and ends as the interpreter would.
-`python warm_python.py SOCKET` forks one for each request that comes through the socket with that descriptor, and tells of its end.
+`python warm_python.py SOCKET torch|skills` forks one for each request that comes through the socket with that descriptor, and tells of
+its end.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ ARG_START, ENV_START = 45, 47
 MODULES = "numpy safetensors.torch torch._dynamo torch.distributed.checkpoint torch.distributed.fsdp torch.distributed.tensor torch.utils.data"
 """What a rank imports sooner or later; each optimizer imports torch._dynamo."""
 
+SKILL_MODULES = (
+    "click msgspec yaml kubernetes kubernetes.client.api_client kubernetes.utils.quantity kubernetes.stream.ws_client"
+)
+
 
 def import_all() -> None:
     """Nothing that starts a thread: a fork copies the calling one only."""
@@ -41,6 +46,15 @@ def import_all() -> None:
     for name in [*MODULES.split(), *os.environ.get(PRELOAD, "").split()]:
         importlib.import_module(name)
     torch.set_num_threads(1)
+
+
+def import_skills() -> None:
+    """What the skills' programs import, and nothing of ours."""
+    for name in SKILL_MODULES.split():
+        importlib.import_module(name)
+    # Their import reads KUBECONFIG.
+    for name in [name for name in sys.modules if name == "kubernetes" or name.startswith("kubernetes.config")]:
+        del sys.modules[name]
 
 
 def prctl(option: int, value: int) -> None:
@@ -130,9 +144,6 @@ def shown_as(words: list[str], env: dict[str, str]) -> None:
 
 def begin_anew(is_unbuffered: bool) -> None:
     """Streams, random numbers and threads as a new interpreter has them: nothing may be equal because it was inherited."""
-    import numpy as np
-    import torch
-
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         before = getattr(sys, name)
         buffer: Any = open(descriptor, "wb", buffering=0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
@@ -141,8 +152,10 @@ def begin_anew(is_unbuffered: bool) -> None:
         stream = io.TextIOWrapper(buffer, before.encoding, before.errors, **options)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    random.seed(), np.random.seed(), torch.seed()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    random.seed()
+    if torch := sys.modules.get("torch"):
+        sys.modules["numpy"].random.seed(), torch.seed()
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 
 
 def exit_code_of(words: list[str]) -> int:
@@ -202,7 +215,7 @@ def serve(requests: socket.socket) -> None:
 if __name__ == "__main__":
     sys.modules["warm_python"] = sys.modules["__main__"]
     del os.environ[ROOM]
-    import_all()
+    {"torch": import_all, "skills": import_skills}[sys.argv[2]]()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     shown_as([], {})
     serve(alone_with(socket.socket(fileno=int(sys.argv[1]))))
