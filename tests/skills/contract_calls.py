@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.training.forking import skill_run
+
 CODES = {
     "usage": 2,
     "not-found": 3,
@@ -68,6 +70,15 @@ def call(program: Path, *words: str, cwd: Path | str = "/", before: Iterable[str
             env=environment(**env),
             stdin=subprocess.DEVNULL,
         )
+    except subprocess.TimeoutExpired:
+        return Called((program.name, *words), 124, "", "no end within the deadline")
+    return Called((program.name, *words), done.returncode, done.stdout, done.stderr)
+
+
+def call_warm(program: Path, *words: str, cwd: Path | str = "/") -> Called:
+    """As `call`, for what does not depend on how the program is started."""
+    try:
+        done = skill_run([sys.executable, str(program), *words], timeout=DEADLINE_S, cwd=cwd, env=environment())
     except subprocess.TimeoutExpired:
         return Called((program.name, *words), 124, "", "no end within the deadline")
     return Called((program.name, *words), done.returncode, done.stdout, done.stderr)
@@ -126,7 +137,7 @@ def on_a_terminal(program: Path, *words: str, cwd: Path | str = "/") -> str:
 
 @functools.cache
 def help_of(program: Path, *verb: str) -> str:
-    return call(program, *verb, "--help").stdout
+    return call_warm(program, *verb, "--help").stdout
 
 
 def verbs_of(program: Path) -> list[str]:

@@ -17,7 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from contract_calls import call, call_each, call_into, document_problems, environment, help_of, on_a_terminal, verbs_of
+from contract_calls import (
+    call,
+    call_each,
+    call_into,
+    call_warm,
+    document_problems,
+    environment,
+    help_of,
+    on_a_terminal,
+    verbs_of,
+)
 
 from tests.kit_copies import sources
 
@@ -182,7 +192,7 @@ def usage_problems(skill: Path) -> list[str]:
     def one(item: tuple[Path, tuple[str, ...], set[int]]) -> list[str]:
         program, words, codes = item
         with tempfile.TemporaryDirectory() as empty:
-            return document_problems(call(program, *words, cwd=empty), skill.name, codes)
+            return document_problems(call_warm(program, *words, cwd=empty), skill.name, codes)
 
     wrong: list[tuple[Path, tuple[str, ...], set[int]]] = []
     for program in programs(skill):

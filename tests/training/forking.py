@@ -30,6 +30,8 @@ FULL_STARTS = os.environ.get("FULL_STARTS") == "1"
 POLL_S = 0.005
 OWN = dict(os.environ)
 """Before a test changes it."""
+BEFORE_IT = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC")
+MINDED = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
 
 
 def forking(preload: str = "") -> dict[str, str]:
@@ -112,8 +114,8 @@ class SkillPopen(WarmPopen):
 
 
 def _python_settings(env: Mapping[str, str]) -> dict[str, str]:
-    """What Python reads before the first line of a program."""
-    return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LD_", "LC_", "LANG", "MALLOC"))}
+    """What Python reads before the first line of a program, and the forked one does not."""
+    return {name: value for name, value in env.items() if name.startswith(BEFORE_IT) and name not in MINDED}
 
 
 def forked_run(command: list[str], *, timeout: float, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -122,6 +122,7 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
         os.environ.clear()
         os.environ.update(request["env"])
         words = request["words"][1:]
+        sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
         is_unbuffered = words[0] == "-u" or bool(os.environ.get("PYTHONUNBUFFERED"))
         begin_anew(is_unbuffered)
         if words[0] == "-W":
