@@ -22,12 +22,6 @@ from tests.components.cluster.running import RAY_IMAGE, Cluster
 MANAGER = ROOT / "skills" / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
 ROLES = ROOT / "infrastructure" / "kubernetes" / "base" / "roles"
 NODES, FIRST = 128, 7000
-STEPS = 600
-"""Half a minute: the job must not end before it is stopped."""
-
-
-def slow_loop(steps: int) -> str:
-    return f"torchrun tests/e2e/slow_loop.py {steps} 0.05"
 
 
 def step_of(status: dict[str, object]) -> int:
@@ -38,7 +32,7 @@ def step_of(status: dict[str, object]) -> int:
 
 def test_a_job_trains_is_stopped_and_resumes_from_its_checkpoint(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     cluster.make_volumes(namespace, 2)
-    job = DeployedJob(cluster, namespace, tmp_path, {"run": slow_loop(STEPS)})
+    job = DeployedJob(cluster, namespace, tmp_path, {"run": f"torchrun training/train.py --steps 1500 {TINY}"})
     plan = job.call("run", exit_code=6)["data"]
     assert (plan["nodes"], plan["cluster"]["namespace"]) == (["real-0", "real-0"], namespace)
     assert job.left("pytorchjobs", "pods", "persistentvolumeclaims") == []
@@ -62,7 +56,7 @@ def test_a_job_trains_is_stopped_and_resumes_from_its_checkpoint(cluster: Cluste
     assert job.call("run", "--yes", exit_code=1)["data"]["state"] == "stopped"
 
     ended = job.call("resume", "--timeout", "300")
-    assert (ended["data"]["state"], ended["data"]["run_id"], ended["data"]["step"]) == ("finished", run_id, STEPS)
+    assert (ended["data"]["state"], ended["data"]["run_id"], ended["data"]["step"]) == ("finished", run_id, 1500)
     first, again = job.events("restored")
     assert (first["step"], again["step"] >= 30) == (0, True)
     assert Path(ended["data"]["report"]).is_file()
@@ -70,11 +64,11 @@ def test_a_job_trains_is_stopped_and_resumes_from_its_checkpoint(cluster: Cluste
     assert job.left("persistentvolumeclaims") == [claim]
 
     # more steps, on one node: the same run goes on, resharded
-    job.change(run=slow_loop(STEPS + 40), nodes=1)
+    job.change(run=f"torchrun training/train.py --steps 1540 {TINY}", nodes=1)
     job.call("resume", exit_code=5)
     longer = job.call("resume", "--accept-changes", "--yes", "--timeout", "300")["data"]
-    assert (longer["state"], longer["run_id"], longer["step"]) == ("finished", run_id, STEPS + 40)
-    assert [event["step"] for event in job.events("restored")][2:] == [STEPS]
+    assert (longer["state"], longer["run_id"], longer["step"]) == ("finished", run_id, 1540)
+    assert [event["step"] for event in job.events("restored")][2:] == [1500]
 
 
 @pytest.fixture
@@ -174,7 +168,7 @@ def test_a_job_on_ray_that_is_stopped_saves_its_last_step_first(cluster: Cluster
     cluster.make_volumes(namespace, 1)
     storage = {"class": "test-shared", "size": "1Gi"}
     keys = {
-        "run": slow_loop(100_000),
+        "run": "torchrun tests/e2e/slow_loop.py 100000 0.05",
         **ENGINES["raycluster"],
         "checkpoints": {"storage": storage, "rolling_steps": 100_000},
     }
