@@ -1,0 +1,62 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#   "click>=8.1",
+#   "packaging>=24.0",
+#   "PyYAML>=6.0.2",
+# ]
+# ///
+"""Find what will not work in a training image before it is built: a Dockerfile and requirements, judged offline."""
+
+from __future__ import annotations
+
+import trainyard_shell as shell
+
+import click
+
+
+@shell.program("image-builder")
+def cli() -> None:
+    """Find conflicts in a project's Dockerfile and requirements before an image is built.
+
+    Dated tables judge; no index and no registry is asked, and nothing of the project is run.
+    """
+
+
+@cli.command(
+    epilog=shell.examples(
+        "conflict_analyzer.py check . --instance-type p5.48xlarge",
+        "conflict_analyzer.py check my-project --fix",
+        "conflict_analyzer.py check my-project --dockerfile docker/Dockerfile --apply",
+    )
+)
+@click.argument("folder")
+@click.option("--instance-type", metavar="T", help="Where it shall run: p5.48xlarge, ml.g5.8xlarge, or a GPU (H100).")
+@click.option("--dockerfile", metavar="PATH", help="Relative to FOLDER.  [default: Dockerfile]")
+@click.option("--driver", metavar="V", help="NVIDIA driver of the nodes, such as 580.65.06.")
+@click.option("--fix", is_flag=True, help="Print the changes that can be made as a diff; change nothing.")
+@click.option("--apply", is_flag=True, help="Make these changes in FOLDER.")
+@click.option("--dry-run", is_flag=True, help="With --apply: as --fix.")
+@click.option("--as-of", metavar="DATE", help="Judge as on this day, YYYY-MM-DD.  [default: today]")
+def check(
+    folder: str, as_of: str | None, instance_type: str | None, driver: str | None, dockerfile: str | None, **how: bool
+) -> shell.Result:
+    """Judge FOLDER's Dockerfile and what it installs.
+
+    Exit 0: nothing fails. Exit 1: something does, or what matters is unknown.
+    """
+    import conflict_answer
+    from base_answer import day
+    from image_files import open_folder
+    from image_gpu import target
+    from image_project import read_project
+    from image_scene import scene
+
+    goal = target(instance_type) if instance_type else None
+    project = read_project(open_folder(folder), dockerfile)
+    found = scene(project, goal, conflict_answer.driver(driver), day(as_of))
+    return conflict_answer.answer(found, fix=how["fix"] or how["dry_run"], apply=how["apply"] and not how["dry_run"])
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,276 @@
+"""Packages against torch, NumPy, Python and the compiler: where one of the two is too new or too old for the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from image_findings import Edit, Finding, passed, skipped
+from image_scene import DEFAULT_PYTHON, Scene, allows
+from image_tables import table
+from image_versions import minor, newest, specifiers, version
+from image_wants import WHEEL, Want
+from packaging.version import Version
+
+
+def rules(name: str) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = table("package_rules")[name]
+    return found
+
+
+def numpy(scene: Scene) -> Iterator[Finding]:
+    """NumPy 2 beside extensions that were built against NumPy 1."""
+    old = [each for each in scene.wants if each.name in rules("numpy_2") and _is_old(each)]
+    asked = scene.named("numpy")
+    limits = [each.allowed for each in asked + [each for each in scene.project.constraints if each.name == "numpy"]]
+    if not old:
+        if asked:
+            yield passed("numpy.abi", "nothing that is asked for is known to be built against NumPy 1")
+        return
+    fitting = [v for v, python in table("package_rules")["numpy"].items() if allows(python, scene.python or DEFAULT_PYTHON)]
+    taken = [
+        v
+        for v in fitting
+        if all(limit.contains(v) for limit in limits) and not any(_caps(each) and Version(v) >= Version("2") for each in old)
+    ]
+    newest_ = max(taken, key=Version, default=None)
+    if newest_ is None or Version(newest_) < Version("2"):
+        yield passed("numpy.abi", f"NumPy stays below 2 beside {', '.join(each.name for each in old)}")
+        return
+    for each in old:
+        yield _old(each, asked, newest_)
+
+
+def _old(each: Want, asked: list[Want], newest_: str) -> Finding:
+    first = rules("numpy_2")[each.name]["first"]
+    why = f"{each.name} is built against NumPy 2 from {first} on; an installer takes NumPy {newest_}, and the import says _ARRAY_API not found"
+    edits = tuple(
+        Edit(one.place, one.text, f"{one.text},<2" if str(one.allowed) else f"{one.text}<2")
+        for one in asked
+        if one.pin is None and one.text and not one.marker
+    )[:1]
+    return Finding(
+        "numpy.abi",
+        "fail",
+        f"{each.name}{each.allowed} beside NumPy 2",
+        each.place,
+        why,
+        f"numpy<2, or {each.name}>={first}",
+        edits,
+    )
+
+
+def _is_old(each: Want) -> bool:
+    """Whether every version that is allowed is older than the first that was built against NumPy 2."""
+    first = str(rules("numpy_2")[each.name]["first"])
+    if each.pin:
+        pin = version(each.pin)
+        return pin is not None and pin < Version(first)
+    return bool(str(each.allowed)) and not any(
+        each.allowed.contains(v) for v in (first, f"{Version(first).major + 1}.0", "9999")
+    )
+
+
+def _caps(each: Want) -> bool:
+    caps = rules("numpy_2")[each.name]["caps"]
+    pin = version(each.pin)
+    return caps is not None and (pin is None or pin >= Version(str(caps)))
+
+
+def numpy_python(scene: Scene) -> Iterator[Finding]:
+    """A NumPy that has no wheel for the Python of the image."""
+    for each in scene.named("numpy"):
+        row = next(
+            (need for v, need in table("package_rules")["numpy"].items() if each.pin and minor(v) == minor(each.pin)), None
+        )
+        if row and scene.python and not allows(row, scene.python):
+            why = f"{scene.python_why}; NumPy {minor(str(each.pin))} is for Python {row}"
+            fitting = newest(
+                specifiers(">0") or each.allowed,
+                [v for v, need in table("package_rules")["numpy"].items() if allows(need, scene.python)],
+            )
+            text = f"numpy {each.pin} has no wheel for Python {scene.python}"
+            edits = (Edit(each.place, each.text, each.text.replace(str(each.pin), fitting)),) if fitting else ()
+            yield Finding("python.numpy", "fail", text, each.place, why, f"numpy=={fitting}", edits)
+
+
+def with_torch(scene: Scene) -> Iterator[Finding]:
+    """Packages that work with some versions of torch only."""
+    torch = scene.torch
+    for name, row in rules("with_torch").items():
+        versions = row["versions"]
+        assert isinstance(versions, dict)
+        for each in scene.named(name):
+            if not versions or torch is None:
+                continue
+            yield _against(each, {str(key): str(value) for key, value in versions.items()}, torch.version, str(row["evidence"]))
+
+
+def _against(each: Want, versions: dict[str, str], torch: str, evidence: str) -> Finding:
+    id = "hyperpod.torch" if each.name == "hyperpod-elastic-agent" else "extension.torch"
+    taken = each.pin if each.pin in versions else None if each.pin else newest(each.allowed, versions)
+    fitting = [v for v, need in versions.items() if _meets(need, torch) and (taken is None or each.allowed.contains(v))]
+    if each.pin and taken is None:
+        return skipped(id, f"{each.name} {each.pin} is not in the table")
+    if fitting and (each.pin is None or taken in fitting):
+        return passed(id, f"{each.name} {fitting[-1]} goes with torch {torch}")
+    need = versions[taken] if taken else ""
+    others = [v for v, need in versions.items() if _meets(need, torch)]
+    hyperpod = each.name == "hyperpod-elastic-agent"
+    instead = (
+        f"torch{need}, or `pip install --no-deps {each.asked}` and a test of it"
+        if hyperpod
+        else f"{each.asked}=={others[-1]}"
+        if others
+        else f"torch{need}"
+    )
+    status = "warn" if "--no-deps" in each.options else "fail"
+    edits = (
+        (Edit(each.place, each.text, each.text.replace(str(each.pin), others[-1])),)
+        if others and each.pin and not hyperpod
+        else ()
+    )
+    return Finding(
+        id,
+        status,
+        f"{each.name} {taken or each.allowed} needs torch{need}, the image has {torch}",
+        each.place,
+        f"by its own pin ({evidence})",
+        instead,
+        edits,
+    )
+
+
+def _meets(need: str, torch: str) -> bool:
+    allowed = specifiers(need)
+    return allowed is not None and allowed.contains(torch.partition("+")[0], prereleases=True)
+
+
+def needs_nvcc(scene: Scene) -> Iterator[Finding]:
+    """Packages that come as source: they need nvcc, the torch that is there, and time."""
+    for name, row in rules("needs_nvcc").items():
+        for each in scene.named(name):
+            extra = row.get("extra")
+            held = scene.base.packages.get(name) if scene.base else None
+            if extra and extra not in each.extras:
+                continue
+            if wheel := WHEEL.search(each.url or ""):
+                yield from _wheel(scene, each, wheel)
+            elif held and each.allowed.contains(held):
+                yield passed("extension.build", f"{name} {held} is in the base image")
+            else:
+                yield from _source(scene, each, row)
+
+
+def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Finding]:
+    compiler = has_nvcc(scene.image)
+    missing = (
+        [] if "--no-build-isolation" in each.options else ["--no-build-isolation (its build imports the torch of the image)"]
+    )
+    missing += ["an image with nvcc (its name ends in -devel)"] if compiler is False else []
+    if not missing and compiler is None:
+        yield skipped(
+            "extension.build", f"{each.name} is compiled for {row['minutes']} minutes; whether the image has nvcc is not known"
+        )
+        return
+    if not missing:
+        yield passed("extension.build", f"{each.name} is compiled with the image's nvcc, {row['minutes']} minutes")
+        return
+    why = f"{each.name} is on the index as source only, and is compiled for {row['minutes']} minutes"
+    wheels = f", or a wheel of {row['wheels']} for this torch, CUDA and Python" if row["wheels"] else ""
+    yield Finding(
+        "extension.build",
+        "fail",
+        f"{each.name} needs {' and '.join(missing)}",
+        each.place,
+        why,
+        f"{' and '.join(missing)}{wheels}",
+    )
+
+
+def has_nvcc(image: str | None) -> bool | None:
+    """By the image's name; None where it does not say."""
+    if image is None:
+        return None
+    if "-devel" in image or ("/pytorch:" in image and image.startswith("nvcr.io/")):
+        return True
+    if re.search(r"(?:-runtime|-slim|-base)|(?:^|/)python:|(?:^|/)(?:ubuntu|debian|alpine)(?::|$)", image):
+        return False
+    return None
+
+
+def _wheel(scene: Scene, each: Want, wheel: re.Match[str]) -> Iterator[Finding]:
+    """`flash_attn-2.8.3+cu12torch2.8cxx11abiTRUE-cp312-cp312-linux_x86_64.whl` names what it was built for."""
+    said = re.search(r"cu(\d+)torch(\d+\.\d+)", wheel["version"].replace("%2B", "+"))
+    wrong = []
+    if said and scene.torch and minor(scene.torch.version) != said[2]:
+        wrong.append(f"torch {said[2]}, the image has {scene.torch.version}")
+    if said and scene.torch and scene.torch.cuda and not scene.torch.cuda.replace(".", "").startswith(said[1][:2]):
+        wrong.append(f"CUDA {said[1]}, the image's torch has {scene.torch.cuda}")
+    tag = re.fullmatch(r"cp3(\d+)", wheel["python"])
+    if tag and scene.python and scene.python != f"3.{tag[1]}" and wheel["abi"] != "abi3":
+        wrong.append(f"Python 3.{tag[1]}, the image has {scene.python}")
+    if wrong:
+        text = f"the wheel of {each.name} is built for {'; '.join(wrong)}"
+        yield Finding(
+            "extension.wheel",
+            "fail",
+            text,
+            each.place,
+            "its file name says so",
+            "the wheel for this image, or no wheel and a build",
+        )
+    else:
+        yield passed("extension.wheel", f"the wheel of {each.name} is built for this image, as far as its name says")
+
+
+def nccl(scene: Scene) -> Iterator[Finding]:
+    """An NCCL of its own beside torch's."""
+    for each in scene.wants:
+        if not re.fullmatch(r"nvidia-nccl-cu1[1-9]", each.name) or scene.torch is None or each.place.file == "uv.lock":
+            continue
+        row = table("package_rules")["torch"].get(scene.torch.line)
+        cuda = scene.torch.cuda or ""
+        major = each.name.rpartition("cu")[2]
+        if cuda not in ("", "cpu") and major != cuda.partition(".")[0]:
+            text = f"{each.name} beside a torch for CUDA {cuda}"
+            yield Finding(
+                "nccl.version",
+                "fail",
+                text,
+                each.place,
+                "two libnccl.so.2 of two CUDA lines; which one loads depends on the path",
+                "leave it out: torch brings its own",
+            )
+        elif row and each.pin and each.pin != row["nccl"]:
+            why = f"the wheel of torch {scene.torch.line} pins {row['nccl']}, so pip refuses both or replaces it"
+            yield Finding(
+                "nccl.version",
+                "fail",
+                f"{each.name} {each.pin} beside torch {scene.torch.version}",
+                each.place,
+                why,
+                f"{each.name}=={row['nccl']}, or leave it out",
+            )
+        else:
+            yield passed("nccl.version", f"{each.name} is the one that torch {scene.torch.line} takes")
+
+
+def pip_cap(scene: Scene) -> Iterator[Finding]:
+    """Packages that cap pip itself."""
+    for name, cap in table("package_rules")["pip_cap"].items():
+        if not scene.named(name):
+            continue
+        allowed = specifiers(cap)
+        for each in scene.named("pip"):
+            if allowed is not None and (not str(each.allowed) or (each.pin and not allowed.contains(each.pin))):
+                text = f"pip {each.allowed or 'of any version'} beside {name}, which needs pip{cap}"
+                yield Finding(
+                    "hyperpod.pip",
+                    "fail",
+                    text,
+                    each.place,
+                    "by its own metadata",
+                    f"pip{cap}",
+                    (Edit(each.place, each.text, f"pip{cap}"),),
+                )

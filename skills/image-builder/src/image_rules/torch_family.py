@@ -1,0 +1,184 @@
+"""torch with torchvision, torchaudio and triton, its CUDA build, and its Python. Source: assets/package_rules.yaml, part torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from image_findings import Edit, Finding, passed, skipped
+from image_scene import Scene, Torch, allows, chosen, torch_row
+from image_tables import table
+from image_versions import minor, newest, version
+from image_wants import Want
+from packaging.version import Version
+
+FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}
+"""From this line on its wheels pin no single torch."""
+
+
+def findings(scene: Scene) -> Iterator[Finding]:
+    torch = scene.torch
+    if torch is None:
+        yield skipped("torch.version", "no version of torch is asked for, and the base image is not known to hold one")
+        return
+    if torch_row(torch.version) is None:
+        text = f"torch {torch.version} is not in the table of {table('package_rules')['date']}"
+        yield Finding(
+            "torch.version",
+            "unknown",
+            text,
+            torch.place,
+            "its partners, CUDA and Python are not judged",
+            "a release of the table",
+        )
+        return
+    yield from _pairs(scene, torch)
+    yield from _build(torch)
+    yield from _python(scene, torch)
+
+
+def _pairs(scene: Scene, torch: Torch) -> Iterator[Finding]:
+    partners = scene.named("torchvision", "torchaudio", "triton")
+    wrong = [finding for each in partners if (finding := _pair(each, torch)) is not None]
+    yield from wrong
+    if partners and not wrong:
+        names = ", ".join(each.name for each in partners)
+        yield passed("torch.pair", f"{names} go with torch {torch.version}", f"table of {table('package_rules')['date']}")
+
+
+def _pair(each: Want, torch: Torch) -> Finding | None:
+    row = torch_row(torch.version)
+    assert row is not None
+    right = row.get(each.name, row["newest"])
+    if each.name == "torchaudio":
+        right = torch.version.partition("+")[0] if Version(torch.version) < Version("2.11") else "2.11.0"
+    if not str(each.allowed):
+        return _unpinned_audio(each, torch, right)
+    if each.name in FROM_OPEN and _open(each, torch):
+        return None
+    known = {minor(version_) for version_ in _releases(each.name)}
+    pin = each.pin or newest(each.allowed, _releases(each.name))
+    if pin is None or minor(pin) == minor(right) or (minor(pin) not in known and each.name == "triton"):
+        return None
+    if each.pin is None and each.allowed.contains(right):
+        return None  # a resolver takes the one that fits
+    edit = (Edit(each.place, each.text, each.text.replace(each.pin, right)),) if each.pin and each.pin in each.text else ()
+    return Finding(
+        "torch.pair",
+        "fail",
+        f"{each.name} {each.allowed} does not go with torch {torch.version}"
+        + (f" of {torch.place}" if torch.place else " of the base image"),
+        each.place,
+        f"{each.name} {minor(pin)} is built for {_built_for(each.name, pin)}; torch {torch.line} goes with {each.name} {right}",
+        f"{each.asked}=={right}",
+        edit,
+    )
+
+
+def _open(each: Want, torch: Torch) -> bool:
+    """Whether an open pin holds: torchvision >= 0.29 takes torch >= 2.14, torchaudio >= 2.11 takes torch >= 2.11."""
+    pin = version(each.pin or newest(each.allowed, _releases(each.name)))
+    floor = "2.14" if each.name == "torchvision" else "2.11"
+    return pin is not None and pin >= Version(FROM_OPEN[each.name]) and Version(torch.version) >= Version(floor)
+
+
+def _unpinned_audio(each: Want, torch: Torch, right: str) -> Finding | None:
+    if each.name != "torchaudio" or Version(torch.version) >= Version("2.11"):
+        return None
+    why = "torchaudio 2.11.0 names no torch in its metadata, so an installer takes it beside any; it is built for torch 2.11"
+    edit = Edit(each.place, each.text, f"{each.text}=={right}")
+    return Finding(
+        "torch.pair",
+        "warn",
+        f"torchaudio without a version, beside torch {torch.version}",
+        each.place,
+        why,
+        f"torchaudio=={right}",
+        (edit,),
+    )
+
+
+def _releases(name: str) -> list[str]:
+    rows = table("package_rules")["torch"].values()
+    return [str(row["newest"] if name == "torchaudio" else row[name]) for row in rows]
+
+
+def _built_for(name: str, pin: str) -> str:
+    lines = [
+        line
+        for line, row in table("package_rules")["torch"].items()
+        if minor(str(row["newest"] if name == "torchaudio" else row[name])) == minor(pin)
+    ]
+    return f"torch {' and '.join(lines)}" if lines else "another torch"
+
+
+def _build(torch: Torch) -> Iterator[Finding]:
+    row = torch_row(torch.version)
+    assert row is not None
+    if torch.cuda in (None, "cpu") or torch.place is None:
+        return
+    if torch.cuda in row["builds"]:
+        yield passed("torch.build", f"torch {torch.version} exists for CUDA {torch.cuda}")
+        return
+    status = "fail" if torch.line == "2.15" else "warn"  # the other lines' builds were not looked up
+    builds = ", ".join(row["builds"])
+    text = f"torch {torch.version} has no wheel for CUDA {torch.cuda}"
+    yield Finding(
+        "torch.build",
+        status,
+        text,
+        torch.place,
+        f"{torch.cuda_why}; the builds of torch {torch.line}: {builds}",
+        f"the index of one of {builds}",
+    )
+
+
+def _python(scene: Scene, torch: Torch) -> Iterator[Finding]:
+    row = torch_row(torch.version)
+    assert row is not None
+    if scene.python is None or torch.place is None:
+        return
+    if allows(row["python"], scene.python):
+        yield passed("python.torch", f"torch {torch.line} has wheels for Python {scene.python}")
+        return
+    other = [line for line, each in table("package_rules")["torch"].items() if allows(each["python"], scene.python)]
+    why = f"{scene.python_why}; torch {torch.line} has wheels for Python {row['python']}"
+    instead = f"torch {other[0]} to {other[-1]}, or an image with another Python" if other else "an image with another Python"
+    yield Finding(
+        "python.torch", "fail", f"torch {torch.version} has no wheel for Python {scene.python}", torch.place, why, instead
+    )
+
+
+def again(scene: Scene) -> Iterator[Finding]:
+    """torch is installed over the base image's own: its NCCL, EFA and extensions were built for the one that goes."""
+    base = scene.base
+    if base is None or not base.has_torch or base.torch is None:
+        return
+    asked = scene.named("torch")
+    if not asked:
+        yield passed("torch.again", f"the torch {base.torch} of the base image stays")
+        return
+    held = version(base.torch)
+    for each in asked:
+        if (
+            held is not None
+            and each.allowed.contains(held, prereleases=True)
+            and not each.url
+            and "--force-reinstall" not in each.options
+        ):
+            yield passed("torch.again", f"{each.asked}{each.allowed} is met by the torch {base.torch} of the base image")
+        else:
+            yield _replaced(
+                each,
+                base.image,
+                base.torch,
+                held is not None and held.is_prerelease and each.allowed.contains(held.base_version),
+            )
+
+
+def _replaced(each: Want, image: str, torch: str, prerelease: bool) -> Finding:
+    why = f"{image} has torch {torch} with NCCL, EFA and extensions built for it; another torch is installed over it, some GB more"
+    if prerelease:
+        why = f"{torch} is a pre-release, which comes before {Version(torch).base_version}; {why}"
+    new = chosen(each, _releases("torchaudio")) or str(each.allowed)
+    instead = f"leave torch out, or an image that has torch {new} (base_image_selector.py select . --torch {new})"
+    return Finding("torch.again", "fail", f"torch{each.allowed} replaces the torch of the base image", each.place, why, instead)

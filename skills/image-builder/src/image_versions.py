@@ -1,0 +1,42 @@
+"""Versions and specifiers: what PEP 440 says of them, as far as the rules ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+
+def version(text: str | None) -> Version | None:
+    """None for what is no version of PEP 440."""
+    try:
+        return Version(text) if text else None
+    except InvalidVersion:
+        return None
+
+
+def specifiers(text: str) -> SpecifierSet | None:
+    """None for what is no specifier."""
+    try:
+        return SpecifierSet(text)
+    except InvalidSpecifier:
+        return None
+
+
+def minor(text: str) -> str:
+    """`2.13` of `2.13.0+cu130`. Raises InvalidVersion."""
+    parsed = Version(text)
+    return f"{parsed.major}.{parsed.minor}"
+
+
+def newest(allowed: SpecifierSet, releases: Iterable[str]) -> str | None:
+    """The newest of `releases` that `allowed` takes; pre-releases only where it names one."""
+    taken = [each for each in map(Version, releases) if allowed.contains(each)]
+    return str(max(taken)) if taken else None
+
+
+def exact(allowed: SpecifierSet) -> str | None:
+    """The one version of `==X` or `===X`, without a wildcard, its local part included."""
+    pins = [each.version for each in allowed if each.operator in ("==", "===") and not each.version.endswith(".*")]
+    return pins[0] if pins and version(pins[0]) else None
