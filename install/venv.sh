@@ -2,7 +2,7 @@
 # The Python that the skills' scripts run with, and its packages. Sourced by install.sh, whose $root, $config, $dry_run and
 # functions it uses.
 
-readonly PACKAGES=(click kubernetes msgspec numpy PyYAML rich xxhash)
+readonly PACKAGES=(click kubernetes msgspec numpy packaging PyYAML rich xxhash)
 readonly VENV_MARK=made-by-trainyard # in the venv: this script made it, and what it was made from
 readonly venv=$config/trainyard/venv
 

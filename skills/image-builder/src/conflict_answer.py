@@ -56,7 +56,7 @@ def answer(scene: Scene, *, fix: bool, apply: bool) -> shell.Result:
     changes = image_fix.edited(scene.project.folder, (edit for each in bad for edit in each.edits))
     written = image_fix.write(scene.project.folder, changes) if apply else []
     data = {
-        "findings": [each.row() for each in bad[:MAX_FINDINGS]],
+        "findings": [each.row(fixable=bool(changes.made.intersection(each.edits))) for each in bad[:MAX_FINDINGS]],
         "total": len(bad),
         "image": _image(scene),
         "sources": [shell.clean(name, 200) for name in scene.project.sources],
@@ -83,9 +83,9 @@ def _image(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _next(changes: dict[str, tuple[str, str]], *, fix: bool, apply: bool) -> list[str]:
-    if apply and changes:
+def _next(changes: image_fix.Changes, *, fix: bool, apply: bool) -> list[str]:
+    if apply and changes.files:
         return ["the same call again judges what is left"]
-    if fix and changes:
+    if fix and changes.files:
         return ["--apply makes these changes"]
-    return ["--fix prints the changes that can be made by themselves"] if changes else []
+    return ["--fix prints the changes that can be made by themselves"] if changes.files else []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trainyard_shell as shell
-from image_wants import Place
+from image_wants import Place, Want
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Finding:
             shell.clean(self.instead, 400) if self.instead else None,
         )
 
-    def row(self) -> dict[str, Any]:
+    def row(self, *, fixable: bool) -> dict[str, Any]:
         return {
             "id": self.id,
             "severity": self.status,
@@ -48,7 +48,7 @@ class Finding:
             "what": shell.clean(self.summary, 400),
             "why": shell.clean(self.why or "", 600) or None,
             "instead": shell.clean(self.instead or "", 400) or None,
-            "fixable": bool(self.edits),
+            "fixable": fixable,
         }
 
 
@@ -58,3 +58,18 @@ def passed(id: str, summary: str, why: str | None = None) -> Finding:
 
 def skipped(id: str, summary: str) -> Finding:
     return Finding(id, "skipped", summary)
+
+
+def rewritten(each: Want, pin: str, limit: str = "") -> tuple[Edit, ...]:
+    """The edit that gives a requirement another pin in the place of its own, or behind its name; `limit` (`<2`) where a file takes it.
+
+    Nothing where the file does not spell it so. A `<` in a RUN would be the shell's, so a Dockerfile gets the pin.
+    """
+    if each.pin and each.pin in each.text:
+        return (Edit(each.place, each.text, each.text.replace(each.pin, pin)),)
+    if each.pin or each.marker or each.url or not each.text.lower().startswith(each.asked.lower()):
+        return ()
+    shell_text = not each.place.file.endswith((".txt", ".toml", ".yml", ".yaml", ".in", ".py"))
+    if str(each.allowed):
+        return (Edit(each.place, each.text, f"{each.text},{limit}"),) if limit and not shell_text else ()
+    return (Edit(each.place, each.text, each.text + (limit if limit and not shell_text else f"=={pin}")),)

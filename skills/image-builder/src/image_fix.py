@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import trainyard_files
 import trainyard_shell as shell
@@ -12,22 +15,30 @@ from image_files import MAX_FILE_BYTES, Folder
 from image_findings import Edit
 
 
-def edited(folder: Folder, edits: Iterable[Edit]) -> dict[str, tuple[str, str]]:
-    """File -> its text before and after. An edit whose text does not stand exactly once in its line is left out."""
+@dataclass
+class Changes:
+    """File -> its text before and after, and the edits that are in it."""
+
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    made: set[Edit] = field(default_factory=set)
+
+
+def edited(folder: Folder, edits: Iterable[Edit]) -> Changes:
+    """An edit whose text does not stand exactly once in its line, as a word of its own, is left out."""
     wanted: dict[str, list[Edit]] = defaultdict(list)
     for each in edits:
         wanted[each.place.file].append(each)
-    found = {}
+    found = Changes()
     for name, own in sorted(wanted.items()):
         before = _raw(folder, name)
-        after = _apply(before, own) if before is not None else None
+        after = _apply(before, own, found.made) if before is not None else None
         if before is not None and after is not None and after != before:
-            found[name] = (before, after)
+            found.files[name] = (before, after)
     return found
 
 
 def _raw(folder: Folder, name: str) -> str | None:
-    """As it stands: line ends and a byte-order mark stay."""
+    """As it stands: line ends and a byte-order mark stay. None for a file that was not read."""
     try:
         return (
             trainyard_files.read_regular(folder.path / name, MAX_FILE_BYTES).decode("utf-8")
@@ -38,45 +49,45 @@ def _raw(folder: Folder, name: str) -> str | None:
         return None
 
 
-def _apply(text: str, edits: list[Edit]) -> str:
+def _apply(text: str, edits: list[Edit], made: set[Edit]) -> str:
     lines = text.splitlines(keepends=True)
-    done: set[tuple[int, str]] = set()
     for each in edits:
         index = each.place.line - 1
-        if index < len(lines) and each.old and lines[index].count(each.old) == 1 and (index, each.old) not in done:
-            lines[index] = lines[index].replace(each.old, each.new)
-            done.add((index, each.old))
+        found = (
+            list(re.finditer(rf"(?<![\w.-]){re.escape(each.old)}(?![\w.-])", lines[index]))
+            if index < len(lines) and each.old
+            else []
+        )
+        if len(found) == 1:
+            lines[index] = lines[index][: found[0].start()] + each.new + lines[index][found[0].end() :]
+            made.add(each)
     return "".join(lines)
 
 
-def diff(changes: dict[str, tuple[str, str]]) -> str:
-    """One unified diff of all files."""
+def diff(changes: Changes) -> list[str]:
+    """The lines of one unified diff of all files."""
     out: list[str] = []
-    for name, (before, after) in changes.items():
-        out += difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in out)
+    for name, (before, after) in changes.files.items():
+        for line in difflib.unified_diff(
+            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+        ):
+            out += [line.removesuffix("\n")] if line.endswith("\n") else [line, "\\ No newline at end of file"]
+    return out
 
 
-def write(folder: Folder, changes: dict[str, tuple[str, str]]) -> list[str]:
+def write(folder: Folder, changes: Changes) -> list[str]:
     """Replaces each file as a whole, its mode kept; returns their names. Raises SkillError where one cannot be written."""
-    for name, (before, after) in changes.items():
+    for name, (before, after) in changes.files.items():
         path = (folder.path / name).resolve()
         if _raw(folder, name) != before:
             raise shell.SkillError(
-                "conflict", f"{name} changed while it was judged; nothing was written to it", hint="the same call again"
+                "conflict", f"{name} changed while it was judged; it was not written", hint="the same call again"
             )
         try:
             mode = path.stat().st_mode & 0o7777
             with trainyard_files.replacing(path) as file:
+                os.fchmod(file.fileno(), mode)
                 file.write(after.encode("utf-8"))
-                file.flush()
-                _chmod(file.fileno(), mode)
         except OSError as error:
             raise shell.cannot_write(name, error, "chmod, or `--fix` and apply the diff yourself") from error
-    return list(changes)
-
-
-def _chmod(handle: int, mode: int) -> None:
-    import os
-
-    os.fchmod(handle, mode)
+    return list(changes.files)

@@ -112,6 +112,7 @@ def _local_or_url(text: str, place: Place, found: Requirements) -> None:
 def _add(line: str, place: Place, found: Requirements, *, constraint: bool) -> None:
     try:
         each = want(PER_REQUIREMENT.sub("", line), place)
+        each = replace(each, text="") if "--hash" in line else each  # another version has another hash: no edit
     except NoRequirement as error:
         if "${" not in line:  # pip fills it from its environment, which nobody knows here
             found.wrong.append((place, str(error)))

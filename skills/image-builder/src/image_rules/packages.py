@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from image_findings import Edit, Finding, passed, skipped
+from image_findings import Finding, passed, rewritten, skipped
 from image_scene import DEFAULT_PYTHON, Scene, allows
 from image_tables import table
 from image_versions import minor, newest, specifiers, version
 from image_wants import WHEEL, Want
 from packaging.version import Version
+
+LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"
+"""What stands for `numpy<2` and `pip<25.3` where a pin is written."""
 
 
 def rules(name: str) -> dict[str, dict[str, object]]:
@@ -44,11 +47,8 @@ def numpy(scene: Scene) -> Iterator[Finding]:
 def _old(each: Want, asked: list[Want], newest_: str) -> Finding:
     first = rules("numpy_2")[each.name]["first"]
     why = f"{each.name} is built against NumPy 2 from {first} on; an installer takes NumPy {newest_}, and the import says _ARRAY_API not found"
-    edits = tuple(
-        Edit(one.place, one.text, f"{one.text},<2" if str(one.allowed) else f"{one.text}<2")
-        for one in asked
-        if one.pin is None and one.text and not one.marker
-    )[:1]
+    fitting = [one for one in asked if one.allowed.contains(LAST_NUMPY_1)]
+    edits = rewritten(fitting[0], LAST_NUMPY_1, "<2") if fitting and fitting[0].pin is None else ()
     return Finding(
         "numpy.abi",
         "fail",
@@ -90,7 +90,7 @@ def numpy_python(scene: Scene) -> Iterator[Finding]:
                 [v for v, need in table("package_rules")["numpy"].items() if allows(need, scene.python)],
             )
             text = f"numpy {each.pin} has no wheel for Python {scene.python}"
-            edits = (Edit(each.place, each.text, each.text.replace(str(each.pin), fitting)),) if fitting else ()
+            edits = rewritten(each, fitting) if fitting else ()
             yield Finding("python.numpy", "fail", text, each.place, why, f"numpy=={fitting}", edits)
 
 
@@ -125,11 +125,7 @@ def _against(each: Want, versions: dict[str, str], torch: str, evidence: str) ->
         else f"torch{need}"
     )
     status = "warn" if "--no-deps" in each.options else "fail"
-    edits = (
-        (Edit(each.place, each.text, each.text.replace(str(each.pin), others[-1])),)
-        if others and each.pin and not hyperpod
-        else ()
-    )
+    edits = rewritten(each, others[-1]) if others and each.pin and not hyperpod else ()
     return Finding(
         id,
         status,
@@ -272,5 +268,5 @@ def pip_cap(scene: Scene) -> Iterator[Finding]:
                     each.place,
                     "by its own metadata",
                     f"pip{cap}",
-                    (Edit(each.place, each.text, f"pip{cap}"),),
+                    rewritten(each, LAST_PIP, cap),
                 )

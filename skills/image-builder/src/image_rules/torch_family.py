@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from image_findings import Edit, Finding, passed, skipped
+from image_findings import Finding, passed, rewritten, skipped
 from image_scene import Scene, Torch, allows, chosen, torch_row
 from image_tables import table
 from image_versions import minor, newest, version
@@ -61,7 +61,6 @@ def _pair(each: Want, torch: Torch) -> Finding | None:
         return None
     if each.pin is None and each.allowed.contains(right):
         return None  # a resolver takes the one that fits
-    edit = (Edit(each.place, each.text, each.text.replace(each.pin, right)),) if each.pin and each.pin in each.text else ()
     return Finding(
         "torch.pair",
         "fail",
@@ -70,7 +69,7 @@ def _pair(each: Want, torch: Torch) -> Finding | None:
         each.place,
         f"{each.name} {minor(pin)} is built for {_built_for(each.name, pin)}; torch {torch.line} goes with {each.name} {right}",
         f"{each.asked}=={right}",
-        edit,
+        rewritten(each, right),
     )
 
 
@@ -85,7 +84,6 @@ def _unpinned_audio(each: Want, torch: Torch, right: str) -> Finding | None:
     if each.name != "torchaudio" or Version(torch.version) >= Version("2.11"):
         return None
     why = "torchaudio 2.11.0 names no torch in its metadata, so an installer takes it beside any; it is built for torch 2.11"
-    edit = Edit(each.place, each.text, f"{each.text}=={right}")
     return Finding(
         "torch.pair",
         "warn",
@@ -93,7 +91,7 @@ def _unpinned_audio(each: Want, torch: Torch, right: str) -> Finding | None:
         each.place,
         why,
         f"torchaudio=={right}",
-        (edit,),
+        rewritten(each, right),
     )
 
 
