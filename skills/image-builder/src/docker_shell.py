@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from docker_text import Instruction
+from docker_text import Instruction, json_words
 
 TOKEN = re.compile(
     r"""(?P<space>[ \t]+)|(?P<end>\n|&&|\|\||[;|&(){}])|(?P<redirect>\d*(?:>>|>&|<<-?|<|>)\s*)|(?P<comment>\#[^\n]*)"""
@@ -30,11 +29,9 @@ class Command:
 
 def commands(run: Instruction) -> list[Command]:
     """The commands of a RUN in any of its forms: a shell's text, a JSON list, a heredoc for a shell."""
-    if run.value.startswith("["):
-        words = _json_form(run.value)
-        if words is not None:
-            nested = words[2] if len(words) > 2 and words[0].rpartition("/")[2] in ("sh", "bash") and "c" in words[1] else None
-            return list(_split([(run.line, nested)])) if nested else [Command(tuple(words), (run.line,) * len(words))]
+    if words := json_words(run.value):
+        nested = words[2] if len(words) > 2 and words[0].rpartition("/")[2] in ("sh", "bash") and "c" in words[1] else None
+        return list(_split([(run.line, nested)])) if nested else [Command(tuple(words), (run.line,) * len(words))]
     found = list(_split(_without_head(run)))
     for here in run.heredocs:
         if SCRIPT_SHELLS.search(run.value):
@@ -49,14 +46,6 @@ def _joined(body: str) -> list[str]:
         if lines[index - 1].endswith("\\"):
             lines[index - 1 : index + 1] = [lines[index - 1][:-1] + " " + lines[index], ""]
     return lines
-
-
-def _json_form(text: str) -> list[str] | None:
-    try:
-        words = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) and words else None
 
 
 def _without_head(run: Instruction) -> list[tuple[int, str]]:

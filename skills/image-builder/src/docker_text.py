@@ -5,6 +5,7 @@ Directives, comments, continuation lines and heredocs are known here; what an in
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 
@@ -13,7 +14,9 @@ KEYWORDS = re.compile(
 )
 DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
 HEREDOC = re.compile(r"(\d*)<<(-?)([^<]*)")
-WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
+PIECE = r"""[^\s'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*+\""""
+WORD = re.compile(rf"(?:{PIECE})+", re.DOTALL)
+CLOSED = re.compile(rf"(?:\s|{PIECE})*+\\?", re.DOTALL)
 FLAG = re.compile(r"--([a-z][a-z0-9-]*)(?:=(\S*))?(?:\s+|$)")
 MAX_INSTRUCTIONS = 5000
 
@@ -120,8 +123,8 @@ def _instruction(pieces: list[tuple[int, str]], lines: Lines) -> Instruction:
         raise NotADockerfile(f"line {number}: unknown instruction {keyword[:40]!r}")
     if not value and keyword not in ("CMD", "ENTRYPOINT", "RUN", "SHELL"):
         raise NotADockerfile(f"line {number}: {keyword} needs an argument")
-    inner = value.split(None, 1)[0].upper() if keyword == "ONBUILD" else keyword
-    here = _heredocs(value, lines) if inner in ("RUN", "COPY", "ADD") and "<<" in value else ()
+    inner, said = [*value.split(None, 1), ""][:2] if keyword == "ONBUILD" else (keyword, value)
+    here = _heredocs(said, lines) if inner.upper() in ("RUN", "COPY", "ADD") and "<<" in said else ()
     flags, rest = _flags(value)
     return Instruction(keyword, number, rest, flags, tuple(pieces), here)
 
@@ -138,9 +141,11 @@ def _flags(value: str) -> tuple[dict[str, str], str]:
 
 def _heredocs(value: str, lines: Lines) -> tuple[Heredoc, ...]:
     found = []
+    if not CLOSED.fullmatch(value) or json_words(_flags(value)[1]) is not None:
+        return ()  # a quote without its end: BuildKit's word splitter gives up, and so there is no heredoc
     for word in WORD.findall(value):
         match = HEREDOC.fullmatch(word)
-        name = re.sub(r"""['"\\]""", "", match[3]) if match else ""
+        name = re.sub(r"""\\(.)|['"]""", r"\1", match[3]) if match else ""
         if match and name:
             found.append(_body(name, lines, tabs=bool(match[2]), expand=name == match[3]))
     return tuple(found)
@@ -156,3 +161,14 @@ def _body(name: str, lines: Lines, *, tabs: bool, expand: bool) -> Heredoc:
             return Heredoc(name, start, "\n".join(body), expand)
         body.append(text)
     raise NotADockerfile(f"line {start - 1}: no line {name[:40]!r} ends this heredoc")
+
+
+def json_words(value: str) -> list[str] | None:
+    """The list of a RUN, CMD or COPY in JSON form; None for the shell's form. What follows the list is ignored, as BuildKit does."""
+    if not value.startswith("["):
+        return None
+    try:
+        words, _ = json.JSONDecoder().raw_decode(value)
+    except (ValueError, RecursionError):
+        return None
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None

@@ -161,7 +161,8 @@ def _add_metadata(project: Project, *, in_force: bool) -> None:
         if found is None:
             continue
         project.metadata.append(found)
-        if not in_force or (found.file == "setup.py" and project.metadata[0].wants):
+        if not in_force or (found.file == "setup.py" and any(each.wants for each in project.metadata[:-1])):
+            found.computed = False
             continue
         extras = {extra for each in project.installs for extra in each.extras}
         wants = found.wants + [each for extra in sorted(extras) for each in found.extras.get(extra, [])]

@@ -99,7 +99,7 @@ def _include(folder: Folder, other: str, place: Place, found: Requirements, *, c
     if folder.exists(name) or not folder.inside(name):
         _read(folder, name, found, constraint=constraint)
     else:
-        found.wrong.append((place, f"it includes {other[:200]!r}, which is not in the folder"))
+        found.wrong.append((place, f"it includes {other[:200]}, which is not in the folder"))
 
 
 def _local_or_url(text: str, place: Place, found: Requirements) -> None:

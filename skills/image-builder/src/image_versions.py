@@ -37,6 +37,7 @@ def newest(allowed: SpecifierSet, releases: Iterable[str]) -> str | None:
 
 
 def exact(allowed: SpecifierSet) -> str | None:
-    """The one version of `==X` or `===X`, without a wildcard, its local part included."""
-    pins = [each.version for each in allowed if each.operator in ("==", "===") and not each.version.endswith(".*")]
+    """The one version of `==X` or `===X`, its local part included; `==1.2.3.*` (conda's `=1.2.3`) counts as 1.2.3."""
+    pins = [each.version for each in allowed if each.operator in ("==", "===")]
+    pins = [pin.removesuffix(".*") for pin in pins if not pin.endswith(".*") or pin.count(".") >= 3]
     return pins[0] if pins and version(pins[0]) else None

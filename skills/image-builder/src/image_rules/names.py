@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from itertools import combinations
 
-from image_findings import Edit, Finding, passed
+from image_findings import Edit, Finding, passed, skipped
 from image_imports import top_modules
 from image_scene import Scene
 from image_tables import table
@@ -126,7 +126,7 @@ def readable(scene: Scene) -> Iterator[Finding]:
         status = "unknown" if re.search(r"\.(?:txt|toml|lock|ya?ml|in|cfg)$|setup\.py$|^[^.]+$", name) else "warn"
         yield Finding("files.unread", status, f"{name} was not read", None, why, "make it a readable text file in the folder")
     for each in project.metadata:
-        if each.computed and each.file in project.sources:
+        if each.computed:
             yield Finding(
                 "requirements.computed",
                 "warn",
@@ -137,6 +137,8 @@ def readable(scene: Scene) -> Iterator[Finding]:
             )
     if project.sources or project.wants:
         yield passed("requirements.read", f"{len(scene.wants)} requirements from {', '.join(project.sources)[:200]}")
+    elif project.docker:
+        yield skipped("requirements.read", "the Dockerfile installs no packages, and the folder declares none")
     else:
         text = "nothing in the folder says which packages it needs"
         yield Finding(

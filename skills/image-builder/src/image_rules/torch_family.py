@@ -17,6 +17,12 @@ FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}
 
 def findings(scene: Scene) -> Iterator[Finding]:
     torch = scene.torch
+    if torch is None and (asked := scene.named("torch")):
+        text = f"which version torch{asked[0].allowed} is, is not in the table of {table('package_rules')['date']}"
+        yield Finding(
+            "torch.version", "unknown", text, asked[0].place, "torch's partners, CUDA and Python are not judged", "torch==X.Y.Z"
+        )
+        return
     if torch is None:
         yield skipped("torch.version", "no version of torch is asked for, and the base image is not known to hold one")
         return

@@ -1,0 +1,341 @@
+"""Each rule finds what it is about, in its line, and is silent where only that is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from image_call import check, project, severities, statuses
+
+DLC = "FROM public.ecr.aws/deep-learning-containers/pytorch:2.13-cu133-amzn2023\n"
+DLC_211 = "FROM public.ecr.aws/deep-learning-containers/pytorch:2.11-cu130-amzn2023\n"
+HUB = "FROM pytorch/pytorch:2.14.1-cuda13.2-cudnn9-{}\n"
+SLIM = "FROM python:3.12-slim\n"
+CU126 = "https://download.example/whl/cu126"
+WHEEL = "https://github.example/flash_attn-2.8.3+cu12torch2.8cxx11abiTRUE-cp312-cp312-linux_x86_64.whl"
+INSTALL = "COPY requirements.txt .\nRUN pip install -r requirements.txt\n"
+
+Files = dict[str, str]
+
+
+def needs(text: str) -> Files:
+    return {"requirements.txt": text}
+
+
+def image(start: str, text: str = "") -> Files:
+    return {"Dockerfile": start + (INSTALL if text else ""), **({"requirements.txt": text} if text else {})}
+
+
+RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
+    # id, severity, wrong, right, where, words
+    (
+        "torch.pair",
+        "fail",
+        needs("torch==2.4.0\ntorchvision==0.20.0\n"),
+        needs("torch==2.4.0\ntorchvision==0.19.0\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    (
+        "torch.pair",
+        "fail",
+        needs("torch==2.4.0\ntorchaudio==2.5.0\n"),
+        needs("torch==2.4.0\ntorchaudio==2.4.1\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    (
+        "torch.pair",
+        "fail",
+        needs("triton==3.0.0\ntorch==2.13.0\n"),
+        needs("triton==3.7.1\ntorch==2.13.0\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    ("torch.pair", "fail", image(DLC, "torchvision==0.25.0\n"), image(DLC, "torchvision==0.28.0\n"), "requirements.txt:1", ()),
+    ("torch.pair", "warn", needs("torch==2.9.1\ntorchaudio\n"), needs("torch==2.12.1\ntorchaudio\n"), "requirements.txt:2", ()),
+    (
+        "torch.pair",
+        "fail",
+        needs("torch==2.13.0\ntorchvision==0.29.2\n"),
+        needs("torch==2.15.0\ntorchvision==0.29.2\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    ("torch.again", "fail", image(DLC, "torch==2.12.1\n"), image(DLC, "torch>=2.12\n"), "requirements.txt:1", ()),
+    (
+        "torch.again",
+        "fail",
+        image("FROM nvcr.io/nvidia/pytorch:26.05-py3\n", "torch>=2.12\n"),
+        image("FROM nvcr.io/nvidia/pytorch:26.05-py3\n", "torch>=2.11\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "torch.build",
+        "fail",
+        needs(f"-i {CU126[:-3]}128\ntorch==2.15.0\n"),
+        needs(f"-i {CU126}\ntorch==2.15.0\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    ("torch.version", "unknown", needs("torch==3.1.0\n"), needs("torch==2.15.0\n"), "requirements.txt:1", ()),
+    (
+        "gpu.kernels",
+        "fail",
+        needs("torch==2.15.0\n"),
+        needs(f"--index-url {CU126}\ntorch==2.15.0\n"),
+        "requirements.txt:1",
+        ("--instance-type", "p3.2xlarge"),
+    ),
+    (
+        "gpu.kernels",
+        "fail",
+        needs("torch==2.5.1\n"),
+        needs("torch==2.13.0\n"),
+        "requirements.txt:1",
+        ("--instance-type", "ml.p6-b200.48xlarge"),
+    ),
+    (
+        "gpu.kernels",
+        "fail",
+        needs("torch==2.13.0+cpu\n"),
+        needs("torch==2.13.0+cu130\n"),
+        "requirements.txt:1",
+        ("--instance-type", "g5.8xlarge"),
+    ),
+    (
+        "gpu.kernels",
+        "unknown",
+        needs("torch==2.8.0\n"),
+        needs("torch==2.7.1\n"),
+        "requirements.txt:1",
+        ("--instance-type", "V100"),
+    ),
+    ("gpu.driver", "fail", needs("torch==2.13.0\n"), needs("torch==2.10.0\n"), "requirements.txt:1", ("--driver", "570.26")),
+    ("python.torch", "fail", image(SLIM, "torch==2.1.2\n"), image(SLIM, "torch==2.4.1\n"), "requirements.txt:1", ()),
+    (
+        "python.numpy",
+        "fail",
+        image("FROM python:3.11-slim\n", "numpy==2.5.5\n"),
+        image(SLIM, "numpy==2.5.5\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "python.version",
+        "fail",
+        {**image(SLIM), "pyproject.toml": '[project]\nname = "x"\nrequires-python = ">=3.13"\n'},
+        {**image(SLIM), "pyproject.toml": '[project]\nname = "x"\nrequires-python = ">=3.12.4"\n'},
+        "Dockerfile:1",
+        (),
+    ),
+    (
+        "python.stages",
+        "fail",
+        {"Dockerfile": "FROM python:3.11 AS b\nRUN pip install six\n" + SLIM + "COPY --from=b /opt/venv /opt/venv\n"},
+        {"Dockerfile": "FROM python:3.12 AS b\nRUN pip install six\n" + SLIM + "COPY --from=b /opt/venv /opt/venv\n"},
+        "Dockerfile:4",
+        (),
+    ),
+    ("numpy.abi", "fail", needs("torch==2.2.2\nnumpy\n"), needs("torch==2.2.2\nnumpy<2\n"), "requirements.txt:1", ()),
+    ("numpy.abi", "fail", needs("pandas==2.0.3\n"), needs("pandas==2.2.3\n"), "requirements.txt:1", ()),
+    ("numpy.abi", "fail", needs("opencv-python<4.10\n"), needs("opencv-python<4.12\n"), "requirements.txt:1", ()),
+    (
+        "numpy.abi",
+        "fail",
+        needs("pandas==2.0.3\n"),
+        needs("pandas==2.0.3\n-c c.txt\n") | {"c.txt": "numpy==1.26.4\n"},
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "extension.torch",
+        "fail",
+        needs("torch==2.9.1\nxformers==0.0.32.post2\n"),
+        needs("torch==2.8.0\nxformers==0.0.32.post2\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    (
+        "extension.build",
+        "fail",
+        {"Dockerfile": HUB.format("runtime") + "RUN pip install --no-build-isolation flash-attn\n"},
+        {"Dockerfile": HUB.format("devel") + "RUN pip install --no-build-isolation flash-attn\n"},
+        "Dockerfile:2",
+        (),
+    ),
+    (
+        "extension.build",
+        "fail",
+        {"Dockerfile": HUB.format("devel") + "RUN uv pip install --system 'transformer_engine[pytorch]'\n"},
+        {
+            "Dockerfile": HUB.format("devel")
+            + "RUN uv pip install --system --no-build-isolation 'transformer_engine[pytorch]'\n"
+        },
+        "Dockerfile:2",
+        (),
+    ),
+    ("extension.wheel", "fail", needs(f"torch==2.9.1\n{WHEEL}\n"), needs(f"torch==2.8.0\n{WHEEL}\n"), "requirements.txt:2", ()),
+    (
+        "hyperpod.torch",
+        "fail",
+        image(DLC, "hyperpod-elastic-agent\n"),
+        image(DLC_211, "hyperpod-elastic-agent\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "hyperpod.pip",
+        "fail",
+        image(DLC_211, "hyperpod-elastic-agent\npip==26.0\n"),
+        image(DLC_211, "hyperpod-elastic-agent\npip==25.2\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    (
+        "nccl.version",
+        "fail",
+        needs("torch==2.13.0\nnvidia-nccl-cu12\n"),
+        needs("torch==2.13.0\nnvidia-nccl-cu13\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    (
+        "nccl.version",
+        "fail",
+        needs("torch==2.13.0\nnvidia-nccl-cu13==2.28.9\n"),
+        needs("torch==2.13.0\nnvidia-nccl-cu13==2.29.7\n"),
+        "requirements.txt:2",
+        (),
+    ),
+    ("nccl.efa", "warn", image(HUB.format("runtime")), image(DLC), "Dockerfile:1", ("--instance-type", "p5.48xlarge")),
+    ("glibc.floor", "fail", image("FROM python:3.12-alpine\n", "torch\n"), image(SLIM, "torch\n"), "requirements.txt:1", ()),
+    (
+        "glibc.floor",
+        "fail",
+        image(SLIM, "nvidia-resiliency-ext==0.7.0\n"),
+        image("FROM ubuntu:24.04\n", "nvidia-resiliency-ext==0.7.0\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    ("name.trap", "fail", needs("cv2\n"), needs("opencv-python\n"), "requirements.txt:1", ()),
+    (
+        "name.trap",
+        "fail",
+        {"Dockerfile": SLIM + "RUN pip install \\\n  six PIL\n"},
+        {"Dockerfile": SLIM + "RUN pip install \\\n  six pillow\n"},
+        "Dockerfile:3",
+        (),
+    ),
+    (
+        "name.trap",
+        "fail",
+        needs("hyperpod-checkpointless-training\n"),
+        needs("hyperpod-elastic-agent\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "base.patch",
+        "fail",
+        image("FROM public.ecr.aws/deep-learning-containers/pytorch-training:2.8.0-gpu-py312-cu129-ubuntu22.04-ec2\n"),
+        image(DLC),
+        "Dockerfile:1",
+        (),
+    ),
+    ("base.tag", "warn", image("FROM python\n"), image(SLIM), "Dockerfile:1", ()),
+    (
+        "base.known",
+        "unknown",
+        image("ARG IMAGE\nFROM $IMAGE\n"),
+        image("ARG IMAGE=python:3.12-slim\nFROM $IMAGE\n"),
+        "Dockerfile:2",
+        (),
+    ),
+    (
+        "requirements.contradiction",
+        "fail",
+        needs("numpy==1.26.4\nnumpy>=2\n"),
+        needs("numpy==1.26.4\nnumpy>=1.20\n"),
+        "requirements.txt:1",
+        (),
+    ),
+    ("requirements.syntax", "fail", needs("torch=2.4\n"), needs("torch==2.4\n"), "requirements.txt:1", ()),
+    (
+        "requirements.syntax",
+        "fail",
+        needs("-r gone.txt\nsix\n"),
+        needs("-r there.txt\nsix\n") | {"there.txt": "six\n"},
+        "requirements.txt:1",
+        (),
+    ),
+    (
+        "requirements.missing",
+        "warn",
+        {"Dockerfile": SLIM + "RUN pip install -r /app/gone.txt six\n"},
+        {"Dockerfile": SLIM + "RUN pip install -r /app/there.txt six\n", "there.txt": "six\n"},
+        "Dockerfile:2",
+        (),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("id", "severity", "wrong", "right", "where", "words"),
+    RULES,
+    ids=lambda value: value if isinstance(value, str) and "." in value else "",
+)
+def test_a_rule_finds_its_fault_and_nothing_else(
+    tmp_path: Path, id: str, severity: str, wrong: Files, right: Files, where: str, words: tuple[str, ...]
+) -> None:
+    """Only the one thing differs between the two projects."""
+    found = check(project(tmp_path / "wrong", wrong), *words)
+    finding = next(each for each in found.data["findings"] if each["id"] == id)
+    assert (finding["severity"], finding["where"]) == (severity, where)
+    assert found.code == (0 if set(severities(found).values()) == {"warn"} else 1)
+    control = check(project(tmp_path / "right", right), *words)
+    assert id not in severities(control), control.data["findings"]
+
+
+def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:
+    found = check(
+        project(tmp_path / "wrong", {"requirements.txt": "PyYAML\n", "yaml.py": "", "random.py": "", "src/torch.py": ""})
+    )
+    assert [(each["severity"], each["what"].split()[0]) for each in found.data["findings"]] == [
+        ("fail", "yaml.py"),
+        ("warn", "random.py"),
+    ]
+    control = {"requirements.txt": "PyYAML\n", "config.py": "", "wandb/run.log": "", "yaml/readme.md": ""}
+    assert check(project(tmp_path / "right", control)).data["findings"] == []
+
+
+def test_a_package_of_that_name_is_no_trap_for_itself(tmp_path: Path) -> None:
+    files = {
+        "pyproject.toml": '[project]\nname = "yaml"\ndependencies = ["yaml ; python_version < \'3\'"]\n',
+        "yaml/__init__.py": "",
+    }
+    assert severities(check(project(tmp_path, files))) == {}
+
+
+def test_ends_of_patch_are_judged_on_the_day(tmp_path: Path) -> None:
+    folder = project(tmp_path, image(DLC))
+    assert ("base.patch", "pass") in statuses(check(folder))
+    assert severities(check(folder, "--as-of", "2027-07-01")) == {"base.patch": "warn"}
+    assert severities(check(folder, "--as-of", "2027-07-21")) == {"base.patch": "fail"}
+
+
+def test_an_image_of_ones_own_is_not_judged(tmp_path: Path) -> None:
+    found = check(project(tmp_path, image("FROM registry.example:5000/team/base:1.2\n", "six\n")))
+    assert found.code == 0 and ("base.known", "skipped") in statuses(found)
+
+
+def test_nothing_to_judge_is_unknown(tmp_path: Path) -> None:
+    found = check(project(tmp_path / "a", {"readme.md": "hello\n"}))
+    assert found.code == 1 and severities(found) == {"requirements.read": "unknown"}
+    assert check(project(tmp_path / "b", {"train.py": "import numpy\n"})).code == 0
+
+
+def test_the_answer_says_what_judged(tmp_path: Path) -> None:
+    judge = check(project(tmp_path, needs("six\n"))).data["judged_by"]
+    assert judge["judge"] == "table" and judge["index_asked"] is False and judge["dates"]["package_rules"] >= "2026-11-29"
