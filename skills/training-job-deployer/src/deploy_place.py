@@ -8,20 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from job_file import targets
 import trainyard_shell as shell
 from deploy_monitor import monitor_lessons, monitor_report
-
-if TYPE_CHECKING:
-    from deploy_siblings import Answer, Call
-    from deploy_stage import Stage
-    from deployment import Deployment
-    from job_file.command import Command
-    from job_file.reading import Finding
-    from run_state.record import Run, StageRecord
-    from trainyard_job import Job
+from deploy_siblings import Answer, Call
+from deploy_stage import Stage
+from deployment import Deployment
+from job_file import targets
+from job_file.command import Command
+from job_file.reading import Finding
+from run_state.record import Run, StageRecord
+from trainyard_job import Job
 
 ABSENT = "absent"
 """Nothing was ever submitted, or the submission that was begun made nothing."""

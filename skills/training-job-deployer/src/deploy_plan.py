@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import deploy_checks
-from run_state import home
 import deploy_place
-from job_file import source_files, targets
-from run_state import record, store
 import trainyard_shell as shell
 from deploy_stage import SUBMISSIONS, Stage
 from deployment import Deployment, digest_of
+from job_file import source_files, targets
 from run_ref import Ref
+from run_state import home, record, store
 from run_state.record import Run
 
 NO_RUN_ID = "0" * 16

@@ -14,21 +14,20 @@ from typing import Any
 import deploy_agree
 import deploy_checks
 import deploy_fresh
-from run_state import home
 import deploy_place
 import deploy_plan
 import deploy_settle
 import deploy_siblings
-from run_state import lock, record, store
 import deploy_watch
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import place_of
-from deployment import Deployment
 from deploy_siblings import Call
 from deploy_stage import Stage
-from run_state.record import Run, StageRecord
 from deploy_words import where_it_begins
+from deployment import Deployment
+from run_state import home, lock, record, store
+from run_state.record import Run, StageRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from run_state import home
 import deploy_place
 import deploy_siblings
-from run_state import lock, store
 import trainyard_shell as shell
 from deploy_place import ABSENT, Place
-from run_ref import Ref
-from run_state.record import Run, StageRecord
 from deploy_words import is_hopeless, where_it_begins
+from run_ref import Ref
+from run_state import home, lock, store
+from run_state.record import Run, StageRecord
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
 """What `status` shows of the progress; the whole of it is one call away."""

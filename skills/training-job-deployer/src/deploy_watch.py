@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from run_state import lock, store
 import trainyard_shell as shell
 from deploy_place import ENDED, UNFINISHED, Look
 from deploy_plan import place_of
-from deployment import Deployment
-from run_state.record import Run, StageRecord
 from deploy_words import is_hopeless
+from deployment import Deployment
+from run_state import lock, store
+from run_state.record import Run, StageRecord
 
 
 def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:

@@ -9,13 +9,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploy_checks import grace, names_trainyard, saving
+from job_file.reading import JobFile
 from trainyard_shell import Check, clean
-
-if TYPE_CHECKING:
-    from job_file.reading import JobFile
 
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
 # find_spec imports nothing but the parents of a dotted name, so only first names are asked for.

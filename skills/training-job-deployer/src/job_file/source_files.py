@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import trainyard_yaml
 import yaml
+
+import trainyard_yaml
 from trainyard_files import Unusable
 
 SUFFIXES = (".py", ".pyi", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".rs")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploy_siblings import Call
-from trainyard_job import RAY_ENGINES
-
-if TYPE_CHECKING:
-    from run_state.record import Run, StageRecord
-    from trainyard_job import Job
+from run_state.record import Run, StageRecord
+from trainyard_job import RAY_ENGINES, Job
 
 FETCH_TIMEOUT_S = 180
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from on_kubernetes import calls
-from on_kubernetes import states
 import deploy_checks
 import deploy_place
 import trainyard_shell as shell
-from on_kubernetes.health import judge
-from on_kubernetes import plan
-from on_kubernetes.findings import findings
-from on_kubernetes.progress import progress_of
 from deploy_monitor import monitor_lessons, monitor_report
 from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, make
-from trainyard_request import words_of
+from deploy_stage import Stage
+from deployment import Deployment
+from job_file.command import Command
+from job_file.reading import Finding
+from on_kubernetes import calls, plan, states
+from on_kubernetes.findings import findings
+from on_kubernetes.health import judge
+from on_kubernetes.progress import progress_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
-
-if TYPE_CHECKING:
-    from deploy_stage import Stage
-    from deployment import Deployment
-    from job_file.command import Command
-    from job_file.reading import Finding
-    from run_state.record import Run, StageRecord
-    from trainyard_job import Job
+from run_state.record import Run, StageRecord
+from trainyard_job import Job
+from trainyard_request import words_of
 
 PROGRESS_LINES = 200
 READY_TIMEOUT_S = 900.0

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from on_kubernetes import calls
 import msgspec
-import trainyard_shell as shell
-from on_kubernetes.request import network_arguments, request_document, words_with_request
-from deploy_siblings import Call, make
-from trainyard_job import RAY_ENGINES
 
-if TYPE_CHECKING:
-    from deployment import Deployment
-    from run_state.record import Run
-    from trainyard_job import Job
+import trainyard_shell as shell
+from deploy_siblings import Call, make
+from deployment import Deployment
+from on_kubernetes import calls
+from on_kubernetes.request import network_arguments, request_document, words_with_request
+from run_state.record import Run
+from trainyard_job import RAY_ENGINES, Job
 
 CALL_TIMEOUT_S = 180.0
 HARMLESS = ("fit", "network", "check")

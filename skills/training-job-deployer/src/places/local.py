@@ -6,25 +6,23 @@ import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
-import trainyard_shell as shell
 import deploy_place
 import machine_checks
+import trainyard_shell as shell
 from deploy_monitor import lessons_in
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
 from deploy_siblings import Answer, Call, call, make, stream
 from deploy_stage import MONITOR, Stage
+from deployment import Deployment
+from job_file.command import Command
 from job_file.reading import Finding, needs_launcher, one_image
+from run_state.record import Run, StageRecord
 from trainyard_files import Unusable, tail
-
-if TYPE_CHECKING:
-    from deployment import Deployment
-    from job_file.command import Command
-    from run_state.record import Run, StageRecord
-    from trainyard_job import Job
+from trainyard_job import Job
 
 RUNNER = ("local-runner", "run_local.py")
 CHECK = ("id", "status", "summary", "evidence", "fix")

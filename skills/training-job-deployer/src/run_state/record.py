@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy_stage import SUBMISSIONS
 from msgspec import Struct, field
+
+from deploy_stage import SUBMISSIONS
 
 FORMAT = 2
 """2: the request of a job on a cluster is a document."""
