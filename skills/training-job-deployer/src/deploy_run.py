@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 import deploy_agree
 import deploy_checks
 import deploy_fresh
@@ -243,8 +245,6 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
 
 
 def _take_inputs(deployment: Deployment, current: Run) -> None:
-    import msgspec
-
     current.inputs = dict(deployment.inputs)
     current.job_file = str(deployment.job_file.path)
     current.target = deployment.job_file.job.target

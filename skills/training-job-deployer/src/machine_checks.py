@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy_checks import grace, names_trainyard, saving
 from job_file.reading import JobFile
+from trainyard_job import IGNORED_ON_LOCAL, Job
 from trainyard_shell import Check, clean
 
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
@@ -47,8 +48,6 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
 
 
 def ignored(job_file: JobFile) -> list[Check]:
-    from trainyard_job import IGNORED_ON_LOCAL, Job
-
     default = Job(name=job_file.job.name, run=job_file.job.run)
     given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]
     return [Check("job.ignored", "skipped", f"not used on local: {', '.join(given)}")] if given else []
