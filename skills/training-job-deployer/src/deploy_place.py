@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import trainyard_shell as shell
-from deploy_monitor import monitor_lessons, monitor_report
-from deploy_siblings import Answer, Call
-from deploy_stage import Stage
+from deploy_siblings import Answer, Call, call
+from deploy_stage import MONITOR, Stage
 from deployment import Deployment
 from job_file import targets
 from job_file.command import Command
@@ -30,10 +29,8 @@ UNFINISHED = ("lost", "orphaned")
 RESUMABLE = ("failed", "stopped", "gone")
 LOOK_INTERVAL_S = 10.0
 """Between two looks of whoever watches; the end of the job is noticed at once."""
-
-
-def no_trouble() -> list[str]:
-    return []
+LESSONS = ("restart.point", "run.trained")
+"""Checks of the monitor that say what a run was worth, beside how it ended."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Look:
 
     status: dict[str, Any]
     progress: dict[str, Any]
-    trouble: Callable[[], list[str]] = no_trouble
+    trouble: Callable[[], list[str]] = list
     """Lines for the person who waits, when nothing moved."""
     lessons: list[shell.Check] | None = None
     """Warnings beside how the run is going; None: they have to be asked for."""
@@ -113,24 +110,32 @@ class Place(ABC):
         """`line`, `step`, `loss`...; {} when it cannot be told: looking must never end a run."""
 
     @abstractmethod
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
         """No answer is `unknown`, never healthy. `status` holds the progress under `progress`."""
 
     @abstractmethod
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         """Lines for the person who waits, when nothing moved."""
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+    def looks(self, run: Run, deadline: float) -> Iterator[Look]:
         """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
         while True:
             status = self.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
-            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status, stall_factor))
+            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status))
             if time.monotonic() >= deadline:
                 return
 
-    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
-        """Warnings beside how the run ended: a restart from step 0, an end without a training step."""
-        return monitor_lessons(self.run_dir, stall_factor)
+    def ask_monitor(self, run: Run, verb: str, *words: str) -> Answer:
+        """About the files in the run folder."""
+        factor = f"{run.monitor('stall_factor'):g}"
+        return call(MONITOR, [verb, str(self.run_dir), "--stall-factor", factor, *words])
+
+    def lessons(self, run: Run) -> list[shell.Check]:
+        """The monitor's warnings beside how the run ended: a restart from step 0, an end without a training step."""
+        try:
+            return lessons_in(self.ask_monitor(run, "health").checks)
+        except shell.SkillError:
+            return []
 
     def restart_point(self, run: Run) -> dict[str, Any] | None:
         """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
@@ -156,13 +161,18 @@ class Place(ABC):
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         """Ends the job; keeps its checkpoints."""
 
-    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+    def report(self, run: Run, output: str | None, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """One HTML file, and what could not be had for it."""
-        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), []
+        more = [*(["--output", output] if output else []), *(["--dry-run"] if dry_run else [])]
+        return self.ask_monitor(run, "report", *more).or_raise(), []
 
     def clear(self, run: Run) -> list[str]:
         """Makes room for another run of the same name, once this one has ended; says what it removed."""
         return []  # where each run has a folder of its own
+
+
+def lessons_in(checks: list[shell.Check]) -> list[shell.Check]:
+    return [check for check in checks if check.id in LESSONS and check.status in ("warn", "fail")]
 
 
 def of(target: str, run_dir: Path) -> Place:

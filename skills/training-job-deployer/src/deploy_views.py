@@ -30,7 +30,7 @@ def status(ref: Ref) -> shell.Result:
     progress = place.progress(run) if there else {}
     if progress.get("state") not in (None, status["state"]):
         status = place.status(run)  # it changed between the two looks: one screen tells one state
-    checks = place.health(run, status | {"progress": progress}, run.stall_factor) if there else [_not_submitted(ref)]
+    checks = place.health(run, status | {"progress": progress}) if there else [_not_submitted(ref)]
     results = place.results(run)
     data = {
         "name": run.name,
@@ -84,7 +84,7 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     if not dry_run and not place.keeps_record:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
-    result.checks += place.lessons(run, run.stall_factor)
+    result.checks += place.lessons(run)
     again = (
         [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(place.restart_point(run))})"]
     )
@@ -122,7 +122,7 @@ def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
 def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
     run, place = _the_run(ref)
     target = str(Path(output).absolute()) if output else None
-    answer, notes = place.report(run, target, run.stall_factor, dry_run=dry_run)
+    answer, notes = place.report(run, target, dry_run=dry_run)
     result = _passed_on(answer)
     result.checks += notes
     return result

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import deploy_checks
 import deploy_place
 import trainyard_shell as shell
-from deploy_monitor import monitor_lessons, monitor_report
 from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, make
 from deploy_stage import Stage
@@ -125,14 +124,14 @@ class KubernetesPlace(deploy_place.Place):
             return {}
         return progress_of(answer.data.get("lines"), answer.data.get("times"), time.time()) if answer.ok else {}
 
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
-        return judge(status, stall_factor)
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
+        return judge(status, run.monitor("stall_factor"))
 
-    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
+    def lessons(self, run: Run) -> list[shell.Check]:
         """From what `report` fetched from the volume; [] without it."""
-        return monitor_lessons(self.run_dir, stall_factor) if (self.run_dir / "events.jsonl").exists() else []
+        return super().lessons(run) if (self.run_dir / "events.jsonl").exists() else []
 
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         if status["state"] in ENDED:
             return []
         if status["state"] == "unreachable":
@@ -173,10 +172,11 @@ class KubernetesPlace(deploy_place.Place):
         document = {**answer.document, "checks": [*answer.document.get("checks", []), *calls.kept_volume(run)]}
         return Answer(answer.exit_code, document)
 
-    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+    def report(self, run: Run, output: str | None, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """The run's files come from the volume into the run folder; without them the report has what is there already."""
         notes = [] if dry_run else self._fetch(run)
-        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), notes
+        answer, _ = super().report(run, output, dry_run=dry_run)
+        return answer, notes
 
     def _fetch(self, run: Run) -> list[shell.Check]:
         try:
@@ -217,7 +217,7 @@ def _is_absent(run: Run) -> bool:
 
 
 def _delete(run: Run, *, dry_run: bool) -> Answer:
-    timeout_s = run.stop_grace_s + 120
+    timeout_s = run.monitor("stop_grace_s") + 120
     words = calls.of_this_run(run, "delete", "--timeout", f"{timeout_s:.0f}", "--dry-run" if dry_run else "--yes")
     return call(_manager(run), words, timeout_s=timeout_s + 60).or_raise()
 

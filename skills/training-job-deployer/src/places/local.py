@@ -13,8 +13,7 @@ import msgspec
 import deploy_place
 import machine_checks
 import trainyard_shell as shell
-from deploy_monitor import lessons_in
-from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
+from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
 from deploy_siblings import Answer, Call, call, make, stream
 from deploy_stage import MONITOR, Stage
 from deployment import Deployment
@@ -107,12 +106,13 @@ class Place(deploy_place.Place):
             answer.or_raise()
         return answer.data
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+    def looks(self, run: Run, deadline: float) -> Iterator[Look]:
         """The monitor's stream, one process for the whole run; where it breaks off, a program each time."""
         left_s = max(0.0, deadline - time.monotonic())
-        words = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}", "--stall-factor", f"{stall_factor:g}"]
+        times = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}"]
+        words = ["watch", str(self.run_dir), *times, "--stall-factor", f"{run.monitor('stall_factor'):g}"]
         try:
-            for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True, silent_s=SILENT_S):
+            for told in stream(MONITOR, words, quiet=True, silent_s=SILENT_S):
                 if isinstance(told, Answer) or told.get("state") in UNFINISHED:
                     break  # what became of a run without its supervisor the runner says
                 if told.get("type") == "status" and isinstance(told.get("state"), str):
@@ -120,7 +120,7 @@ class Place(deploy_place.Place):
         except shell.SkillError:
             pass  # the job goes on, and so does whoever waits for it
         if time.monotonic() < deadline:
-            yield from super().looks(run, deadline, stall_factor)
+            yield from super().looks(run, deadline)
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         return _states(self.run_dir.parent).get(self.run_dir.name, ABSENT), None
@@ -137,10 +137,10 @@ class Place(deploy_place.Place):
             return {}
         return answer.data if answer.ok else {}
 
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
         """The monitor's checks."""
         try:
-            answer = call(MONITOR, ["health", str(self.run_dir), "--stall-factor", f"{stall_factor:g}"])
+            answer = self.ask_monitor(run, "health")
         except shell.SkillError as error:
             return [shell.Check("monitor", "unknown", f"the monitor did not answer: {error}", fix=error.hint or None)]
         if answer.checks:
@@ -148,10 +148,10 @@ class Place(deploy_place.Place):
         message = (answer.document.get("error") or {}).get("message", "no checks")
         return [shell.Check("monitor", "unknown", f"the monitor did not answer: {message}")]
 
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         if status["state"] != "running":
             return []
-        checks = self.health(run, status, stall_factor)
+        checks = self.health(run, status)
         return [f"{check.id}: {check.summary}" for check in checks if check.status == "fail"]
 
     def results(self, run: Run) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class Place(deploy_place.Place):
 
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         arguments = ["stop", str(self.run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
-        return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.stop_grace_s).or_raise()
+        return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.monitor("stop_grace_s")).or_raise()
 
 
 def _was_taken(request: Call) -> bool:
