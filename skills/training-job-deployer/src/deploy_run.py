@@ -89,7 +89,7 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
     request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
-        request = place_of(deployment).again(current, Call(before.request, before.document) if before else request)
+        request = place_of(deployment).again(current, before.call if before else request)
     data["would_call"] = [deployment.submission.script, *request.words]
     if request.document is not None:
         data["request"] = request.document
@@ -201,13 +201,10 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.stopped = None
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
-    request = (
-        Call(before.request, before.document)
-        if again and before
-        else place_of(deployment).request(deployment, current, deployment.submission.name)
-    )
+    place = place_of(deployment)
+    request = before.call if again and before else place.request(deployment, current, deployment.submission.name)
     if again:
-        request = place_of(deployment).again(current, request)
+        request = place.again(current, request)
     return _stage(deployment, current, deployment.submission, request)
 
 

@@ -85,27 +85,23 @@ def is_there(skill: str, name: str) -> bool:
     return (SKILLS_FOLDER / skill / "src" / name).is_file()
 
 
-def make(program: tuple[str, str], asked: Call, *, timeout_s: float = 120.0) -> Answer:
-    return call(program, asked.words, document=asked.document, timeout_s=timeout_s)
-
-
-def call(
-    program: tuple[str, str], arguments: list[str], *, document: dict[str, Any] | None = None, timeout_s: float = 120.0
-) -> Answer:
-    """Runs `program` (skill, script) to its end and reads its one document; `document` is its stdin.
+def call(program: tuple[str, str], asked: Call | list[str], *, timeout_s: float = 120.0) -> Answer:
+    """Runs `program` (skill, script) to its end and reads its one document.
 
     Raises SkillError: dependency (not there), timeout, internal (no document).
     """
-    process = _start(program, arguments, stderr=subprocess.PIPE, reads=document is not None)
+    asked = asked if isinstance(asked, Call) else Call(asked)
+    stdin = None if asked.document is None else json.dumps(asked.document)
+    process = _start(program, asked.words, stderr=subprocess.PIPE, reads=stdin is not None)
     try:
-        output, messages = process.communicate(None if document is None else json.dumps(document), timeout=timeout_s)
+        output, messages = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
         raise shell.SkillError("timeout", f"{program[0]} did not answer within {timeout_s:.0f} s", retryable=True) from error
     except BaseException:
         _end(process)
         raise
-    return _answer(program, arguments, process.returncode, output, messages)
+    return _answer(program, asked.words, process.returncode, output, messages)
 
 
 def stream(

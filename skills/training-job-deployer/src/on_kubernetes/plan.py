@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 import trainyard_shell as shell
-from deploy_siblings import Call, make
+from deploy_siblings import Call, call
 from deployment import Deployment
 from on_kubernetes import calls
 from on_kubernetes.request import network_arguments, request_document, words_with_request
@@ -57,7 +57,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
     if not asked.words:
         return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
     dry = _dry(asked) if name == "storage" else asked
-    answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
     deployment.answers[name] = answer
     if not answer.ok and not answer.checks:
         return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
@@ -87,7 +87,7 @@ def result(deployment: Deployment, run: Run, name: str, asked: Call) -> dict[str
         return {"skipped": "no instance type"}
     if name in HARMLESS and name in deployment.answers:
         return deployment.answers[name].data
-    answer = make(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
     failed = next((check for check in answer.checks if check.status == "fail"), None)
     if not answer.ok and (failed or not answer.checks):
         told = failed.summary if failed else "it says no, without a reason"

@@ -14,7 +14,7 @@ import deploy_place
 import machine_checks
 import trainyard_shell as shell
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
-from deploy_siblings import Answer, Call, call, make, stream
+from deploy_siblings import Answer, Call, call, stream
 from deploy_stage import MONITOR, Stage
 from deployment import Deployment
 from job_file.command import Command
@@ -77,16 +77,15 @@ class Place(deploy_place.Place):
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         timeout_s = SUBMIT_TIMEOUT_S + deployment.job_file.job.monitor.stop_grace_s
-        return make(RUNNER, request, timeout_s=timeout_s).or_raise().data
+        return call(RUNNER, request, timeout_s=timeout_s).or_raise().data
 
     def again(self, run: Run, request: Call) -> Call:
         resume = [] if "--resume" in request.words else ["--resume"]
         return Call([*request.words, *resume], request.document)
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
-        request = Call(record.request, record.document)
-        if "--accept-changes" in request.words and not _was_taken(request):
-            return make(RUNNER, request, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
+        if "--accept-changes" in record.request and not _was_taken(record.call):
+            return call(RUNNER, record.call, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
         return {"answer": "not read: the caller was killed; the runner holds the job"}
 
     # --- afterwards ---
@@ -183,7 +182,7 @@ class Place(deploy_place.Place):
 def _was_taken(request: Call) -> bool:
     """Whether the runner holds this very specification: else it calls it a conflict. What has ended since is not started again."""
     words = [word for word in request.words if word != "--accept-changes"]
-    return make(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
+    return call(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
 
 
 def _look(told: dict[str, Any]) -> Look:

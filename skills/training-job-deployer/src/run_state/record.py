@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 from trainyard_job import Monitor
 
+from deploy_siblings import Call
 from deploy_stage import SUBMISSIONS
 
 FORMAT = 2
@@ -28,6 +29,10 @@ class StageRecord(Struct, kw_only=True):
     document: dict[str, Any] | None = None
     """What the call reads on stdin: a request (trainyard_job.Request)."""
     result: dict[str, Any] = {}
+
+    @property
+    def call(self) -> Call:
+        return Call(self.request, self.document)
 
 
 class Run(Struct, kw_only=True):
