@@ -141,6 +141,17 @@ class Place(ABC):
         """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
         return None
 
+    def where_it_begins(self, run: Run) -> str:
+        """The restart point in words, after "it"."""
+        point = self.restart_point(run)
+        if point is None:
+            return "goes on from its newest checkpoint"
+        if point.get("step"):
+            return f"goes on from its newest checkpoint, step {point['step']}"
+        if point.get("step") is None:
+            return "begins again at step 0, unless the script resumes by itself: no checkpoint of it is known here"
+        return "begins again at step 0: nothing that was saved is known here"
+
     @abstractmethod
     def results(self, run: Run) -> dict[str, Any]:
         """Where what the run made lies."""
@@ -169,6 +180,11 @@ class Place(ABC):
     def clear(self, run: Run) -> list[str]:
         """Makes room for another run of the same name, once this one has ended; says what it removed."""
         return []  # where each run has a folder of its own
+
+
+def is_hopeless(reason: str | None) -> bool:
+    """Whether the runner gave the run up because another attempt would end in the same way."""
+    return "a restart cannot help" in (reason or "")
 
 
 def lessons_in(checks: list[shell.Check]) -> list[shell.Check]:

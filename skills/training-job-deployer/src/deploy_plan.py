@@ -13,9 +13,8 @@ import deploy_checks
 import deploy_place
 import trainyard_shell as shell
 from deploy_stage import SUBMISSIONS, Stage
-from deployment import Deployment, digest_of
+from deployment import Deployment, Ref, digest_of
 from job_file import reading, source_files, targets
-from run_ref import Ref
 from run_state import home, record, store
 from run_state.record import Run
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import deploy_settle
 import trainyard_shell as shell
+from deployment import Ref
 from job_file import reading
-from run_ref import Ref
 
 RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,39}(@[0-9a-f]{16})?")
 

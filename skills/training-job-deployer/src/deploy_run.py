@@ -26,7 +26,6 @@ from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import place_of
 from deploy_siblings import Call
 from deploy_stage import Stage
-from deploy_words import where_it_begins
 from deployment import Deployment
 from run_state import home, lock, record, store
 from run_state.record import Run, StageRecord
@@ -144,7 +143,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it {where_it_begins(place_of(deployment).restart_point(current))}")
+    shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     deploy_agree.refuse_problems(deployment, current)
     place_of(deployment).clear(current)
     _submit(deployment, current, again=True)

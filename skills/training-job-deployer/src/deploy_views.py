@@ -9,9 +9,8 @@ from typing import Any
 import deploy_place
 import deploy_siblings
 import trainyard_shell as shell
-from deploy_place import ABSENT, Place
-from deploy_words import is_hopeless, where_it_begins
-from run_ref import Ref
+from deploy_place import ABSENT, Place, is_hopeless
+from deployment import Ref
 from run_state import home, lock, store
 from run_state.record import Run, StageRecord
 
@@ -85,9 +84,7 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
     result.checks += place.lessons(run)
-    again = (
-        [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(place.restart_point(run))})"]
-    )
+    again = [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({place.where_it_begins(run)})"]
     result.next = [*again, ref.command("report")]
     return result
 

@@ -6,9 +6,8 @@ import time
 from typing import Any
 
 import trainyard_shell as shell
-from deploy_place import ENDED, UNFINISHED, Look
+from deploy_place import ENDED, UNFINISHED, Look, is_hopeless
 from deploy_plan import place_of
-from deploy_words import is_hopeless
 from deployment import Deployment
 from run_state import lock, store
 from run_state.record import Run, StageRecord
