@@ -135,7 +135,7 @@ def _queue(cluster: kube.Cluster, job: Job) -> shell.Check:
     if queue is None:
         what = f"no queue {job.queue} in namespace {cluster.namespace}"
         return shell.Check("fit.queue", "fail", what, None, "kubectl get localqueues lists what there is")
-    waiting = (queue.get("status") or {}).get("pendingWorkloads", 0)
+    waiting = kube.status(queue).get("pendingWorkloads", 0)
     return shell.Check("fit.queue", "warn" if waiting else "pass", f"queue {job.queue}: {waiting} workloads wait in it")
 
 

@@ -48,12 +48,12 @@ def _in_scope(rule: dict[str, Any], priority: str | None) -> bool:
 
 
 def _lacking(quota: kube.Object, requests: Amounts, nodes: int) -> list[str]:
-    status = quota.get("status") or {}
+    status = kube.status(quota)
     hard = status.get("hard") or quota["spec"].get("hard") or {}
     lacking = []
     if "limits.cpu" in hard:
         # A job's CPU is requested, not limited; the quota then refuses every pod.
-        lacking.append(f"quota {quota['metadata']['name']}: limits.cpu, and the job's pods have no CPU limit")
+        lacking.append(f"quota {kube.name(quota)}: limits.cpu, and the job's pods have no CPU limit")
     for key, text in hard.items():
         if key == "limits.cpu":
             continue
@@ -62,5 +62,5 @@ def _lacking(quota: kube.Object, requests: Amounts, nodes: int) -> list[str]:
         left = amount(resource, text) - amount(resource, (status.get("used") or {}).get(key, "0"))
         if needed > left:
             words = f"{written(resource, needed)} {key}, {written(resource, max(left, 0))} of {text} left"
-            lacking.append(f"quota {quota['metadata']['name']}: {words}")
+            lacking.append(f"quota {kube.name(quota)}: {words}")
     return lacking
