@@ -13,12 +13,11 @@ OBJECTS = {"pods", "count/pods"}
 
 def quota_check(cluster: kube.Cluster, requests: Amounts, nodes: int, priority: str | None) -> tuple[shell.Check, list[str]]:
     """The check `fit.quota` and what is missing. Memory limits of the pods equal their requests."""
-    try:
+    refused: list[shell.Check] = []
+    with kube.noted("fit.quota", refused):
         quotas = cluster.list(cluster.namespaced("v1", "resourcequotas"))
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return kube.unknown("fit.quota", error), []
+    if refused:
+        return refused[0], []
     missing = [each for quota in quotas if counts(quota, priority) for each in _lacking(quota, requests, nodes)]
     if missing:
         fix = "fewer nodes, another namespace, or ask who keeps the quota"

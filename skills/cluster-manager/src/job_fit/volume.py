@@ -31,14 +31,13 @@ class Places:
 
 def volume_places(cluster: kube.Cluster, claim: str | None, storage: dict[str, Any] | None, nodes: int) -> Places:
     """Reads the claim, else the storage class that the job file names. What may not be read makes the check unknown."""
-    try:
+    places, refused = Places(), list[shell.Check]()
+    with kube.noted("fit.volume", refused):
         if claim:
-            return _of_claim(cluster, claim, nodes)
-        return _of_storage(cluster, storage, nodes) if storage else Places()
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return Places(check=kube.unknown("fit.volume", error))
+            places = _of_claim(cluster, claim, nodes)
+        elif storage:
+            places = _of_storage(cluster, storage, nodes)
+    return Places(check=refused[0]) if refused else places
 
 
 def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:

@@ -51,7 +51,7 @@ class KubernetesPlace(deploy_place.Place):
         return plan.request(deployment, run, stage)
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
-        result = plan.result(deployment, run, stage, request)
+        result = plan.result(deployment, stage, request)
         if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
             _submit_on_ray(run, list(deployment.job_file.command.words))
         return result

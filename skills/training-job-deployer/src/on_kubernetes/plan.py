@@ -81,7 +81,7 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     return _dry(asked) if name == "check" else asked
 
 
-def result(deployment: Deployment, run: Run, name: str, asked: Call) -> dict[str, Any]:
+def result(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     """Does a stage, unless its answer is here already."""
     if not asked.words:
         return {"skipped": "no instance type"}
