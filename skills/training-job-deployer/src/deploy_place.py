@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import trainyard_shell as shell
-from deploy_siblings import Answer, Call, call
+from deploy_siblings import Answer, Call, call, options
 from deploy_stage import MONITOR, Stage
 from deployment import Deployment
 from job_file import targets
@@ -165,8 +165,8 @@ class Place(ABC):
         """The job's last lines."""
 
     @abstractmethod
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        """(program, arguments) that print the job's log."""
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        """(program, arguments) that print the job's log; `wish`: the options of `deploy.py logs`."""
 
     @abstractmethod
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
@@ -174,8 +174,7 @@ class Place(ABC):
 
     def report(self, run: Run, output: str | None, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """One HTML file, and what could not be had for it."""
-        more = [*(["--output", output] if output else []), *(["--dry-run"] if dry_run else [])]
-        return self.ask_monitor(run, "report", *more).or_raise(), []
+        return self.ask_monitor(run, "report", *options(output=output, dry_run=dry_run)).or_raise(), []
 
     def clear(self, run: Run) -> list[str]:
         """Makes room for another run of the same name, once this one has ended; says what it removed."""

@@ -72,6 +72,12 @@ class Answer:
         )
 
 
+def options(**given: Any) -> list[str]:
+    """`--name value` for each that has one; True is a flag."""
+    said = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value is not None and value is not False}
+    return [word for name, value in said.items() for word in ([name] if value is True else [name, str(value)])]
+
+
 def script(skill: str, name: str) -> Path:
     """The program of a sibling skill. Raises SkillError dependency when the skill is not there."""
     path = SKILLS_FOLDER / skill / "src" / name

@@ -142,17 +142,14 @@ def _processes(job_file: JobFile) -> Check:
 
 
 def _secrets(job_file: JobFile) -> list[Check]:
-    return [
-        Check(f"secret.{name}", "pass", "in the environment")
-        if name in os.environ
-        else Check(
-            f"secret.{name}",
-            "fail",
-            f"{name} is not set",
-            fix=f"export {name} before the call; on local it is taken from there",
-        )
-        for name in job_file.job.secrets
-    ]
+    return [_secret(name) for name in job_file.job.secrets]
+
+
+def _secret(name: str) -> Check:
+    if name in os.environ:
+        return Check(f"secret.{name}", "pass", "in the environment")
+    fix = f"export {name} before the call; on local it is taken from there"
+    return Check(f"secret.{name}", "fail", f"{name} is not set", fix=fix)
 
 
 def _folder(run_dir: Path) -> Check:

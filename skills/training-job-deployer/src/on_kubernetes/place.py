@@ -9,7 +9,7 @@ import deploy_checks
 import deploy_place
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
-from deploy_siblings import Answer, Call, call
+from deploy_siblings import Answer, Call, call, options
 from deployment import Deployment
 from on_kubernetes import calls, plan, states
 from on_kubernetes.findings import findings
@@ -143,13 +143,11 @@ class KubernetesPlace(deploy_place.Place):
         lines = answer.data.get("lines")
         return [shell.clean(str(line), 300) for line in lines[-30:]] if isinstance(lines, list) else []
 
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        if options["attempt"] is not None:
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if wish["attempt"] is not None:
             raise shell.SkillError("usage", "--attempt is for target local", hint="on a cluster: --previous, --rank N")
-        given = {name: options[name] for name in ("lines", "rank") if options[name] is not None}
-        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        words += [f"--{name}" for name in ("follow", "previous") if options[name]]
-        return _manager(run), calls.of_this_run(run, "logs", *words)
+        own = options(**{name: wish[name] for name in ("lines", "rank", "follow", "previous")})
+        return _manager(run), calls.of_this_run(run, "logs", *own)
 
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         """Deletes the job's object: its pods get SIGTERM and the grace. The claim stays."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 import trainyard_shell as shell
-from deploy_siblings import Call, call
+from deploy_siblings import Call, call, options
 from deployment import Deployment
 from on_kubernetes import calls
 from on_kubernetes.request import network_arguments, request_document, words_with_request
@@ -74,7 +74,7 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     if name == "fit":
         claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
         document = request_document(values, run.run_id, run.starts, {}, {}, claim)
-        return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
+        return Call(["fit", "-", *options(claim=claim), *where], document)
     document = request_document(values, run.run_id, run.starts, fit, network, _claim(deployment, run))
     verb = "ensure-volume" if name == "storage" else "create"
     asked = Call(words_with_request(verb, job.name, where), document)

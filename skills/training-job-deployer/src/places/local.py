@@ -14,7 +14,7 @@ import deploy_place
 import machine_checks
 import trainyard_shell as shell
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
-from deploy_siblings import Answer, Call, call, stream
+from deploy_siblings import Answer, Call, call, options, stream
 from deploy_stage import MONITOR, Stage
 from deployment import Deployment
 from job_file.command import Command
@@ -69,7 +69,7 @@ class Place(deploy_place.Place):
             "python": str(machine_checks.interpreter(job_file)),
             "run_id": run.run_id,
         }
-        words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *(["--dry-run"] if stage == "check" else [])]
+        words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *options(dry_run=stage == "check")]
         if deployment.accepts:
             # The runner starts a finished run once for each specification: other source files are another one.
             words += ["--resume", "--accept-changes", "--env", f"TRAINYARD_SOURCE={deployment.inputs['source files']}"]
@@ -167,15 +167,14 @@ class Place(deploy_place.Place):
             return []
         return [shell.clean(line, 300) for line in lines[-15:]]
 
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        if options["rank"] is not None or options["previous"]:
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if wish["rank"] is not None or wish["previous"]:
             raise shell.SkillError("usage", "--rank and --previous are for pods", hint="on local: --attempt N")
-        given = {name: options[name] for name in ("lines", "attempt") if options[name] is not None}
-        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        return RUNNER, ["logs", str(self.run_dir), *words, *(["--follow"] if options["follow"] else [])]
+        own = options(lines=wish["lines"], attempt=wish["attempt"], follow=wish["follow"])
+        return RUNNER, ["logs", str(self.run_dir), *own]
 
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
-        arguments = ["stop", str(self.run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
+        arguments = ["stop", str(self.run_dir), *options(now=now, dry_run=dry_run)]
         return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.monitor("stop_grace_s")).or_raise()
 
 
