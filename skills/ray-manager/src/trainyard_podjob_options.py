@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import trainyard_shell as shell
 from trainyard_podjob import MAX_NODES, usage
+from trainyard_seconds import Seconds, SecondsOrAuto
 
 if TYPE_CHECKING:
     from trainyard_job import Request
@@ -19,25 +20,6 @@ if TYPE_CHECKING:
 Option = Callable[..., Any]
 TOLERATION_KEYS = {"key", "operator", "value", "effect", "tolerationSeconds"}
 INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
-
-
-class Seconds(click.FloatRange):
-    """Seconds within bounds; FloatRange alone lets NaN through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if seconds != seconds:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        return seconds
-
-
-class SecondsOrAuto(Seconds):
-    """Seconds, or None for the word auto."""
-
-    name = "auto|SECONDS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if value in (None, "auto") else super().convert(value, param, ctx)
 
 
 def text(name: str, metavar: str, help: str, **more: Any) -> Option:
