@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 import deploy_plan
-from job_file import source_files
-from run_state import store
 import trainyard_shell as shell
 from deploy_place import ENDED
 from deploy_plan import place_of
 from deployment import Deployment
+from job_file import source_files
+from run_state import store
 from run_state.record import Run
 
 

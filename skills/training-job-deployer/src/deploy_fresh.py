@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import deploy_agree
-from run_state import home
 import deploy_place
 import deploy_settle
-from run_state import record, store
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_plan import place_of
 from deployment import Deployment
+from run_state import home, record, store
 from run_state.record import Run, StageRecord
 
 

@@ -7,15 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import deploy_checks
-from run_state import home
 import deploy_place
-from job_file import source_files, targets
-from run_state import record, store
 import trainyard_shell as shell
 from deploy_stage import SUBMISSIONS, Stage
-from deployment import Deployment, digest_of
-from run_ref import Ref
+from deployment import Deployment, Ref, digest_of
+from job_file import reading, source_files, targets
+from run_state import home, record, store
 from run_state.record import Run
 
 NO_RUN_ID = "0" * 16
@@ -24,10 +24,6 @@ NO_RUN_ID = "0" * 16
 
 def load(ref: Ref) -> Deployment:
     """Reads the job file that `ref` names or that its run.json names. Raises SkillError."""
-    import msgspec
-
-    from job_file import reading
-
     file = reading.read(ref.job_path or _job_path(ref))
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: digest_of(value) for key, value in values.items()}

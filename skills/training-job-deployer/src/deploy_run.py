@@ -11,24 +11,24 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 import deploy_agree
 import deploy_checks
 import deploy_fresh
-from run_state import home
 import deploy_place
 import deploy_plan
 import deploy_settle
 import deploy_siblings
-from run_state import lock, record, store
 import deploy_watch
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import place_of
-from deployment import Deployment
 from deploy_siblings import Call
 from deploy_stage import Stage
+from deployment import Deployment
+from run_state import home, lock, record, store
 from run_state.record import Run, StageRecord
-from deploy_words import where_it_begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
     request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
-        request = place_of(deployment).again(current, Call(before.request, before.document) if before else request)
+        request = place_of(deployment).again(current, before.call if before else request)
     data["would_call"] = [deployment.submission.script, *request.words]
     if request.document is not None:
         data["request"] = request.document
@@ -143,7 +143,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it {where_it_begins(place_of(deployment).restart_point(current))}")
+    shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     deploy_agree.refuse_problems(deployment, current)
     place_of(deployment).clear(current)
     _submit(deployment, current, again=True)
@@ -200,13 +200,10 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.stopped = None
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
-    request = (
-        Call(before.request, before.document)
-        if again and before
-        else place_of(deployment).request(deployment, current, deployment.submission.name)
-    )
+    place = place_of(deployment)
+    request = before.call if again and before else place.request(deployment, current, deployment.submission.name)
     if again:
-        request = place_of(deployment).again(current, request)
+        request = place.again(current, request)
     return _stage(deployment, current, deployment.submission, request)
 
 
@@ -244,8 +241,6 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
 
 
 def _take_inputs(deployment: Deployment, current: Run) -> None:
-    import msgspec
-
     current.inputs = dict(deployment.inputs)
     current.job_file = str(deployment.job_file.path)
     current.target = deployment.job_file.job.target

@@ -120,22 +120,19 @@ def _queue(cluster: kube.Cluster, job: Job) -> shell.Check:
     if job.queue is None:
         return shell.Check("fit.queue", "skipped", "the job names no queue")
     kube.name_or_raise("queue", job.queue)
-    try:
+    refused: list[shell.Check] = []
+    with kube.noted("fit.queue", refused):
         group = cluster.find(f"/apis/{KUEUE}")
         if group is None:
-            return shell.Check(
-                "fit.queue", "fail", f"queue {job.queue}: Kueue is not installed", None, "install it, or no cluster.queue"
-            )
-        version = group["preferredVersion"]["groupVersion"]
-        queue = cluster.find(cluster.namespaced(version, "localqueues", job.queue))
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return kube.unknown("fit.queue", error)
+            what = f"queue {job.queue}: Kueue is not installed"
+            return shell.Check("fit.queue", "fail", what, None, "install it, or no cluster.queue")
+        queue = cluster.find(cluster.namespaced(group["preferredVersion"]["groupVersion"], "localqueues", job.queue))
+    if refused:
+        return refused[0]
     if queue is None:
         what = f"no queue {job.queue} in namespace {cluster.namespace}"
         return shell.Check("fit.queue", "fail", what, None, "kubectl get localqueues lists what there is")
-    waiting = (queue.get("status") or {}).get("pendingWorkloads", 0)
+    waiting = kube.status(queue).get("pendingWorkloads", 0)
     return shell.Check("fit.queue", "warn" if waiting else "pass", f"queue {job.queue}: {waiting} workloads wait in it")
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from on_kubernetes import calls
 import msgspec
-import trainyard_shell as shell
-from on_kubernetes.request import network_arguments, request_document, words_with_request
-from deploy_siblings import Call, make
-from trainyard_job import RAY_ENGINES
 
-if TYPE_CHECKING:
-    from deployment import Deployment
-    from run_state.record import Run
-    from trainyard_job import Job
+import trainyard_shell as shell
+from deploy_siblings import Call, call, options
+from deployment import Deployment
+from on_kubernetes import calls
+from on_kubernetes.request import network_arguments, request_document, words_with_request
+from run_state.record import Run
+from trainyard_job import RAY_ENGINES, Job
 
 CALL_TIMEOUT_S = 180.0
 HARMLESS = ("fit", "network", "check")
@@ -59,7 +57,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
     if not asked.words:
         return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
     dry = _dry(asked) if name == "storage" else asked
-    answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
     deployment.answers[name] = answer
     if not answer.ok and not answer.checks:
         return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
@@ -76,20 +74,20 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     if name == "fit":
         claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
         document = request_document(values, run.run_id, run.starts, {}, {}, claim)
-        return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
+        return Call(["fit", "-", *options(claim=claim), *where], document)
     document = request_document(values, run.run_id, run.starts, fit, network, _claim(deployment, run))
     verb = "ensure-volume" if name == "storage" else "create"
     asked = Call(words_with_request(verb, job.name, where), document)
     return _dry(asked) if name == "check" else asked
 
 
-def result(deployment: Deployment, run: Run, name: str, asked: Call) -> dict[str, Any]:
+def result(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     """Does a stage, unless its answer is here already."""
     if not asked.words:
         return {"skipped": "no instance type"}
     if name in HARMLESS and name in deployment.answers:
         return deployment.answers[name].data
-    answer = make(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
     failed = next((check for check in answer.checks if check.status == "fail"), None)
     if not answer.ok and (failed or not answer.checks):
         told = failed.summary if failed else "it says no, without a reason"

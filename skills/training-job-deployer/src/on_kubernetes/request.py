@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from trainyard_job import Job
+from trainyard_job import Job
 
 OF_THE_FIT = ("procs_per_node", "instance_type", "node_selector", "zone", "network")
 OF_A_POD = ("cpu", "memory", "shm", "gpus", "gpu_resource", "efa")
