@@ -50,7 +50,7 @@ def _refuse_or_name(deployment: Deployment, old: Run, yes: bool) -> Path:
         raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
     if place_of(deployment).asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
         deployment.replaces = not copied
-        successor = record.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
+        successor = record.new(old.name, deployment.job.target, deployment.job_file.path)
         deploy_agree.refuse_problems(deployment, successor)
         deploy_agree.refuse_without_yes(deployment, successor, yes, "run", "--fresh")
     aside = deployment.run_dir.with_name(f"{deployment.run_dir.name}@{old.run_id}")

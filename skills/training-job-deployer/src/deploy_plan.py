@@ -36,14 +36,14 @@ def load(ref: Ref) -> Deployment:
 
 def place_of(deployment: Deployment) -> deploy_place.Place:
     """Where the job file says that the job runs."""
-    return deploy_place.of(deployment.job_file.job.target, deployment.run_dir)
+    return deploy_place.of(deployment.job.target, deployment.run_dir)
 
 
 def run_or_preview(deployment: Deployment) -> Run:
     """The run that is there, or one that stands for it in a plan."""
     run = store.load(deployment.run_dir)
     if run is None:
-        job = deployment.job_file.job
+        job = deployment.job
         run = record.new(job.name, job.target, deployment.job_file.path)
         run.run_id = NO_RUN_ID
     return run
@@ -70,7 +70,7 @@ def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """The plan as data."""
-    job = deployment.job_file.job
+    job = deployment.job
     return {
         "name": job.name,
         "target": job.target,

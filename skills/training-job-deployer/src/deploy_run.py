@@ -97,7 +97,7 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
 
 def refuse_missing_skills(deployment: Deployment) -> None:
     """Raises SkillError dependency, which names all folders that are missing."""
-    stages, target = deployment.stages, deployment.job_file.job.target
+    stages, target = deployment.stages, deployment.job.target
     if deploy_checks.is_to_be_built(stages):
         raise shell.SkillError("usage", deploy_checks.NO_BUILD, hint=deploy_checks.NO_BUILD_FIX)
     missing = [stage for stage in stages if not deploy_siblings.is_there(stage.skill, stage.script)]
@@ -127,9 +127,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
     if current is None or state == ABSENT:
         if wish.resume and current is None:
-            raise shell.SkillError(
-                "not-found", f"no run {deployment.job_file.job.name} to resume", hint=deployment.ref.command("run")
-            )
+            raise shell.SkillError("not-found", f"no run {deployment.job.name} to resume", hint=deployment.ref.command("run"))
         return _submit_first(deployment, current, wish)
     if _note_submitted(deployment, current):
         state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"]
@@ -168,7 +166,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
 
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
     """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
-    job = deployment.job_file.job
+    job = deployment.job
     current = current or record.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
     if current.submission is not None and current.submission.ended is None:
@@ -243,8 +241,8 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
 def _take_inputs(deployment: Deployment, current: Run) -> None:
     current.inputs = dict(deployment.inputs)
     current.job_file = str(deployment.job_file.path)
-    current.target = deployment.job_file.job.target
-    current.job = msgspec.to_builtins(deployment.job_file.job)
+    current.target = deployment.job.target
+    current.job = msgspec.to_builtins(deployment.job)
 
 
 def _submitted(deployment: Deployment, current: Run, state: str, changed: list[str]) -> shell.Result:

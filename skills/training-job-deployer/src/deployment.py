@@ -15,6 +15,7 @@ from deploy_siblings import OURSELVES, Answer
 from deploy_stage import SUBMISSIONS, Stage
 from job_file.reading import JobFile
 from run_state.record import Run
+from trainyard_job import Job
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Deployment:
 
     accepts: bool = False
     """resume --accept-changes: a run that has ended goes on with the job file as it is now."""
+
+    @property
+    def job(self) -> Job:
+        return self.job_file.job
 
     @property
     def run_dir(self) -> Path:

@@ -14,6 +14,7 @@ import trainyard_shell as shell
 from cluster_amounts import amount
 from instance_types import ZONE_LABEL
 from job_fit.rules import Term
+from trainyard_job import Storage
 from trainyard_storage import CLASSES, RWO, RWX, STATIC, attaches_to_one_node, default_class
 
 REGION_LABEL = "topology.kubernetes.io/region"
@@ -29,13 +30,13 @@ class Places:
     check: shell.Check = field(default_factory=lambda: shell.Check("fit.volume", "skipped", "the job names no volume"))
 
 
-def volume_places(cluster: kube.Cluster, claim: str | None, storage: dict[str, Any] | None, nodes: int) -> Places:
+def volume_places(cluster: kube.Cluster, claim: str | None, storage: Storage | None, nodes: int) -> Places:
     """Reads the claim, else the storage class that the job file names. What may not be read makes the check unknown."""
     places, refused = Places(), list[shell.Check]()
     with kube.noted("fit.volume", refused):
         if claim:
             places = _of_claim(cluster, claim, nodes)
-        elif storage:
+        elif storage and storage != Storage():
             places = _of_storage(cluster, storage, nodes)
     return Places(check=refused[0]) if refused else places
 
@@ -59,8 +60,8 @@ def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:
     return _found(f"claim {name} waits for its first pod", [_could_be(cluster, class_, spec)])
 
 
-def _of_storage(cluster: kube.Cluster, storage: dict[str, Any], nodes: int) -> Places:
-    name = storage.get("class")
+def _of_storage(cluster: kube.Cluster, storage: Storage, nodes: int) -> Places:
+    name = storage.storage_class
     class_ = _class(cluster, name)
     if class_ is None:
         what = f"storage class {name}" if name else "a default storage class (checkpoints.storage.class is not given)"
@@ -69,7 +70,7 @@ def _of_storage(cluster: kube.Cluster, storage: dict[str, Any], nodes: int) -> P
     if nodes > 1 and attaches_to_one_node(class_["provisioner"]):
         return _nowhere(f"storage class {name} makes volumes for one node, not {nodes}", "a class of FSx for Lustre or EFS")
     spec = {"accessModes": [RWX if nodes > 1 else RWO], "storageClassName": name}
-    size = {"resources": {"requests": {"storage": str(storage.get("size") or "1Gi")}}}
+    size = {"resources": {"requests": {"storage": str(storage.size or "1Gi")}}}
     if class_.get("volumeBindingMode") == "WaitForFirstConsumer":
         return _found(f"storage class {name}", [_could_be(cluster, class_, {**spec, **size})])
     return _found(f"storage class {name}", [_topologies(class_)] if class_.get("allowedTopologies") else [])

@@ -39,7 +39,7 @@ class KubernetesPlace(deploy_place.Place):
         if run.submission is not None:
             told = "the job was submitted: the cluster is not asked again whether it fits"
             return [shell.Check("fit", "skipped", told)]
-        job = deployment.job_file.job
+        job = deployment.job
         checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
         return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
@@ -52,7 +52,7 @@ class KubernetesPlace(deploy_place.Place):
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
         result = plan.result(deployment, stage, request)
-        if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
+        if stage == "deploy" and deployment.job.engine == "raycluster":
             _submit_on_ray(run, list(deployment.job_file.command.words))
         return result
 

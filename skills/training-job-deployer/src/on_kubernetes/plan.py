@@ -66,7 +66,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
 
 def request(deployment: Deployment, run: Run, name: str) -> Call:
     """What a stage asks; no words when it has nothing to do."""
-    job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
+    job, where = deployment.job_file.job, calls.where(run, deployment.job)
     fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
     if name == "network":
         return Call(network_arguments(job, fit))
@@ -104,7 +104,7 @@ def data(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
 
 
 def _claim(deployment: Deployment, run: Run) -> str | None:
-    storage = deployment.job_file.job.checkpoints.storage
+    storage = deployment.job.checkpoints.storage
     if storage is None:
         return None
     return calls.claim_of(run) or storage.claim or f"{run.name}-{run.run_id[:8]}"
@@ -134,7 +134,7 @@ def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
 
 
 def _budget(deployment: Deployment, run: Run) -> list[shell.Check]:
-    budget = deployment.job_file.job.budget
+    budget = deployment.job.budget
     if budget is None:
         return []
     hours = _hours(budget.max_usd, data(deployment, run, "fit").get("usd_per_hour"))
@@ -172,7 +172,7 @@ def _program(deployment: Deployment, name: str) -> tuple[str, str]:
 
 
 def _image(deployment: Deployment) -> list[shell.Check]:
-    image = deployment.job_file.job.image
+    image = deployment.job.image
     assert image is not None and image.uri is not None, "deploy_checks.skills has asked for it"
     if not REFERENCE.fullmatch(image.uri):
         told = f"{shell.clean(image.uri, 200)} is no image: a placeholder is left in it, or its digest is cut short"
@@ -185,7 +185,7 @@ def _image(deployment: Deployment) -> list[shell.Check]:
 
 
 def _unused(deployment: Deployment) -> list[shell.Check]:
-    job = deployment.job_file.job
+    job = deployment.job
     checks = [] if job.python == "auto" else [shell.Check("job.ignored", "skipped", "not used on a cluster: python")]
     if job.checkpoints.storage is None:
         told = "without checkpoints.storage they end with the pod, and a restart begins at step 0"

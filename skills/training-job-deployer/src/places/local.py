@@ -76,7 +76,7 @@ class Place(deploy_place.Place):
         return Call(words, document)
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
-        timeout_s = SUBMIT_TIMEOUT_S + deployment.job_file.job.monitor.stop_grace_s
+        timeout_s = SUBMIT_TIMEOUT_S + deployment.job.monitor.stop_grace_s
         return call(RUNNER, request, timeout_s=timeout_s).or_raise().data
 
     def again(self, run: Run, request: Call) -> Call:
