@@ -66,7 +66,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
 
 def request(deployment: Deployment, run: Run, name: str) -> Call:
     """What a stage asks; no words when it has nothing to do."""
-    job, where = deployment.job_file.job, calls.where(run, deployment.job)
+    job, where = deployment.job, calls.where(run, deployment.job)
     fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
     if name == "network":
         return Call(network_arguments(job, fit))
