@@ -8,17 +8,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trainyard_shell as shell
 from deploy_siblings import Answer, Call, call, options
 from deploy_stage import MONITOR, Stage
-from deployment import Deployment
 from job_file import targets
 from job_file.command import Command
 from job_file.reading import Finding
-from run_state.record import Run, StageRecord
 from trainyard_job import Job
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+    from run_state.record import Run, StageRecord
 
 ABSENT = "absent"
 """Nothing was ever submitted, or the submission that was begun made nothing."""

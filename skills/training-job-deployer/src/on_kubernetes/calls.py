@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy_siblings import Call, options
-from run_state.record import Run, StageRecord
 from trainyard_job import RAY_ENGINES, Job
 from trainyard_shell import Check
+
+if TYPE_CHECKING:
+    from run_state.record import Run, StageRecord
 
 FETCH_TIMEOUT_S = 180
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import deploy_checks
 import deploy_place
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, options
-from deployment import Deployment
 from on_kubernetes import calls, plan, states
 from on_kubernetes.findings import findings
 from on_kubernetes.health import judge
 from on_kubernetes.progress import progress_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
-from run_state.record import Run, StageRecord
 from trainyard_request import words_of
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+    from run_state.record import Run, StageRecord
 
 PROGRESS_LINES = 200
 READY_TIMEOUT_S = 900.0

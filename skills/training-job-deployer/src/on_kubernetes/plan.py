@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 import trainyard_shell as shell
 from deploy_siblings import Call, call, options
-from deployment import Deployment
 from on_kubernetes import calls
 from on_kubernetes.request import network_arguments, request_document, words_with_request
-from run_state.record import Run
 from trainyard_job import RAY_ENGINES, Job
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+    from run_state.record import Run
 
 CALL_TIMEOUT_S = 180.0
 HARMLESS = ("fit", "network", "check")

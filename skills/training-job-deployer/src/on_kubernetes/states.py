@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from deploy_place import ABSENT
-from run_state.record import Run
+
+if TYPE_CHECKING:
+    from run_state.record import Run
 
 STATES = ("pending", "running", "restarting", "suspended", "finished", "failed")
 GONE = "its object is no longer on the cluster, and it was not `stop` that removed it"

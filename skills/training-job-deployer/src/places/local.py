@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -16,12 +16,14 @@ import trainyard_shell as shell
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
 from deploy_siblings import Answer, Call, call, options, stream
 from deploy_stage import MONITOR, Stage
-from deployment import Deployment
 from job_file.command import Command
 from job_file.reading import Finding, needs_launcher, one_image
-from run_state.record import Run, StageRecord
 from trainyard_files import Unusable, tail
 from trainyard_job import Job
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+    from run_state.record import Run, StageRecord
 
 RUNNER = ("local-runner", "run_local.py")
 CHECK = ("id", "status", "summary", "evidence", "fix")
