@@ -68,7 +68,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
 
 def request(deployment: Deployment, run: Run, name: str) -> Call:
     """What a stage asks; no words when it has nothing to do."""
-    job, where = deployment.job_file.job, calls.where(run, deployment.job)
+    job, where = deployment.job, calls.where(run, deployment.job)
     fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
     if name == "network":
         return Call(network_arguments(job, fit))
@@ -114,7 +114,7 @@ def _claim(deployment: Deployment, run: Run) -> str | None:
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """Where, on what, at what price, and what will be made."""
-    job, fit = deployment.job_file.job, data(deployment, run, "fit")
+    job, fit = deployment.job, data(deployment, run, "fit")
     made, usd = _made(job), fit.get("usd_per_hour")
     price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
     of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
-from trainyard_job import Monitor
 
 from deploy_siblings import Call
 from deploy_stage import SUBMISSIONS
+from trainyard_job import Monitor
 
 FORMAT = 2
 """2: the request of a job on a cluster is a document."""
