@@ -60,10 +60,10 @@ class Cluster:
         """For run.json: later verbs go to this cluster whatever the current context is then."""
         return {"context": self.context, "server": self.server, "cluster_id": self.id, "namespace": self.namespace}
 
-    def namespaced(self, group_version: str, plural: str, name: str = "", namespace: str | None = None) -> str:
+    def namespaced(self, group_version: str, plural: str, name: str = "") -> str:
         """The path of a namespaced collection, or of one object in it. `group_version`: v1, kubeflow.org/v1..."""
         root = f"/api/{group_version}" if "/" not in group_version else f"/apis/{group_version}"
-        return f"{root}/namespaces/{namespace or self.namespace}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
+        return f"{root}/namespaces/{self.namespace}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
 
     def get(self, path: str, **query: Any) -> Object:
         return self.request("GET", path, query)

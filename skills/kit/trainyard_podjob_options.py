@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import trainyard_shell as shell
 from trainyard_podjob import MAX_NODES, usage
+from trainyard_seconds import Seconds, SecondsOrAuto
 
 if TYPE_CHECKING:
     from trainyard_job import Request
@@ -21,27 +22,13 @@ TOLERATION_KEYS = {"key", "operator", "value", "effect", "tolerationSeconds"}
 INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
 
 
-class Seconds(click.FloatRange):
-    """Seconds within bounds; FloatRange alone lets NaN through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if seconds != seconds:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        return seconds
-
-
-class SecondsOrAuto(Seconds):
-    """Seconds, or None for the word auto."""
-
-    name = "auto|SECONDS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if value in (None, "auto") else super().convert(value, param, ctx)
-
-
 def text(name: str, metavar: str, help: str, **more: Any) -> Option:
     return click.option(name, metavar=metavar, help=help, **more)
+
+
+def several(name: str, field: str, metavar: str, help: str) -> Option:
+    """An option that may be repeated, and the field that it becomes."""
+    return click.option(name, field, metavar=metavar, help=help, multiple=True)
 
 
 OPTIONS: list[Option] = [
@@ -51,10 +38,10 @@ OPTIONS: list[Option] = [
     click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, MAX_NODES), help="Pods, one a node."),
     click.option("--procs", default=1, show_default=True, type=click.IntRange(1), help="Processes (ranks) a node."),
     text("--claim", "PVC", "Volume claim, mounted at /trainyard: the run folder lies there."),
-    text("--env", "K=V", "Variable; may be repeated.", multiple=True),
-    text("--secret", "VAR=SECRET/KEY", "Variable from a Secret, by reference; may be repeated.", multiple=True),
-    text("--node-selector", "K=V", "Label of the nodes, for example the volume's zone; may be repeated.", multiple=True),
-    text("--toleration", "JSON", '{"key": ..., "operator": "Exists"}; may be repeated.', multiple=True),
+    several("--env", "env", "K=V", "Variable; may be repeated."),
+    several("--secret", "secrets", "VAR=SECRET/KEY", "Variable from a Secret, by reference; may be repeated."),
+    several("--node-selector", "node_selector", "K=V", "Label of the nodes, for example the volume's zone; may be repeated."),
+    several("--toleration", "tolerations", "JSON", '{"key": ..., "operator": "Exists"}; may be repeated.'),
     text("--cpu", "Q", "CPU request a pod: 4, 500m."),
     text("--memory", "Q", "Memory request and limit a pod: 64Gi."),
     text("--shm", "Q", "Size of /dev/shm.  [default: half of --memory; 8Gi with GPUs; 1Gi]"),
@@ -64,7 +51,7 @@ OPTIONS: list[Option] = [
     text("--queue", "NAME", "Kueue's LocalQueue."),
     text("--priority", "NAME", "PriorityClass; with --queue the WorkloadPriorityClass."),
     text("--service-account", "NAME", "ServiceAccount; without one the pods get no token."),
-    text("--image-pull-secret", "NAME", "May be repeated.", multiple=True),
+    several("--image-pull-secret", "image_pull_secrets", "NAME", "May be repeated."),
     click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Of all ranks together."),
     click.option("--grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Seconds to save after SIGTERM."),
     click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then."),
@@ -99,7 +86,7 @@ def job_fields(name: str | None, command: tuple[str, ...], given: dict[str, Any]
     for key, value in asked.items():
         if isinstance(value, dict):
             fields[key] = {**value, **fields[key]}
-        elif key not in {RENAMED.get(each, each) for each in said}:
+        elif key not in said:
             fields[key] = value
     fields["name"] = trainyard_request.name_of(request, name) if request else name
     fields["command"] = command or asked.get("command") or ()
@@ -109,17 +96,8 @@ def job_fields(name: str | None, command: tuple[str, ...], given: dict[str, Any]
     return fields, request
 
 
-RENAMED = {
-    "secret": "secrets",
-    "toleration": "tolerations",
-    "image_pull_secret": "image_pull_secrets",
-    "pod_annotation": "pod_annotations",
-}
-"""Option -> field."""
-
-
 def _typed(given: dict[str, Any]) -> dict[str, Any]:
-    fields = {RENAMED.get(key, key): value for key, value in given.items()}
+    fields = dict(given)
     for key, option in (("env", "--env"), ("node_selector", "--node-selector"), ("pod_annotations", "--pod-annotation")):
         if key in fields:
             fields[key] = pairs(option, fields[key])

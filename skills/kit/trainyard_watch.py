@@ -50,14 +50,14 @@ def follow(cluster: Cluster, path: str, deadline: float, **selectors: Any) -> It
                 yield "RELISTED", {}
             elif error.status < 429:
                 raise
-            yield from _wait(error, deadline)
+            yield from _wait(deadline)
         except shell.SkillError as error:
             if error.code != "unreachable":
                 raise
             if not away:  # said once, however often it is tried
                 shell.progress(f"{error}; waiting for it")
             away = True
-            yield from _wait(error, deadline)
+            yield from _wait(deadline)
 
 
 def patiently(look: Callable[[], Answer], deadline: float) -> Answer:
@@ -75,7 +75,7 @@ def patiently(look: Callable[[], Answer], deadline: float) -> Answer:
         time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
 
 
-def _wait(error: Exception, deadline: float) -> Iterator[tuple[str, Object]]:
+def _wait(deadline: float) -> Iterator[tuple[str, Object]]:
     yield "TICK", {}
     time.sleep(max(0.0, min(RETRY_S, deadline - time.monotonic())))
 
@@ -99,14 +99,9 @@ def _events(
         while time.monotonic() < deadline:
             try:
                 part = response.read1() if hasattr(response, "read1") else response.read(65536)
-            except urllib3.exceptions.ReadTimeoutError:
-                # Quiet for a while. urllib3 has closed the stream: the next connection goes on from the same version.
-                yield "TICK", {}
-                return
-            except (urllib3.exceptions.HTTPError, OSError):
-                yield "TICK", {}
-                return
-            if not part:
+            except (urllib3.exceptions.HTTPError, OSError):  # broken, or quiet for a while: then urllib3 has closed the stream
+                part = b""
+            if not part:  # the next connection goes on from the same version
                 yield "TICK", {}
                 return
             *lines, rest = (rest + part).split(b"\n")

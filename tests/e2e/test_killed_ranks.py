@@ -1,4 +1,4 @@
-"""A share of `python -m tests.e2e.killing.campaign`, with forked ranks: one killed, whoever wrote the script, whatever started it."""
+"""A share of `python -m tests.e2e.killing.campaign`: one rank killed, whoever wrote the script, whatever started it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import pytest
 
 from tests.e2e.killing.campaign import Campaign
 from tests.e2e.killing.trial import Case
+from tests.training.forking import FULL_STARTS
 
 CASES = (
     Case("plain", False, 4, "torch.distributed.run, local-runner"),
     Case("HF Trainer", False, 2, "accelerate launch, local-runner"),
-    Case("Lightning", False, 2, "torchrun c10d, two nodes"),
-    Case("accelerate", True, 2, "torchrun, local-runner"),
     Case("Lightning", True, 2, "trainyard.launch, two nodes"),
 )
+if FULL_STARTS:
+    CASES += (
+        Case("Lightning", False, 2, "torchrun c10d, two nodes"),
+        Case("accelerate", True, 2, "torchrun, local-runner"),
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from tests.infrastructure.kustomized import permissions
+from tests.training.forking import skill_run
 
 SKILLS = Path(__file__).resolve().parents[2] / "skills"
 PROGRAMS = {
@@ -33,13 +33,7 @@ def call(kubeconfig: Path, skill: str, *words: str, exits: tuple[int, ...] = (0,
     """The document that one call prints. Fails where it ends with another exit code."""
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, str(SKILLS / PROGRAMS[skill]), *words],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        env=environment,
-    )
+    done = skill_run([sys.executable, str(SKILLS / PROGRAMS[skill]), *words], timeout=DEADLINE_S, env=environment)
     print(f"{time.monotonic() - began:6.1f} s  {skill} {' '.join(words)[:100]}: exit {done.returncode}")
     assert done.returncode in exits, f"{skill} {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr[-2000:]}"
     return dict(json.loads(done.stdout.splitlines()[-1]))

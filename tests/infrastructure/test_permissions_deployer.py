@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from tests.infrastructure.conftest import Team
 from tests.infrastructure.kustomized import built
 from tests.infrastructure.skill_calls import SKILLS
+from tests.training.forking import skill_run
 
 ROLES = ("cluster-manager", "pytorchjob-manager", "ray-manager", "checkpoint-manager")
 JOB = """
@@ -31,7 +31,7 @@ checkpoints: {storage: {class: CLASS, size: 1Gi}}
 def deploy(kubeconfig: Path, *words: str, exits: tuple[int, ...]) -> dict[str, Any]:
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     command = [sys.executable, str(SKILLS / "training-job-deployer/src/deploy.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
+    done = skill_run(command, timeout=240, env=environment)
     assert done.returncode in exits, f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr[-2000:]}"
     document = dict(json.loads(done.stdout))
     assert document.get("error", {}).get("code") != "permission", document

@@ -106,7 +106,8 @@ class SkillPopen(WarmPopen):
     @staticmethod
     def request_of(given: tuple[Any, ...]) -> tuple[dict[str, Any], list[int]] | None:
         request = WarmPopen.request_of(given)
-        if request is None or given[1] is not None:  # a preexec_fn
+        executable, preexec_fn, _, pass_fds = given[1:5]
+        if request is None or executable or preexec_fn or pass_fds:
             return None
         words, env = request[0]["words"], request[0]["env"]
         is_program = Path(words[1]).suffix == ".py" and Path(words[1]).parent.name == "src"

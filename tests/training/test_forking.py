@@ -117,11 +117,22 @@ def test_a_forked_skill_program_reads_its_own_kubeconfig(tmp_path: Path) -> None
         assert done.stdout == f"{path}\n", done.stderr
 
 
-@pytest.mark.parametrize("env", [{"PYTHONPATH": "/somewhere"}, {"PYTHONHASHSEED": "0"}, {"LD_PRELOAD": ""}], ids=str)
-def test_what_python_reads_before_a_program_makes_it_a_start(env: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env": {**os.environ, "PYTHONPATH": "/somewhere"}},
+        {"env": {**os.environ, "PYTHONHASHSEED": "0"}},
+        {"env": {**os.environ, "LD_PRELOAD": ""}},
+        {"pass_fds": (2,)},
+        {"preexec_fn": os.setsid},
+        {"executable": sys.executable},
+    ],
+    ids=["PYTHONPATH", "PYTHONHASHSEED", "LD_PRELOAD", "pass_fds", "preexec_fn", "executable"],
+)
+def test_what_only_a_start_can_do_is_a_start(options: dict[str, Any], tmp_path: Path) -> None:
     command = [sys.executable, str(program(tmp_path, "print('end')"))]
     starts = []
-    for more in (env, {}):
-        with SkillPopen(command, env={**os.environ, **more}, stdout=subprocess.PIPE) as process:
+    for more in (options, {}):
+        with SkillPopen(command, stdout=subprocess.PIPE, **more) as process:
             starts.append((process.is_warm, process.communicate()[0], process.returncode))
     assert starts == [(False, b"end\n", 0), (True, b"end\n", 0)]

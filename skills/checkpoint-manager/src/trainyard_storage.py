@@ -27,8 +27,6 @@ class Kind:
     """The EKS add-on that brings the driver."""
     one_zone: bool = False
     """A volume can be reached well from one availability zone only."""
-    dynamic: bool = True
-    """A claim alone makes a volume."""
     no_checkpoints: str = ""
     """Why checkpoints must not lie there; empty: they may."""
     least_size: str = "100Gi"
@@ -43,7 +41,6 @@ KINDS = {
         "Mountpoint for S3",
         True,
         "aws-mountpoint-s3-csi-driver",
-        dynamic=False,
         no_checkpoints="a checkpoint is written under a temporary name and renamed, and Mountpoint for S3 cannot rename on "
         "general-purpose buckets",
     ),

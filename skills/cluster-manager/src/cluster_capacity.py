@@ -22,12 +22,11 @@ def get_cluster_capacity(
 
     Exit 1 only where nodes or pods may not be listed: then nothing is known, and no number is given.
     """
-    try:
+    refused: list[shell.Check] = []
+    with kube.noted("capacity.nodes", refused):
         machines = read_machines(cluster)
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return shell.Result({"cluster": cluster.identity()}, [kube.unknown("capacity.nodes", error)])
+    if refused:
+        return shell.Result({"cluster": cluster.identity()}, refused)
     chosen = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
     wants = PodWants({}, tolerations=tuple(tolerations))
     return shell.Result(_data(cluster, machines, chosen, wants), [_check(chosen, wants)])

@@ -28,8 +28,8 @@ def _uncordon(cluster: kube.Cluster, name: str, yes: bool, dry_run: bool) -> she
     node = cluster.get(path)
     if not node["spec"].get("unschedulable"):
         return shell.Result({"node": name, "cordoned": False}, [shell.Check("fix.uncordon", "pass", f"{name} is not cordoned")])
-    health = (node["metadata"].get("labels") or {}).get(HEALTH_LABEL, "Schedulable")
-    if health != "Schedulable":
+    health = kube.label(node, HEALTH_LABEL)
+    if health not in (None, "Schedulable"):
         hint = "wait for HyperPod's replacement or reboot; it uncordons the node itself"
         raise shell.SkillError("conflict", f"HyperPod holds {name} back: {health}", hint=hint)
     # The version makes the patch fail (409) where somebody changed the node since it was looked at.
@@ -50,15 +50,10 @@ def _delete_plugin_pod(cluster: kube.Cluster, name: str, yes: bool, dry_run: boo
     if "DaemonSet" not in owners or not any(PLUGIN_IMAGE.search(image) for image in images):
         message = f"pod {name} is no DaemonSet's device plugin ({', '.join(images)})"
         raise shell.SkillError("conflict", message, hint="this fix is for device plugins only")
-    if _is_ready(pod):
+    if kube.holds(pod, "Ready"):
         return shell.Result({"pod": name, "ready": True}, [shell.Check("fix.plugin-pod", "pass", f"pod {name} is ready")])
     plan = {"pod": name, "namespace": cluster.namespace, "uid": pod["metadata"]["uid"], "node": pod["spec"].get("nodeName")}
     if not dry_run:
         shell.confirm(yes, plan, what=f"delete pod {name} of namespace {cluster.namespace}")
     cluster.delete(path, pod["metadata"]["uid"], dry_run=dry_run)
     return shell.Result(plan, changed=[] if dry_run else [f"deleted pod {cluster.namespace}/{name}"])
-
-
-def _is_ready(pod: kube.Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

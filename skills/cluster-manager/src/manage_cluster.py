@@ -96,9 +96,9 @@ def fit(job_file: str, where: kube.Where, claim: str | None) -> shell.Result:
     from job_fit.job import read_job
 
     job = read_job(job_file)
-    claim = claim or (job.storage or {}).get("claim")
-    there = kube.Where(where.context or job.context, where.namespace or job.namespace, where.cluster_id)
-    return answer.fit(kube.connect(there), job, claim)
+    storage, named = job.request.checkpoints.storage, job.cluster
+    there = kube.Where(where.context or named.context, where.namespace or named.namespace, where.cluster_id)
+    return answer.fit(kube.connect(there), job, claim or (storage.claim if storage else None))
 
 
 @cli.command(

@@ -23,6 +23,7 @@ from local_folder import ENDED, RunFolder, try_lock, write_json
 from local_spec import SECRET_NAME, Spec, differences
 from local_home import at_home
 from local_status import look, settled, supervisor_of, view
+from trainyard_files import missing, remove_empty
 
 LOCK_TIMEOUT_S = 20.0
 TAKE_OVER_TIMEOUT_S = 20.0
@@ -76,14 +77,12 @@ def _unwritable(folder: RunFolder, error: OSError) -> shell.SkillError:
 @contextmanager
 def _made_folder(path: Path) -> Iterator[None]:
     """The run folder is there; the folders made for it go again where what follows fails and leaves them empty."""
-    made = [each for each in (path, *path.parents) if not os.path.lexists(each)]
+    made = missing(path)
     try:
         writable_folder(path)
         yield
     except BaseException:
-        with suppress(OSError):
-            for each in made:
-                each.rmdir()
+        remove_empty(made)
         raise
 
 

@@ -19,27 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from trainyard_seconds import Seconds, SecondsOrAuto
 
 RUNS = Path(".trainyard") / "runs"
-
-
-class Seconds(click.FloatRange):
-    """Seconds within bounds; FloatRange alone lets NaN through."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if seconds != seconds:
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
-        return seconds
-
-
-class SecondsOrAuto(Seconds):
-    """Seconds, or None for the word auto."""
-
-    name = "auto|SECONDS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if value in (None, "auto") else super().convert(value, param, ctx)
 
 
 @shell.program("local-runner")

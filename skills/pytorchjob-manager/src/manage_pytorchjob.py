@@ -22,7 +22,8 @@ import ptjob_wait
 import trainyard_kube as kube
 from ptjob_find import call_for, find_job, find_with_pods
 from ptjob_request import ENGINES, OWN, RunId, request_of
-from trainyard_podjob_options import Seconds, create_options
+from trainyard_podjob_options import create_options
+from trainyard_seconds import Seconds
 
 ONE_RUN = click.option("--run-id", metavar="HEX", help="Refuse (exit 5) a job of another run.")
 THE_RUN = click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import trainyard_kube as kube
 from trainyard_podjob import QUALIFIED, PodJob, match, usage
-from trainyard_podjob_options import job_fields, text
+from trainyard_podjob_options import job_fields, several, text
 
 ENGINES = ("pytorchjob", "trainjob", "hyperpodjob")
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")
@@ -62,7 +62,7 @@ class RunId(click.types.StringParamType):
 
 OWN = [
     click.option("--engine", default="pytorchjob", show_default=True, type=click.Choice(ENGINES), help="Kind of the job."),
-    text("--pod-annotation", "K=V", "Annotation of the pods; may be repeated.", multiple=True),
+    several("--pod-annotation", "pod_annotations", "K=V", "Annotation of the pods; may be repeated."),
     click.option("--min-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): smallest number of nodes."),
     click.option("--max-nodes", type=click.IntRange(1), help="Elastic (pytorchjob): largest number of nodes."),
     text("--runtime", "NAME", "trainjob: ClusterTrainingRuntime.", default="torch-distributed", show_default=True),

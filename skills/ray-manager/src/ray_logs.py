@@ -97,10 +97,10 @@ def follow(
     lines: int,
     timeout_s: float,
     *,
-    kind: str | None = None,
-    run_id: str | None = None,
-    rank: int | None = None,
-    submission_id: str | None = None,
+    kind: str | None,
+    run_id: str | None,
+    rank: int | None,
+    submission_id: str | None,
 ) -> tuple[str, int]:
     """Prints lines as they come until the job has ended or the time is over; a new driver pod is followed too. (state, lines).
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import trainyard_shell as shell
 from trainyard_podjob import Object, PodJob, usage
-from trainyard_podjob_options import job_fields, pairs, text
+from trainyard_podjob_options import job_fields, pairs, several, text
 
 KINDS = {"rayjob": "RayJob", "raycluster": "RayCluster"}
 PLURALS = {"rayjob": "rayjobs", "raycluster": "rayclusters"}
@@ -86,7 +86,7 @@ OWN = [
         "--kind", type=click.Choice(list(KINDS)), help="rayjob: cluster and command in one. Needed, here or in the request."
     ),
     text("--ray-version", "V", "Ray in the image.  [default: from the image's tag, else 2.60.0]"),
-    text("--ray-start", "K=V", "A further rayStartParams entry; may be repeated.", multiple=True),
+    several("--ray-start", "ray_start", "K=V", "A further rayStartParams entry; may be repeated."),
     click.option(
         "--ttl-s", default=60, show_default=True, type=click.IntRange(0), help="rayjob: life of the cluster after the end."
     ),

@@ -24,10 +24,10 @@ def wait(
     name: str,
     timeout_s: float,
     *,
-    kind: str | None = None,
-    run_id: str | None = None,
-    submission_id: str | None = None,
-    ready: bool = False,
+    kind: str | None,
+    run_id: str | None,
+    submission_id: str | None,
+    ready: bool,
 ) -> shell.Result:
     """The last status. Exit 0: finished (a cluster without a job: ready); 1: failed.
 

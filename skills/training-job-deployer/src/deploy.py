@@ -13,10 +13,14 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from deployment import Ref
 
 WEEK_S = 7 * 86400.0
 
@@ -30,11 +34,19 @@ def cli() -> None:
 
 
 def on_a_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument and the option that every verb on one run takes."""
+    """The argument and the option that every verb on one run takes; the verb gets the `Ref` of that run."""
+
+    @functools.wraps(function)
+    def with_ref(*, run: str, state_dir: str | None, **options: Any) -> shell.Result:
+        from deploy_ref import resolve
+
+        result: shell.Result = function(resolve(run, state_dir), **options)
+        return result
+
     state_dir = click.option(
         "--state-dir", metavar="DIR", help="Where runs/NAME lies. Default: .trainyard beside the job file."
     )
-    return click.argument("run", metavar="RUN")(state_dir(function))
+    return click.argument("run", metavar="RUN")(state_dir(with_ref))
 
 
 def watching(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,13 +67,11 @@ def watching(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command(epilog=shell.examples("deploy.py plan job.yaml", "deploy.py plan job.yaml --format table"))
 @on_a_run
-def plan(run: str, state_dir: str | None) -> shell.Result:
+def plan(ref: Ref) -> shell.Result:
     """What `run` would do: stages, what each writes, cost, and problems found beforehand. Makes nothing."""
     import deploy_agree
     import deploy_plan
-    from deploy_ref import resolve
 
-    ref = resolve(run, state_dir)
     deployment = deploy_plan.load(ref)
     current = deploy_plan.run_or_preview(deployment)
     checks = deploy_plan.problems(deployment, current, strict=False) + deploy_agree.changed_since(deployment)
@@ -78,11 +88,9 @@ def plan(run: str, state_dir: str | None) -> shell.Result:
     is_flag=True,
     help="Agree to the plan of a target that costs money or changes a cluster (else exit 6); local needs none.",
 )
-def run_verb(
-    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, fresh: bool, yes: bool
-) -> shell.Result:
+def run_verb(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running."""
-    return _run_or_resume(run, state_dir, dry_run, detach=detach, timeout_s=timeout_s, fresh=fresh, yes=yes)
+    return _run_or_resume(ref, dry_run, **wish)
 
 
 @cli.command(epilog=shell.examples("deploy.py resume job.yaml --detach", "deploy.py resume job.yaml --accept-changes --yes"))
@@ -90,21 +98,18 @@ def run_verb(
 @watching
 @click.option("--accept-changes", is_flag=True, help="With the job file as it is now: a new image, more steps.")
 @click.option("--yes", is_flag=True, help="With --accept-changes on a cluster: agree to the plan (else exit 6).")
-def resume(
-    run: str, state_dir: str | None, detach: bool, timeout_s: float, dry_run: bool, accept_changes: bool, yes: bool
-) -> shell.Result:
+def resume(ref: Ref, dry_run: bool, accept_changes: bool, yes: bool, **wish: Any) -> shell.Result:
     """Go on with a run that was stopped, failed or was lost: same run id, newest checkpoint, source files as they are now."""
-    wish = {"resume": True, "accept_changes": accept_changes, "yes": yes or not accept_changes}
-    return _run_or_resume(run, state_dir, dry_run, detach=detach, timeout_s=timeout_s, **wish)
+    agreed = yes or not accept_changes
+    return _run_or_resume(ref, dry_run, resume=True, accept_changes=accept_changes, yes=agreed, **wish)
 
 
-def _run_or_resume(run: str, state_dir: str | None, dry_run: bool, **wish: Any) -> shell.Result:
+def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     import deploy_agree
     import deploy_plan
     import deploy_run
-    from deploy_ref import resolve
 
-    deployment = deploy_plan.load(resolve(run, state_dir))
+    deployment = deploy_plan.load(ref)
     try:
         if dry_run:
             return deploy_run.preview(deployment, resume="resume" in wish, accept_changes=wish.get("accept_changes", False))
@@ -115,12 +120,11 @@ def _run_or_resume(run: str, state_dir: str | None, dry_run: bool, **wish: Any) 
 
 @cli.command(epilog=shell.examples("deploy.py status job.yaml", "deploy.py status tiny-lm --json"))
 @on_a_run
-def status(run: str, state_dir: str | None) -> shell.Result:
+def status(ref: Ref) -> shell.Result:
     """How the run is: the runner's state, the monitor's progress and checks, the stages. `health` is the worst check, `concerns` those that do not pass."""
     import deploy_views
-    from deploy_ref import resolve
 
-    return deploy_views.status(resolve(run, state_dir))
+    return deploy_views.status(ref)
 
 
 @cli.command(epilog=shell.examples("deploy.py logs job.yaml --lines 50", "deploy.py logs tiny-lm --follow"))
@@ -130,36 +134,33 @@ def status(run: str, state_dir: str | None) -> shell.Result:
 @click.option("--attempt", type=click.IntRange(min=0), help="On local: of this start of the launcher. Default: the newest.")
 @click.option("--rank", type=click.IntRange(min=0), help="On a cluster: of this node's pod. Default: all.")
 @click.option("--previous", is_flag=True, help="On a cluster: of the containers before their last restart.")
-def logs(run: str, state_dir: str | None, **options: Any) -> shell.Result:
+def logs(ref: Ref, **options: Any) -> shell.Result:
     """The job's output."""
     import deploy_views
-    from deploy_ref import resolve
 
-    return deploy_views.logs(resolve(run, state_dir), options)
+    return deploy_views.logs(ref, options)
 
 
 @cli.command(epilog=shell.examples("deploy.py stop job.yaml", "deploy.py stop tiny-lm --dry-run"))
 @on_a_run
 @click.option("--now", is_flag=True, help="On local: SIGKILL without time to save.")
 @click.option("--dry-run", is_flag=True, help="Say what would be stopped.")
-def stop(run: str, state_dir: str | None, now: bool, dry_run: bool) -> shell.Result:
+def stop(ref: Ref, now: bool, dry_run: bool) -> shell.Result:
     """End the job: SIGTERM, time to save, SIGKILL. Keeps and names the checkpoints; on a cluster the job's object goes, the volume stays."""
     import deploy_views
-    from deploy_ref import resolve
 
-    return deploy_views.stop(resolve(run, state_dir), now=now, dry_run=dry_run)
+    return deploy_views.stop(ref, now=now, dry_run=dry_run)
 
 
 @cli.command(epilog=shell.examples("deploy.py report job.yaml", "deploy.py report tiny-lm --output tiny-lm.html"))
 @on_a_run
 @click.option("--output", metavar="FILE", help="Where to write. Default: report.html in the run folder.")
 @click.option("--dry-run", is_flag=True, help="Compute it, write nothing.")
-def report(run: str, state_dir: str | None, output: str | None, dry_run: bool) -> shell.Result:
+def report(ref: Ref, output: str | None, dry_run: bool) -> shell.Result:
     """One HTML file: plots, time line, and where the wall time went."""
     import deploy_views
-    from deploy_ref import resolve
 
-    return deploy_views.report(resolve(run, state_dir), output, dry_run=dry_run)
+    return deploy_views.report(ref, output, dry_run=dry_run)
 
 
 @cli.command("list", epilog=shell.examples("deploy.py list", "deploy.py list job.yaml --limit 10"))

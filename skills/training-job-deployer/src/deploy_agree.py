@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 import deploy_plan
-from job_file import source_files
-from run_state import store
 import trainyard_shell as shell
 from deploy_place import ENDED
 from deploy_plan import place_of
 from deployment import Deployment
+from job_file import source_files
+from run_state import store
 from run_state.record import Run
 
 
@@ -18,7 +18,7 @@ class PlanFailed(Exception):
     """Not a refusal of the call but an answer: no, this job cannot run here."""
 
     def __init__(self, deployment: Deployment, current: Run, checks: list[shell.Check]) -> None:
-        super().__init__(deployment.job_file.job.name)
+        super().__init__(deployment.job.name)
         self.result = shell.Result(
             data=deploy_plan.describe(deployment, current),
             checks=checks,
@@ -90,7 +90,7 @@ def _fixed(deployment: Deployment, current: Run) -> list[str]:
     """What has changed and must not."""
     keys = [key for key in deployment.changed_keys(current) if key in FIXED]
     before = current.job.get("checkpoints")
-    now = deployment.job_file.job.checkpoints.storage
+    now = deployment.job.checkpoints.storage
     if place_of(deployment).has_volume and isinstance(before, dict) and before.get("storage") != msgspec.to_builtins(now):
         keys.append("checkpoints.storage")
     return keys

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import deploy_siblings
+from deploy_stage import Stage
 from job_file import source_files
+from job_file.reading import JobFile
 from trainyard_files import Unusable, open_regular, parse, tail
 from trainyard_shell import Check
-
-if TYPE_CHECKING:
-    from deploy_stage import Stage
-    from job_file.reading import JobFile
 
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""

@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import deploy_agree
-from run_state import home
 import deploy_place
 import deploy_settle
-from run_state import record, store
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_plan import place_of
 from deployment import Deployment
+from run_state import home, record, store
 from run_state.record import Run, StageRecord
 
 
@@ -51,7 +50,7 @@ def _refuse_or_name(deployment: Deployment, old: Run, yes: bool) -> Path:
         raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
     if place_of(deployment).asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
         deployment.replaces = not copied
-        successor = record.new(old.name, deployment.job_file.job.target, deployment.job_file.path)
+        successor = record.new(old.name, deployment.job.target, deployment.job_file.path)
         deploy_agree.refuse_problems(deployment, successor)
         deploy_agree.refuse_without_yes(deployment, successor, yes, "run", "--fresh")
     aside = deployment.run_dir.with_name(f"{deployment.run_dir.name}@{old.run_id}")

@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from job_file import targets
 import trainyard_shell as shell
-from deploy_monitor import monitor_lessons, monitor_report
+from deploy_siblings import Answer, Call, call, options
+from deploy_stage import MONITOR, Stage
+from job_file import targets
+from job_file.command import Command
+from job_file.reading import Finding
+from trainyard_job import Job
 
 if TYPE_CHECKING:
-    from deploy_siblings import Answer, Call
-    from deploy_stage import Stage
     from deployment import Deployment
-    from job_file.command import Command
-    from job_file.reading import Finding
     from run_state.record import Run, StageRecord
-    from trainyard_job import Job
 
 ABSENT = "absent"
 """Nothing was ever submitted, or the submission that was begun made nothing."""
@@ -32,10 +31,8 @@ UNFINISHED = ("lost", "orphaned")
 RESUMABLE = ("failed", "stopped", "gone")
 LOOK_INTERVAL_S = 10.0
 """Between two looks of whoever watches; the end of the job is noticed at once."""
-
-
-def no_trouble() -> list[str]:
-    return []
+LESSONS = ("restart.point", "run.trained")
+"""Checks of the monitor that say what a run was worth, beside how it ended."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Look:
 
     status: dict[str, Any]
     progress: dict[str, Any]
-    trouble: Callable[[], list[str]] = no_trouble
+    trouble: Callable[[], list[str]] = list
     """Lines for the person who waits, when nothing moved."""
     lessons: list[shell.Check] | None = None
     """Warnings beside how the run is going; None: they have to be asked for."""
@@ -115,28 +112,47 @@ class Place(ABC):
         """`line`, `step`, `loss`...; {} when it cannot be told: looking must never end a run."""
 
     @abstractmethod
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
         """No answer is `unknown`, never healthy. `status` holds the progress under `progress`."""
 
     @abstractmethod
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         """Lines for the person who waits, when nothing moved."""
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+    def looks(self, run: Run, deadline: float) -> Iterator[Look]:
         """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
         while True:
             status = self.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
-            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status, stall_factor))
+            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status))
             if time.monotonic() >= deadline:
                 return
 
-    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
-        """Warnings beside how the run ended: a restart from step 0, an end without a training step."""
-        return monitor_lessons(self.run_dir, stall_factor)
+    def ask_monitor(self, run: Run, verb: str, *words: str) -> Answer:
+        """About the files in the run folder."""
+        factor = f"{run.monitor('stall_factor'):g}"
+        return call(MONITOR, [verb, str(self.run_dir), "--stall-factor", factor, *words])
+
+    def lessons(self, run: Run) -> list[shell.Check]:
+        """The monitor's warnings beside how the run ended: a restart from step 0, an end without a training step."""
+        try:
+            return lessons_in(self.ask_monitor(run, "health").checks)
+        except shell.SkillError:
+            return []
 
     def restart_point(self, run: Run) -> dict[str, Any] | None:
         """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
         return None
+
+    def where_it_begins(self, run: Run) -> str:
+        """The restart point in words, after "it"."""
+        point = self.restart_point(run)
+        if point is None:
+            return "goes on from its newest checkpoint"
+        if point.get("step"):
+            return f"goes on from its newest checkpoint, step {point['step']}"
+        if point.get("step") is None:
+            return "begins again at step 0, unless the script resumes by itself: no checkpoint of it is known here"
+        return "begins again at step 0: nothing that was saved is known here"
 
     @abstractmethod
     def results(self, run: Run) -> dict[str, Any]:
@@ -151,20 +167,29 @@ class Place(ABC):
         """The job's last lines."""
 
     @abstractmethod
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        """(program, arguments) that print the job's log."""
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        """(program, arguments) that print the job's log; `wish`: the options of `deploy.py logs`."""
 
     @abstractmethod
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         """Ends the job; keeps its checkpoints."""
 
-    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+    def report(self, run: Run, output: str | None, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """One HTML file, and what could not be had for it."""
-        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), []
+        return self.ask_monitor(run, "report", *options(output=output, dry_run=dry_run)).or_raise(), []
 
     def clear(self, run: Run) -> list[str]:
         """Makes room for another run of the same name, once this one has ended; says what it removed."""
         return []  # where each run has a folder of its own
+
+
+def is_hopeless(reason: str | None) -> bool:
+    """Whether the runner gave the run up because another attempt would end in the same way."""
+    return "a restart cannot help" in (reason or "")
+
+
+def lessons_in(checks: list[shell.Check]) -> list[shell.Check]:
+    return [check for check in checks if check.id in LESSONS and check.status in ("warn", "fail")]
 
 
 def of(target: str, run_dir: Path) -> Place:

@@ -7,15 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import deploy_checks
-from run_state import home
 import deploy_place
-from job_file import source_files, targets
-from run_state import record, store
 import trainyard_shell as shell
 from deploy_stage import SUBMISSIONS, Stage
-from deployment import Deployment, digest_of
-from run_ref import Ref
+from deployment import Deployment, Ref, digest_of
+from job_file import reading, source_files, targets
+from run_state import home, record, store
 from run_state.record import Run
 
 NO_RUN_ID = "0" * 16
@@ -24,10 +24,6 @@ NO_RUN_ID = "0" * 16
 
 def load(ref: Ref) -> Deployment:
     """Reads the job file that `ref` names or that its run.json names. Raises SkillError."""
-    import msgspec
-
-    from job_file import reading
-
     file = reading.read(ref.job_path or _job_path(ref))
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: digest_of(value) for key, value in values.items()}
@@ -40,14 +36,14 @@ def load(ref: Ref) -> Deployment:
 
 def place_of(deployment: Deployment) -> deploy_place.Place:
     """Where the job file says that the job runs."""
-    return deploy_place.of(deployment.job_file.job.target, deployment.run_dir)
+    return deploy_place.of(deployment.job.target, deployment.run_dir)
 
 
 def run_or_preview(deployment: Deployment) -> Run:
     """The run that is there, or one that stands for it in a plan."""
     run = store.load(deployment.run_dir)
     if run is None:
-        job = deployment.job_file.job
+        job = deployment.job
         run = record.new(job.name, job.target, deployment.job_file.path)
         run.run_id = NO_RUN_ID
     return run
@@ -74,7 +70,7 @@ def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """The plan as data."""
-    job = deployment.job_file.job
+    job = deployment.job
     return {
         "name": job.name,
         "target": job.target,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import deploy_settle
 import trainyard_shell as shell
-from run_ref import Ref
+from deployment import Ref
+from job_file import reading
 
 RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,39}(@[0-9a-f]{16})?")
 
@@ -24,8 +25,6 @@ def resolve(given: str, state_dir: str | None) -> Ref:
 
 
 def of_job_file(given: str, state_dir: str | None) -> Ref:
-    from job_file import reading
-
     path = Path(given).absolute()
     folder = Path(state_dir).absolute() if state_dir else path.parent / ".trainyard"
     try:

@@ -11,24 +11,24 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 import deploy_agree
 import deploy_checks
 import deploy_fresh
-from run_state import home
 import deploy_place
 import deploy_plan
 import deploy_settle
 import deploy_siblings
-from run_state import lock, record, store
 import deploy_watch
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, RESUMABLE, UNFINISHED
 from deploy_plan import place_of
-from deployment import Deployment
 from deploy_siblings import Call
 from deploy_stage import Stage
+from deployment import Deployment
+from run_state import home, lock, record, store
 from run_state.record import Run, StageRecord
-from deploy_words import where_it_begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
     request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
-        request = place_of(deployment).again(current, Call(before.request, before.document) if before else request)
+        request = place_of(deployment).again(current, before.call if before else request)
     data["would_call"] = [deployment.submission.script, *request.words]
     if request.document is not None:
         data["request"] = request.document
@@ -97,7 +97,7 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
 
 def refuse_missing_skills(deployment: Deployment) -> None:
     """Raises SkillError dependency, which names all folders that are missing."""
-    stages, target = deployment.stages, deployment.job_file.job.target
+    stages, target = deployment.stages, deployment.job.target
     if deploy_checks.is_to_be_built(stages):
         raise shell.SkillError("usage", deploy_checks.NO_BUILD, hint=deploy_checks.NO_BUILD_FIX)
     missing = [stage for stage in stages if not deploy_siblings.is_there(stage.skill, stage.script)]
@@ -127,9 +127,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
     if current is None or state == ABSENT:
         if wish.resume and current is None:
-            raise shell.SkillError(
-                "not-found", f"no run {deployment.job_file.job.name} to resume", hint=deployment.ref.command("run")
-            )
+            raise shell.SkillError("not-found", f"no run {deployment.job.name} to resume", hint=deployment.ref.command("run"))
         return _submit_first(deployment, current, wish)
     if _note_submitted(deployment, current):
         state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"]
@@ -143,7 +141,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it {where_it_begins(place_of(deployment).restart_point(current))}")
+    shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     deploy_agree.refuse_problems(deployment, current)
     place_of(deployment).clear(current)
     _submit(deployment, current, again=True)
@@ -168,7 +166,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
 
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
     """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
-    job = deployment.job_file.job
+    job = deployment.job
     current = current or record.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
     if current.submission is not None and current.submission.ended is None:
@@ -200,13 +198,10 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.stopped = None
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
-    request = (
-        Call(before.request, before.document)
-        if again and before
-        else place_of(deployment).request(deployment, current, deployment.submission.name)
-    )
+    place = place_of(deployment)
+    request = before.call if again and before else place.request(deployment, current, deployment.submission.name)
     if again:
-        request = place_of(deployment).again(current, request)
+        request = place.again(current, request)
     return _stage(deployment, current, deployment.submission, request)
 
 
@@ -244,12 +239,10 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
 
 
 def _take_inputs(deployment: Deployment, current: Run) -> None:
-    import msgspec
-
     current.inputs = dict(deployment.inputs)
     current.job_file = str(deployment.job_file.path)
-    current.target = deployment.job_file.job.target
-    current.job = msgspec.to_builtins(deployment.job_file.job)
+    current.target = deployment.job.target
+    current.job = msgspec.to_builtins(deployment.job)
 
 
 def _submitted(deployment: Deployment, current: Run, state: str, changed: list[str]) -> shell.Result:

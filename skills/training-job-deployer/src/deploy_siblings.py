@@ -72,6 +72,12 @@ class Answer:
         )
 
 
+def options(**given: Any) -> list[str]:
+    """`--name value` for each that has one; True is a flag."""
+    said = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value is not None and value is not False}
+    return [word for name, value in said.items() for word in ([name] if value is True else [name, str(value)])]
+
+
 def script(skill: str, name: str) -> Path:
     """The program of a sibling skill. Raises SkillError dependency when the skill is not there."""
     path = SKILLS_FOLDER / skill / "src" / name
@@ -85,27 +91,23 @@ def is_there(skill: str, name: str) -> bool:
     return (SKILLS_FOLDER / skill / "src" / name).is_file()
 
 
-def make(program: tuple[str, str], asked: Call, *, timeout_s: float = 120.0) -> Answer:
-    return call(program, asked.words, document=asked.document, timeout_s=timeout_s)
-
-
-def call(
-    program: tuple[str, str], arguments: list[str], *, document: dict[str, Any] | None = None, timeout_s: float = 120.0
-) -> Answer:
-    """Runs `program` (skill, script) to its end and reads its one document; `document` is its stdin.
+def call(program: tuple[str, str], asked: Call | list[str], *, timeout_s: float = 120.0) -> Answer:
+    """Runs `program` (skill, script) to its end and reads its one document.
 
     Raises SkillError: dependency (not there), timeout, internal (no document).
     """
-    process = _start(program, arguments, stderr=subprocess.PIPE, reads=document is not None)
+    asked = asked if isinstance(asked, Call) else Call(asked)
+    stdin = None if asked.document is None else json.dumps(asked.document)
+    process = _start(program, asked.words, stderr=subprocess.PIPE, reads=stdin is not None)
     try:
-        output, messages = process.communicate(None if document is None else json.dumps(document), timeout=timeout_s)
+        output, messages = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
         raise shell.SkillError("timeout", f"{program[0]} did not answer within {timeout_s:.0f} s", retryable=True) from error
     except BaseException:
         _end(process)
         raise
-    return _answer(program, arguments, process.returncode, output, messages)
+    return _answer(program, asked.words, process.returncode, output, messages)
 
 
 def stream(

@@ -6,15 +6,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from run_state import home
 import deploy_place
 import deploy_siblings
-from run_state import lock, store
 import trainyard_shell as shell
-from deploy_place import ABSENT, Place
-from run_ref import Ref
+from deploy_place import ABSENT, Place, is_hopeless
+from deployment import Ref
+from run_state import home, lock, store
 from run_state.record import Run, StageRecord
-from deploy_words import is_hopeless, where_it_begins
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
 """What `status` shows of the progress; the whole of it is one call away."""
@@ -31,7 +29,7 @@ def status(ref: Ref) -> shell.Result:
     progress = place.progress(run) if there else {}
     if progress.get("state") not in (None, status["state"]):
         status = place.status(run)  # it changed between the two looks: one screen tells one state
-    checks = place.health(run, status | {"progress": progress}, run.stall_factor) if there else [_not_submitted(ref)]
+    checks = place.health(run, status | {"progress": progress}) if there else [_not_submitted(ref)]
     results = place.results(run)
     data = {
         "name": run.name,
@@ -85,10 +83,8 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     if not dry_run and not place.keeps_record:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
-    result.checks += place.lessons(run, run.stall_factor)
-    again = (
-        [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({where_it_begins(place.restart_point(run))})"]
-    )
+    result.checks += place.lessons(run)
+    again = [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({place.where_it_begins(run)})"]
     result.next = [*again, ref.command("report")]
     return result
 
@@ -123,7 +119,7 @@ def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
 def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
     run, place = _the_run(ref)
     target = str(Path(output).absolute()) if output else None
-    answer, notes = place.report(run, target, run.stall_factor, dry_run=dry_run)
+    answer, notes = place.report(run, target, dry_run=dry_run)
     result = _passed_on(answer)
     result.checks += notes
     return result

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from run_state import lock, store
 import trainyard_shell as shell
-from deploy_place import ENDED, UNFINISHED, Look
+from deploy_place import ENDED, UNFINISHED, Look, is_hopeless
 from deploy_plan import place_of
 from deployment import Deployment
+from run_state import lock, store
 from run_state.record import Run, StageRecord
-from deploy_words import is_hopeless
 
 
 def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:
@@ -38,7 +37,7 @@ def _look(deployment: Deployment, run: Run) -> Look:
 def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) -> Look:
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
-    for look in place_of(deployment).looks(run, deadline, deployment.job_file.job.monitor.stall_factor):
+    for look in place_of(deployment).looks(run, deadline):
         seen[:] = [look]
         line = look.progress.get("line") or ""
         for text in [line] if line and line not in told else look.trouble():
@@ -77,9 +76,9 @@ def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[sh
 
 
 def _report(deployment: Deployment, current: Run) -> list[shell.Check]:
-    begun, factor = time.time(), deployment.job_file.job.monitor.stall_factor
+    begun = time.time()
     try:
-        answer, notes = place_of(deployment).report(current, None, factor, dry_run=False)
+        answer, notes = place_of(deployment).report(current, None, dry_run=False)
     except shell.SkillError as error:
         return [shell.Check("report", "warn", f"no report: {error}", fix=error.hint or None)]
     if not notes:  # one that lacks something is tried again by the next `run`
@@ -103,9 +102,7 @@ def _answer(deployment: Deployment, run: Run, look: Look, was_ended: bool, notes
     ended, already = ("failed", "had already failed") if state == "failed" else (f"is {state}", f"was {state} already")
     words = f"{run.name} {already if was_ended else ended}"
     told = words if state == "finished" or not reason else f"{words}: {reason}"
-    lessons = look.lessons
-    if lessons is None:
-        lessons = place_of(deployment).lessons(run, deployment.job_file.job.monitor.stall_factor)
+    lessons = place_of(deployment).lessons(run) if look.lessons is None else look.lessons
     checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
     data = _data(deployment, run, look.status, look.progress)
     if state == "failed":

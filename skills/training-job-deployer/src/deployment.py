@@ -1,19 +1,38 @@
-"""One job file to be run, with everything that its stages need to know."""
+"""What this call is about: a run as the user named it, and one job file to be run with everything that its stages need to know."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy_siblings import Answer
+from deploy_siblings import OURSELVES, Answer
 from deploy_stage import SUBMISSIONS, Stage
 from job_file.reading import JobFile
-from run_ref import Ref
 from run_state.record import Run
+from trainyard_job import Job
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A run, as the user named it and as it lies on the disk."""
+
+    given: str
+    run_dir: Path
+    job_path: Path | None
+    """The job file, when the user named it."""
+    state_dir: str | None = None
+
+    def command(self, verb: str, *more: str) -> str:
+        """The line that does `verb` on this run, as the user could type it here."""
+        script = min((os.path.relpath(OURSELVES), str(OURSELVES)), key=len)
+        options = ["--state-dir", self.state_dir] if self.state_dir else []
+        return shlex.join(["python", script, verb, self.given, *options, *more])
 
 
 @dataclass
@@ -36,6 +55,10 @@ class Deployment:
 
     accepts: bool = False
     """resume --accept-changes: a run that has ended goes on with the job file as it is now."""
+
+    @property
+    def job(self) -> Job:
+        return self.job_file.job
 
     @property
     def run_dir(self) -> Path:

@@ -9,13 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploy_checks import grace, names_trainyard, saving
+from job_file.reading import JobFile
+from trainyard_job import IGNORED_ON_LOCAL, Job
 from trainyard_shell import Check, clean
-
-if TYPE_CHECKING:
-    from job_file.reading import JobFile
 
 LITTLE_DISK_BYTES, NO_DISK_BYTES = 5 << 30, 200 << 20
 # find_spec imports nothing but the parents of a dotted name, so only first names are asked for.
@@ -50,8 +48,6 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
 
 
 def ignored(job_file: JobFile) -> list[Check]:
-    from trainyard_job import IGNORED_ON_LOCAL, Job
-
     default = Job(name=job_file.job.name, run=job_file.job.run)
     given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]
     return [Check("job.ignored", "skipped", f"not used on local: {', '.join(given)}")] if given else []
@@ -146,17 +142,14 @@ def _processes(job_file: JobFile) -> Check:
 
 
 def _secrets(job_file: JobFile) -> list[Check]:
-    return [
-        Check(f"secret.{name}", "pass", "in the environment")
-        if name in os.environ
-        else Check(
-            f"secret.{name}",
-            "fail",
-            f"{name} is not set",
-            fix=f"export {name} before the call; on local it is taken from there",
-        )
-        for name in job_file.job.secrets
-    ]
+    return [_secret(name) for name in job_file.job.secrets]
+
+
+def _secret(name: str) -> Check:
+    if name in os.environ:
+        return Check(f"secret.{name}", "pass", "in the environment")
+    fix = f"export {name} before the call; on local it is taken from there"
+    return Check(f"secret.{name}", "fail", f"{name} is not set", fix=fix)
 
 
 def _folder(run_dir: Path) -> Check:

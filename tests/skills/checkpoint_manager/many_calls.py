@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from made_checkpoints import PROGRAM, Answer
+from made_checkpoints import PROGRAM, ROOT, Answer
 
 DEADLINE_S = 240
 
@@ -30,7 +30,7 @@ def call_many(
         env={
             **os.environ,
             **(env or {}),
-            "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent), (env or {}).get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join([str(PROGRAM.parent), str(ROOT), (env or {}).get("PYTHONPATH", "")]),
         },
         cwd="/",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ import trainyard_kube as kube
 from trainyard_pods import INIT_STUCK_S, Finding, find_in_events, find_in_pods
 
 from tests.components.cluster.running import Cluster
+from tests.training.forking import skill_run
 
 # A Cluster keeps its connections until the program ends; here there are many in one process.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -375,8 +375,6 @@ def test_every_flag_that_is_named_is_one_of_the_skill(program: str) -> None:
     assert len(texts) == 2
     named = {flag for text in texts for flag in FLAG.findall(text.read_text())} - OF_OTHERS
     words = ["create", "logs", "delete"]
-    helps = [
-        subprocess.run([sys.executable, path, verb, "--help"], capture_output=True, text=True, timeout=60) for verb in words
-    ]
+    helps = [skill_run([sys.executable, str(path), verb, "--help"], timeout=60) for verb in words]
     known = {flag for help in helps for flag in FLAG.findall(help.stdout)}
     assert len(named) > 10 and named - known == set()

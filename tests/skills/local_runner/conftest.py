@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.calling import SKILLS, Answer, answer_of
+from tests.training.forking import skill_run
 
 PROGRAM = SKILLS / "local-runner" / "src" / "run_local.py"
 JOBS = Path(__file__).resolve().parent / "jobs"
@@ -84,9 +85,8 @@ class Runner:
         return subprocess.Popen(arguments, env=self.environ, text=True, **{**pipes, **options})
 
     def call(self, *words: str) -> Answer:
-        process = self.popen(*words)
-        out, err = process.communicate(timeout=DEADLINE_S * 2)
-        return answer_of(process.returncode, out, err)
+        done = skill_run([sys.executable, str(self.program), *words], env=self.environ, timeout=DEADLINE_S * 2)
+        return answer_of(done.returncode, done.stdout, done.stderr)
 
     def submit_words(self, *options: str, job: list[str]) -> list[str]:
         defaults = ["--run-dir", str(self.folder), "--run-id", self.run_id, "--name", "a-run"]

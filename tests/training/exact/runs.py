@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.training.exact import leftovers, processes
-from tests.training.forking import forking
+from tests.training.forking import forking, skill_run
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN_LOCAL = ROOT / "skills" / "local-runner" / "src" / "run_local.py"
@@ -94,7 +93,7 @@ class Run:
         return self._call("wait", str(self.folder), "--timeout", str(DEADLINE_S), exits=(0, 1))["data"]
 
     def _call(self, *words: str, exits: tuple[int, ...] = (0,)) -> dict[str, Any]:
-        done = subprocess.run([sys.executable, str(RUN_LOCAL), *words], capture_output=True, text=True, timeout=DEADLINE_S + 60)
+        done = skill_run([sys.executable, str(RUN_LOCAL), *words], timeout=DEADLINE_S + 60)
         assert done.returncode in exits, (
             f"run_local.py {words[0]}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{self.tail()}"
         )

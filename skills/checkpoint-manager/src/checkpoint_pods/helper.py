@@ -59,14 +59,14 @@ def helper_pod(cluster: kube.Cluster, wanted: Wanted) -> Iterator[Place]:
     pods = _pods_of(cluster, wanted.claim)
     _remove_ended(cluster, pods, claim)
     manifest = helper_manifest(wanted, claim, wanted.image or _image_of(pods, wanted.claim))
-    users = tuple(pod["metadata"]["name"] for pod in pods if not _ended(pod) and not _is_helper(pod))
-    path = cluster.namespaced("v1", "pods", manifest["metadata"]["name"])
+    users = tuple(kube.name(pod) for pod in pods if not _ended(pod) and not _is_helper(pod))
+    path = cluster.namespaced("v1", "pods", kube.name(manifest))
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         cluster.create(cluster.namespaced("v1", "pods"), manifest)
         _wait_running(cluster, path, wanted, users)
         options = f"--claim {wanted.claim} --image {manifest['spec']['containers'][0]['image']} -n {cluster.namespace}"
-        yield Place(cluster, manifest["metadata"]["name"], "checkpoints", wanted.python, wanted.timeout_s, options, users)
+        yield Place(cluster, kube.name(manifest), "checkpoints", wanted.python, wanted.timeout_s, options, users)
     finally:
         _remove(cluster, path)
         signal.signal(signal.SIGTERM, before)
@@ -111,7 +111,7 @@ def _pods_of(cluster: kube.Cluster, claim: str) -> list[kube.Object]:
 
 
 def _ended(pod: kube.Object) -> bool:
-    return (pod.get("status") or {}).get("phase") in FINISHED
+    return kube.status(pod).get("phase") in FINISHED
 
 
 def _is_helper(pod: kube.Object) -> bool:
@@ -121,10 +121,9 @@ def _is_helper(pod: kube.Object) -> bool:
 def _remove_ended(cluster: kube.Cluster, pods: list[kube.Object], claim: kube.Object) -> None:
     """Helpers that a killed caller left and whose deadline has passed."""
     for pod in pods:
-        labels = pod["metadata"].get("labels") or {}
-        ours = labels.get(kube.MANAGED) == "trainyard" and labels.get(CLAIM_UID) == claim["metadata"]["uid"]
+        ours = kube.label(pod, kube.MANAGED) == "trainyard" and kube.label(pod, CLAIM_UID) == claim["metadata"]["uid"]
         if ours and _is_helper(pod) and _ended(pod):
-            cluster.delete(cluster.namespaced("v1", "pods", pod["metadata"]["name"]), pod["metadata"]["uid"])
+            cluster.delete(cluster.namespaced("v1", "pods", kube.name(pod)), pod["metadata"]["uid"])
 
 
 def _image_of(pods: list[kube.Object], claim: str) -> str:
@@ -156,7 +155,7 @@ def _wait_running(cluster: kube.Cluster, path: str, wanted: Wanted, users: tuple
 
 
 def _give_up_if_hopeless(pod: kube.Object) -> None:
-    status = pod.get("status") or {}
+    status = kube.status(pod)
     states = [each.get("state") or {} for each in status.get("containerStatuses") or []]
     for state in states:
         waiting, ended = state.get("waiting") or {}, state.get("terminated") or {}
@@ -175,7 +174,7 @@ def _give_up_if_hopeless(pod: kube.Object) -> None:
 
 def _condition(pod: kube.Object) -> str:
     """Why it is not scheduled, if that is it."""
-    for condition in (pod.get("status") or {}).get("conditions") or []:
+    for condition in kube.conditions(pod):
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             return shell.clean(str(condition.get("message")), 300)
     return ""

@@ -155,7 +155,7 @@ def running_pod(cluster: kube.Cluster, target: Target) -> Place:
     hint = "kubectl get pods; when the job is gone: --claim CLAIM"
     if pod is None:
         raise shell.SkillError("not-found", f"no pod {target.pod} in {cluster.namespace}", hint=hint)
-    phase = (pod.get("status") or {}).get("phase")
+    phase = kube.status(pod).get("phase")
     if phase != "Running":
         raise shell.SkillError("conflict", f"pod {target.pod} is {phase}, not Running", hint=hint, retryable=phase == "Pending")
     container = _container_of(pod, target.container)
@@ -174,7 +174,7 @@ def _container_of(pod: kube.Object, wanted: str | None) -> str:
     if wanted and wanted not in names:
         hint = f"--container with one of {', '.join(names)}"
         raise shell.SkillError("not-found", f"no container {wanted} in pod {pod['metadata']['name']}", hint=hint)
-    marked = (pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
+    marked = kube.notes(pod).get(DEFAULT_CONTAINER)
     return next((name for name in names if name == (wanted or marked)), _job_container(names))
 
 

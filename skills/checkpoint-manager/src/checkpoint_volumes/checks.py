@@ -137,5 +137,5 @@ def size_check(claim: kube.Object, ask: Ask) -> Check | None:
 
 def size_of(claim: kube.Object) -> str:
     """What the claim has, or while it is not bound what it asks for."""
-    capacity = (claim.get("status") or {}).get("capacity") or {}
+    capacity = kube.status(claim).get("capacity") or {}
     return str(capacity.get("storage") or claim["spec"]["resources"]["requests"]["storage"])

@@ -82,7 +82,7 @@ def _quota_check(cluster: kube.Cluster, error: kube.ApiError) -> shell.Check:
 
 def _ours_and_same(claim: kube.Object, ask: Ask) -> None:
     """SkillError `conflict` unless it is this run's claim, asked for in the same way, and stays."""
-    name, owner = claim["metadata"]["name"], kube.owner(claim)
+    name, owner = kube.name(claim), kube.owner(claim)
     if owner != ask.run_id:
         whose = "not made by Trainyard" if owner is None else f"of run {shell.clean(owner, 40)}"
         hint = f"checkpoints.storage.claim (--claim) {name} uses it as it is; another --run-id makes another one"
@@ -91,14 +91,14 @@ def _ours_and_same(claim: kube.Object, ask: Ask) -> None:
         raise shell.SkillError(
             "conflict", f"claim {name} is being deleted", hint="the same call when it is gone", retryable=True
         )
-    if (claim["metadata"].get("annotations") or {}).get(DIGEST) != ask.digest:
+    if kube.notes(claim).get(DIGEST) != ask.digest:
         hint = f"the call that made it, or checkpoints.storage.claim (--claim) {name} to use it as it is"
         raise shell.SkillError("conflict", f"claim {name} is there and was asked for with other words", hint=hint)
 
 
 def _settled(cluster: kube.Cluster, claim: kube.Object, facts: Facts, timeout_s: float) -> kube.Object:
     """The claim once it is bound, or known to wait or to fail, or as it is after `timeout_s`."""
-    path = cluster.namespaced("v1", "persistentvolumeclaims", claim["metadata"]["name"])
+    path = cluster.namespaced("v1", "persistentvolumeclaims", kube.name(claim))
 
     def settled() -> kube.Object | None:
         nonlocal claim
@@ -106,7 +106,7 @@ def _settled(cluster: kube.Cluster, claim: kube.Object, facts: Facts, timeout_s:
         waits = finding(cluster, claim, facts).status in ("pass", "fail")
         return claim if waits else None
 
-    if (claim.get("status") or {}).get("phase") != "Bound":
+    if kube.status(claim).get("phase") != "Bound":
         shell.wait_until(settled, timeout_s=timeout_s, interval_s=1.0)
     return claim
 
@@ -119,7 +119,7 @@ def _answer(cluster: kube.Cluster, ask: Ask, claim: kube.Object, *, created: boo
     checks += [check for check in (size_check(claim, ask), finding(cluster, claim, facts)) if check is not None]
     if claim["metadata"].get("deletionTimestamp"):
         checks.append(shell.Check("volume.stays", "fail", "the claim is being deleted", None, "another claim"))
-    name = claim["metadata"]["name"]
+    name = kube.name(claim)
     return shell.Result(
         _data(cluster, claim, facts, created=created),
         checks=checks,
@@ -131,14 +131,14 @@ def _answer(cluster: kube.Cluster, ask: Ask, claim: kube.Object, *, created: boo
 def _data(cluster: kube.Cluster, claim: kube.Object, facts: Facts, *, created: bool) -> dict[str, Any]:
     modes = claim["spec"].get("accessModes") or []
     return {
-        "claim": claim["metadata"]["name"],
+        "claim": kube.name(claim),
         "created": created,
         "uid": claim["metadata"].get("uid"),
         "access_mode": modes[0] if modes else None,
         "size": size_of(claim),
         "storage_class": claim["spec"].get("storageClassName") or facts.class_name,
         "driver": facts.driver,
-        "phase": (claim.get("status") or {}).get("phase"),
+        "phase": kube.status(claim).get("phase"),
         "volume": claim["spec"].get("volumeName"),
         "reclaim_policy": facts.reclaim_policy,
         "zone": next(iter(facts.zones)) if facts.zones and len(facts.zones) == 1 else None,

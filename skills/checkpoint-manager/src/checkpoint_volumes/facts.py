@@ -63,7 +63,7 @@ def facts_of_class(cluster: kube.Cluster, wanted: str | None) -> Facts:
     if classes is None:
         return facts
     found = _choose(classes, wanted)
-    facts.class_name = found["metadata"]["name"]
+    facts.class_name = kube.name(found)
     facts.static = found["provisioner"] == STATIC
     facts.driver = None if facts.static else driver_of(found["provisioner"])
     facts.binding_mode = found.get("volumeBindingMode") or "Immediate"
@@ -99,9 +99,9 @@ def facts_of_claim(cluster: kube.Cluster, claim: kube.Object) -> Facts:
 
 
 def _choose(classes: list[kube.Object], wanted: str | None) -> kube.Object:
-    names = sorted(each["metadata"]["name"] for each in classes)
+    names = sorted(kube.name(each) for each in classes)
     there = f"there are: {', '.join(names[:10])}" if names else "the cluster has none"
-    named = (each for each in classes if each["metadata"]["name"] == wanted)
+    named = (each for each in classes if kube.name(each) == wanted)
     chosen = next(named, None) if wanted else default_class(classes)
     if chosen:
         return chosen
@@ -125,7 +125,7 @@ def _read_free_volumes(cluster: kube.Cluster, facts: Facts) -> None:
         each["spec"]
         for each in volumes
         if each["spec"].get("storageClassName") == facts.class_name
-        and (each.get("status") or {}).get("phase") == "Available"
+        and kube.status(each).get("phase") == "Available"
         and (each["spec"].get("claimRef") or {}).get("namespace", cluster.namespace) == cluster.namespace
     ]
     facts.free_volumes = tuple(FreeVolume(frozenset(spec["accessModes"]), str(spec["capacity"]["storage"])) for spec in free)

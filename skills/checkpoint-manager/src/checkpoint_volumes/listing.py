@@ -18,11 +18,11 @@ def users_of_claims(cluster: kube.Cluster) -> dict[str, list[str]]:
     """Claim -> names of the pods of the namespace that use it and have not ended."""
     users: dict[str, list[str]] = defaultdict(list)
     for pod in cluster.list(cluster.namespaced("v1", "pods")):
-        if (pod.get("status") or {}).get("phase") in FINISHED:
+        if kube.status(pod).get("phase") in FINISHED:
             continue
         for volume in pod["spec"].get("volumes") or []:
             if claim := (volume.get("persistentVolumeClaim") or {}).get("claimName"):
-                users[claim].append(pod["metadata"]["name"])
+                users[claim].append(kube.name(pod))
     return users
 
 
@@ -31,7 +31,7 @@ def rows(cluster: kube.Cluster, run_id: str | None) -> list[dict[str, Any]]:
     selector = f"{kube.MANAGED}=trainyard" + (f",{kube.RUN_ID}={run_id}" if run_id else "")
     claims = cluster.list(cluster.namespaced("v1", "persistentvolumeclaims"), labelSelector=selector)
     users = users_of_claims(cluster) if claims else {}
-    return [_row(claim, users.get(claim["metadata"]["name"], [])) for claim in claims]
+    return [_row(claim, users.get(kube.name(claim), [])) for claim in claims]
 
 
 def _row(claim: kube.Object, users: list[str]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _row(claim: kube.Object, users: list[str]) -> dict[str, Any]:
         "claim": metadata["name"],
         "run": (metadata.get("labels") or {}).get(kube.RUN),
         "run_id": kube.owner(claim),
-        "phase": "Deleting" if metadata.get("deletionTimestamp") else (claim.get("status") or {}).get("phase"),
+        "phase": "Deleting" if metadata.get("deletionTimestamp") else kube.status(claim).get("phase"),
         "size": size_of(claim),
         "access_modes": spec.get("accessModes") or [],
         "storage_class": spec.get("storageClassName"),
@@ -76,7 +76,7 @@ def delete(cluster: kube.Cluster, name: str, run_id: str, *, yes: bool, dry_run:
 
 
 def _may_delete(cluster: kube.Cluster, claim: kube.Object, run_id: str) -> None:
-    name, owner = claim["metadata"]["name"], kube.owner(claim)
+    name, owner = kube.name(claim), kube.owner(claim)
     if owner != run_id:
         whose = "not made by Trainyard" if owner is None else f"of run {shell.clean(owner, 40)}"
         raise shell.SkillError("conflict", f"claim {name} is {whose}", hint="manage_volumes.py list-volumes shows whose it is")
@@ -95,7 +95,7 @@ def _plan(cluster: kube.Cluster, claim: kube.Object) -> dict[str, Any]:
     }
     unknown = "what becomes of the data is not known here (the volume's reclaimPolicy cannot be read)"
     return {
-        "claim": claim["metadata"]["name"],
+        "claim": kube.name(claim),
         "existed": True,
         "volume": volume,
         "size": size_of(claim),

@@ -41,9 +41,9 @@ CAUSES = (
 
 def finding(cluster: kube.Cluster, claim: kube.Object, facts: Facts) -> shell.Check:
     """Check `volume.bound` of a claim that is not bound: waiting for its pod, on its way, or failed with the cause."""
-    name = claim["metadata"]["name"]
+    name = kube.name(claim)
     look = f"kubectl describe pvc {name} -n {cluster.namespace}"
-    phase = (claim.get("status") or {}).get("phase") or "Pending"
+    phase = kube.status(claim).get("phase") or "Pending"
     if phase == "Bound":
         return shell.Check("volume.bound", "pass", f"bound to {claim['spec'].get('volumeName')}")
     if phase == "Lost":

@@ -91,16 +91,11 @@ def _queues(cluster: kube.Cluster, version: str, told: str) -> Component:
     queues = attempt(lambda: cluster.list(f"/apis/{version}/clusterqueues"))
     if isinstance(queues, kube.ApiError):
         return refused("kueue", queues)
-    active = [queue["metadata"]["name"] for queue in queues if _is_active(queue)]
+    active = [kube.name(queue) for queue in queues if kube.holds(queue, "Active")]
     if not active:
         fix = "make a ClusterQueue with quota and a LocalQueue in the namespace"
         return component("kueue", NO_RESOURCES, f"none of {len(queues)} cluster queues is active", told, fix)
     return component("kueue", READY, f"{len(active)} of {len(queues)} cluster queues are active", f"{some(active)}; {told}")
-
-
-def _is_active(queue: kube.Object) -> bool:
-    conditions = (queue.get("status") or {}).get("conditions") or []
-    return any(each["type"] == "Active" and each["status"] == "True" for each in conditions)
 
 
 # --- an operator that runs elsewhere -----------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def csi_components(facts: Facts) -> list[Component]:
         if isinstance(read, kube.ApiError):
             return [refused("csi", read)]
     assert not (isinstance(drivers, kube.ApiError) or isinstance(classes, kube.ApiError) or isinstance(on_nodes, kube.ApiError))
-    installed = {driver["metadata"]["name"] for driver in drivers}
+    installed = {kube.name(driver) for driver in drivers}
     wanted = {each["provisioner"] for each in classes if ".csi." in each["provisioner"]}
     if not installed | wanted:
         return [component("csi", ABSENT, "no CSI driver, and no storage class names one")]
@@ -47,16 +47,13 @@ def _driver(name: str, installed: bool, on_nodes: list[kube.Object]) -> Componen
         return component(
             id, ABSENT, f"a storage class names {name}, no such driver is installed", None, f"install {name}", "fail"
         )
-    registered = [
-        node["metadata"]["name"]
-        for node in on_nodes
-        if any(driver["name"] == name for driver in node["spec"].get("drivers") or [])
-    ]
+    drivers = {kube.name(node): node["spec"].get("drivers") or [] for node in on_nodes}
+    registered = [node for node, there in drivers.items() if any(driver["name"] == name for driver in there)]
     if not registered:
         fix = "kubectl get daemonsets -A: does the driver's node plugin run?"
         return component(id, NOT_READY, f"{name} is registered on no node", None, fix)
     told = f"{name} is registered on {len(registered)} of {len(on_nodes)} nodes"
-    without = sorted({node["metadata"]["name"] for node in on_nodes} - set(registered))
+    without = sorted(drivers.keys() - set(registered))
     if without:
         fix = "a pod with its volume cannot start there: kubectl get pods -A -o wide shows the driver's node plugin"
         return component(id, READY, told, f"not on {some(without, 3)}", fix, "warn")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
@@ -35,10 +36,10 @@ class Answer:
 
 def fit(cluster: kube.Cluster, job: Job, claim: str | None) -> shell.Result:
     """The verb's answer. `fits` is null where permissions leave it open: then the checks say which."""
-    kind = get_instance_type(job.instance_type) if job.instance_type else None
-    places = volume_places(cluster, claim, job.storage, job.nodes)
+    kind = get_instance_type(job.resources.instance_type) if job.resources.instance_type else None
+    places = volume_places(cluster, claim, job.request.checkpoints.storage, job.request.nodes)
     answer = _nodes(cluster, job, kind, places)
-    quota, lacking = quota_check(cluster, answer.pod.requests(), job.nodes, job.priority)
+    quota, lacking = quota_check(cluster, answer.pod.requests(), job.request.nodes, job.cluster.priority)
     answer.missing += places.missing + lacking
     more = [_network(job, kind, answer.pod), _queue(cluster, job)]
     answer.missing += [check.summary for check in more if check.status == "fail"]
@@ -52,14 +53,15 @@ def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: P
     except kube.ApiError as error:
         if error.status != 403:
             raise
-        selector = {**job.selector, **({TYPE_LABEL: job.instance_type} if job.instance_type else {})}
+        selector = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, [])}
         return Answer(plan_pod(job, kind, []), selector, checks=[kube.unknown("fit.nodes", error)])
-    selector = {**job.selector, **_type_label(job.instance_type, machines.all)}
-    asked = PodWants({}, selector, job.tolerations, tuple(places.groups))
+    selector = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, machines.all)}
+    tolerations = tuple(msgspec.to_builtins(each) for each in job.cluster.tolerations)
+    asked = PodWants({}, selector, tolerations, tuple(places.groups))
     looked_at = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
     pod = plan_pod(job, kind, [one for one in looked_at if why_not(asked, one) is None] or looked_at)
     wants = replace(asked, requests=pod.requests())
-    placement = place(wants, job.nodes, looked_at)
+    placement = place(wants, job.request.nodes, looked_at)
     answer = Answer(pod, selector, placement)
     answer.checks.append(_nodes_check(wants, job, looked_at, answer, machines.waiting_pods))
     return answer
@@ -80,23 +82,22 @@ def _nodes_check(wants: PodWants, job: Job, machines: list[Machine], answer: Ans
     where = f"zone {placement.zone}" if placement.zone else "one zone"
     if placement.fits:
         evidence = f"{waiting} pods of the cluster wait for a node" if waiting else None
-        return shell.Check("fit.nodes", "pass", f"{job.nodes} pods fit in {where} now", evidence)
-    short = job.nodes - len(placement.nodes)
+        return shell.Check("fit.nodes", "pass", f"{job.request.nodes} pods fit in {where} now", evidence)
+    short = job.request.nodes - len(placement.nodes)
     size = ", ".join(f"{written(key, count)} {key}" for key, count in wants.requests.items() if count)
-    answer.missing.append(f"room for {short} of {job.nodes} pods in one zone, each {size}")
+    answer.missing.append(f"room for {short} of {job.request.nodes} pods in one zone, each {size}")
     told = reasons(wants, machines)
     if placement.rooms:
         told = ["room by zone: " + ", ".join(f"{zone} {count}" for zone, count in placement.rooms), *told]
     elif not machines:
         told = [f"no node has the labels {_words(wants.selector)}"]
     answer.missing += told[:MAX_REASONS]
+    summary = f"{len(placement.nodes)} of {job.request.nodes} pods fit in {where}"
+    if job.cluster.queue:
+        fix = f"queue {job.cluster.queue} starts it when there is room"
+        return shell.Check("fit.nodes", "warn", f"{summary} now", "; ".join(told), fix)
     fix = "free nodes or add some; a smaller job; or, where taints hold pods back, cluster.tolerations in the job file"
-    if job.queue:
-        fix = f"queue {job.queue} starts it when there is room"
-        return shell.Check(
-            "fit.nodes", "warn", f"{len(placement.nodes)} of {job.nodes} pods fit in {where} now", "; ".join(told), fix
-        )
-    return shell.Check("fit.nodes", "fail", f"{len(placement.nodes)} of {job.nodes} pods fit in {where}", "; ".join(told), fix)
+    return shell.Check("fit.nodes", "fail", summary, "; ".join(told), fix)
 
 
 def _words(labels: dict[str, str]) -> str:
@@ -104,12 +105,12 @@ def _words(labels: dict[str, str]) -> str:
 
 
 def _network(job: Job, kind: InstanceType | None, pod: PodPlan) -> shell.Check:
-    if job.network == "efa" and not (kind and kind.efa):
+    if job.request.network == "efa" and not (kind and kind.efa):
         what = f"{kind.name} has no EFA" if kind else "network: efa needs resources.instance_type"
         return shell.Check("fit.network", "fail", what, None, "network: auto, or an instance type with EFA")
     if pod.efa:
         return shell.Check("fit.network", "pass", f"{pod.efa} {EFA} a pod")
-    if kind and kind.efa and job.nodes > 1 and job.network == "auto":
+    if kind and kind.efa and job.request.nodes > 1 and job.request.network == "auto":
         fix = "install the EFA device plugin, or network: tcp to say that TCP is meant"
         return shell.Check("fit.network", "warn", f"no {kind.name} offers {EFA}: the job would use TCP", None, fix)
     return shell.Check("fit.network", "skipped", "no EFA is asked for")
@@ -117,26 +118,23 @@ def _network(job: Job, kind: InstanceType | None, pod: PodPlan) -> shell.Check:
 
 def _queue(cluster: kube.Cluster, job: Job) -> shell.Check:
     """Kueue decides when a queued job starts; here only whether its queue is there and takes jobs."""
-    if job.queue is None:
+    if job.cluster.queue is None:
         return shell.Check("fit.queue", "skipped", "the job names no queue")
-    kube.name_or_raise("queue", job.queue)
-    try:
+    kube.name_or_raise("queue", job.cluster.queue)
+    refused: list[shell.Check] = []
+    with kube.noted("fit.queue", refused):
         group = cluster.find(f"/apis/{KUEUE}")
         if group is None:
-            return shell.Check(
-                "fit.queue", "fail", f"queue {job.queue}: Kueue is not installed", None, "install it, or no cluster.queue"
-            )
-        version = group["preferredVersion"]["groupVersion"]
-        queue = cluster.find(cluster.namespaced(version, "localqueues", job.queue))
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return kube.unknown("fit.queue", error)
+            what = f"queue {job.cluster.queue}: Kueue is not installed"
+            return shell.Check("fit.queue", "fail", what, None, "install it, or no cluster.queue")
+        queue = cluster.find(cluster.namespaced(group["preferredVersion"]["groupVersion"], "localqueues", job.cluster.queue))
+    if refused:
+        return refused[0]
     if queue is None:
-        what = f"no queue {job.queue} in namespace {cluster.namespace}"
+        what = f"no queue {job.cluster.queue} in namespace {cluster.namespace}"
         return shell.Check("fit.queue", "fail", what, None, "kubectl get localqueues lists what there is")
-    waiting = (queue.get("status") or {}).get("pendingWorkloads", 0)
-    return shell.Check("fit.queue", "warn" if waiting else "pass", f"queue {job.queue}: {waiting} workloads wait in it")
+    waiting = kube.status(queue).get("pendingWorkloads", 0)
+    return shell.Check("fit.queue", "warn" if waiting else "pass", f"queue {job.cluster.queue}: {waiting} workloads wait in it")
 
 
 def _data(cluster: kube.Cluster, job: Job, kind: InstanceType | None, answer: Answer) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _data(cluster: kube.Cluster, job: Job, kind: InstanceType | None, answer: An
     zone = placement.zone if placement else None
     return {
         "fits": False if "fail" in statuses else None if "unknown" in statuses else True,
-        "engine": job.engine,
+        "engine": job.request.engine or "pytorchjob",
         "nodes": [machine.name for machine in placement.nodes] if placement else [],
         "zone": zone,
         "room": placement.rooms[0][1] if placement and placement.rooms else 0,
@@ -164,7 +162,7 @@ def _usd_per_hour(job: Job, kind: InstanceType | None, pod: PodPlan) -> float | 
     """The job's part of its nodes, by the table's price."""
     if kind is None or kind.usd_per_hour is None:
         return None
-    return round(kind.usd_per_hour * job.nodes * pod.gpus / kind.accelerators, 3)
+    return round(kind.usd_per_hour * job.request.nodes * pod.gpus / kind.accelerators, 3)
 
 
 def _next(answer: Answer) -> list[str]:

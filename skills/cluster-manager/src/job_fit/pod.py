@@ -55,14 +55,15 @@ def plan_pod(job: Job, kind: InstanceType | None, eligible: Sequence[Machine]) -
     """Raises SkillError usage: more processes than the instance type has accelerators."""
     devices, procs = _devices(job, kind)
     share = devices / kind.accelerators if kind else 0.0
-    cpu = amount("cpu", job.cpu) if job.cpu else _auto("cpu", kind, share, procs, eligible)
-    memory = amount("memory", job.memory) if job.memory else _auto("memory", kind, share, procs, eligible)
+    asked = job.resources
+    cpu = amount("cpu", asked.cpu) if asked.cpu != "auto" else _auto("cpu", kind, share, procs, eligible)
+    memory = amount("memory", asked.memory) if asked.memory != "auto" else _auto("memory", kind, share, procs, eligible)
     return PodPlan(
         procs=procs,
         cpu=cpu,
         memory=memory,
         # /dev/shm is memory of the pod: with all of it, workers that fill it would have the pod killed.
-        shm=amount("memory", job.shm) if job.shm else max(1 << 20, _down(memory // 2, 1 << 20)),
+        shm=amount("memory", asked.shm) if asked.shm != "auto" else max(1 << 20, _down(memory // 2, 1 << 20)),
         gpus=devices,
         gpu_resource=kind.resource if kind else None,
         efa=_efa(job, kind, share, eligible),
@@ -71,10 +72,11 @@ def plan_pod(job: Job, kind: InstanceType | None, eligible: Sequence[Machine]) -
 
 def _devices(job: Job, kind: InstanceType | None) -> tuple[int, int]:
     """(devices, processes) of one pod: one process a device, or a core where a device has several."""
+    asked = 0 if job.request.procs_per_node == "auto" else job.request.procs_per_node
     if kind is None:
-        return 0, job.procs_per_node or 1
+        return 0, asked or 1
     most = kind.accelerators * kind.cores
-    procs = job.procs_per_node or most
+    procs = asked or most
     if procs > most:
         message = f"procs_per_node is {procs}, a {kind.name} has {kind.accelerators} {kind.accelerator} for {most} processes"
         raise shell.SkillError("usage", message, hint=f"procs_per_node: at most {most}, and more nodes")
@@ -96,8 +98,8 @@ def _down(count: int, step: int) -> int:
 
 def _efa(job: Job, kind: InstanceType | None, share: float, eligible: Sequence[Machine]) -> int:
     """`auto`: for several nodes, where any of them offers EFA; one node has nobody to talk to."""
-    if kind is None or not kind.efa or job.network == "tcp":
+    if kind is None or not kind.efa or job.request.network == "tcp":
         return 0
     offered = not eligible or any(machine.allocatable.get(EFA, 0) for machine in eligible)
-    wanted = job.network == "efa" or (job.nodes > 1 and offered)
+    wanted = job.request.network == "efa" or (job.request.nodes > 1 and offered)
     return max(1, int(kind.efa * share)) if wanted else 0

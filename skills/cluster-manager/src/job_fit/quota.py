@@ -13,12 +13,11 @@ OBJECTS = {"pods", "count/pods"}
 
 def quota_check(cluster: kube.Cluster, requests: Amounts, nodes: int, priority: str | None) -> tuple[shell.Check, list[str]]:
     """The check `fit.quota` and what is missing. Memory limits of the pods equal their requests."""
-    try:
+    refused: list[shell.Check] = []
+    with kube.noted("fit.quota", refused):
         quotas = cluster.list(cluster.namespaced("v1", "resourcequotas"))
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return kube.unknown("fit.quota", error), []
+    if refused:
+        return refused[0], []
     missing = [each for quota in quotas if counts(quota, priority) for each in _lacking(quota, requests, nodes)]
     if missing:
         fix = "fewer nodes, another namespace, or ask who keeps the quota"
@@ -48,12 +47,12 @@ def _in_scope(rule: dict[str, Any], priority: str | None) -> bool:
 
 
 def _lacking(quota: kube.Object, requests: Amounts, nodes: int) -> list[str]:
-    status = quota.get("status") or {}
+    status = kube.status(quota)
     hard = status.get("hard") or quota["spec"].get("hard") or {}
     lacking = []
     if "limits.cpu" in hard:
         # A job's CPU is requested, not limited; the quota then refuses every pod.
-        lacking.append(f"quota {quota['metadata']['name']}: limits.cpu, and the job's pods have no CPU limit")
+        lacking.append(f"quota {kube.name(quota)}: limits.cpu, and the job's pods have no CPU limit")
     for key, text in hard.items():
         if key == "limits.cpu":
             continue
@@ -62,5 +61,5 @@ def _lacking(quota: kube.Object, requests: Amounts, nodes: int) -> list[str]:
         left = amount(resource, text) - amount(resource, (status.get("used") or {}).get(key, "0"))
         if needed > left:
             words = f"{written(resource, needed)} {key}, {written(resource, max(left, 0))} of {text} left"
-            lacking.append(f"quota {quota['metadata']['name']}: {words}")
+            lacking.append(f"quota {kube.name(quota)}: {words}")
     return lacking

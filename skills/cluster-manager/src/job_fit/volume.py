@@ -14,6 +14,7 @@ import trainyard_shell as shell
 from cluster_amounts import amount
 from instance_types import ZONE_LABEL
 from job_fit.rules import Term
+from trainyard_job import Storage
 from trainyard_storage import CLASSES, RWO, RWX, STATIC, attaches_to_one_node, default_class
 
 REGION_LABEL = "topology.kubernetes.io/region"
@@ -29,23 +30,22 @@ class Places:
     check: shell.Check = field(default_factory=lambda: shell.Check("fit.volume", "skipped", "the job names no volume"))
 
 
-def volume_places(cluster: kube.Cluster, claim: str | None, storage: dict[str, Any] | None, nodes: int) -> Places:
+def volume_places(cluster: kube.Cluster, claim: str | None, storage: Storage | None, nodes: int) -> Places:
     """Reads the claim, else the storage class that the job file names. What may not be read makes the check unknown."""
-    try:
+    places, refused = Places(), list[shell.Check]()
+    with kube.noted("fit.volume", refused):
         if claim:
-            return _of_claim(cluster, claim, nodes)
-        return _of_storage(cluster, storage, nodes) if storage else Places()
-    except kube.ApiError as error:
-        if error.status != 403:
-            raise
-        return Places(check=kube.unknown("fit.volume", error))
+            places = _of_claim(cluster, claim, nodes)
+        elif storage and storage != Storage():
+            places = _of_storage(cluster, storage, nodes)
+    return Places(check=refused[0]) if refused else places
 
 
 def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:
     found = cluster.find(cluster.namespaced("v1", "persistentvolumeclaims", kube.name_or_raise("claim", name)))
     if found is None:
         return _nowhere(f"claim {name} in namespace {cluster.namespace}", "ensure-volume makes one; kubectl get pvc lists them")
-    spec, status = found["spec"], found.get("status") or {}
+    spec, status = found["spec"], kube.status(found)
     if nodes > 1 and RWX not in set(spec.get("accessModes") or []):
         modes = ", ".join(spec.get("accessModes") or [])
         return _nowhere(f"claim {name} is {modes}: {nodes} nodes need ReadWriteMany", "a claim on FSx for Lustre or EFS")
@@ -60,17 +60,17 @@ def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:
     return _found(f"claim {name} waits for its first pod", [_could_be(cluster, class_, spec)])
 
 
-def _of_storage(cluster: kube.Cluster, storage: dict[str, Any], nodes: int) -> Places:
-    name = storage.get("class")
+def _of_storage(cluster: kube.Cluster, storage: Storage, nodes: int) -> Places:
+    name = storage.storage_class
     class_ = _class(cluster, name)
     if class_ is None:
         what = f"storage class {name}" if name else "a default storage class (checkpoints.storage.class is not given)"
         return _nowhere(what, "kubectl get storageclass lists what there is")
-    name = class_["metadata"]["name"]
+    name = kube.name(class_)
     if nodes > 1 and attaches_to_one_node(class_["provisioner"]):
         return _nowhere(f"storage class {name} makes volumes for one node, not {nodes}", "a class of FSx for Lustre or EFS")
     spec = {"accessModes": [RWX if nodes > 1 else RWO], "storageClassName": name}
-    size = {"resources": {"requests": {"storage": str(storage.get("size") or "1Gi")}}}
+    size = {"resources": {"requests": {"storage": str(storage.size or "1Gi")}}}
     if class_.get("volumeBindingMode") == "WaitForFirstConsumer":
         return _found(f"storage class {name}", [_could_be(cluster, class_, {**spec, **size})])
     return _found(f"storage class {name}", [_topologies(class_)] if class_.get("allowedTopologies") else [])
@@ -105,12 +105,11 @@ def volume_groups(volume: kube.Object) -> list[tuple[Term, ...]]:
     """The groups of one persistent volume: its nodeAffinity, and the zone labels of older provisioners."""
     required = (volume["spec"].get("nodeAffinity") or {}).get("required")
     groups = [tuple(required.get("nodeSelectorTerms") or [])] if required else []
-    labels = volume["metadata"].get("labels") or {}
     # VolumeZone lets nodes through that name neither zone nor region.
     elsewhere: Term = {"matchExpressions": [{"key": key, "operator": "DoesNotExist"} for key in (ZONE_LABEL, REGION_LABEL)]}
     for key in (ZONE_LABEL, REGION_LABEL):
-        if key in labels:
-            groups.append((_in(key, labels[key].split("__")), elsewhere))
+        if (value := kube.label(volume, key)) is not None:
+            groups.append((_in(key, value.split("__")), elsewhere))
     return groups
 
 
@@ -118,7 +117,7 @@ def _could_be(cluster: kube.Cluster, class_: kube.Object, spec: kube.Object) -> 
     """One group for a claim that waits for its first pod: a free volume that fits it, or where the class makes one."""
     terms: list[Term] = []
     for volume in cluster.list("/api/v1/persistentvolumes"):
-        if volume["spec"].get("storageClassName") == class_["metadata"]["name"] and _suits(volume, spec):
+        if volume["spec"].get("storageClassName") == kube.name(class_) and _suits(volume, spec):
             groups = volume_groups(volume)
             terms += groups[0] if groups else [ANYWHERE]
     if class_["provisioner"] != STATIC:
@@ -149,7 +148,7 @@ def _expression(key: str, values: list[str]) -> dict[str, Any]:
 def _suits(volume: kube.Object, claim: kube.Object) -> bool:
     """Whether the volume is free for the claim: unbound, its modes, large enough."""
     spec, wanted = volume["spec"], claim["resources"]["requests"]["storage"]
-    free = (volume.get("status") or {}).get("phase") == "Available" and not spec.get("claimRef")
+    free = kube.status(volume).get("phase") == "Available" and not spec.get("claimRef")
     modes = set(claim.get("accessModes") or []) <= set(spec.get("accessModes") or [])
     large = amount("storage", spec["capacity"]["storage"]) >= amount("storage", wanted)
     return free and modes and large

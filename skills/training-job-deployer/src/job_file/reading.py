@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from job_file.command import Command, CommandError, parse
-from job_file import targets
 import trainyard_job
-import trainyard_shell as shell
 import trainyard_request
+import trainyard_shell as shell
+from job_file import targets
+from job_file.command import Command, CommandError, parse
+from trainyard_job import Job
 from trainyard_request import Finding as Finding
 from trainyard_request import convert, refusal
-from trainyard_job import Job
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
 MAX_ENV_CHARS = 100_000

@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import trainyard_yaml
 import yaml
+
+import trainyard_yaml
 from trainyard_files import Unusable
+from trainyard_job import Job
 
 SUFFIXES = (".py", ".pyi", ".sh", ".toml", ".cfg", ".ini", ".yaml", ".yml", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".rs")
 SKIPPED_FOLDERS = frozenset(
@@ -60,8 +62,6 @@ def newer_than(source: Path, time_s: float, limit: int = 5) -> list[str]:
 
 def _is_job_file(path: Path) -> bool:
     """Of another job. A configuration that has `name` and `run` too, and keys of its own, is read by the program: it counts."""
-    from trainyard_job import Job
-
     try:
         with path.open("rb") as file:
             head = file.read(MAX_JOB_FILE_BYTES + 1)

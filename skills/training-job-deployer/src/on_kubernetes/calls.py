@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy_siblings import Call
-from trainyard_job import RAY_ENGINES
+from deploy_siblings import Call, options
+from trainyard_job import RAY_ENGINES, Job
+from trainyard_shell import Check
 
 if TYPE_CHECKING:
     from run_state.record import Run, StageRecord
-    from trainyard_job import Job
 
 FETCH_TIMEOUT_S = 180
 
@@ -18,12 +18,9 @@ FETCH_TIMEOUT_S = 180
 def where(run: Run, job: Job | None = None) -> list[str]:
     """The cluster in run.json, whatever the current context is; before there is one, what the job file says."""
     if run.cluster:
-        named = {"context": "context", "namespace": "namespace", "cluster-id": "cluster_id"}
-        given = [(option, run.cluster.get(key)) for option, key in named.items()]
-    else:
-        cluster = job.cluster if job else None
-        given = [("context", cluster.context), ("namespace", cluster.namespace)] if cluster else []
-    return [word for option, value in given if value for word in (f"--{option}", str(value))]
+        return options(**{key: run.cluster.get(key) or None for key in ("context", "namespace", "cluster_id")})
+    cluster = job.cluster if job else None
+    return options(context=cluster.context, namespace=cluster.namespace) if cluster else []
 
 
 def engine_of(run: Run) -> str:
@@ -60,8 +57,7 @@ def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> Call | None:
     alive = next((pod for pod in pods if pod.get("rank") == 0 and pod.get("phase") == "Running"), None)
     words = ["fetch", str(folder), str(output), "--timeout", str(FETCH_TIMEOUT_S), *where(run)]
     if alive:
-        container = ["--container", str(result["container"])] if result.get("container") else []
-        return Call([*words, "--pod", str(alive["name"]), *container])
+        return Call([*words, *options(pod=alive["name"], container=result.get("container") or None)])
     document = run.submission.document if run.submission else None
     return Call([*words, "--request", "-"], {**document, "claim": claim}) if document else Call([*words, "--claim", claim])
 
@@ -70,15 +66,11 @@ def kept_volume(run: Run) -> list[dict[str, Any]]:
     """What a stop says of the volume: that it stays, and what its deletion would mean."""
     claim, volume = claim_of(run), result_of(run, run.stages.get("storage"))
     if claim is None:
-        return [_check("volume", "warn", "there was no volume: the checkpoints ended with the pods", None)]
+        return [vars(Check("volume", "warn", "there was no volume: the checkpoints ended with the pods"))]
     summary = f"the claim {claim} stays, with the checkpoints on it; `resume` uses it again"
     if volume.get("reclaim_policy") == "Delete":
         told = "its reclaimPolicy is Delete: whoever deletes the claim deletes the checkpoints"
         folder = result_of(run, run.submission).get("run_dir") or "RUN_DIR"
         fix = f"pod_checkpoints.py copy {folder} latest OUT --claim {claim} brings out what must be kept"
-        return [_check("volume", "warn", f"{summary}; {told}", fix)]
-    return [_check("volume", "pass", summary, None)]
-
-
-def _check(id: str, status: str, summary: str, fix: str | None) -> dict[str, Any]:
-    return {"id": id, "status": status, "summary": summary, "evidence": None, "fix": fix}
+        return [vars(Check("volume", "warn", f"{summary}; {told}", fix=fix))]
+    return [vars(Check("volume", "pass", summary))]

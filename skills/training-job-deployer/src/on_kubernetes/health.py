@@ -14,14 +14,12 @@ def judge(status: dict[str, Any], stall_factor: float) -> list[Check]:
     """`status` holds the progress under `progress`."""
     checks = [_state(status)]
     severity = "warn" if status["state"] in ("running", "finished", "stopping", "stopped") else "fail"
-    checks += [Check(each["id"] or "finding", severity, each["summary"], fix=each["fix"] or None) for each in _found(status)]
+    checks += [
+        Check(each["id"] or "finding", severity, each["summary"], fix=each["fix"] or None) for each in states.findings(status)
+    ]
     if status["state"] in ("running", "stopping"):  # until it has ended it is judged as one that runs
         checks += [_nodes(status), *_restarts(status), _stall(status.get("progress") or {}, stall_factor)]
     return checks
-
-
-def _found(status: dict[str, Any]) -> list[dict[str, str]]:
-    return states.findings(status)
 
 
 def _state(status: dict[str, Any]) -> Check:

@@ -5,28 +5,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from on_kubernetes import calls
-from on_kubernetes import states
 import deploy_checks
 import deploy_place
 import trainyard_shell as shell
-from on_kubernetes.health import judge
-from on_kubernetes import plan
-from on_kubernetes.findings import findings
-from on_kubernetes.progress import progress_of
-from deploy_monitor import monitor_lessons, monitor_report
 from deploy_place import ABSENT, ENDED
-from deploy_siblings import Answer, Call, call, make
-from trainyard_request import words_of
+from deploy_siblings import Answer, Call, call, options
+from on_kubernetes import calls, plan, states
+from on_kubernetes.findings import findings
+from on_kubernetes.health import judge
+from on_kubernetes.progress import progress_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
+from trainyard_request import words_of
 
 if TYPE_CHECKING:
-    from deploy_stage import Stage
     from deployment import Deployment
-    from job_file.command import Command
-    from job_file.reading import Finding
     from run_state.record import Run, StageRecord
-    from trainyard_job import Job
 
 PROGRESS_LINES = 200
 READY_TIMEOUT_S = 900.0
@@ -39,13 +32,8 @@ class KubernetesPlace(deploy_place.Place):
     asks_yes: ClassVar[bool] = True
     has_volume: ClassVar[bool] = True
 
-    @staticmethod
-    def findings(job: Job, command: Command | None) -> list[Finding]:
-        return findings(job, command)
-
-    @staticmethod
-    def stages(job: Job) -> tuple[Stage, ...]:
-        return stages(job)
+    findings = staticmethod(findings)
+    stages = staticmethod(stages)
 
     # --- before the submission ---
 
@@ -53,7 +41,7 @@ class KubernetesPlace(deploy_place.Place):
         if run.submission is not None:
             told = "the job was submitted: the cluster is not asked again whether it fits"
             return [shell.Check("fit", "skipped", told)]
-        job = deployment.job_file.job
+        job = deployment.job
         checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
         return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
@@ -65,8 +53,8 @@ class KubernetesPlace(deploy_place.Place):
         return plan.request(deployment, run, stage)
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
-        result = plan.result(deployment, run, stage, request)
-        if stage == "deploy" and deployment.job_file.job.engine == "raycluster":
+        result = plan.result(deployment, stage, request)
+        if stage == "deploy" and deployment.job.engine == "raycluster":
             _submit_on_ray(run, list(deployment.job_file.command.words))
         return result
 
@@ -75,7 +63,7 @@ class KubernetesPlace(deploy_place.Place):
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
         """The same call again: it changes nothing and answers what the first one would have."""
-        answer = make(_manager(run), Call(record.request, record.document)).or_raise()
+        answer = call(_manager(run), record.call).or_raise()
         if run.job.get("engine") == "raycluster":
             _submit_on_ray(run, words_of(str(run.job["run"])))
         return answer.data
@@ -85,12 +73,11 @@ class KubernetesPlace(deploy_place.Place):
     def status(self, run: Run) -> dict[str, Any]:
         if run.submission is None:
             return {"state": ABSENT}
-        return self._read(run, call(_manager(run), calls.of_this_run(run, "status")))
+        return self._read(run, _ask(run, "status"))
 
     def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
-        words = calls.of_this_run(run, "wait", "--timeout", f"{max(timeout_s, 1.0):.1f}")
         try:
-            return self._read(run, call(_manager(run), words, timeout_s=timeout_s + 60))
+            return self._read(run, _ask(run, "wait", "--timeout", f"{max(timeout_s, 1.0):.1f}", timeout_s=timeout_s + 60))
         except shell.SkillError as error:
             if error.code != "unreachable":
                 raise
@@ -106,7 +93,7 @@ class KubernetesPlace(deploy_place.Place):
         if answer.error_code == "not-found":
             if _is_absent(run):
                 return {"state": states.as_recorded(run), "reason": states.reason_of(run)}
-            answer = call(_manager(run), calls.of_this_run(run, "status"))  # it was made between the two looks
+            answer = _ask(run, "status")  # it was made between the two looks
         data = answer.data
         if "state" not in data or answer.error_code not in (None, "timeout"):
             answer.or_raise()
@@ -122,21 +109,20 @@ class KubernetesPlace(deploy_place.Place):
             return {}
         # Ray's log is the driver's, and has what every rank printed; with --rank it is that of a node without a job
         rank = [] if _manager(run) == RAY else ["--rank", "0"]
-        words = calls.of_this_run(run, "logs", "--lines", str(PROGRESS_LINES), *rank)
         try:
-            answer = call(_manager(run), words)
+            answer = _ask(run, "logs", "--lines", str(PROGRESS_LINES), *rank)
         except shell.SkillError:
             return {}
         return progress_of(answer.data.get("lines"), answer.data.get("times"), time.time()) if answer.ok else {}
 
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
-        return judge(status, stall_factor)
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
+        return judge(status, run.monitor("stall_factor"))
 
-    def lessons(self, run: Run, stall_factor: float) -> list[shell.Check]:
+    def lessons(self, run: Run) -> list[shell.Check]:
         """From what `report` fetched from the volume; [] without it."""
-        return monitor_lessons(self.run_dir, stall_factor) if (self.run_dir / "events.jsonl").exists() else []
+        return super().lessons(run) if (self.run_dir / "events.jsonl").exists() else []
 
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         if status["state"] in ENDED:
             return []
         if status["state"] == "unreachable":
@@ -153,19 +139,17 @@ class KubernetesPlace(deploy_place.Place):
 
     def log_tail(self, run: Run) -> list[str]:
         try:
-            answer = call(_manager(run), calls.of_this_run(run, "logs", "--lines", "15"))
+            answer = _ask(run, "logs", "--lines", "15")
         except shell.SkillError:
             return []
         lines = answer.data.get("lines")
         return [shell.clean(str(line), 300) for line in lines[-30:]] if isinstance(lines, list) else []
 
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        if options["attempt"] is not None:
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if wish["attempt"] is not None:
             raise shell.SkillError("usage", "--attempt is for target local", hint="on a cluster: --previous, --rank N")
-        given = {name: options[name] for name in ("lines", "rank") if options[name] is not None}
-        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        words += [f"--{name}" for name in ("follow", "previous") if options[name]]
-        return _manager(run), calls.of_this_run(run, "logs", *words)
+        own = options(**{name: wish[name] for name in ("lines", "rank", "follow", "previous")})
+        return _manager(run), calls.of_this_run(run, "logs", *own)
 
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
         """Deletes the job's object: its pods get SIGTERM and the grace. The claim stays."""
@@ -177,10 +161,11 @@ class KubernetesPlace(deploy_place.Place):
         document = {**answer.document, "checks": [*answer.document.get("checks", []), *calls.kept_volume(run)]}
         return Answer(answer.exit_code, document)
 
-    def report(self, run: Run, output: str | None, stall_factor: float, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
+    def report(self, run: Run, output: str | None, *, dry_run: bool) -> tuple[Answer, list[shell.Check]]:
         """The run's files come from the volume into the run folder; without them the report has what is there already."""
         notes = [] if dry_run else self._fetch(run)
-        return monitor_report(self.run_dir, output, stall_factor, dry_run=dry_run), notes
+        answer, _ = super().report(run, output, dry_run=dry_run)
+        return answer, notes
 
     def _fetch(self, run: Run) -> list[shell.Check]:
         try:
@@ -188,7 +173,7 @@ class KubernetesPlace(deploy_place.Place):
             asked = calls.fetch(run, self.run_dir, pods if isinstance(pods, list) else [])
             if asked is None:
                 return [shell.Check("report.files", "warn", "without checkpoints.storage the run's files end with its pods")]
-            answer = make(POD_FILES, asked, timeout_s=calls.FETCH_TIMEOUT_S + 60).or_raise()
+            answer = call(POD_FILES, asked, timeout_s=calls.FETCH_TIMEOUT_S + 60).or_raise()
         except shell.SkillError as error:
             summary = f"the run's files could not be fetched from {calls.claim_of(run)}: {error}"
             return [shell.Check("report.files", "warn", summary, fix=error.hint or None)]
@@ -203,6 +188,11 @@ class KubernetesPlace(deploy_place.Place):
 
 def _manager(run: Run) -> tuple[str, str]:
     return manager(calls.engine_of(run))
+
+
+def _ask(run: Run, verb: str, *words: str, timeout_s: float = 120.0) -> Answer:
+    """The manager about the very object of this run."""
+    return call(_manager(run), calls.of_this_run(run, verb, *words), timeout_s=timeout_s)
 
 
 def _is_absent(run: Run) -> bool:
@@ -221,16 +211,15 @@ def _is_absent(run: Run) -> bool:
 
 
 def _delete(run: Run, *, dry_run: bool) -> Answer:
-    timeout_s = run.stop_grace_s + 120
-    words = calls.of_this_run(run, "delete", "--timeout", f"{timeout_s:.0f}", "--dry-run" if dry_run else "--yes")
-    return call(_manager(run), words, timeout_s=timeout_s + 60).or_raise()
+    timeout_s = run.monitor("stop_grace_s") + 120
+    do = "--dry-run" if dry_run else "--yes"
+    return _ask(run, "delete", "--timeout", f"{timeout_s:.0f}", do, timeout_s=timeout_s + 60).or_raise()
 
 
 def _submit_on_ray(run: Run, words: list[str]) -> None:
     """A RayCluster has no command of its own: once it is ready, the job is submitted to it, under the run id."""
     shell.progress(f"deploy: waiting for the Ray cluster {run.name}")
-    until_ready = calls.of_this_run(run, "wait", "--ready", "--timeout", f"{READY_TIMEOUT_S:.0f}")
-    ready = call(RAY, until_ready, timeout_s=READY_TIMEOUT_S + 60).or_raise()
+    ready = _ask(run, "wait", "--ready", "--timeout", f"{READY_TIMEOUT_S:.0f}", timeout_s=READY_TIMEOUT_S + 60).or_raise()
     if not ready.ok:
         message = f"the Ray cluster {run.name} is {ready.data.get('state')}: {ready.data.get('reason')}"
         raise shell.SkillError("conflict", shell.clean(message, 400), hint="`status` has its findings")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from on_kubernetes import calls
 import msgspec
+
 import trainyard_shell as shell
+from deploy_siblings import Call, call, options
+from on_kubernetes import calls
 from on_kubernetes.request import network_arguments, request_document, words_with_request
-from deploy_siblings import Call, make
-from trainyard_job import RAY_ENGINES
+from trainyard_job import RAY_ENGINES, Job
 
 if TYPE_CHECKING:
     from deployment import Deployment
     from run_state.record import Run
-    from trainyard_job import Job
 
 CALL_TIMEOUT_S = 180.0
 HARMLESS = ("fit", "network", "check")
@@ -59,7 +59,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
     if not asked.words:
         return [shell.Check(name, "skipped", "no instance type is named, so nothing of its network is set")]
     dry = _dry(asked) if name == "storage" else asked
-    answer = make(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
     deployment.answers[name] = answer
     if not answer.ok and not answer.checks:
         return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
@@ -68,7 +68,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
 
 def request(deployment: Deployment, run: Run, name: str) -> Call:
     """What a stage asks; no words when it has nothing to do."""
-    job, where = deployment.job_file.job, calls.where(run, deployment.job_file.job)
+    job, where = deployment.job, calls.where(run, deployment.job)
     fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
     if name == "network":
         return Call(network_arguments(job, fit))
@@ -76,20 +76,20 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     if name == "fit":
         claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
         document = request_document(values, run.run_id, run.starts, {}, {}, claim)
-        return Call(["fit", "-", *(["--claim", claim] if claim else []), *where], document)
+        return Call(["fit", "-", *options(claim=claim), *where], document)
     document = request_document(values, run.run_id, run.starts, fit, network, _claim(deployment, run))
     verb = "ensure-volume" if name == "storage" else "create"
     asked = Call(words_with_request(verb, job.name, where), document)
     return _dry(asked) if name == "check" else asked
 
 
-def result(deployment: Deployment, run: Run, name: str, asked: Call) -> dict[str, Any]:
+def result(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     """Does a stage, unless its answer is here already."""
     if not asked.words:
         return {"skipped": "no instance type"}
     if name in HARMLESS and name in deployment.answers:
         return deployment.answers[name].data
-    answer = make(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
+    answer = call(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
     failed = next((check for check in answer.checks if check.status == "fail"), None)
     if not answer.ok and (failed or not answer.checks):
         told = failed.summary if failed else "it says no, without a reason"
@@ -106,7 +106,7 @@ def data(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
 
 
 def _claim(deployment: Deployment, run: Run) -> str | None:
-    storage = deployment.job_file.job.checkpoints.storage
+    storage = deployment.job.checkpoints.storage
     if storage is None:
         return None
     return calls.claim_of(run) or storage.claim or f"{run.name}-{run.run_id[:8]}"
@@ -114,7 +114,7 @@ def _claim(deployment: Deployment, run: Run) -> str | None:
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """Where, on what, at what price, and what will be made."""
-    job, fit = deployment.job_file.job, data(deployment, run, "fit")
+    job, fit = deployment.job, data(deployment, run, "fit")
     made, usd = _made(job), fit.get("usd_per_hour")
     price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
     of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")
@@ -136,7 +136,7 @@ def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
 
 
 def _budget(deployment: Deployment, run: Run) -> list[shell.Check]:
-    budget = deployment.job_file.job.budget
+    budget = deployment.job.budget
     if budget is None:
         return []
     hours = _hours(budget.max_usd, data(deployment, run, "fit").get("usd_per_hour"))
@@ -174,7 +174,7 @@ def _program(deployment: Deployment, name: str) -> tuple[str, str]:
 
 
 def _image(deployment: Deployment) -> list[shell.Check]:
-    image = deployment.job_file.job.image
+    image = deployment.job.image
     assert image is not None and image.uri is not None, "deploy_checks.skills has asked for it"
     if not REFERENCE.fullmatch(image.uri):
         told = f"{shell.clean(image.uri, 200)} is no image: a placeholder is left in it, or its digest is cut short"
@@ -187,7 +187,7 @@ def _image(deployment: Deployment) -> list[shell.Check]:
 
 
 def _unused(deployment: Deployment) -> list[shell.Check]:
-    job = deployment.job_file.job
+    job = deployment.job
     checks = [] if job.python == "auto" else [shell.Check("job.ignored", "skipped", "not used on a cluster: python")]
     if job.checkpoints.storage is None:
         told = "without checkpoints.storage they end with the pod, and a restart begins at step 0"

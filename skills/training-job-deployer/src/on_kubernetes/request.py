@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from trainyard_job import Job
-
-OF_THE_FIT = ("procs_per_node", "instance_type", "node_selector", "zone", "network")
-OF_A_POD = ("cpu", "memory", "shm", "gpus", "gpu_resource", "efa")
+from trainyard_job import Fit, Job, Pod
 
 
 def network_arguments(job: Job, fit: dict[str, Any]) -> list[str]:
@@ -22,9 +18,9 @@ def request_document(
     job: dict[str, Any], run_id: str, start: int, fit: dict[str, Any], network: dict[str, Any], claim: str | None
 ) -> dict[str, Any]:
     """The whole job (trainyard_job.Request): the job file as read, and the answers. What is made of it is the manager's business."""
-    answers = {key: fit[key] for key in OF_THE_FIT if fit.get(key)}
+    answers = {key: fit[key] for key in Fit.__struct_fields__ if fit.get(key)}
     if isinstance(pod := fit.get("pod"), dict):
-        answers["pod"] = {key: pod[key] for key in OF_A_POD if pod.get(key)}
+        answers["pod"] = {key: pod[key] for key in Pod.__struct_fields__ if pod.get(key)}
     variables = network.get("env")
     found = {
         "claim": claim,

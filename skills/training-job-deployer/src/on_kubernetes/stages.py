@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from deploy_stage import METERED, MONITOR, Stage
-from trainyard_job import RAY_ENGINES
-
-if TYPE_CHECKING:
-    from trainyard_job import Job
+from trainyard_job import RAY_ENGINES, Job
 
 CLUSTERS = ("cluster-manager", "manage_cluster.py")
 VOLUMES = ("checkpoint-manager", "manage_volumes.py")

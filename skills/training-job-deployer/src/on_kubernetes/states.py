@@ -22,7 +22,7 @@ def as_told(run: Run, data: dict[str, Any]) -> dict[str, Any]:
             "internal", f"the manager's status of {run.name} has no known state: {shell.clean(str(state), 80)}"
         )
     being_stopped = run.stopped is not None and state not in ("finished", "failed")
-    return {**data, "state": "stopping" if being_stopped else state, "max_restarts": _max_restarts(run)}
+    return {**data, "state": "stopping" if being_stopped else state, "max_restarts": run.monitor("max_restarts")}
 
 
 def as_recorded(run: Run) -> str:
@@ -54,9 +54,3 @@ def findings(status: dict[str, Any]) -> list[dict[str, str]]:
     found = status.get("findings")
     rows = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
     return [{key: shell.clean(str(row.get(key) or ""), 400) for key in ("id", "summary", "fix")} for row in rows]
-
-
-def _max_restarts(run: Run) -> int | None:
-    monitor = run.job.get("monitor")
-    value = monitor.get("max_restarts", 3) if isinstance(monitor, dict) else 3
-    return value if isinstance(value, int) else None

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-import trainyard_shell as shell
 import deploy_place
 import machine_checks
-from deploy_monitor import lessons_in
-from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look
-from deploy_siblings import Answer, Call, call, make, stream
+import trainyard_shell as shell
+from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
+from deploy_siblings import Answer, Call, call, options, stream
 from deploy_stage import MONITOR, Stage
+from job_file.command import Command
 from job_file.reading import Finding, needs_launcher, one_image
 from trainyard_files import Unusable, tail
+from trainyard_job import Job
 
 if TYPE_CHECKING:
     from deployment import Deployment
-    from job_file.command import Command
     from run_state.record import Run, StageRecord
-    from trainyard_job import Job
 
 RUNNER = ("local-runner", "run_local.py")
 CHECK = ("id", "status", "summary", "evidence", "fix")
@@ -72,24 +71,23 @@ class Place(deploy_place.Place):
             "python": str(machine_checks.interpreter(job_file)),
             "run_id": run.run_id,
         }
-        words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *(["--dry-run"] if stage == "check" else [])]
+        words = ["submit", "--run-dir", str(self.run_dir), "--request", "-", *options(dry_run=stage == "check")]
         if deployment.accepts:
             # The runner starts a finished run once for each specification: other source files are another one.
             words += ["--resume", "--accept-changes", "--env", f"TRAINYARD_SOURCE={deployment.inputs['source files']}"]
         return Call(words, document)
 
     def do(self, deployment: Deployment, run: Run, stage: str, request: Call) -> dict[str, Any]:
-        timeout_s = SUBMIT_TIMEOUT_S + deployment.job_file.job.monitor.stop_grace_s
-        return make(RUNNER, request, timeout_s=timeout_s).or_raise().data
+        timeout_s = SUBMIT_TIMEOUT_S + deployment.job.monitor.stop_grace_s
+        return call(RUNNER, request, timeout_s=timeout_s).or_raise().data
 
     def again(self, run: Run, request: Call) -> Call:
         resume = [] if "--resume" in request.words else ["--resume"]
         return Call([*request.words, *resume], request.document)
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
-        request = Call(record.request, record.document)
-        if "--accept-changes" in request.words and not _was_taken(request):
-            return make(RUNNER, request, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
+        if "--accept-changes" in record.request and not _was_taken(record.call):
+            return call(RUNNER, record.call, timeout_s=SUBMIT_TIMEOUT_S).or_raise().data
         return {"answer": "not read: the caller was killed; the runner holds the job"}
 
     # --- afterwards ---
@@ -109,12 +107,13 @@ class Place(deploy_place.Place):
             answer.or_raise()
         return answer.data
 
-    def looks(self, run: Run, deadline: float, stall_factor: float) -> Iterator[Look]:
+    def looks(self, run: Run, deadline: float) -> Iterator[Look]:
         """The monitor's stream, one process for the whole run; where it breaks off, a program each time."""
         left_s = max(0.0, deadline - time.monotonic())
-        words = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}", "--stall-factor", f"{stall_factor:g}"]
+        times = ["--interval", f"{LOOK_INTERVAL_S:g}", "--timeout-s", f"{left_s:.1f}"]
+        words = ["watch", str(self.run_dir), *times, "--stall-factor", f"{run.monitor('stall_factor'):g}"]
         try:
-            for told in stream(MONITOR, ["watch", str(self.run_dir), *words], quiet=True, silent_s=SILENT_S):
+            for told in stream(MONITOR, words, quiet=True, silent_s=SILENT_S):
                 if isinstance(told, Answer) or told.get("state") in UNFINISHED:
                     break  # what became of a run without its supervisor the runner says
                 if told.get("type") == "status" and isinstance(told.get("state"), str):
@@ -122,7 +121,7 @@ class Place(deploy_place.Place):
         except shell.SkillError:
             pass  # the job goes on, and so does whoever waits for it
         if time.monotonic() < deadline:
-            yield from super().looks(run, deadline, stall_factor)
+            yield from super().looks(run, deadline)
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         return _states(self.run_dir.parent).get(self.run_dir.name, ABSENT), None
@@ -139,10 +138,10 @@ class Place(deploy_place.Place):
             return {}
         return answer.data if answer.ok else {}
 
-    def health(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[shell.Check]:
+    def health(self, run: Run, status: dict[str, Any]) -> list[shell.Check]:
         """The monitor's checks."""
         try:
-            answer = call(MONITOR, ["health", str(self.run_dir), "--stall-factor", f"{stall_factor:g}"])
+            answer = self.ask_monitor(run, "health")
         except shell.SkillError as error:
             return [shell.Check("monitor", "unknown", f"the monitor did not answer: {error}", fix=error.hint or None)]
         if answer.checks:
@@ -150,10 +149,10 @@ class Place(deploy_place.Place):
         message = (answer.document.get("error") or {}).get("message", "no checks")
         return [shell.Check("monitor", "unknown", f"the monitor did not answer: {message}")]
 
-    def trouble(self, run: Run, status: dict[str, Any], stall_factor: float) -> list[str]:
+    def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         if status["state"] != "running":
             return []
-        checks = self.health(run, status, stall_factor)
+        checks = self.health(run, status)
         return [f"{check.id}: {check.summary}" for check in checks if check.status == "fail"]
 
     def results(self, run: Run) -> dict[str, Any]:
@@ -170,22 +169,21 @@ class Place(deploy_place.Place):
             return []
         return [shell.clean(line, 300) for line in lines[-15:]]
 
-    def logs(self, run: Run, options: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
-        if options["rank"] is not None or options["previous"]:
+    def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
+        if wish["rank"] is not None or wish["previous"]:
             raise shell.SkillError("usage", "--rank and --previous are for pods", hint="on local: --attempt N")
-        given = {name: options[name] for name in ("lines", "attempt") if options[name] is not None}
-        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        return RUNNER, ["logs", str(self.run_dir), *words, *(["--follow"] if options["follow"] else [])]
+        own = options(lines=wish["lines"], attempt=wish["attempt"], follow=wish["follow"])
+        return RUNNER, ["logs", str(self.run_dir), *own]
 
     def stop(self, run: Run, *, now: bool, dry_run: bool) -> Answer:
-        arguments = ["stop", str(self.run_dir), *(["--now"] if now else []), *(["--dry-run"] if dry_run else [])]
-        return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.stop_grace_s).or_raise()
+        arguments = ["stop", str(self.run_dir), *options(now=now, dry_run=dry_run)]
+        return call(RUNNER, arguments, timeout_s=SUBMIT_TIMEOUT_S + run.monitor("stop_grace_s")).or_raise()
 
 
 def _was_taken(request: Call) -> bool:
     """Whether the runner holds this very specification: else it calls it a conflict. What has ended since is not started again."""
     words = [word for word in request.words if word != "--accept-changes"]
-    return make(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
+    return call(RUNNER, Call([*words, "--dry-run"], request.document)).error_code != "conflict"
 
 
 def _look(told: dict[str, Any]) -> Look:

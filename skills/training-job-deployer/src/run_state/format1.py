@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from on_kubernetes.request import request_document, words_with_request
-
-if TYPE_CHECKING:
-    from run_state.record import Run
+from run_state.record import Run
 
 OF_THE_CLUSTER = ("--context", "--namespace", "--cluster-id")
 FLAGS = ("--resume", "--accept-changes")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from run_state import store
 import trainyard_shell as shell
+from run_state import store
 from run_state.record import Run
 
 PATH_KEYS = ("source", "python")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import trainyard_shell as shell
-from run_state.store import remove_empty
+from trainyard_files import missing, remove_empty
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def locked(run_dir: Path, *, timeout_s: float = 20.0) -> Iterator[None]:
     """Held while a run is submitted or its run.json changes. It lies outside the run folder, which may be set aside."""
     held: list[int] = []
     path = run_dir.parent / f".{run_dir.name}.lock"
-    made = [each for each in (path, *path.parents) if not os.path.lexists(each)]
+    made = missing(path)
     try:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
         if not shell.wait_until(lambda: _try_lock(path, held), timeout_s=timeout_s, interval_s=0.1):

@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy_stage import SUBMISSIONS
 from msgspec import Struct, field
+
+from deploy_siblings import Call
+from deploy_stage import SUBMISSIONS
+from trainyard_job import Monitor
 
 FORMAT = 2
 """2: the request of a job on a cluster is a document."""
@@ -26,6 +29,10 @@ class StageRecord(Struct, kw_only=True):
     document: dict[str, Any] | None = None
     """What the call reads on stdin: a request (trainyard_job.Request)."""
     result: dict[str, Any] = {}
+
+    @property
+    def call(self) -> Call:
+        return Call(self.request, self.document)
 
 
 class Run(Struct, kw_only=True):
@@ -51,20 +58,11 @@ class Run(Struct, kw_only=True):
     stopped: StageRecord | None = None
     """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
 
-    @property
-    def stop_grace_s(self) -> float:
-        """monitor.stop_grace_s of the job file as submitted."""
-        return float(self._monitor("stop_grace_s", 60.0))
-
-    @property
-    def stall_factor(self) -> float:
-        """monitor.stall_factor of the job file as submitted."""
-        return float(self._monitor("stall_factor", 10.0))
-
-    def _monitor(self, key: str, default: float) -> Any:
-        monitor = self.job.get("monitor")
-        value = monitor.get(key) if isinstance(monitor, dict) else None
-        return value if isinstance(value, int | float) else default
+    def monitor(self, key: str) -> Any:
+        """A number under `monitor` in the job file as submitted; its default where there is none."""
+        given = self.job.get("monitor")
+        value = given.get(key) if isinstance(given, dict) else None
+        return value if isinstance(value, int | float) else getattr(Monitor(), key)
 
     @property
     def submission(self) -> StageRecord | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +9,7 @@ import msgspec
 import trainyard_shell as shell
 from run_state import format1
 from run_state.record import FORMAT, Run
-from trainyard_files import Unusable, check_nesting, read_regular, replace_file, sync_folder
+from trainyard_files import Unusable, check_nesting, missing, read_regular, remove_empty, replace_file, sync_folder
 
 
 def load(run_dir: Path) -> Run | None:
@@ -40,7 +38,7 @@ def load(run_dir: Path) -> Run | None:
 def save(run_dir: Path, run: Run) -> None:
     """Replaces run.json: after a kill at any point it holds the old text or the new one."""
     run.run_dir = run.run_dir or str(run_dir)
-    made = [each for each in (run_dir, *run_dir.parents) if not os.path.lexists(each)]
+    made = missing(run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         data = msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n"
@@ -58,10 +56,3 @@ def set_aside(run_dir: Path, aside: Path) -> None:
         sync_folder(run_dir.parent)
     except OSError as error:
         raise shell.cannot_write(aside, error, "the old run is where it was") from error
-
-
-def remove_empty(made: list[Path]) -> None:
-    """Files are those that this call made, and hold nothing; folders go when nobody has put anything into them."""
-    with suppress(OSError):
-        for each in made:
-            each.rmdir() if each.is_dir() else each.unlink()
