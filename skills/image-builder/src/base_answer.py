@@ -21,7 +21,7 @@ def day(text: str | None) -> datetime.date:
     try:
         return datetime.date.fromisoformat(text) if text else datetime.date.today()
     except ValueError as error:
-        raise shell.SkillError("usage", f"{shell.clean(text or '', 40)!r} is no day", hint="--as-of 2026-11-28") from error
+        raise shell.SkillError("usage", f"{shell.clean(text or '', 40)!r} is not a date", hint="--as-of 2026-11-28") from error
 
 
 def needs(project: Project, instance_type: str | None, python: str | None, torch: str | None, as_of: str | None) -> Needs:
@@ -41,7 +41,7 @@ def _asked(text: str, option: str) -> SpecifierSet:
     found = specifiers(f"=={text}.*" if re.fullmatch(r"\d+(\.\d+)?", text) else f"=={text}" if re.match(r"\d", text) else text)
     if found is None:
         raise shell.SkillError(
-            "usage", f"{option} {shell.clean(text, 60)!r} is no version", hint=f"{option} 3.12, or '>=3.11,<3.13'"
+            "usage", f"{option} {shell.clean(text, 60)!r} is not a version or a range of versions", hint=f"{option} 3.12, or '>=3.11,<3.13'"
         )
     return found
 

@@ -34,11 +34,11 @@ MAX_FINDINGS = 200
 
 
 def driver(text: str | None) -> str | None:
-    """Raises SkillError usage for what is no driver version."""
+    """Raises SkillError usage for what is not a driver version."""
     if text and not re.fullmatch(r"\d{3}(\.\d{1,3}){1,2}", text, re.ASCII):
         raise shell.SkillError(
             "usage",
-            f"--driver {shell.clean(text, 40)!r} is no driver version",
+            f"--driver {shell.clean(text, 40)!r} is not a driver version",
             hint="--driver 580.65.06, as nvidia-smi prints it",
         )
     return text
