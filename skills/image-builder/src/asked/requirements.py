@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from image_files import Folder
-from image_wants import NoRequirement, Place, Want, want
+from asked.files import Folder
+from asked.wants import NoRequirement, Place, Want, want
 
 MAX_INCLUDES = 50
 COMMENT = re.compile(r"(^|\s+)#.*$")

@@ -6,12 +6,12 @@ import datetime
 import re
 from dataclasses import dataclass, field
 
-from base_images import Base, known
-from image_gpu import Target
+from bases.images import Base, known
+from bases.gpu import Target
 from image_project import Project
 from image_tables import table
-from image_versions import minor, newest, specifiers, version
-from image_wants import Place, Want, applies
+from asked.versions import minor, newest, specifiers, version
+from asked.wants import Place, Want, applies
 from packaging.specifiers import SpecifierSet
 
 CUDA_TAG = re.compile(r"(?:^|[/+_.-])(cu\d{3}|cpu)(?:$|[/._-]|torch)")

@@ -7,9 +7,9 @@ from typing import Any
 
 import trainyard_yaml
 import yaml
-from image_files import Folder, line_of
-from image_versions import specifiers
-from image_wants import NoRequirement, Place, Want, want
+from asked.files import Folder, line_of
+from asked.versions import specifiers
+from asked.wants import NoRequirement, Place, Want, want
 from packaging.utils import canonicalize_name
 from trainyard_files import Unusable
 

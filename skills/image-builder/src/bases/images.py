@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from image_tables import table
-from image_versions import minor, version
+from asked.versions import minor, version
 
 TABLE = "base_images"
 PACKAGES = ("torchvision", "torchaudio", "flash_attn", "transformer_engine", "deepspeed")

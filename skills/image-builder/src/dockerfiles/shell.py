@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from docker_text import Instruction, json_words
+from dockerfiles.text import Instruction, json_words
 
 TOKEN = re.compile(
     r"""(?P<space>[ \t]+)|(?P<end>\n|&&|\|\||[;|&(){}])|(?P<redirect>\d*(?:>>|>&|<<-?|<|>)\s*)|(?P<comment>\#[^\n]*)"""

@@ -1,7 +1,7 @@
 """Which versions an installer would take. Today the dated tables say so; an index is not asked.
 
 This is the place for real resolution: `uv pip compile --python-platform x86_64-manylinux_2_28 --torch-backend ...` on
-`scene.wants`, whose answer would replace `image_scene.chosen`.
+`scene.wants`, whose answer would replace `scene.chosen`.
 """
 
 from __future__ import annotations

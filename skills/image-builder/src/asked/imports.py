@@ -6,10 +6,10 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 
-from image_files import Folder
-from image_metadata import parsed
+from asked.files import Folder
+from asked.metadata import parsed
 from image_tables import table
-from image_wants import Place, Want
+from asked.wants import Place, Want
 from packaging.utils import canonicalize_name
 
 MAX_FILES = 400

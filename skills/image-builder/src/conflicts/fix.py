@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import trainyard_files
 import trainyard_shell as shell
-from image_files import MAX_FILE_BYTES, Folder
-from image_findings import Edit
+from asked.files import MAX_FILE_BYTES, Folder
+from conflicts.findings import Edit
 
 
 @dataclass

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from docker_expand import CannotExpand, expand
-from docker_shell import Command, bare, commands
-from docker_stages import Dockerfile, Stage
-from docker_text import Instruction
-from image_conda import conda_want
-from image_requirements import is_path
-from image_wants import NoRequirement, Place, Want, told, want
+from dockerfiles.expand import CannotExpand, expand
+from dockerfiles.shell import Command, bare, commands
+from dockerfiles.stages import Dockerfile, Stage
+from dockerfiles.text import Instruction
+from asked.conda import conda_want
+from asked.requirements import is_path
+from asked.wants import NoRequirement, Place, Want, told, want
 
 WITH_VALUE = re.compile(
     r"-[rcifptnbC]|--(?:requirement|constraint|(?:extra-|default-)?index(?:-url)?|find-links|target|prefix|root|python(?:-version)?|platform|abi"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 
-from base_images import Base, rows
-from image_gpu import Target, driver_of, has_kernels
-from image_versions import version
+from bases.images import Base, rows
+from bases.gpu import Target, driver_of, has_kernels
+from asked.versions import version
 from packaging.specifiers import SpecifierSet
 
 

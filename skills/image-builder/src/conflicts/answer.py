@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import image_fix
+from conflicts import fix as image_fix
 import trainyard_shell as shell
-from image_findings import Finding
-from image_resolution import judged_by
+from conflicts.findings import Finding
+from conflicts.resolution import judged_by
 from image_rules import base_image, gpu_fit, names, packages, torch_family
-from image_scene import Scene
+from conflicts.scene import Scene
 
 RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     names.readable,

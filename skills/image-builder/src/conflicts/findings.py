@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trainyard_shell as shell
-from image_wants import Place, Want
+from asked.wants import Place, Want
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from docker_expand import CannotExpand, expand
-from docker_text import Instruction, NotADockerfile, instructions
+from dockerfiles.expand import CannotExpand, expand
+from dockerfiles.text import Instruction, NotADockerfile, instructions
 
 PLATFORM = {
     "TARGETPLATFORM": "linux/amd64",

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trainyard_files
-from image_files import Folder, line_of
-from image_versions import specifiers
-from image_wants import NoRequirement, Place, Want, want
+from asked.files import Folder, line_of
+from asked.versions import specifiers
+from asked.wants import NoRequirement, Place, Want, want
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
