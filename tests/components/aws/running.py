@@ -1,0 +1,118 @@
+"""The stand-in as tests hold it: where it is, clients of it, and what it is told to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.components.aws.world import ROOT_KEY, ROOT_SECRET
+
+ROOT = Path(__file__).resolve().parents[3]
+START_S = 90.0
+
+
+class ControlError(RuntimeError):
+    """The stand-in refuses what a test asks of it."""
+
+
+@dataclass(frozen=True)
+class Aws:
+    endpoint: str
+    """http://127.0.0.1:PORT, of every service."""
+    registries: dict[str, str]
+    """Region -> host:port of its registry, as image names begin. Plain HTTP: buildkitd must be told."""
+    region: str = "us-east-1"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs: the endpoint, the root's keys and the region; no profile and no instance of this machine."""
+        return self.environment_of(ROOT_KEY, ROOT_SECRET)
+
+    def environment_of(self, key: str, secret: str, region: str | None = None) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_REGION": region or self.region,
+            "AWS_DEFAULT_REGION": region or self.region,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str, region: str | None = None, environment: dict[str, str] | None = None) -> Any:
+        """boto3's client as the root, or with the keys of an `environment`; it does not retry."""
+        import boto3
+        import botocore.config
+
+        given = environment or self.environment
+        session = boto3.session.Session(
+            given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN"), region or self.region
+        )
+        config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=120)
+        return session.client(service, endpoint_url=self.endpoint, config=config)
+
+    def control(self, verb: str, **arguments: Any) -> Any:
+        """See control.py. Raises ControlError."""
+        request = urllib.request.Request(f"{self.endpoint}/_control/{verb}", json.dumps(arguments).encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ControlError(error.read().decode(errors="replace")) from None
+
+    def reset(self) -> None:
+        """As it was at the start: no repositories, no builds, no users, no faults."""
+        self.control("reset")
+
+    def tokens(self, **settings: float) -> None:
+        """New registry tokens expire sooner: valid_s=, valid_requests=, short_lived= (how many), expired_status=."""
+        self.control("tokens", **settings)
+
+    def cut(self, after_bytes: int, **cut: Any) -> None:
+        """Break connections to a registry after so many bytes of a body: method="PATCH", path=REGEX, times=1, skip=0.
+
+        Layers are downloaded from `/_layers/` with GET.
+        """
+        self.control("cut", after_bytes=after_bytes, **cut)
+
+    def actions(self) -> list[dict[str, Any]]:
+        """Every call since the reset: caller (ARN), action (ecr:PutImage), resource, allowed."""
+        return list(self.control("actions"))
+
+
+@contextmanager
+def running(log: Path) -> Iterator[Aws]:
+    """All its processes, until the end of the block. stderr goes to `log`."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.components.aws"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+        )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"AWS's stand-in did not start: {log.read_text(errors='replace')[-2000:]}")
+        yield Aws(**json.loads(line))
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
+        process.stdout.close()
