@@ -84,11 +84,11 @@ def follow(
     build_id: str,
     *,
     timeout_s: float,
-    show: Callable[[str, str], None],
+    show: Callable[[str, str | None], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Build:
-    """The build after its end; the last of its retries. `show(phase, line)` gets every line, and a line without text for a new phase.
+    """The build after its end; the last of its retries. `show(phase, line)` gets every line, and None for a new phase.
 
     AWS that does not answer is waited for. Raises SkillError timeout after `timeout_s` seconds: the build goes on.
     """
@@ -99,7 +99,7 @@ def follow(
         if build:
             if (build.id, build.phase) != (build_id, phase):
                 phase, pause = build.phase, POLL_FIRST_S
-                show(phase, "")
+                show(phase, None)
             for line in tail.lines(build):
                 show(phase, line)
             if build.ended:
@@ -138,7 +138,7 @@ def _retry(builds: Any, build: Build, clock: Callable[[], float], sleep: Callabl
 
 
 def _settled(
-    build: Build, tail: LogTail, show: Callable[[str, str], None], clock: Callable[[], float], sleep: Callable[[float], None]
+    build: Build, tail: LogTail, show: Callable[[str, str | None], None], clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Build:
     until = clock() + SETTLE_S
     while build.status != "SUCCEEDED" and not tail.silent and clock() < until:

@@ -22,10 +22,13 @@ from codebuild.account import Account
 from codebuild.answer import answer
 from codebuild.ask import Ask
 from codebuild.compute import Machine
+from codebuild.looking import PROGRAM
 from codebuild.one import Place
 from trainyard_codebuild import Build
 
 AT_ONCE = 8
+AGENT = "[Container] "
+"""Before the lines of CodeBuild's agent: phases and commands, whose text a diagnosis would take for the builder's."""
 NAMESPACE = "trainyard"
 """Of repositories in ECR: builds of the project that setup-codebuild.sh makes may push to all in it."""
 
@@ -198,7 +201,7 @@ def _together(orders: list[Order]) -> list[Ended]:
         waiting = [pool.submit(work, order) for order in orders]
         return [each.result() for each in waiting]
     except KeyboardInterrupt:
-        hint = f"{one.PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
+        hint = f"{PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
         raise shell.SkillError("timeout", "interrupted; the builds go on", hint=hint, retryable=True) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -245,7 +248,8 @@ def _attempt(order: Order, recipe: Recipe, place: Path, log: BuildLog, ended: En
     if done.status != "SUCCEEDED":
         log.take(f"{done.id} {done.status}: {done.failure() or 'CodeBuild gives no reason'}")
     image = done if done.status == "SUCCEEDED" else None
-    return Ran(image, list(log.lines), round(time.monotonic() - began, 1), done.status == "TIMED_OUT")
+    lines = [line for line in log.lines if not line.startswith(AGENT)]
+    return Ran(image, lines, round(time.monotonic() - began, 1), done.status == "TIMED_OUT")
 
 
 def _last_phase(build: Build) -> str:

@@ -45,13 +45,13 @@ def wait(account: Account, build_id: str, timeout_s: float) -> shell.Result:
 def follow(account: Account, build_id: str, timeout_s: float, *, quiet: bool = False, take: Any = None) -> Build:
     """To its end; phases on stderr, lines to `take`, or to stderr. Ctrl-C leaves the build alone, and says how to go on."""
 
-    def show(phase: str, line: str) -> None:
-        if not line:
-            shell.progress(f"[{phase}]")
+    def show(phase: str, line: str | None) -> None:
+        if line is None:
+            shell.progress(f"phase {phase}")
         elif take:
             take(line)
         elif not quiet:
-            shell.progress(f"[{phase}] {line}")
+            shell.progress(line)
 
     try:
         return running.follow(account.builds, account.logs, build_id, timeout_s=timeout_s, show=show)
@@ -80,9 +80,9 @@ def stream(account: Account, build_id: str, timeout_s: float) -> shell.Result:
     """Every line as it comes, one JSON object each."""
     count = 0
 
-    def show(phase: str, line: str) -> None:
+    def show(phase: str, line: str | None) -> None:
         nonlocal count
-        if line:
+        if line is not None:
             count += 1
             shell.emit("line", phase=phase, line=line)
         else:
