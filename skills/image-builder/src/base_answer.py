@@ -9,7 +9,7 @@ from typing import Any
 import trainyard_shell as shell
 from base_choice import Candidate, Needs, candidates
 from base_images import TABLE, Base
-from image_gpu import builds_for, driver_of, target
+from trainyard_gpus import builds_for, driver_of, target
 from image_project import Project
 from image_tables import date_of, table
 from image_versions import specifiers
@@ -41,7 +41,9 @@ def _asked(text: str, option: str) -> SpecifierSet:
     found = specifiers(f"=={text}.*" if re.fullmatch(r"\d+(\.\d+)?", text) else f"=={text}" if re.match(r"\d", text) else text)
     if found is None:
         raise shell.SkillError(
-            "usage", f"{option} {shell.clean(text, 60)!r} is not a version or a range of versions", hint=f"{option} 3.12, or '>=3.11,<3.13'"
+            "usage",
+            f"{option} {shell.clean(text, 60)!r} is not a version or a range of versions",
+            hint=f"{option} 3.12, or '>=3.11,<3.13'",
         )
     return found
 

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 
 from base_images import Base, rows
-from image_gpu import Target, driver_of, has_kernels
+from trainyard_gpus import Target, driver_of, has_kernels
 from image_versions import version
 from packaging.specifiers import SpecifierSet
 

@@ -48,7 +48,7 @@ def check(
     import conflict_answer
     from base_answer import day
     from image_files import open_folder
-    from image_gpu import target
+    from trainyard_gpus import target
     from image_project import read_project
     from image_scene import scene
 

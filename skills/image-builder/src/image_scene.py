@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from base_images import Base, known
-from image_gpu import Target
+from trainyard_gpus import Target
 from image_project import Project
 from image_tables import table
 from image_versions import minor, newest, specifiers, version
