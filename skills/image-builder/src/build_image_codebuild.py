@@ -147,7 +147,8 @@ def cancel(build_id: str, region: str | None, dry_run: bool) -> shell.Result:
 
 
 @cli.command(
-    name="list", epilog=shell.examples("build_image_codebuild.py list", "build_image_codebuild.py list --limit 5 --region us-west-2")
+    name="list",
+    epilog=shell.examples("build_image_codebuild.py list", "build_image_codebuild.py list --limit 5 --region us-west-2"),
 )
 @click.option("--project", default=PROJECT, show_default=True, help="CodeBuild project.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 100), help="Rows, the newest first.")

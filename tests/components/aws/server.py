@@ -10,7 +10,7 @@ import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.components.aws import control
+from tests.components.aws import bucket_policies, control
 from tests.components.aws.codebuild import asking, projects, starting
 from tests.components.aws.codebuild.service import CODEBUILD
 from tests.components.aws.ecr import image_verbs, layer_verbs, registry, repositories
@@ -62,6 +62,9 @@ class Endpoint(Exchange):
 
     def service(self, caller: Caller) -> None:
         target, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
+        if not target and bucket_policies.is_about(self):
+            bucket_policies.answer(self)
+            return
         if not target:
             self.to_moto(self.body() if "x-www-form-urlencoded" in self.headers.get("Content-Type", "") else None)
             return

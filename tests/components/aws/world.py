@@ -68,6 +68,7 @@ class World:
         from tests.components.aws.ecr.tokens import Tokens
 
         self.actions: list[Action] = []
+        self.bucket_policies: dict[str, bytes] = {}
         self.repositories: dict[tuple[str, str], Repository] = {}
         """(region, name) -> what it holds; whether it exists is moto's to say."""
         self.part_bytes: dict[str, list[int]] = {}

@@ -126,7 +126,9 @@ def _source(path: str, options: Options) -> Source:
     folder = build_source.opened(path)
     name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
     if name is None:
-        raise shell.SkillError("usage", f"{folder.path.name} has no Dockerfile", hint="write one, or name it: --dockerfile PATH")
+        raise shell.SkillError(
+            "usage", f"{folder.path.name} has no Dockerfile", hint="write one, or name it: --dockerfile PATH"
+        )
     return build_source.given(folder, name, options.wanted)
 
 
@@ -255,5 +257,3 @@ def _attempt(order: Order, recipe: Recipe, place: Path, log: BuildLog, ended: En
 def _last_phase(build: Build) -> str:
     stopped = [each["phase"] for each in build.phases() if each["status"] == "STOPPED"]
     return str(stopped[0] if stopped else build.phase)
-
-

@@ -62,4 +62,3 @@ def _copied(context: Path) -> tuple[Listing, dict[str, hashes.Known]]:
     """The build's copy, from which everything that is left out is left out already."""
     found = listing.listed(context, ignore.parse(b"", None))
     return found, hashes.known(found)
-

@@ -56,7 +56,8 @@ def listed(call: Call, oldest_first: list[str]) -> Document:
     ids = oldest_first if call.request.get("sortOrder") == "ASCENDING" else oldest_first[::-1]
     start = int(call.request.get("nextToken") or 0)
     more = {"nextToken": str(start + PAGE)} if start + PAGE < len(ids) else {}
-    return {"ids": ids[start : start + PAGE], **more}
+    # Without a build `ids` is left out: the model wants one member at least.
+    return {"ids": ids[start : start + PAGE], **more} if ids else {}
 
 
 @CODEBUILD.verb
