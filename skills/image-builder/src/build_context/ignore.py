@@ -6,6 +6,7 @@ Sources: moby/patternmatcher v0.6 (ignorefile.ReadAll, MatchesUsingParentResults
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,14 +114,16 @@ def _lines(raw: bytes) -> list[str]:
 
 
 def _pattern(line: str) -> Pattern | None:
-    if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES or "\0" in line:
-        raise BadPattern("it is too long, or holds NUL")
+    if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
+        raise BadPattern("it is too long")
     if line.startswith("#") or not (text := line.strip(SPACES)):
         return None
     includes = text[0] == "!"
     text = text[1:].strip(SPACES) if includes else text
     if text and len(text := clean(text)) > 1:
         text = text.removeprefix("/")
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise BadPattern("it holds a control character, which BuildKit's protocol does not carry")
     # patternmatcher cleans once more, the `!` included.
     text = clean(f"!{text}" if includes else text)
     if text == "!":

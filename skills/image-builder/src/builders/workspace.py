@@ -17,7 +17,7 @@ import trainyard_shell as shell
 from build_context.listing import Listing
 from build_recipe import Recipe
 
-PREFIX = "trainyard-build-"
+PREFIX = "trainyard-image-builder-"
 FREE_SPACE = "free some space, or set TMPDIR to a larger disk"
 
 
