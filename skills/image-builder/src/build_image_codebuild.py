@@ -49,6 +49,9 @@ def cli() -> None:
 @click.option("--dockerfile", metavar="PATH", help="Relative to FOLDER.  [default: Dockerfile, else one is generated]")
 @click.option("--target", metavar="STAGE", help="Build up to this stage.")
 @click.option("--build-arg", multiple=True, metavar="K=V", help="For ARG; stays readable in the image, so not for secrets.")
+@click.option(
+    "--secret", multiple=True, metavar="id=NAME,secretsmanager=SECRET", help="For RUN --mount=type=secret; in no layer."
+)
 @click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64.  [default: linux/amd64]")
 @click.option("--no-cache", is_flag=True, help="Build every step anew.")
 @click.option("--push", metavar="REPOSITORY", help="Its name in ECR.  [default: trainyard/ and the image's name]")
@@ -57,6 +60,14 @@ def cli() -> None:
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @click.option("--context-limit", default=2048, show_default=True, type=click.IntRange(1, 1 << 20), help="MB of the context.")
 @click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret and is none.")
+@click.option("--base", metavar="IMAGE", help="Of a generated Dockerfile.  [default: chosen from the table]")
+@click.option("--instance-type", metavar="T", help="Where it shall run, for the choice of the base image.")
+@click.option(
+    "--job-network", type=click.Choice(["auto", "efa", "tcp"]), default="auto", show_default=True, help="`network` of the job."
+)
+@click.option("--entry", metavar="FILE", help="What a generated image starts.  [default: found in the project]")
+@click.option("--runtime-wheel", metavar="FILE", help="trainyard's wheel, or none.  [default: of this checkout]")
+@click.option("--write", is_flag=True, help="Keep a generated Dockerfile in FOLDER.")
 @click.option("--compute-type", metavar="TYPE", help="SMALL, MEDIUM, LARGE, XLARGE, 2XLARGE.  [default: by the image's size]")
 @click.option("--project", default=PROJECT, show_default=True, help="CodeBuild project; it is never changed.")
 @click.option("--bucket", metavar="NAME", help="For sources, used as it is.  [default: one is made for account and region]")

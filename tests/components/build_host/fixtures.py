@@ -6,6 +6,7 @@ A conftest.py brings it in with `fixtures.register(config)`, beside those of `aw
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from tests.components.build_host import tools
 from tests.components.images.buildkit import BuildKit
 
 BUILDER = "tests"
+DOCKER = """#!/bin/sh
+# Every build has a home of its own, as on CodeBuild, and with it its own logins; the plugin is linked there.
+test -e "$HOME/.docker/cli-plugins/docker-buildx" || {{ mkdir -p "$HOME/.docker/cli-plugins" && ln -sf {buildx} "$HOME/.docker/cli-plugins/docker-buildx"; }}
+exec {docker} "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,11 @@ class BuildHost:
     aws: Aws
     path: str
     """For PATH."""
-    docker_config: Path
+    buildx_config: Path
 
-    def environment(self, **more: str) -> dict[str, str]:
-        """For programs here that call `aws` and `docker`."""
-        own = {"PATH": self.path, "DOCKER_CONFIG": str(self.docker_config), "BUILDX_BUILDER": BUILDER}
-        return {**os.environ, **self.aws.environment, **own, **more}
+    def variables(self) -> dict[str, str]:
+        """For builds, and for programs here that call `aws` and `docker`."""
+        return {"PATH": self.path, "BUILDX_CONFIG": str(self.buildx_config), "BUILDX_BUILDER": BUILDER}
 
 
 def register(config: pytest.Config) -> None:
@@ -53,11 +58,14 @@ def aws_command_line() -> Path:
 def build_host(
     aws_session: Aws, buildkit: BuildKit, aws_command_line: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> BuildHost:
-    config = tmp_path_factory.mktemp("docker")
-    (config / "cli-plugins").mkdir()
-    (config / "cli-plugins" / "docker-buildx").symlink_to(tools.buildx())
-    host = BuildHost(aws_session, f"{aws_command_line}:{os.environ['PATH']}", config)
+    folder = tmp_path_factory.mktemp("build-host")
+    (folder / "bin").mkdir()
+    docker = shutil.which("docker")
+    (folder / "bin" / "docker").write_text(DOCKER.format(buildx=tools.buildx(), docker=docker))
+    (folder / "bin" / "docker").chmod(0o755)
+    host = BuildHost(aws_session, f"{folder / 'bin'}:{aws_command_line}:{os.environ['PATH']}", folder / "buildx")
     words = ["docker", "buildx", "create", "--name", BUILDER, "--driver", "remote", buildkit.address]
-    subprocess.run(words, check=True, env=host.environment(), capture_output=True, timeout=60)
-    aws_session.build_environment(PATH=host.path, DOCKER_CONFIG=str(config), BUILDX_BUILDER=BUILDER)
+    env = {**os.environ, **host.variables(), "HOME": str(folder)}
+    subprocess.run(words, check=True, env=env, capture_output=True, timeout=60)
+    aws_session.build_environment(**host.variables())
     return host

@@ -1,6 +1,6 @@
 """buildx from Go modules and the AWS command line from PyPI, each made once in ~/.cache/trainyard, whole or not at all.
 
-    python -m tests.components.build_host.tools        # makes what the cache lacks: about two minutes the first time
+python -m tests.components.build_host.tools        # makes what the cache lacks: about two minutes the first time
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def _make_buildx(folder: Path) -> None:
 def _make_aws(folder: Path) -> None:
     """In an environment of its own: it pins another botocore than boto3 wants."""
     uv = [str(Path(sys.executable).with_name("uv")), "--quiet"]
-    subprocess.run([*uv, "venv", "--python", sys.executable, "--relocatable", str(folder / "venv")], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [*uv, "venv", "--python", sys.executable, "--relocatable", str(folder / "venv")], check=True, stdout=sys.stderr
+    )
     python = str(folder / "venv" / "bin" / "python")
     words = [*uv, "pip", "install", "--compile-bytecode", "--python", python, f"awscli=={version('AWSCLI')}"]
     subprocess.run(words, check=True, stdout=sys.stderr)

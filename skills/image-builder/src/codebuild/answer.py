@@ -37,12 +37,12 @@ def _next(each: Ended) -> list[str]:
     if each.started:
         return [f"{PROGRAM} wait {each.started.id}"]
     if each.attempts.image:
-        return [f"test_image_codebuild.py run {each.order.reference}"]
+        return [f"test_image_codebuild.py run {each.order.image}@{each.attempts.image.exported.get('IMAGE_DIGEST')}"]
     return [f"{PROGRAM} logs {each.builds[-1]}"] if each.builds else []
 
 
 def _one(each: Ended) -> tuple[dict[str, Any], list[shell.Check], shell.SkillError | None]:
-    data, checks, error = row(each), [*each.order.source.checks], each.error
+    data, checks, error = row(each), [*each.order.checks], each.error
     if each.attempts.image:
         try:
             verified, more = outcome.verified(each.order.place.account, each.attempts.image)

@@ -34,6 +34,10 @@ class Ask:
     target: str | None = None
     build_args: tuple[str, ...] = ()
     no_cache: bool = False
+    secrets: tuple[str, ...] = ()
+    """Words for `--secret` whose files lie in the packed source."""
+    kept_secrets: tuple[tuple[str, str], ...] = ()
+    """Id, and the name or ARN in AWS Secrets Manager."""
     source_digest: str = ""
     timeout_minutes: int = 60
     queued_minutes: int = 30
@@ -70,6 +74,7 @@ def request(ask: Ask, repository: Repository, source: Source, machine: Machine, 
         "IMAGE_PLATFORM": ask.platform,
         "IMAGE_TARGET": ask.target or "",
         "IMAGE_BUILD_ARGS": "\n".join(ask.build_args),
+        "IMAGE_SECRETS": "\n".join([*ask.secrets, *(f"id={id},env={_variable(id)}" for id, _ in ask.kept_secrets)]),
         "IMAGE_NO_CACHE": "1" if ask.no_cache else "",
         # A tag that can never change would take the first cache and no other.
         "IMAGE_CACHE": "" if repository.keeps(ask.cache_tag) else ask.cache_tag,
@@ -90,8 +95,14 @@ def request(ask: Ask, repository: Repository, source: Source, machine: Machine, 
         "computeTypeOverride": machine.type,
         "privilegedModeOverride": True,
         "environmentVariablesOverride": [
-            {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
+            *({"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()),
+            *({"name": _variable(id), "value": secret, "type": "SECRETS_MANAGER"} for id, secret in ask.kept_secrets),
         ],
         "timeoutInMinutesOverride": ask.timeout_minutes,
         "queuedTimeoutInMinutesOverride": ask.queued_minutes,
     }
+
+
+def _variable(id: str) -> str:
+    """In which the build finds a secret."""
+    return "IMAGE_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", id).upper()

@@ -14,16 +14,18 @@ import image_naming
 import trainyard_shell as shell
 from attempts.trying import Attempts, Ran, attempted
 from build_recipe import Recipe
-from build_source import Source, Wanted
+from build_source import Source
 from builders.logs import BuildLog
 from builders.workspace import workspace
 from codebuild import compute, one, outcome, packing, repository
-from codebuild.account import Account
 from codebuild.answer import answer
 from codebuild.ask import Ask
 from codebuild.compute import Machine
 from codebuild.looking import PROGRAM
 from codebuild.one import Place
+from codebuild.options import Options
+from codebuild.plan import plan
+from generated import source as generated
 from trainyard_codebuild import Build
 
 AT_ONCE = 8
@@ -31,28 +33,6 @@ AGENT = "[Container] "
 """Before the lines of CodeBuild's agent: phases and commands, whose text a diagnosis would take for the builder's."""
 NAMESPACE = "trainyard"
 """Of repositories in ECR: builds of the project that setup-codebuild.sh makes may push to all in it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The call, checked."""
-
-    account: Account
-    project: str
-    bucket: str | None
-    push: str | None
-    """A repository's name in ECR; None: NAMESPACE and the image's name."""
-    wanted: Wanted
-    name: str | None
-    tag: str
-    compute_type: str | None
-    no_cache: bool
-    attempts: int
-    timeout_s: float
-    queue_s: float
-    no_wait: bool
-    quiet: bool
-    dry_run: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,10 @@ class Order:
     machine: Machine
     options: Options
     prefix: str = ""
+
+    @property
+    def checks(self) -> list[shell.Check]:
+        return [*self.source.checks, *(generated.checks(self.source) if self.source.recipe.generated else [])]
 
     @property
     def image(self) -> str:
@@ -86,6 +70,8 @@ class Order:
             target=recipe.target,
             build_args=tuple(f"{name}={value}" for name, value in recipe.build_args),
             no_cache=self.options.no_cache,
+            secrets=packing.secret_words(recipe),
+            kept_secrets=self.options.secrets,
             source_digest=self.source.recipe.source_digest,
             timeout_minutes=minutes,
             queued_minutes=queued,
@@ -116,10 +102,27 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     if twice:
         raise shell.SkillError("usage", f"two folders would give {', '.join(twice)}", hint="a call for each, with --image-name")
     if options.dry_run:
-        return _plan(orders)
-    for each in [check for order in orders for check in order.source.checks if check.status == "warn"]:
-        shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
-    return answer(_together(orders))
+        return plan(orders)
+    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    for order in orders:
+        _show(order)
+    found = answer(_together(orders))
+    found.changed = [*written, *found.changed]
+    return found
+
+
+def _kept(source: Source) -> list[str]:
+    return generated.write(source) if source.recipe.generated else []
+
+
+def _show(order: Order) -> None:
+    for each in order.checks:
+        if each.status == "warn":
+            shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
+    if order.source.recipe.generated:
+        shell.progress(f"{order.source.folder.path.name} has no Dockerfile; this one is built:")
+        for line in order.source.recipe.dockerfile.splitlines():
+            shell.progress(f"    {line}")
 
 
 def _source(path: str, options: Options) -> Source:
@@ -157,34 +160,6 @@ def _repository_name(options: Options, name: str) -> str:
         return f"{NAMESPACE}/{name}"
     host, _, rest = options.push.partition("/")
     return rest if rest and re.search(r"[.:]", host) else options.push
-
-
-def _plan(orders: list[Order]) -> shell.Result:
-    rows = []
-    for each in orders:
-        recipe, size = each.source.recipe, each.source.listing.size_bytes
-        base = recipe.bases[-1] if recipe.bases else None
-        rows.append(
-            {
-                "image": each.image,
-                "tag": each.tag,
-                "source_digest": recipe.source_digest,
-                "builder": f"codebuild {each.machine.type}",
-                "compute": {"type": each.machine.type, "image": each.machine.image, "reason": each.machine.reason},
-                "estimate": compute.estimate(each.machine, base, size, each.place.account.region).row(),
-                "dockerfile": "generated" if recipe.generated else "given",
-                "bases": recipe.bases,
-                "context": {"files": len(each.source.listing.files), "size_bytes": size},
-                "would": [
-                    f"upload {packing.key(recipe)[:12]} to {each.place.bucket or 'the bucket of Trainyard'} unless it is there",
-                    f"start a build of {each.place.project}",
-                    f"push {each.reference}",
-                ],
-            }
-        )
-    checks = [check for each in orders for check in each.source.checks]
-    data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
-    return shell.Result(data, checks, next=["the same call without --dry-run"])
 
 
 def _together(orders: list[Order]) -> list[Ended]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+import re
 
 import build_source
 import image_naming
@@ -10,7 +13,36 @@ import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
 from build_source import Wanted
 from codebuild.account import Account
-from codebuild.building import Options
+from generated.source import Wishes
+
+SECRET = re.compile(r"id=([A-Za-z0-9_.-]{1,100}),secretsmanager=([A-Za-z0-9/_+=.@:-]{1,2048})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The call, checked."""
+
+    account: Account
+    project: str
+    bucket: str | None
+    push: str | None
+    """A repository's name in ECR; None: NAMESPACE and the image's name."""
+    wanted: Wanted
+    wishes: Wishes
+    """About a generated Dockerfile."""
+    write: bool
+    secrets: tuple[tuple[str, str], ...]
+    """Id for RUN --mount=type=secret, and the name or ARN in AWS Secrets Manager."""
+    name: str | None
+    tag: str
+    compute_type: str | None
+    no_cache: bool
+    attempts: int
+    timeout_s: float
+    queue_s: float
+    no_wait: bool
+    quiet: bool
+    dry_run: bool
 
 
 def options(given: dict[str, Any]) -> Options:
@@ -33,6 +65,9 @@ def options(given: dict[str, Any]) -> Options:
         bucket=given["bucket"],
         push=image_naming.repository(given["push"]) if given["push"] else None,
         wanted=wanted,
+        wishes=Wishes(given["base"], given["instance_type"], given["job_network"], given["entry"], given["runtime_wheel"]),
+        write=given["write"],
+        secrets=tuple(_secret(each) for each in given["secret"]),
         name=image_naming.image_name(given["image_name"]) if given["image_name"] else None,
         tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),
         compute_type=given["compute_type"],
@@ -44,3 +79,14 @@ def options(given: dict[str, Any]) -> Options:
         quiet=given["quiet"],
         dry_run=given["dry_run"],
     )
+
+
+def _secret(text: str) -> tuple[str, str]:
+    """`id=NAME,secretsmanager=SECRET`: its value goes from AWS Secrets Manager to the build and passes nowhere here."""
+    found = SECRET.fullmatch(text)
+    if found is None:
+        message = f"--secret {shell.clean(text, 80)!r} is not id=NAME,secretsmanager=SECRET; files of this machine are not sent"
+        raise shell.SkillError(
+            "usage", message, hint="--secret id=hf,secretsmanager=hf-token; the project's role must be able to read it"
+        )
+    return found[1], found[2]

@@ -25,15 +25,23 @@ MAX_OWN_BYTES = 4 << 20
 
 
 def own_files(recipe: Recipe) -> dict[str, bytes]:
-    """What lies in the ZIP besides the context. Raises SkillError usage: a secret file, which would lie in the bucket."""
+    """What lies in the ZIP besides the context."""
     files = {DOCKERFILE: recipe.dockerfile.encode(), f"{DOCKERFILE}.dockerignore": f"{OWN}\n".encode()}
-    for each in recipe.secrets:
-        parts = dict(part.partition("=")[::2] for part in each.split(","))
-        if parts.get("id") != AUTHORITY:
-            message = f"--secret {parts.get('id')}: a file or variable of this machine is not sent to CodeBuild"
-            raise shell.SkillError("usage", message, hint="--secret id=NAME,secretsmanager=SECRET of AWS Secrets Manager")
-        files[f"{OWN}/{AUTHORITY}"] = Path(parts["src"]).read_bytes()[:MAX_OWN_BYTES]
+    for _, file in _authorities(recipe):
+        files[f"{OWN}/{AUTHORITY}"] = file.read_bytes()[:MAX_OWN_BYTES]
     return files
+
+
+def _authorities(recipe: Recipe) -> list[tuple[str, Path]]:
+    """The certificates that a remedy has put in: public, and the only secret of a recipe here."""
+    parts = [dict(part.partition("=")[::2] for part in each.split(",")) for each in recipe.secrets]
+    assert all(each["id"] == AUTHORITY for each in parts)
+    return [(each["id"], Path(each["src"])) for each in parts]
+
+
+def secret_words(recipe: Recipe) -> tuple[str, ...]:
+    """For `--secret` of the remote build, whose working folder is the source."""
+    return tuple(f"id={name},src={OWN}/{AUTHORITY}" for name, _ in _authorities(recipe))
 
 
 def key(recipe: Recipe) -> str:
