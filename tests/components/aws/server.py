@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
+import traceback
 import uuid
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.components.aws import control
+from tests.components.aws import bucket_policies, control
+from tests.components.aws.codebuild import asking, projects, starting
+from tests.components.aws.codebuild.service import CODEBUILD
 from tests.components.aws.ecr import image_verbs, layer_verbs, registry, repositories
 from tests.components.aws.ecr.cuts import CutError
 from tests.components.aws.ecr.service import ECR
@@ -20,8 +23,8 @@ from tests.components.aws.wire.json_service import Call, JsonService
 from tests.components.aws.wire.refused import Refused
 from tests.components.aws.world import World
 
-SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR,)}
-VERB_MODULES = (repositories, image_verbs, layer_verbs)
+SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR, CODEBUILD)}
+VERB_MODULES = (repositories, image_verbs, layer_verbs, projects, starting, asking)
 """Importing them fills the services' verbs."""
 LAYER = re.compile(r"/_layers/(?P<place>r\d+)/(?P<digest>sha256:[0-9a-f]{64})")
 
@@ -36,6 +39,10 @@ class Endpoint(Exchange):
             self.refuse(refused)
         except (CutError, BrokenBodyError):
             self.hang_up()
+        except Exception as error:
+            # A mistake of the stand-in: said to the test that meets it, and printed with its place.
+            traceback.print_exc()
+            self.refuse(Refused("InternalFailure", f"the stand-in failed: {type(error).__name__}: {error}", 500))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve
 
@@ -43,6 +50,9 @@ class Endpoint(Exchange):
         if self.route.startswith("/_control/"):
             answer = control.answer(self.world, self.route.removeprefix("/_control/"), self.body())
             self.answer(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+        elif self.route in self.world.credentials:
+            credentials = self.world.credentials[self.route]()
+            self.answer(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
         elif found := LAYER.fullmatch(self.route):
             self.layer(found["place"], found["digest"])
         elif self.route.startswith("/moto-api"):
@@ -52,6 +62,9 @@ class Endpoint(Exchange):
 
     def service(self, caller: Caller) -> None:
         target, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
+        if not target and bucket_policies.is_about(self):
+            bucket_policies.answer(self)
+            return
         if not target:
             self.to_moto(self.body() if "x-www-form-urlencoded" in self.headers.get("Content-Type", "") else None)
             return
