@@ -43,6 +43,7 @@ def run(folder: Path, done: threading.Event) -> None:
         print(json.dumps({"endpoint": world.endpoint, "registries": registries}), flush=True)
         done.wait()
     finally:
+        world.codebuild.end()
         processes.stop(moto)
         processes.stop(storage)
 

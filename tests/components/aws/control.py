@@ -64,3 +64,17 @@ def cut(world: World, **cut: Any) -> None:
 @verb
 def cuts_done(world: World) -> int:
     return world.cuts.done
+
+
+@verb
+def builds_fault(world: World, **fault: Any) -> None:
+    """See Fault: what is to go wrong with the next builds."""
+    world.codebuild.faults.add(**fault)
+
+
+@verb
+def limits(world: World, concurrent: int | None = None, minute_s: float | None = None) -> None:
+    """See Limits; what is not given stays."""
+    held = world.codebuild.limits
+    held.concurrent = held.concurrent if concurrent is None else concurrent
+    held.minute_s = held.minute_s if minute_s is None else minute_s

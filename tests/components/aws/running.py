@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -14,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.components.aws.world import ROOT_KEY, ROOT_SECRET
+from tests.components.aws.world import ROOT_KEY, ROOT_SECRET, new_client
 
 ROOT = Path(__file__).resolve().parents[3]
-START_S = 90.0
+VERSION = "2012-10-17"
+EVERYTHING = {"Version": VERSION, "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+
+
+cached_client = functools.lru_cache(maxsize=64)(new_client)
 
 
 class ControlError(RuntimeError):
@@ -51,15 +56,9 @@ class Aws:
 
     def client(self, service: str, region: str | None = None, environment: dict[str, str] | None = None) -> Any:
         """boto3's client as the root, or with the keys of an `environment`; it does not retry."""
-        import boto3
-        import botocore.config
-
         given = environment or self.environment
-        session = boto3.session.Session(
-            given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN"), region or self.region
-        )
-        config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=120)
-        return session.client(service, endpoint_url=self.endpoint, config=config)
+        keys = given["AWS_ACCESS_KEY_ID"], given["AWS_SECRET_ACCESS_KEY"], given.get("AWS_SESSION_TOKEN")
+        return cached_client(service, region or given["AWS_REGION"], *keys, self.endpoint)
 
     def control(self, verb: str, **arguments: Any) -> Any:
         """See control.py. Raises ControlError."""
@@ -86,9 +85,57 @@ class Aws:
         """
         self.control("cut", after_bytes=after_bytes, **cut)
 
-    def actions(self) -> list[dict[str, Any]]:
-        """Every call since the reset: caller (ARN), action (ecr:PutImage), resource, allowed."""
-        return list(self.control("actions"))
+    def build_environment(self, **variables: str) -> None:
+        """What builds find besides CodeBuild's own variables: PATH=..., DOCKER_HOST=..., BUILDKIT_HOST=... Stays for the session."""
+        self.control("environment", variables=variables)
+
+    def builds_fault(self, **fault: Any) -> None:
+        """The next builds go wrong: project=None, times=1, phase="BUILD", status_code=, message=, status="FAILED" or "FAULT",
+
+        slow_s=, log="kept", "lost" or "late", log_late_s=.
+        """
+        self.control("builds_fault", **fault)
+
+    def limits(self, concurrent: int | None = None, minute_s: float | None = None) -> None:
+        """How many builds may run at once (five times as many wait), and how long a minute of a time-out lasts."""
+        self.control("limits", concurrent=concurrent, minute_s=minute_s)
+
+    def make_role(self, name: str = "codebuild-role", policy: dict[str, Any] | None = None) -> str:
+        """The ARN of a role that CodeBuild may assume, with this policy; without one it may do everything."""
+        iam = self.client("iam")
+        trust = {"Effect": "Allow", "Principal": {"Service": "codebuild.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": VERSION, "Statement": [trust]}))
+        iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=json.dumps(policy or EVERYTHING))
+        return str(arn["Role"]["Arn"])
+
+    def make_project(self, name: str = "trainyard", policy: dict[str, Any] | None = None, **members: Any) -> str:
+        """The name of a project without a source, whose builds bring their buildspec; its role is made too."""
+        project = {
+            "source": {"type": "NO_SOURCE", "buildspec": "version: 0.2\nphases: {build: {commands: [true]}}\n"},
+            "artifacts": {"type": "NO_ARTIFACTS"},
+            "environment": {
+                "type": "LINUX_CONTAINER",
+                "image": "aws/codebuild/amazonlinux-x86_64-standard:6.0",
+                "computeType": "BUILD_GENERAL1_LARGE",
+                "privilegedMode": True,
+            },
+        }
+        role = members.pop("serviceRole", None) or self.make_role(f"{name}-role", policy)
+        self.client("codebuild").create_project(name=name, serviceRole=role, **project | members)
+        return name
+
+    def user(self, policy: dict[str, Any], name: str = "tester") -> dict[str, str]:
+        """The environment of a new user who may do what this policy says, and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="its", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return self.environment_of(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def actions(self, environment: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """Every call since the reset, or those with this environment's keys: caller, key, action (ecr:PutImage), resource, allowed."""
+        key = environment and environment["AWS_ACCESS_KEY_ID"]
+        return [each for each in self.control("actions") if key in (None, each["key"])]
 
 
 @contextmanager
@@ -110,6 +157,7 @@ def running(log: Path) -> Iterator[Aws]:
         yield Aws(**json.loads(line))
     finally:
         process.stdin.close()
+        process.terminate()
         try:
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:

@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from tests.components.aws.wire.refused import Refused
 if TYPE_CHECKING:
     from tests.components.aws.ecr.images import Repository
     from tests.components.aws.ecr.tokens import Tokens
+    from tests.components.aws.iam.principals import Principal
     from tests.components.aws.wire.json_service import Call
 
 ACCOUNT = "123456789012"
@@ -33,13 +35,15 @@ class Action:
 
     caller: str
     """ARN."""
+    key: str
+    """Access key id."""
     action: str
     """As a policy names it: ecr:PutImage."""
     resource: str
     allowed: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class World:
     moto_port: int
     storage_port: int
@@ -62,19 +66,26 @@ class World:
 
     def forget(self) -> None:
         """Everything of the test before; moto's own state is reset by `reset`."""
+        from tests.components.aws.codebuild.state import CodeBuildState
         from tests.components.aws.ecr.cuts import Cuts
         from tests.components.aws.ecr.tokens import Tokens
 
         self.actions: list[Action] = []
+        self.principals: dict[str, Principal] = {}
+        """Access key id -> whose it is; forgotten when something of IAM is called."""
         self.repositories: dict[tuple[str, str], Repository] = {}
         """(region, name) -> what it holds; whether it exists is moto's to say."""
         self.part_bytes: dict[str, list[int]] = {}
         """Upload id -> the length of each part of a layer."""
         self.account_settings: dict[tuple[str, str], str] = {}
+        self.credentials: dict[str, Callable[[], dict[str, str]]] = {}
+        """Path at the endpoint -> the credentials that a build finds there."""
+        self.codebuild = CodeBuildState()
         self.tokens: Tokens = Tokens()
         self.cuts = Cuts()
 
     def reset(self) -> None:
+        self.codebuild.end()
         with self.lock:
             self.forget()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -124,10 +135,28 @@ class World:
 
     def client(self, service: str, region: str, key: str, secret: str, token: str | None = None, endpoint: str = "") -> Any:
         """boto3's client of this endpoint with these keys."""
-        import boto3
-        import botocore.config
+        with self.lock:  # making clients of one session is not thread-safe
+            return new_client(service, region, key, secret, token, endpoint or self.endpoint)
 
-        with self.lock:  # making a session is not thread-safe
-            session = boto3.session.Session(key, secret, token, region)
-            config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=60)
-            return session.client(service, endpoint_url=endpoint or self.endpoint, config=config)
+
+@functools.cache
+def session() -> Any:
+    """One, whose loader keeps the service models."""
+    import boto3
+
+    return boto3.session.Session()
+
+
+def new_client(service: str, region: str, key: str, secret: str, token: str | None, endpoint: str) -> Any:
+    """boto3's; it does not retry."""
+    import botocore.config
+
+    return session().client(
+        service,
+        region_name=region,
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        aws_session_token=token,
+        config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=120),
+    )
