@@ -124,9 +124,18 @@ class Aws:
         self.client("codebuild").create_project(name=name, serviceRole=role, **project | members)
         return name
 
-    def actions(self) -> list[dict[str, Any]]:
-        """Every call since the reset: caller (ARN), action (ecr:PutImage), resource, allowed."""
-        return list(self.control("actions"))
+    def user(self, policy: dict[str, Any], name: str = "tester") -> dict[str, str]:
+        """The environment of a new user who may do what this policy says, and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="its", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return self.environment_of(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def actions(self, environment: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """Every call since the reset, or those with this environment's keys: caller, key, action (ecr:PutImage), resource, allowed."""
+        key = environment and environment["AWS_ACCESS_KEY_ID"]
+        return [each for each in self.control("actions") if key in (None, each["key"])]
 
 
 @contextmanager
