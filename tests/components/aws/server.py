@@ -75,6 +75,7 @@ class Endpoint(Exchange):
             body = self.body()
             form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
             guard.allow_all(self.world, caller, needs(caller, form.get("Action", ""), form))
+            self.world.failures.strike(f"{caller.service}:{form.get('Action', '')}")
             self.to_moto(body, changes_iam=caller.service == "iam")
         else:
             self.rest(caller)
@@ -84,6 +85,7 @@ class Endpoint(Exchange):
         request = json_service.document_of(body)
         service = SERVICES.get(target)
         guard.allow_all(self.world, caller, needs(caller, operation, request))
+        self.world.failures.strike(f"{caller.service}:{operation}")
         if service:
             service.check(operation, request)
         if service is None or operation not in service.verbs:
@@ -95,6 +97,7 @@ class Endpoint(Exchange):
     def rest(self, caller: Caller) -> None:
         operation, needed = needs_of_request(caller, self.command, self.path, self.headers)
         guard.allow_all(self.world, caller, needed)
+        self.world.failures.strike(f"{caller.service}:{operation}", needed[0].action)
         if bucket_policies.is_about(self):
             bucket_policies.answer(self)
             return

@@ -69,6 +69,7 @@ class World:
         from tests.components.aws.codebuild.state import CodeBuildState
         from tests.components.aws.ecr.cuts import Cuts
         from tests.components.aws.ecr.tokens import Tokens
+        from tests.components.aws.wire.failing import Failures
 
         self.actions: list[Action] = []
         self.bucket_policies: dict[str, bytes] = {}
@@ -84,6 +85,7 @@ class World:
         self.codebuild = CodeBuildState()
         self.tokens: Tokens = Tokens()
         self.cuts = Cuts()
+        self.failures = Failures()
 
     def reset(self) -> None:
         self.codebuild.end()
