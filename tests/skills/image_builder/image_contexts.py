@@ -15,9 +15,64 @@ from tests.skills.image_builder.image_call import module
 IGNORE: Any = module("build_context.ignore")
 LISTING: Any = module("build_context.listing")
 SHELL: Any = module("trainyard_shell")
-NAMES = ("a", "b", "ab", "abc", ".env", "x.py", "y.pyc", "foo[1].txt", "d e", "Dockerfile", "node_modules", "é", "$x", "a^b", "]")
-PIECES = ("a", "b", "ab", "*", "?", "**", "*.py", "*.pyc", "a*", "*b", "[ab]", "[^a]", "[a-c]*", r"foo\[1\].txt", "foo[1].txt", r"\a", ".env", "d e")
-MORE = ("x.*", "..", ".", "node_modules", "**b", "a**", "?b?", "é", "$x", "a^b", "a.c", "*[1]*", r"[\]]", "[^b]*", "ab*c", "***", "a?", "[[:alpha:]]*", r"\d")
+NAMES = (
+    "a",
+    "b",
+    "ab",
+    "abc",
+    ".env",
+    "x.py",
+    "y.pyc",
+    "foo[1].txt",
+    "d e",
+    "Dockerfile",
+    "node_modules",
+    "é",
+    "$x",
+    "a^b",
+    "]",
+)
+PIECES = (
+    "a",
+    "b",
+    "ab",
+    "*",
+    "?",
+    "**",
+    "*.py",
+    "*.pyc",
+    "a*",
+    "*b",
+    "[ab]",
+    "[^a]",
+    "[a-c]*",
+    r"foo\[1\].txt",
+    "foo[1].txt",
+    r"\a",
+    ".env",
+    "d e",
+)
+MORE = (
+    "x.*",
+    "..",
+    ".",
+    "node_modules",
+    "**b",
+    "a**",
+    "?b?",
+    "é",
+    "$x",
+    "a^b",
+    "a.c",
+    "*[1]*",
+    r"[\]]",
+    "[^b]*",
+    "ab*c",
+    "***",
+    "a?",
+    "[[:alpha:]]*",
+    r"\d",
+)
 
 
 @dataclass(frozen=True)
