@@ -35,11 +35,18 @@ test: setup      ## all tests; TEST_PROCESSES=1 one after the other
 test-fast: setup ## what needs no cluster and starts no training: minutes
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --fast tests
 
+# Where tests marked `full_images` are.
+FULL_IMAGE_TESTS := tests/components/test_images_torch.py
+
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
 	FULL_STARTS=1 $(BIN)/python -m pytest tests/training/exact tests/e2e/test_killed_ranks.py tests/e2e/test_cluster_kills.py \
 		tests/training/test_format_stock.py tests/training/test_train.py tests/training/test_recipe_llama.py
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
+
+.PHONY: test-images
+test-images: setup  ## as root: builds and runs of images that take longer than the tests' minutes
+	FULL_IMAGES=1 $(BIN)/python -m pytest $(FULL_IMAGE_TESTS)
 
 .PHONY: recorded
 recorded: setup  ## as root: plans, manifests and help texts as they are now, over those in tests/recorded/expected

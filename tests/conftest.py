@@ -15,6 +15,7 @@ import pytest
 from tests import when_changed
 from tests.components.cluster import build
 from tests.components.cluster.fixtures import COMPONENTS
+from tests.components.images import fixtures as images
 
 MARK = "TRAINYARD_TEST_SESSION"
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -32,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 ON_ONE_CLUSTER = (
-    ("tests/components/", "tests/e2e/test_cluster_"),
+    ("tests/components/test_cluster", "tests/e2e/test_cluster_"),
     (
         "tests/e2e/test_transcripts.py",
         "tests/infrastructure/",
@@ -64,8 +65,8 @@ NOT_FAST = (
     "tests/test_benchmarks.py",
     "tests/training/",
 )
-"""Where tests start trainings, whole installations or hundreds of programs, besides those that use the cluster: `make test-fast` leaves
-them out."""
+"""Where tests start trainings, whole installations or hundreds of programs, besides those that use the cluster or engines for images:
+`make test-fast` leaves them out."""
 BUT_FAST = (
     "tests/skills/local_runner/test_local_cause.py",
     "tests/skills/local_runner/test_local_submit.py",
@@ -96,9 +97,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
 
     cluster_turn = 10 if build.missing(COMPONENTS) else 0
+    images_turn = 20 if images.to_be_built() else len(ON_ONE_CLUSTER) + 1
 
     def turn(item: pytest.Item) -> int:
         row = row_of(item.nodeid)
+        if row is None and images.uses(item):
+            return images_turn
         return cluster_turn + row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
 
     items.sort(key=turn)
@@ -107,7 +111,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_fast(item: pytest.Item) -> bool:
     place = item.nodeid
     starts_training = place.startswith(NOT_FAST) and not place.startswith(BUT_FAST)
-    return not starts_training and "cluster" not in getattr(item, "fixturenames", ())
+    return not starts_training and "cluster" not in getattr(item, "fixturenames", ()) and not images.uses(item)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

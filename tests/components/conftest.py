@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.components.cluster import fixtures
+from tests.components.cluster import fixtures as cluster
+from tests.components.images import fixtures as images
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    fixtures.register(config)
+    cluster.register(config)
+    images.register(config)

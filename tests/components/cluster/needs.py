@@ -19,7 +19,7 @@ def go_version() -> tuple[int, ...]:
     if not shutil.which("go"):
         return ()
     said = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, timeout=60).stdout
-    return tuple(map(int, re.findall(r"\d+", said)[:2]))
+    return tuple(map(int, re.findall(r"\d+", said)[:3]))
 
 
 def reason_against(components: Iterable[str]) -> str | None:

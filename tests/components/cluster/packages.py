@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.components.cluster.place import cache
 
 PROGRAMS = {
     "containerd": "containerd",
@@ -26,16 +32,44 @@ PROGRAMS = {
 """Program (or file) -> the Debian package that brings it."""
 
 
-def absent_packages() -> list[str]:
-    return [package for program, package in PROGRAMS.items() if not (os.path.exists(program) or shutil.which(program))]
+POLICY = Path("/usr/sbin/policy-rc.d")
+"""Asked by Debian's packages before they start a service; 101 forbids it."""
 
 
-def install_packages() -> list[str]:
+def absent_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
+    return [package for program, package in programs.items() if not (os.path.exists(program) or shutil.which(program))]
+
+
+@contextmanager
+def no_service_starts() -> Iterator[None]:
+    """A package that brings a daemon would start it, with rules and ports of its own. Should we be killed, the file forbids nothing."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text(f"#!/bin/sh\n[ ! -d /proc/{os.getpid()} ] || exit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink(missing_ok=True)
+
+
+def install_packages(programs: Mapping[str, str] = PROGRAMS) -> list[str]:
     """Install what is absent, and name it. Raises CalledProcessError with apt's words in `stderr`."""
-    absent = absent_packages()
-    if absent:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", *absent]):
+    if not absent_packages(programs):
+        return []
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "packages.lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # apt-get does not wait for another's `update`
+        absent = absent_packages(programs)
+        if absent:
+            install(absent)
+    return absent
+
+
+def install(packages: list[str]) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with no_service_starts():
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
             command = ["apt-get", "--quiet", *words]
             subprocess.run(command, check=True, env=environment, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
-    return absent
