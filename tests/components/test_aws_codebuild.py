@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.components.aws.building import ended, log_of, phases, reached, shown, spec, start, zipped
 from tests.components.aws.running import Aws
@@ -104,6 +106,17 @@ def test_on_failure(aws: Aws, phase: str, on_failure: str | None, ran: list[str]
     names = [each["phaseType"] for each in build["phases"]]
     assert build["buildStatus"] == "FAILED"
     assert names[names.index(phase.upper()) + 1 :] == [*ran, "UPLOAD_ARTIFACTS", "FINALIZING", "COMPLETED"]
+
+
+@pytest.mark.parametrize(("on_failure", "builds"), [("RETRY-2", 3), ("RETRY-1-.*timed out.*", 2), ("RETRY-.*other.*", 1)])
+def test_on_failure_retry(aws: Aws, on_failure: str, builds: int) -> None:
+    """The buildspec itself asks for retries, where its pattern is in the output."""
+    aws.make_project()
+    text = spec(build={"commands": ["echo connection timed out; false"], "on-failure": on_failure})
+    build = ended(aws, start(aws, buildspecOverride=text))
+    while following := build.get("autoRetryConfig", {}).get("nextAutoRetry"):
+        build = ended(aws, following.rpartition("build/")[2])
+    assert build["buildNumber"] == builds
 
 
 def test_exit(aws: Aws) -> None:
@@ -313,15 +326,29 @@ def test_credentials(aws: Aws) -> None:
     """A build's SDK finds its role's credentials, and what it prints from Secrets Manager is masked in the log."""
     aws.make_project()
     aws.client("secretsmanager").create_secret(Name="registry", SecretString='{"password": "very-secret"}')
-    command = 'python3 -c \'import boto3; print(boto3.client("sts").get_caller_identity()["Arn"])\''
+    arn = 'import boto3; print(boto3.client("sts").get_caller_identity()["Arn"])'
     build = ended(
         aws,
         start(
             aws,
-            buildspecOverride=spec(build=[command, "echo $PASSWORD"]),
+            buildspecOverride=spec(build=[f"{sys.executable} -c {shlex.quote(arn)}", "echo $PASSWORD"]),
             environmentVariablesOverride=[{"name": "PASSWORD", "value": "registry:password", "type": "SECRETS_MANAGER"}],
         ),
     )
     log = log_of(aws, build)
     assert any(":assumed-role/trainyard-role/AWSCodeBuild-" in line for line in log), log
     assert "***" in log and "very-secret" not in "".join(log)
+
+
+def test_failing_calls(aws: Aws) -> None:
+    """A call fails as often as asked, with AWS's code or without an answer, and then no more."""
+    aws.make_project()
+    aws.fail("codebuild:StartBuild", "ThrottlingException", "Rate exceeded", times=2)
+    for _ in range(2):
+        with pytest.raises(ClientError) as raised:
+            start(aws)
+        assert refusal(raised) == ("ThrottlingException", "Rate exceeded")
+    aws.fail("codebuild:StartBuild", "HANG_UP")
+    with pytest.raises(ConnectionClosedError):
+        start(aws)
+    ended(aws, start(aws))

@@ -127,6 +127,8 @@ def put(region: Region, found: Manifest, tag: str | None) -> None:
     except aws.AwsError as error:
         if error.reason == "ImageAlreadyExistsException":
             return
+        if error.reason in ("LayersNotFoundException", "ReferencedImagesNotFoundException"):
+            raise shell.SkillError("unreachable", str(error), hint=AGAIN, retryable=True) from error
         if error.reason == "ImageTagAlreadyExistsException":
             raise TagTaken("conflict", str(error), hint="another tag: an immutable one keeps its image") from error
         raise

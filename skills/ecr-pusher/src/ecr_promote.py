@@ -6,6 +6,7 @@ import push_send
 import trainyard_shell as shell
 from ecr_layers import manifest, put
 from ecr_region import Region
+from ecr_repository import BUILD_DAYS
 from push_regions import Outcome
 from pushed.image import Manifest
 from registry_http import TagTaken
@@ -46,6 +47,7 @@ def promote_in(
     if leaving:
         outcome.data["untagged"] = _untag(region, leaving, found.digest, tags)
         outcome.changed += [f"{region.uri}:{leaving} removed"] if outcome.data["untagged"] else []
+    outcome.checks += _left(region, found.digest)
 
 
 def _promoted_before(region: Region, source: str, tags: tuple[str, ...]) -> Manifest | None:
@@ -59,12 +61,25 @@ def _promoted_before(region: Region, source: str, tags: tuple[str, ...]) -> Mani
 
 def _verify(region: Region, digest: str, tags: tuple[str, ...]) -> None:
     """As DescribeImages has it. Raises TagTaken."""
-    with region.asking("read the tags of the image"):
-        found = region.client.describe_images(repositoryName=region.repository, imageIds=[{"imageDigest": digest}])
-    there = {tag for each in found["imageDetails"] for tag in each.get("imageTags", [])}
+    there = _tags(region, digest)
     if missing := [tag for tag in tags if tag not in there]:
         message = f"{digest} in {region.name} has not the tag {', '.join(missing)}: another push took it"
         raise TagTaken("conflict", message, hint="another tag, or the same call again")
+
+
+def _tags(region: Region, digest: str) -> set[str]:
+    with region.asking("read the tags of the image"):
+        found = region.client.describe_images(repositoryName=region.repository, imageIds=[{"imageDigest": digest}])
+    return {tag for each in found["imageDetails"] for tag in each.get("imageTags", [])}
+
+
+def _left(region: Region, digest: str) -> list[shell.Check]:
+    """Build tags that the image still has: a rule on them deletes it with all its tags."""
+    left = sorted(tag for tag in _tags(region, digest) if tag.startswith(BUILD))
+    summary = f"{region.name}: the image also has the tag {', '.join(left)}"
+    evidence = f"the rules of ensure-repo delete an image {BUILD_DAYS} days after its push while one of its tags is {BUILD}*"
+    fix = f"push_image.py promote {region.repository} --from {left[0]} --tag ..." if left else None
+    return [shell.Check("tag.build", "warn", shell.clean(summary, 400), evidence, fix)] if left else []
 
 
 def _untag(region: Region, tag: str, digest: str, tags: tuple[str, ...]) -> str | None:

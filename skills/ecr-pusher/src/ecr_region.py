@@ -15,7 +15,7 @@ import trainyard_shell as shell
 
 RENEW_S = 300.0
 """A token is renewed so long before it expires."""
-MAX_IMAGES = 100_000
+MAX_IMAGES, PAGES = 100_000, {"PageSize": 1000}
 
 
 @dataclass
@@ -71,7 +71,9 @@ class Region:
         """All images, the newest first. Raises AwsError."""
         found: list[dict[str, Any]] = []
         with self.asking("list the images"):
-            for page in self.client.get_paginator("describe_images").paginate(repositoryName=self.repository):
+            for page in self.client.get_paginator("describe_images").paginate(
+                repositoryName=self.repository, PaginationConfig=PAGES
+            ):
                 found += page["imageDetails"]
                 if len(found) > MAX_IMAGES:
                     break

@@ -70,14 +70,15 @@ def is_immutable(region: Region, tag: str) -> bool:
     return mutability.startswith("IMMUTABLE") != (mutability.endswith("_WITH_EXCLUSION") and excluded)
 
 
-def send(way: Way, image: Image, tags: tuple[str, ...], progress: Progress, patience: Patience, jobs: int) -> list[str]:
-    """What is missing in the repository; the tags that were set. Raises SkillError."""
+def send(
+    way: Way, image: Image, tags: tuple[str, ...], progress: Progress, patience: Patience, jobs: int, changed: list[str]
+) -> None:
+    """What is missing in the repository; the tags that were set come into `changed`. Raises SkillError."""
     _blobs(way, image.blobs, progress, patience, jobs)
     *children, top = image.manifests
     for child in children:
         if way.manifest(child.digest) is None:
             way.put(child, None)
-    changed = []
     for tag in tags:
         there = way.manifest(tag)
         if there is not None and there.digest == top.digest:
@@ -94,7 +95,6 @@ def send(way: Way, image: Image, tags: tuple[str, ...], progress: Progress, pati
                 ) from error
             continue
         changed.append(tag)
-    return changed
 
 
 def _blobs(way: Way, blobs: tuple[Blob, ...], progress: Progress, patience: Patience, jobs: int) -> None:

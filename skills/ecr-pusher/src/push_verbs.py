@@ -115,8 +115,11 @@ def _push_into(
             outcome.data |= {"tags": list(tags), "would_send": missing}
             outcome.data["would_tag"] = [tag for tag in tags if now[tag] != image.digest]
             return
-        changed = push_send.send(way, image, tags, progress, patience, jobs)
-        outcome.changed += [f"{region.uri}:{tag}" for tag in changed]
+        changed: list[str] = []
+        try:
+            push_send.send(way, image, tags, progress, patience, jobs, changed)
+        finally:
+            outcome.changed += [f"{region.uri}:{tag}" for tag in changed]
         push_send.verified(way, image, tags, region)
     finally:
         outcome.data.setdefault("layers", progress.layers(len(image.blobs)))
@@ -155,7 +158,7 @@ def ensure_repo(*, repository: str, regions: tuple[str, ...], dry_run: bool) -> 
     def one(region: Region, outcome: Outcome) -> None:
         outcome.changed += ecr_repository.ensure(region, dry_run=dry_run)
         if region.described:
-            outcome.data |= {"uri": region.uri, "arn": region.arn, "created": bool(outcome.changed) and not dry_run}
+            outcome.data |= {"uri": region.uri, "arn": region.arn, "created": len(outcome.changed) == 2 and not dry_run}
             outcome.checks += ecr_repository.checks(region)
         elif dry_run:
             outcome.data |= {"would_create": ecr_repository.request(repository), "lifecycle_policy": ecr_repository.policy()}
@@ -243,6 +246,10 @@ def promote(
 
     known = in_each(places, look)
     digest = next((each.digest for each in found.values() if each), "")
+    if not digest and (strategy in ("semver", push_tags.MOVING) or push_tags.MOVING in tags):
+        refuse_if_none(known, {}, AGAIN)
+        hint = f"push_image.py tags {repository}"
+        raise shell.SkillError("not-found", f"there is no image {repository}:{source} to take a tag from", hint=hint)
     chosen = _tags(places, known, tags, strategy, bump, project, digest)
 
     def one(region: Region, outcome: Outcome) -> None:

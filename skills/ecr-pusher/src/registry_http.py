@@ -22,6 +22,8 @@ CONNECT_S, READ_S = 30, 120
 """The first also holds for each 256 kB that are sent."""
 SEND_BYTES = 256 << 10
 BUSY = {429, 500, 502, 503, 504}
+LOST = {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID"}
+"""Of an upload whose bytes were verified here: it begins again."""
 MOVED = {301, 302, 303, 307, 308}
 
 
@@ -111,6 +113,8 @@ class Registry:
             self.token.refresh(token)
             if not isinstance(body, bytes):
                 raise Broken("the sign-in has expired")
+        if method in ("PATCH", "PUT") and "/uploads/" in path and answer.error()[0] in LOST:
+            raise Broken(f"the upload is lost: {answer.error()[0]}")
         if answer.status in BUSY:
             raise Broken(f"the registry answered {answer.status}: {answer.error()[1]}")
         raise self.refusal(answer, method, action)
@@ -158,7 +162,10 @@ class Registry:
                 "unreachable", f"{self.host} leads to a place without TLS", hint="a proxy that changes Location?"
             )
         try:
-            with self.session.get(url, timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True) as response:
+            # `auth`: requests would look into ~/.netrc
+            with self.session.get(
+                url, auth=lambda request: request, timeout=(CONNECT_S, READ_S), allow_redirects=False, stream=True
+            ) as response:
                 if response.status_code != 200:
                     raise Broken(f"{parts.netloc} answered {response.status_code}")
                 return self._body(response)
@@ -182,6 +189,8 @@ class Registry:
             return shell.SkillError("not-found", message, hint=f"push_image.py ensure-repo {self.repository}, or push --create")
         if "immutable" in text and code in ("TAG_INVALID", "TAG_IMMUTABLE", "DENIED"):
             return TagTaken("conflict", message, hint="another tag: an immutable one keeps its image")
+        if code in ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN") and method == "PUT":
+            return shell.SkillError("unreachable", message, hint=AGAIN, retryable=True)
         if answer.status == 404:
             return shell.SkillError("not-found", message, hint="is the name right, and the region?")
         return shell.SkillError("usage", message, hint="the registry does not take this image: correct what the message names")

@@ -133,7 +133,10 @@ def get(client: Any, build_id: str) -> Build:
 
 
 def newest(client: Any, project: str, limit: int = NEWEST) -> list[Build]:
-    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out."""
+    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out.
+
+    Raises SkillError not-found: no such project.
+    """
     builds: list[Build] = []
     for ids in _pages(client, project, limit):
         with asking(f"look at builds of {project}"):
@@ -145,8 +148,11 @@ def newest(client: Any, project: str, limit: int = NEWEST) -> list[Build]:
 def _pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
     more: dict[str, str] = {}
     while limit > 0:
-        with asking(f"list the builds of {project}"):
-            answer = client.list_builds_for_project(projectName=project, sortOrder="DESCENDING", **more)
+        try:
+            with asking(f"list the builds of {project}"):
+                answer = client.list_builds_for_project(projectName=project, sortOrder="DESCENDING", **more)
+        except AwsError as error:
+            raise _no_project(error, client, project) from error
         ids = (answer.get("ids") or [])[:limit]
         limit -= len(ids)
         yield from (ids[start : start + 100] for start in range(0, len(ids), 100))
@@ -196,13 +202,18 @@ def start(
         sleep(min(QUEUE_RETRY_S, max(0.0, deadline - clock())))
 
 
+def _no_project(error: AwsError, client: Any, project: str) -> shell.SkillError:
+    """What `error` says of the project, else the error itself."""
+    if error.reason != "ResourceNotFoundException":
+        return error
+    return shell.SkillError("not-found", f"no CodeBuild project {project} in {client.meta.region_name}", hint=SETUP)
+
+
 def _refused(error: AwsError, client: Any, project: str, *, expired: bool) -> None:
     """Returns where the same call may succeed a little later."""
     region = client.meta.region_name
-    if error.reason == "ResourceNotFoundException":
-        raise shell.SkillError("not-found", f"no CodeBuild project {project} in {region}", hint=SETUP) from error
     if error.reason != "AccountLimitExceededException":
-        raise error
+        raise _no_project(error, client, project) from error
     limit = re.search(r"more than (\d+) ", str(error))
     if limit and int(limit[1]) == 0:
         raise shell.SkillError(

@@ -52,6 +52,9 @@ def cli() -> None:
     "--timeout", "timeout_s", metavar="S", type=click.FloatRange(1, 86400), help="Seconds for all.  [default: all probes']"
 )
 @click.option(
+    "--probe-timeout", "probe_s", metavar="S", type=click.FloatRange(1, 86400), help="At most so many seconds for each probe."
+)
+@click.option(
     "--step-timeout",
     "step_s",
     metavar="S",

@@ -47,6 +47,8 @@ class Asked:
     """Of the nodes, as nvidia-smi prints it."""
     runtime: str = RUNTIME
     shm_bytes: int = 64 * MIB
+    probe_s: float | None = None
+    """Upper bound of each probe's time limit, the job's own aside."""
     step_s: float = 180.0
     """How long the job may take to its first step."""
 

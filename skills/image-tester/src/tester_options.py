@@ -41,6 +41,7 @@ def asked_of(
     model: str | None,
     shm: str | None,
     runtime: str | None,
+    probe_s: float | None,
     step_s: float,
 ) -> Asked:
     """An option counts before the request. Raises SkillError usage, not-found."""
@@ -63,6 +64,7 @@ def asked_of(
         driver=_driver(driver),
         model=model,
         shm_bytes=size("--shm", shm, least_bytes=MIB) if shm else SHM_BYTES,
+        probe_s=probe_s,
         step_s=step_s,
         **told,
     )

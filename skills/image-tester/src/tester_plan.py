@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import Any
 
 from tester_asked import MIB, Asked, started
@@ -14,7 +15,10 @@ IMPORT_S, TORCH_S, RANKS_S, SHORT_S = 120.0, 120.0, 90.0, 30.0
 
 def plan_of(asked: Asked, image: Image) -> Plan:
     """The plan of one container."""
-    return Plan((*_quick(asked, image), *_standard(asked, image), *_full(asked, image)))
+    probes = [*_quick(asked, image), *_standard(asked, image), *_full(asked, image)]
+    if asked.probe_s:
+        probes = [replace(each, limit_s=min(each.limit_s, asked.probe_s)) for each in probes]
+    return Plan((*probes, *_job(asked, image)))
 
 
 def _quick(asked: Asked, image: Image) -> list[Probe]:
@@ -54,17 +58,20 @@ def _standard(asked: Asked, image: Image) -> list[Probe]:
 def _full(asked: Asked, image: Image) -> list[Probe]:
     if not asked.at_least("full"):
         return []
-    probes = [
+    return [
         Probe(id="train", call="probe_torch.train_step", limit_s=TORCH_S),
         Probe(id="ranks", call="probe_ranks.all_reduce", items=({"limit_s": RANKS_S},), limit_s=RANKS_S + 40),
         Probe(id="checkpoint", call="probe_training.checkpoint", limit_s=TORCH_S),
     ]
-    if asked.command:
-        item = {
-            "words": started(asked.command, "{python}"),
-            "folder": image.folder,
-            "environment": asked.environment,
-            "limit_s": asked.step_s,
-        }
-        probes.append(Probe(id="job", call="probe_job.one_step", items=(item,), limit_s=asked.step_s + 30))
-    return probes
+
+
+def _job(asked: Asked, image: Image) -> list[Probe]:
+    if not (asked.command and asked.at_least("full")):
+        return []
+    item = {
+        "words": started(asked.command, "{python}"),
+        "folder": image.folder,
+        "environment": asked.environment,
+        "limit_s": asked.step_s,
+    }
+    return [Probe(id="job", call="probe_job.one_step", items=(item,), limit_s=asked.step_s + 30)]

@@ -85,6 +85,10 @@ class Aws:
         """
         self.control("cut", after_bytes=after_bytes, **cut)
 
+    def fail(self, action: str, code: str, message: str = "", *, status: int = 400, times: int = 1, skip: int = 0) -> None:
+        """Calls of this action (ecr:DescribeImages, s3:HeadObject) are refused with the code; HANG_UP breaks the connection."""
+        self.control("fail", action=action, code=code, message=message, status=status, times=times, skip=skip)
+
     def build_environment(self, **variables: str) -> None:
         """What builds find besides CodeBuild's own variables: PATH=..., DOCKER_HOST=..., BUILDKIT_HOST=... Stays for the session."""
         self.control("environment", variables=variables)
@@ -124,9 +128,18 @@ class Aws:
         self.client("codebuild").create_project(name=name, serviceRole=role, **project | members)
         return name
 
-    def actions(self) -> list[dict[str, Any]]:
-        """Every call since the reset: caller (ARN), action (ecr:PutImage), resource, allowed."""
-        return list(self.control("actions"))
+    def user(self, policy: dict[str, Any], name: str = "tester") -> dict[str, str]:
+        """The environment of a new user who may do what this policy says, and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="its", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return self.environment_of(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def actions(self, environment: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """Every call since the reset, or those with this environment's keys: caller, key, action (ecr:PutImage), resource, allowed."""
+        key = environment and environment["AWS_ACCESS_KEY_ID"]
+        return [each for each in self.control("actions") if key in (None, each["key"])]
 
 
 @contextmanager

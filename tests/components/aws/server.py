@@ -9,6 +9,7 @@ import traceback
 import uuid
 from typing import Any
 from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 from tests.components.aws import bucket_policies, control
 from tests.components.aws.codebuild import asking, projects, starting
@@ -16,7 +17,11 @@ from tests.components.aws.codebuild.service import CODEBUILD
 from tests.components.aws.ecr import image_verbs, layer_verbs, registry, repositories
 from tests.components.aws.ecr.cuts import CutError
 from tests.components.aws.ecr.service import ECR
+from tests.components.aws.iam import guard
+from tests.components.aws.iam.asked import Need, needs
 from tests.components.aws.iam.caller import Caller, caller_of
+from tests.components.aws.iam.policy import ALLOWED
+from tests.components.aws.iam.rest import needs_of_request
 from tests.components.aws.wire import json_service, passing
 from tests.components.aws.wire.exchange import BrokenBodyError, Exchange, Server
 from tests.components.aws.wire.json_service import Call, JsonService
@@ -26,6 +31,7 @@ from tests.components.aws.world import World
 SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR, CODEBUILD)}
 VERB_MODULES = (repositories, image_verbs, layer_verbs, projects, starting, asking)
 """Importing them fills the services' verbs."""
+XML_CODES = {"AccessDeniedException": "AccessDenied", "UnrecognizedClientException": "InvalidClientTokenId"}
 LAYER = re.compile(r"/_layers/(?P<place>r\d+)/(?P<digest>sha256:[0-9a-f]{64})")
 
 
@@ -61,23 +67,46 @@ class Endpoint(Exchange):
             self.service(caller_of(self.headers, self.query))
 
     def service(self, caller: Caller) -> None:
+        """Allowed by the caller's policies first, as AWS does; then answered here or by moto."""
         target, _, operation = self.headers.get("X-Amz-Target", "").partition(".")
-        if not target and bucket_policies.is_about(self):
-            bucket_policies.answer(self)
-            return
-        if not target:
-            self.to_moto(self.body() if "x-www-form-urlencoded" in self.headers.get("Content-Type", "") else None)
-            return
+        if target:
+            self.json(caller, target, operation)
+        elif "x-www-form-urlencoded" in self.headers.get("Content-Type", ""):
+            body = self.body()
+            form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
+            guard.allow_all(self.world, caller, needs(caller, form.get("Action", ""), form))
+            self.world.failures.strike(f"{caller.service}:{form.get('Action', '')}")
+            self.to_moto(body, changes_iam=caller.service == "iam")
+        else:
+            self.rest(caller)
+
+    def json(self, caller: Caller, target: str, operation: str) -> None:
         body = self.body()
+        request = json_service.document_of(body)
         service = SERVICES.get(target)
+        guard.allow_all(self.world, caller, needs(caller, operation, request))
+        self.world.failures.strike(f"{caller.service}:{operation}")
+        if service:
+            service.check(operation, request)
         if service is None or operation not in service.verbs:
             self.to_moto(body)
             return
-        call = Call(self.world, caller, operation, json_service.document_of(body), self.headers)
-        answer = service.answer(call)
+        answer = service.answer(Call(self.world, caller, operation, request, self.headers))
         self.answer(200, json_service.headers(), json.dumps(answer).encode())
 
-    def to_moto(self, body: bytes | None) -> None:
+    def rest(self, caller: Caller) -> None:
+        operation, needed = needs_of_request(caller, self.command, self.path, self.headers)
+        guard.allow_all(self.world, caller, needed)
+        self.world.failures.strike(f"{caller.service}:{operation}", needed[0].action)
+        if bucket_policies.is_about(self):
+            bucket_policies.answer(self)
+            return
+        bucket = Need("s3:ListBucket", needed[0].resource.partition("/")[0])
+        # Whoever may not list a bucket is not told either that an object is not there.
+        hides_404 = operation in ("GetObject", "HeadObject") and guard.verdict_on(self.world, caller, bucket) != ALLOWED
+        self.to_moto(None, hides_404=hides_404)
+
+    def to_moto(self, body: bytes | None, *, hides_404: bool = False, changes_iam: bool = False) -> None:
         """`body` None: it is still to be read, and passes in pieces."""
         headers = passing.request_headers(self)
         if body is not None:
@@ -87,6 +116,12 @@ class Endpoint(Exchange):
             headers["Content-Length"] = str(len(body))
         pieces = self.pieces() if body is None else [body]
         with passing.asked(self.world.moto_port, self.command, self.path, headers, pieces) as answer:
+            if answer.status == 500:
+                raise Refused("InternalFailure", f"moto cannot answer this: {answer.read()[:300]!r}", 500)
+            if answer.status == 404 and hides_404:
+                raise Refused("AccessDenied", "Access Denied", 403)
+            if changes_iam:
+                self.world.principals.clear()
             passing.pass_back(self, answer, passing.answer_headers(answer), passing.answer_pieces(answer))
 
     def layer(self, place: str, digest: str) -> None:
@@ -107,20 +142,19 @@ class Endpoint(Exchange):
             self.answer(refused.status, json_service.headers(), json_service.error_body(refused))
             return
         self.close_connection = True  # the body may not have been read
-        self.answer(refused.status, {"Content-Type": "text/xml"}, xml_error(refused, s3="s3/aws4" in str(self.headers)))
-
-    def form(self, body: bytes) -> dict[str, str]:
-        return {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
+        self.answer(*xml_error(refused, s3="/s3/aws4_request" in self.headers.get("Authorization", self.path)))
 
 
-def xml_error(refused: Refused, *, s3: bool) -> bytes:
-    from xml.sax.saxutils import escape
-
-    error = f"<Code>{refused.code}</Code><Message>{escape(refused.message)}</Message>"
+def xml_error(refused: Refused, *, s3: bool) -> tuple[int, dict[str, str], bytes]:
+    """These services name two errors otherwise than the JSON services, and answer 403."""
+    code = XML_CODES.get(refused.code, refused.code)
+    status = 403 if code != refused.code else refused.status
+    error = f"<Code>{code}</Code><Message>{escape(refused.message)}</Message>"
     id = f"<RequestId>{uuid.uuid4()}</RequestId>"
-    if s3:
-        return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{error}{id}</Error>'.encode()
-    return f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error>{id}</ErrorResponse>".encode()
+    body = (
+        f"<Error>{error}{id}</Error>" if s3 else f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error>{id}</ErrorResponse>"
+    )
+    return status, {"Content-Type": "text/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>\n{body}'.encode()
 
 
 def serve(handler: Any, port: int = 0) -> Server:

@@ -19,6 +19,7 @@ from tests.components.aws.wire.refused import Refused
 if TYPE_CHECKING:
     from tests.components.aws.ecr.images import Repository
     from tests.components.aws.ecr.tokens import Tokens
+    from tests.components.aws.iam.principals import Principal
     from tests.components.aws.wire.json_service import Call
 
 ACCOUNT = "123456789012"
@@ -34,6 +35,8 @@ class Action:
 
     caller: str
     """ARN."""
+    key: str
+    """Access key id."""
     action: str
     """As a policy names it: ecr:PutImage."""
     resource: str
@@ -66,9 +69,12 @@ class World:
         from tests.components.aws.codebuild.state import CodeBuildState
         from tests.components.aws.ecr.cuts import Cuts
         from tests.components.aws.ecr.tokens import Tokens
+        from tests.components.aws.wire.failing import Failures
 
         self.actions: list[Action] = []
         self.bucket_policies: dict[str, bytes] = {}
+        self.principals: dict[str, Principal] = {}
+        """Access key id -> whose it is; forgotten when something of IAM is called."""
         self.repositories: dict[tuple[str, str], Repository] = {}
         """(region, name) -> what it holds; whether it exists is moto's to say."""
         self.part_bytes: dict[str, list[int]] = {}
@@ -79,6 +85,7 @@ class World:
         self.codebuild = CodeBuildState()
         self.tokens: Tokens = Tokens()
         self.cuts = Cuts()
+        self.failures = Failures()
 
     def reset(self) -> None:
         self.codebuild.end()

@@ -32,6 +32,7 @@ def test_a_promotion_moves_the_tag(pusher: Pusher, built: str, image: Made) -> N
 def test_a_promotion_by_digest_takes_no_tag(pusher: Pusher, built: str, image: Made) -> None:
     done = pusher.call("promote", built, "--from", image.digest, "--tag", "1.0.0", "--tag", "stable")
     assert done.code == 0 and set(pusher.tagged(built)) == {"build-1", "1.0.0", "stable"}
+    assert "build-1" in done.check("tag.build")["summary"], "a rule would delete the image with that tag"
     kept = pusher.call("promote", built, "--from", "build-1", "--tag", "2", "--keep")
     assert kept.code == 0 and "build-1" in pusher.tagged(built)
     plain = pusher.call("promote", built, "--from", "1.0.0", "--tag", "3")

@@ -33,6 +33,12 @@ class Member(tarfile.TarInfo):
             raise TooLong("a header is longer than a megabyte")
         return super()._proc_member(tar)  # type: ignore[misc, no-any-return]
 
+    def _no_holes(self, *_: object) -> tarfile.TarInfo:
+        """tarfile reads the map of a sparse file until a line ends, however many gigabytes that takes."""
+        raise TooLong("it has sparse files")
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _no_holes
+
 
 def members(tar: tarfile.TarFile, what: str) -> Iterator[tarfile.TarInfo]:
     """One after the other, and forgotten by `tar`. Raises SkillError usage for what is no tar, is cut short, or goes on for ever."""
@@ -108,7 +114,10 @@ class TarFiles:
                     self.parts[inside(member.name, what)] = Part(file, member.offset_data, member.size)
 
     def find(self, name: str) -> Part | None:
-        return self.parts.get(self.names.resolve(name))
+        return self.parts.get(self.resolve(name))
+
+    def resolve(self, name: str) -> str:
+        return self.names.resolve(name)
 
     def close(self) -> None:
         """The archive's file is its opener's."""
@@ -144,6 +153,9 @@ class FolderFiles:
                 raise cannot_read(path, error) from error
             self.opened[name] = Part(file, 0, path.stat().st_size)
         return self.opened[name]
+
+    def resolve(self, name: str) -> str:
+        return inside(name, self.what)
 
     def close(self) -> None:
         for part in self.opened.values():

@@ -108,7 +108,7 @@ def _layers(entry: dict[str, Any], config: dict[str, Any], source: Files, packed
         if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
             raise unusable(source.what, f"{str(digest)[:80]!r} is not a valid SHA-256 digest")
         if digest not in done:
-            shell.progress(f"layer {number}/{len(names)} {digest[:19]}: compressing")
+            shell.progress(f"layer {number}/{len(names)} {digest[7:19]}: read and compressed here")
             done[digest] = _layer(_text(name, source), source, packed)
         blob, found = done[digest]
         if found and found != digest:
@@ -119,10 +119,9 @@ def _layers(entry: dict[str, Any], config: dict[str, Any], source: Files, packed
 
 def _layer(name: str, source: Files, packed: Packed) -> tuple[Blob, str]:
     """(the layer as it is sent, digest of its plain bytes or '' where it came compressed)."""
-    part = source.find(name)
-    resolved = source.names.resolve(name) if hasattr(source, "names") else name
-    if resolved in packed:
+    if (resolved := source.resolve(name)) in packed:
         return packed[resolved]
+    part = source.find(name)
     if part is None:
         raise unusable(source.what, f"it has no layer {name[:100]}")
     return pack(part)

@@ -145,4 +145,7 @@ class Saved:
             self.packed[name] = compressed(all_of_it())
 
     def find(self, name: str) -> Part | None:
-        return self.parts.get(self.names.resolve(name))
+        return self.parts.get(self.resolve(name))
+
+    def resolve(self, name: str) -> str:
+        return self.names.resolve(name)

@@ -38,6 +38,9 @@ class Files(Protocol):
     def find(self, name: str) -> Part | None:
         """The file of that name in the archive."""
 
+    def resolve(self, name: str) -> str:
+        """The name of the file that a name leads to, through links."""
+
 
 def read(source: Files, chosen: str | None = None) -> Image:
     """The image of an OCI layout; `chosen`: its digest, where the layout has several. Raises SkillError usage, not-found."""

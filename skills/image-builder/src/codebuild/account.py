@@ -47,8 +47,9 @@ class Account:
 
     @functools.cached_property
     def _caller(self) -> dict[str, str]:
+        region = self.region  # first: STS answers without one, and the rest does not
         with trainyard_aws.asking("find out whose account this is"):
-            caller: dict[str, str] = trainyard_aws.client("sts", self.region_asked).get_caller_identity()
+            caller: dict[str, str] = trainyard_aws.client("sts", region).get_caller_identity()
         return caller
 
 

@@ -36,11 +36,12 @@ def already(place: Place, ask: Ask) -> Build | None:
 
     Raises SkillError conflict: the tag holds another image, and cannot be given to a second one.
     """
+    builds = codebuilds.newest(place.account.builds, place.project)  # first: without the project nothing is made or sent
     there = repository.by_tag(place.account, place.repository.name, ask.tag)
     if there is None:
         return None
     wanted = {"IMAGE_REPOSITORY": place.repository.name, "IMAGE_TAG": ask.tag, "IMAGE_SOURCE_DIGEST": ask.source_digest}
-    for build in codebuilds.newest(place.account.builds, place.project):
+    for build in builds:
         same = wanted.items() <= build.variables.items() and build.exported.get("IMAGE_DIGEST") == there["imageDigest"]
         if same and build.status == "SUCCEEDED" and not ask.no_cache:
             return build

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from botocore.model import OperationNotFoundError
+
 from tests.components.aws.wire import shapes
 from tests.components.aws.wire.refused import Refused
 
@@ -48,13 +50,20 @@ class JsonService:
         self.verbs["".join(word.capitalize() for word in function.__name__.split("_"))] = function
         return function
 
-    def answer(self, call: Call) -> Document:
-        """Raises Refused: a constraint broken by the request, what the verb refuses, or (500) a wrong answer of ours."""
-        model = shapes.service_model(self.name).operation_model(call.operation)
-        if model.input_shape and (wrong := shapes.wrongs(model.input_shape, call.request)):
+    def check(self, operation: str, request: Document) -> None:
+        """Of every operation, those that moto answers too. Raises Refused for what breaks a constraint."""
+        try:
+            shape = shapes.service_model(self.name).operation_model(operation).input_shape
+        except OperationNotFoundError:
+            raise Refused("UnknownOperationException", f"there is no operation {operation} in {self.name}") from None
+        if shape and (wrong := shapes.wrongs(shape, request)):
             raise Refused(self.code_of(wrong), many(wrong))
+
+    def answer(self, call: Call) -> Document:
+        """Raises Refused: what the verb refuses, or (500) an answer of ours that is not of the operation's shape."""
         given = self.verbs[call.operation](call)
-        if model.output_shape and (wrong := shapes.wrongs(model.output_shape, shapes.without_empty_lists(given))):
+        shape = shapes.service_model(self.name).operation_model(call.operation).output_shape
+        if shape and (wrong := shapes.wrongs(shape, shapes.without_empty_lists(given))):
             raise Refused("InternalFailure", f"the stand-in answers {call.operation} wrongly: {many(wrong)}", 500)
         return given
 
