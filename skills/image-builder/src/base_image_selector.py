@@ -42,8 +42,8 @@ def select(
 
     Exit 0: one fits. Exit 1: none does, `data.refused` says why.
     """
-    import base_answer
-    from image_files import open_folder
+    from bases import answer as base_answer
+    from asked.files import open_folder
     from image_project import read_project
 
     project = read_project(open_folder(folder))

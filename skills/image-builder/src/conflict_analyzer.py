@@ -45,12 +45,12 @@ def check(
 
     Exit 0: nothing fails. Exit 1: something does, or what matters is unknown.
     """
-    import conflict_answer
-    from base_answer import day
-    from image_files import open_folder
-    from image_gpu import target
+    from conflicts import answer as conflict_answer
+    from bases.answer import day
+    from asked.files import open_folder
+    from trainyard_gpus import target
     from image_project import read_project
-    from image_scene import scene
+    from conflicts.scene import scene
 
     goal = target(instance_type) if instance_type else None
     project = read_project(open_folder(folder), dockerfile)

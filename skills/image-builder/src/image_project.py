@@ -7,17 +7,17 @@ import re
 from dataclasses import dataclass, field, replace
 
 import trainyard_shell as shell
-from docker_installs import Install, copied_files, installs
-from docker_stages import Dockerfile, parse
-from docker_text import NotADockerfile
-from image_conda import pip_want
-from image_conda import read as read_conda
-from image_files import Folder
-from image_imports import imported
-from image_metadata import Metadata, lock, pyproject, setup_py
-from image_requirements import Requirements
-from image_requirements import read as read_requirements
-from image_wants import Place, Want
+from dockerfiles.installs import Install, copied_files, installs
+from dockerfiles.stages import Dockerfile, parse
+from dockerfiles.text import NotADockerfile
+from asked.conda import pip_want
+from asked.conda import read as read_conda
+from asked.files import Folder
+from asked.imports import imported
+from asked.metadata import Metadata, lock, pyproject, setup_py
+from asked.requirements import Requirements
+from asked.requirements import read as read_requirements
+from asked.wants import Place, Want
 
 CONDA_FILES = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
 DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")

@@ -123,6 +123,21 @@ def replace_file(path: Path, data: bytes, *, part: Path | None = None) -> None:
         file.write(data)
 
 
+def missing(path: Path) -> list[Path]:
+    """`path` and the folders above it that are not there, the innermost first."""
+    return [each for each in (path, *path.parents) if not os.path.lexists(each)]
+
+
+def remove_empty(made: list[Path]) -> None:
+    """What `missing` named and was made since then goes again, where nobody has put anything into it."""
+    with contextlib.suppress(OSError):
+        for each in made:
+            if each.is_dir():
+                each.rmdir()
+            elif not each.stat().st_size:
+                each.unlink()
+
+
 def sync_folder(path: Path) -> None:
     """The names in a folder are on the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

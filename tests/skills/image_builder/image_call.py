@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,6 @@ def module(name: str) -> object:
     """A module of the skill, for what is asked thousands of times."""
     sys.path.insert(0, str(SRC))
     try:
-        return __import__(name)
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(SRC))

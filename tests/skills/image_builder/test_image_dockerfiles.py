@@ -10,8 +10,8 @@ import pytest
 from image_call import check, module, project, severities
 
 TRAPS = ("sklearn", "cv2", "PIL", "yaml", "bs4", "skimage", "dotenv", "dateutil")
-TEXT: Any = module("docker_text")
-STAGES: Any = module("docker_stages")
+TEXT: Any = module("dockerfiles.text")
+STAGES: Any = module("dockerfiles.stages")
 
 
 def found_in(folder: Path, dockerfile: str, *words: object) -> list[tuple[str, int]]:

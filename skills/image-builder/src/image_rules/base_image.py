@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from base_images import TABLE
-from image_findings import Finding, passed, skipped
-from image_metadata import allowed_python
-from image_scene import Scene, allows
+from bases.images import TABLE
+from conflicts.findings import Finding, passed, skipped
+from asked.metadata import allowed_python
+from conflicts.scene import Scene, allows
 from image_tables import date_of, table
-from image_versions import version
+from asked.versions import version
 from packaging.version import Version
 
 SOON_DAYS = 60
@@ -172,7 +172,7 @@ def _efa(scene: Scene) -> Iterator[Finding]:
 
 def stages(scene: Scene) -> Iterator[Finding]:
     """A virtual environment that is copied from a stage with another Python."""
-    from base_images import known
+    from bases.images import known
 
     docker = scene.project.docker
     assert docker is not None
@@ -184,6 +184,6 @@ def stages(scene: Scene) -> Iterator[Finding]:
         if base and base.python and scene.python and base.python != scene.python:
             text = f"packages of Python {base.python} are copied into an image with {scene.python}"
             why = f"stage {source.name or source.index} is built from {base.image}; extensions are built for one Python"
-            from image_wants import Place
+            from asked.wants import Place
 
             yield Finding("python.stages", "fail", text, Place(docker.file, each.line), why, "the same Python in both stages")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from image_findings import Finding, passed, skipped
-from image_gpu import TABLE, builds_for, driver_of, has_kernels, kernels
-from image_scene import Scene, torch_row
+from conflicts.findings import Finding, passed, skipped
+from trainyard_gpus import TABLE, builds_for, driver_of, has_kernels, kernels
+from conflicts.scene import Scene, torch_row
 from image_tables import date_of
-from image_versions import version
+from asked.versions import version
 
 
 def findings(scene: Scene) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator
 from itertools import combinations
 
-from image_findings import Edit, Finding, passed, skipped
-from image_imports import top_modules
-from image_scene import Scene
+from conflicts.findings import Edit, Finding, passed, skipped
+from asked.imports import top_modules
+from conflicts.scene import Scene
 from image_tables import table
-from image_versions import version
-from image_wants import Want
+from asked.versions import version
+from asked.wants import Want
 
 NEVER_HIDDEN = frozenset(sys.builtin_module_names) | {
     "abc",

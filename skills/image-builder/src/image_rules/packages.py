@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from image_findings import Finding, passed, rewritten, skipped
-from image_scene import DEFAULT_PYTHON, Scene, allows
+from conflicts.findings import Finding, passed, rewritten, skipped
+from conflicts.scene import DEFAULT_PYTHON, Scene, allows
 from image_tables import table
-from image_versions import minor, newest, specifiers, version
-from image_wants import WHEEL, Want
+from asked.versions import minor, newest, specifiers, version
+from asked.wants import WHEEL, Want
 from packaging.version import Version
 
 LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"

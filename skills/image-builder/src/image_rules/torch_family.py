@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from image_findings import Finding, passed, rewritten, skipped
-from image_scene import Scene, Torch, allows, chosen, torch_row
+from conflicts.findings import Finding, passed, rewritten, skipped
+from conflicts.scene import Scene, Torch, allows, chosen, torch_row
 from image_tables import table
-from image_versions import minor, newest, version
-from image_wants import Want
+from asked.versions import minor, newest, version
+from asked.wants import Want
 from packaging.version import Version
 
 FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}

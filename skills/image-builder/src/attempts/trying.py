@@ -1,0 +1,112 @@
+"""A build in at most three attempts: the log of each that fails is read, and another follows only with a remedy for its cause."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import trainyard_shell as shell
+from attempts import causes
+from attempts.causes import Cause
+from attempts.remedies import Tried, next_recipe
+from build_recipe import Recipe
+
+MAX_ATTEMPTS = 3
+MAX_DIFF_LINES = 400
+Image = TypeVar("Image")
+
+
+@dataclass(frozen=True)
+class Ran(Generic[Image]):
+    """One attempt: the image, or None and the log that says why."""
+
+    image: Image | None
+    lines: Sequence[str]
+    seconds: float
+    timed_out: bool = False
+
+
+@dataclass
+class Attempts(Generic[Image]):
+    """All of them."""
+
+    image: Image | None = None
+    recipe: Recipe | None = None
+    """Of the last one."""
+    cause: Cause | None = None
+    """Why the last one failed."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def attempted(recipe: Recipe, build: Callable[[Recipe], Ran[Image]], limit: int = MAX_ATTEMPTS) -> Attempts[Image]:
+    """`build` is called with recipes that differ from each other."""
+    found: Attempts[Image] = Attempts()
+    seen: set[str] = set()
+    tried: Tried | None = None
+    before = recipe
+    while True:
+        seen.add(recipe.attempt_key)
+        ran = build(recipe)
+        found.image, found.recipe = ran.image, recipe
+        found.cause = None if ran.image is not None else _cause(recipe, ran)
+        found.rows.append(_row(len(found.rows) + 1, ran, found.cause, tried, before))
+        if found.cause is None or len(found.rows) >= limit:
+            return found
+        before, tried = recipe, next_recipe(recipe, found.cause, seen)
+        if tried is None:
+            return found
+        recipe = tried.recipe
+        shell.progress(f"{found.cause.told['what']}: {found.cause.line}\nattempt {len(found.rows) + 1}: {tried.what}")
+        for line in diff(before, recipe):
+            shell.progress(line)
+
+
+def _cause(recipe: Recipe, ran: Ran[Any]) -> Cause:
+    """An unknown instruction that stands in a heredoc is none: the builder does not know heredocs."""
+    from dataclasses import replace
+
+    cause = causes.of(ran.lines, timed_out=ran.timed_out)
+    if cause.id == "unknown-instruction" and any(each.heredocs for stage in recipe.parsed.stages for each, _ in stage.body):
+        return replace(cause, kind="builder-old")
+    return cause
+
+
+def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, before: Recipe) -> dict[str, Any]:
+    return {
+        "number": number,
+        "ok": ran.image is not None,
+        "seconds": round(ran.seconds, 3),
+        "class": cause.kind if cause else None,
+        "cause": cause.line if cause else None,
+        "evidence": list(cause.evidence) if cause else [],
+        "step": shell.clean(cause.cut.step, 300) if cause and cause.cut.step else None,
+        "remedy": tried.name if tried else None,
+        "what": tried.what if tried else None,
+        "diff": diff(before, tried.recipe) if tried else [],
+    }
+
+
+def diff(before: Recipe, after: Recipe) -> list[str]:
+    """What is different, as a unified diff of the build's copies, and the options that came."""
+    found = _diff(before.dockerfile, after.dockerfile, before.dockerfile_name)
+    old = dict(before.files)
+    for name, data in after.files:
+        if old.get(name) != data:
+            found += _diff(_text(old.get(name), before, name), data.decode("utf-8", "replace"), name)
+    found += [f"+ --secret {each}" for each in after.secrets if each not in before.secrets]
+    found += [f"+ --{each}" for each in after.options if each not in before.options]
+    return [shell.clean(line, 500) for line in found[:MAX_DIFF_LINES]]
+
+
+def _text(held: bytes | None, before: Recipe, name: str) -> str:
+    if held is not None:
+        return held.decode("utf-8", "replace")
+    from asked.files import Folder
+
+    return Folder(before.folder).text(name) or ""
+
+
+def _diff(before: str, after: str, name: str) -> list[str]:
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=2))

@@ -1,0 +1,51 @@
+"""Files of a context that look like secrets: by name, and by what is in them. Nobody who pulls the image should read them."""
+
+from __future__ import annotations
+
+import re
+
+MAX_SCANNED_BYTES = 1 << 20
+NAMES = (
+    (re.compile(r"\.env(?:\.(?!example$|sample$|template$|dist$|defaults$).+)?|[\w.-]+\.env"), "an environment file"),
+    (re.compile(r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?"), "a private SSH key"),
+    (re.compile(r"\.netrc|_netrc|\.git-credentials|\.pgpass|\.htpasswd|kaggle\.json"), "a file of passwords"),
+    (re.compile(r".+\.(?:p12|pfx|jks|kdbx)"), "a store of keys"),
+)
+PATHS = (
+    (re.compile(r"(?:.*/)?\.aws/credentials"), "AWS credentials"),
+    (re.compile(r"(?:.*/)?\.docker/config\.json"), "registry logins"),
+    (re.compile(r"(?:.*/)?\.kube/config"), "a kubeconfig"),
+    (re.compile(r"(?:.*/)?\.(?:cache/)?huggingface/(?:token|stored_tokens)"), "a Hugging Face token"),
+)
+BODY = rb"[\w+/=.-]"
+CONTENT: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
+    (
+        b"PRIVATE KEY",
+        re.compile(rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----\s+(?:[\w-]+: [^\n]*\n|\s)*[A-Za-z0-9+/=\s]{64}"),
+        "a private key",
+    ),
+    (b"AKIA", re.compile(rb"(?<![A-Z0-9])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Z0-9])"), "an AWS access key"),
+    (b"ghp_", re.compile(rb"(?<!\w)ghp_[A-Za-z0-9]{36}(?!\w)"), "a GitHub token"),
+    (b"github_pat_", re.compile(rb"(?<!\w)github_pat_[A-Za-z0-9_]{50,}"), "a GitHub token"),
+    (b"glpat-", re.compile(rb"(?<!\w)glpat-[\w-]{20,}"), "a GitLab token"),
+    (b"hf_", re.compile(rb"(?<!\w)hf_[A-Za-z0-9]{34,}(?!\w)"), "a Hugging Face token"),
+    (b"xox", re.compile(rb"(?<!\w)xox[abprs]-\d{8,}-[\w-]{20,}"), "a Slack token"),
+    (b"pypi-Ag", re.compile(rb"(?<!\w)pypi-Ag[\w-]{50,}"), "a PyPI token"),
+    (b"_authToken", re.compile(rb"_authToken\s*=\s*[\w-]{20,}"), "an npm token"),
+    (b'"private_key"', re.compile(rb"\"private_key\"\s*:\s*\"-----BEGIN"), "a service account's key"),
+    (b"WANDB_API_KEY", re.compile(rb"WANDB_API_KEY\s*[=:]\s*[\"']?[0-9a-f]{40}"), "a Weights & Biases key"),
+    (b"client-key-data", re.compile(rb"client-key-data:\s*[A-Za-z0-9+/=]{64}"), "a kubeconfig"),
+)
+
+
+def by_name(path: str) -> str | None:
+    """What a file of this name holds; None: nothing that the name betrays."""
+    name = path.rpartition("/")[2]
+    return next((what for pattern, what in NAMES if pattern.fullmatch(name)), None) or next(
+        (what for pattern, what in PATHS if pattern.fullmatch(path)), None
+    )
+
+
+def by_content(head: bytes) -> str | None:
+    """What the first bytes of a file hold. The plain words are looked for first: they are found at the speed of memory."""
+    return next((what for word, pattern, what in CONTENT if word in head and pattern.search(head)), None)

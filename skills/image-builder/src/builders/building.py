@@ -1,0 +1,289 @@
+"""The verb `build`: the call's words checked, each folder read, all of them built at once, and one answer."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import build_source
+import image_naming
+import trainyard_shell as shell
+from attempts.trying import Attempts
+from build_source import Source, Wanted
+from builders import commands, engines, guarded, needs
+from builders.commands import Caches, Output
+from builders.engines import Engine
+from builders.local_build import Order, build
+from builders.results import Built
+from generated import source as generated
+from generated.source import Wishes
+
+MAX_FOLDERS = 32
+AT_ONCE = 4
+PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(?:/v\d)?")
+LOGIN = "build_image_codebuild.py needs no Docker here"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The call, checked."""
+
+    wanted: Wanted
+    wishes: Wishes
+    write: bool
+    name: str | None
+    tag: str
+    push: str | None
+    archive: Path | None
+    builder: str
+    caches: Caches
+    attempts: int
+    timeout_s: float
+    quiet: bool
+    dry_run: bool
+
+
+def options(given: dict[str, Any]) -> Options:
+    """Raises SkillError usage."""
+    if given["push"] and given["archive"]:
+        raise shell.SkillError("usage", "--push and --archive: the image goes to one place", hint="one of the two")
+    if given["platform"] and not PLATFORM.fullmatch(given["platform"]):
+        raise shell.SkillError(
+            "usage", f"--platform {shell.clean(given['platform'], 60)!r} is not OS/ARCH", hint="--platform linux/amd64"
+        )
+    wanted = Wanted(
+        dockerfile=given["dockerfile"],
+        target=given["target"],
+        platform=given["platform"],
+        build_args=build_source.build_args(given["build_arg"]),
+        secrets=build_source.secrets(given["secret"]),
+        allowed_secret_files=tuple(given["allow_secret_file"]),
+        context_limit_bytes=given["context_limit"] << 20,
+        options=() if given["network"] == "default" else (f"network={given['network']}",),
+    )
+    return Options(
+        wanted=wanted,
+        wishes=Wishes(given["base"], given["instance_type"], given["job_network"], given["entry"], given["runtime_wheel"]),
+        write=given["write"],
+        name=image_naming.image_name(given["image_name"]) if given["image_name"] else None,
+        tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),
+        push=image_naming.repository(given["push"]) if given["push"] else None,
+        archive=_archive(given["archive"]),
+        builder=given["builder"],
+        caches=Caches(given["cache_from"], given["cache_to"], given["no_cache"]),
+        attempts=given["attempts"],
+        timeout_s=given["timeout"],
+        quiet=given["quiet"],
+        dry_run=given["dry_run"],
+    )
+
+
+def _archive(text: str | None) -> Path | None:
+    if text is None:
+        return None
+    path = Path(os.path.abspath(text))
+    if re.search(r"[,\"\n\r\0]", str(path)) or not path.parent.is_dir():
+        message = f"--archive {shell.clean(text, 200)!r}: its folder must exist, and its name hold no comma or quote"
+        raise shell.SkillError("usage", message, hint="--archive my-project.tar")
+    return path
+
+
+def build_all(folders: Sequence[str], options: Options) -> shell.Result:
+    """Raises SkillError: for one folder with its cause's code, for several usage errors only."""
+    if len(folders) > MAX_FOLDERS or (len(folders) > 1 and (options.name or options.archive or options.push)):
+        message = f"{len(folders)} folders: at most {MAX_FOLDERS}, and each gets its own name: without --image-name, --push and --archive"
+        raise shell.SkillError("usage", message, hint="a call for each folder")
+    sources = [_source(each, options) for each in folders]
+    outputs = [_output(source, options) for source in sources]
+    twice = {each.reference for each in outputs if [other.reference for other in outputs].count(each.reference) > 1}
+    if twice:
+        raise shell.SkillError(
+            "usage", f"two folders would give {', '.join(sorted(twice))}", hint="a call for each, with --image-name"
+        )
+    engine = engines.find(options.builder, has_output=bool(options.push or options.archive))
+    if not engine.has_store and not (options.push or options.archive):
+        raise shell.SkillError(
+            "usage", "buildctl keeps no images: say where this one goes", hint="--push REPOSITORY, or --archive FILE.tar"
+        )
+    if engine.kind == "docker" and options.archive:
+        raise shell.SkillError(
+            "usage", "--archive needs buildx or buildctl", hint="build without it, then `docker save -o FILE IMAGE`"
+        )
+    orders = [
+        _order(source, output, engine, options, len(sources) > 1) for source, output in zip(sources, outputs, strict=True)
+    ]
+    checks = [_judged(source, engine, options) for source in sources]
+    if options.dry_run:
+        return _plan(sources, orders, checks)
+    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    for source in sources:
+        _show(source)
+    for each in [check for some in checks for check in some if check.status == "warn"]:
+        shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
+    return _answer(orders, checks, _together(orders), written)
+
+
+def _judged(source: Source, engine: Engine, options: Options) -> list[shell.Check]:
+    made = generated.checks(source) if source.recipe.generated else []
+    return [*source.checks, *made, *needs.checks(source.recipe, engine, options.caches.goals)]
+
+
+def _kept(source: Source) -> list[str]:
+    return generated.write(source) if source.recipe.generated else []
+
+
+def _show(source: Source) -> None:
+    if source.recipe.generated:
+        shell.progress(f"{source.folder.path.name} has no Dockerfile; this one is built:")
+        for line in source.recipe.dockerfile.splitlines():
+            shell.progress(f"    {line}")
+
+
+def _source(path: str, options: Options) -> Source:
+    folder = build_source.opened(path)
+    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
+    if name is not None:
+        return build_source.given(folder, name, options.wanted)
+    return generated.generated(folder, options.wanted, options.wishes)
+
+
+def _output(source: Source, options: Options) -> Output:
+    name = options.name or image_naming.from_folder(source.folder.path)
+    tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
+    return Output(name, tag, options.push, options.archive)
+
+
+def _order(source: Source, output: Output, engine: Engine, options: Options, several: bool) -> Order:
+    prefix = f"[{output.name}] " if several else ""
+    return Order(
+        engine,
+        source.recipe,
+        source.listing,
+        output,
+        options.caches,
+        options.timeout_s,
+        options.attempts,
+        options.quiet,
+        prefix,
+    )
+
+
+def _plan(sources: list[Source], orders: list[Order], checks: list[list[shell.Check]]) -> shell.Result:
+    rows = []
+    for source, order in zip(sources, orders, strict=True):
+        place = Path("WORK")
+        archive = order.output.archive
+        context = order.recipe.folder if not order.recipe.files else place / "context"
+        rows.append(
+            {
+                "image": order.output.push or order.output.name,
+                "tag": order.output.tag,
+                "source_digest": order.recipe.source_digest,
+                "builder": order.engine.told,
+                "dockerfile": "generated" if order.recipe.generated else "given",
+                "dockerfile_text": order.recipe.dockerfile.splitlines() if order.recipe.generated else None,
+                "bases": order.recipe.bases,
+                "context": {
+                    "files": len(source.listing.files),
+                    "size_bytes": source.listing.size_bytes,
+                    "sample": _sample(source),
+                },
+                "would_run": commands.command(order.engine, order.recipe, order.output, order.caches, place, context, archive),
+                "notes": list(source.notes),
+            }
+        )
+    data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
+    return shell.Result(data, [each for some in checks for each in some], next=["the same call without --dry-run"])
+
+
+def _sample(source: Source) -> list[str]:
+    return [shell.clean(each.path, 200) for each in source.listing.files[:50]]
+
+
+Ended = tuple[dict[str, Any], Attempts[Built]] | shell.SkillError
+
+
+def _together(orders: list[Order]) -> list[Ended]:
+    """A build that cannot go on does not end the others; Ctrl-C ends all."""
+
+    def one(order: Order) -> Ended:
+        try:
+            return build(order)
+        except shell.SkillError as error:
+            return error
+
+    pool = ThreadPoolExecutor(min(AT_ONCE, len(orders)))
+    try:
+        waiting = [pool.submit(one, order) for order in orders]
+        return [each.result() for each in waiting]
+    except BaseException:
+        guarded.stop_all()
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(wait=True)
+
+
+def _answer(orders: list[Order], checks: list[list[shell.Check]], ended: list[Ended], written: list[str]) -> shell.Result:
+    rows: list[dict[str, Any]] = []
+    found: list[shell.Check] = []
+    errors: list[shell.SkillError] = []
+    changed: list[str] = list(written)
+    for order, some, each in zip(orders, checks, ended, strict=True):
+        error = each if isinstance(each, shell.SkillError) else _error(order, each[1])
+        row = {"image": order.output.name, "tag": order.output.tag} if isinstance(each, shell.SkillError) else each[0]
+        said = [*some, _check(order, each)]
+        found += said
+        if error is not None:
+            errors.append(error)
+            row = {**row, "error": {"code": error.code, "message": str(error), "hint": error.hint}}
+        if not isinstance(each, shell.SkillError) and each[1].image is not None:
+            changed.append(f"image {order.output.reference}" + (f" in {order.output.archive}" if order.output.archive else ""))
+        rows.append(row)
+    data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
+    if len(rows) == 1 and errors:
+        raise shell.SkillError(
+            errors[0].code, str(errors[0]), hint=errors[0].hint, retryable=errors[0].retryable, data=data, checks=found
+        )
+    return shell.Result(
+        data,
+        found,
+        changed=changed,
+        next=[f"smoke_test.py run {order.output.reference}" for order in orders if order.output.push is None and not errors][
+            :3
+        ],
+    )
+
+
+def _error(order: Order, ended: Attempts[Built]) -> shell.SkillError | None:
+    """What the contract has a code for; a command that failed is the answer no."""
+    cause = ended.cause
+    if cause is None or cause.told["code"] is None:
+        return None
+    message = f"{order.output.reference} was not built: {cause.told['what']}: {cause.line}"
+    return shell.SkillError(
+        cause.told["code"], message, hint=cause.told["fix"], retryable=cause.told["code"] in ("unreachable", "timeout")
+    )
+
+
+def _check(order: Order, ended: Ended) -> shell.Check:
+    if isinstance(ended, shell.SkillError):
+        return shell.Check("build.started", "fail", f"{order.output.reference}: {ended}", fix=ended.hint)
+    row, attempts = ended
+    if attempts.cause is None:
+        told = f"{order.output.reference} in {row['seconds']:g} s, attempt {len(attempts.rows)}"
+        return shell.Check("build.done", "pass", told, row["digest"])
+    cause = attempts.cause
+    summary = f"{order.output.reference}: {cause.told['what']}: {cause.line}"
+    return shell.Check(
+        f"build.{cause.kind}",
+        "fail",
+        shell.clean(summary, 600),
+        shell.clean("\n".join(cause.evidence), 1500),
+        cause.told["fix"],
+    )

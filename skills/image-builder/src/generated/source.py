@@ -1,0 +1,113 @@
+"""A project without a Dockerfile -> its source with one, the reasons, and with `--write` the files in the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import trainyard_files
+import trainyard_shell as shell
+from asked.files import Folder
+from build_context import ignore
+from build_source import Source, Wanted, sourced
+from generated import base, dependencies, entry, runtime_wheel, text
+from image_project import Project, read_project
+
+NAME = "Dockerfile"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the call says about a generated Dockerfile."""
+
+    base: str | None = None
+    instance_type: str | None = None
+    job_network: str = "auto"
+    entry: str | None = None
+    runtime_wheel: str | None = None
+
+
+def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
+    """Raises SkillError usage: nothing in the folder is Python, the entry point is not there, no base image fits."""
+    project = read_project(folder)
+    if not any(name.endswith(".py") for name in project.files) and not project.sources:
+        message = f"{folder.path.name} has no Dockerfile, no Python file and no requirements: there is nothing to make one from"
+        raise shell.SkillError("usage", message, hint="name the project's folder, or write a Dockerfile")
+    parts, wheel, notes = _parts(folder, project, wishes)
+    own = (folder.path / ".dockerignore").is_file()
+    left_out = (
+        ignore.read(folder.path, None) if own else ignore.parse(text.ignore_text(own).encode(), "the generated ignore file")
+    )
+    files = [(f"{text.WHEELS}/{wheel.name}", wheel.data)] if wheel else []
+    return sourced(folder, left_out, text.dockerfile(parts), NAME, wanted, generated=True, files=files, notes=notes)
+
+
+def _parts(folder: Folder, project: Project, wishes: Wishes) -> tuple[text.Parts, runtime_wheel.Wheel | None, list[str]]:
+    python = entry.python_version(project)
+    start = _named_entry(folder, wishes.entry) if wishes.entry else entry.entry_point(project)
+    install = dependencies.installation(project)
+    chosen = base.choose(project, python, wishes.base, wishes.instance_type, wishes.job_network)
+    wheel = runtime_wheel.find(wishes.runtime_wheel)
+    notes = [
+        f"base image {chosen.image}: {chosen.reason}",
+        f"Python {chosen.python}: the base image has it"
+        if chosen.python
+        else f"Python of the base image; {python.value}: {python.reason}",
+        f"packages: {install.reason}",
+        f"starts {start.value or 'nothing'}: {start.reason}",
+        f"runtime: {wheel.reason}" if wheel else f"runtime: trainyard is not in the image ({runtime_wheel.GET_IT})",
+    ]
+    notes += [f"not pinned, pip chooses: {', '.join(install.unpinned[:20])}"] if install.unpinned else []
+    why = tuple(shell.clean(note, 300).replace("\n", " ") for note in notes)
+    has_src = any(name.startswith("src/") and name.endswith(".py") for name in project.files)
+    return text.Parts(chosen, install, start.value, wheel.name if wheel else None, has_src, why), wheel, list(why)
+
+
+def _named_entry(folder: Folder, name: str) -> entry.Found:
+    if not folder.exists(name):
+        raise shell.SkillError(
+            "usage", f"--entry: no file {shell.clean(name, 200)} in {folder.path.name}", hint="--entry train.py"
+        )
+    return entry.Found(name, "--entry names it")
+
+
+def checks(source: Source) -> list[shell.Check]:
+    """What the user should know of a Dockerfile that nobody has read yet."""
+    found = [
+        shell.Check("generated.dockerfile", "pass", note)
+        for note in source.notes
+        if not note.startswith(("not pinned", "runtime: trainyard is"))
+    ]
+    for note in source.notes:
+        if note.startswith("not pinned"):
+            found.append(shell.Check("generated.pins", "warn", note, fix="write versions (`pip freeze`, or uv lock)"))
+        if note.startswith("runtime: trainyard is"):
+            found.append(shell.Check("generated.runtime", "warn", note, fix=runtime_wheel.GET_IT))
+    return found
+
+
+def write(source: Source) -> list[str]:
+    """The generated files in the project; returns their names. Nothing that is there is replaced. Raises SkillError conflict."""
+    root = source.folder.path
+    files = {NAME: source.recipe.dockerfile.encode(), **dict(source.recipe.files)}
+    if not (root / ".dockerignore").exists():
+        files[f"{NAME}.dockerignore"] = source.recipe.ignore_file
+    there = [name for name, data in files.items() if (root / name).exists() and (root / name).read_bytes() != data]
+    if there:
+        raise shell.SkillError(
+            "conflict", f"{', '.join(there)} is there already and differs", hint="remove it, or build without --write"
+        )
+    return [name for name, data in files.items() if _write(root / name, data)]
+
+
+def _write(path: Path, data: bytes) -> bool:
+    if path.exists():
+        return False
+    made = trainyard_files.missing(path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trainyard_files.replace_file(path, data)
+    except OSError as error:
+        trainyard_files.remove_empty(made)
+        raise shell.cannot_write(path, error, "chmod, or build without --write") from error
+    return True
