@@ -85,7 +85,9 @@ def test_a_killed_build_is_done_again(own: dict[str, str], tmp_path: Path) -> No
 
 def test_an_unknown_part_is_named(own: dict[str, str]) -> None:
     refused = finish(own, "build", "basis")
-    assert refused.returncode == 2 and "no such part: basis (there are buildkit, base, small-torch)" in refused.stderr
+    assert (
+        refused.returncode == 2 and "no such part: basis (there are buildkit, base, small-torch, new-docker)" in refused.stderr
+    )
 
 
 def test_without_go_the_reason_is_said(own: dict[str, str], tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_without_go_the_reason_is_said(own: dict[str, str], tmp_path: Path) -> N
         (tmp_path / "bin" / tool).symlink_to(found)
     alone = {**own, "PATH": str(tmp_path / "bin")}
     refused = finish(alone, "build")
-    assert refused.returncode == 1 and "need Go 1.26.8 or newer to build BuildKit" in refused.stderr
+    assert refused.returncode == 1 and "need Go 1.26.8 or newer to build buildkit" in refused.stderr
     assert finish(alone, "build", "base").returncode == 0
 
 
