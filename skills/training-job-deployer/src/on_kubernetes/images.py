@@ -66,11 +66,11 @@ def problems(deployment: Deployment) -> list[shell.Check]:
     return [shell.Check("image", "pass", f"{FOUND}: {found.data['reference']}")]
 
 
-def describe(deployment: Deployment) -> dict[str, Any]:
+def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """The plan's part: what is built, for how much, or what is there already."""
     plan = deployment.answers.get("plan")
     if plan is None:
-        return {}
+        return {"reference": reference(deployment, run)} if run.submission else {}
     kept = ("source_digest", "builder", "dockerfile", "bases", "context", "estimate", "notes")
     return {
         **{key: plan.data[key] for key in kept if key in plan.data},
@@ -148,7 +148,11 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
 def _build(deployment: Deployment, *more: str) -> Call:
     job, image = deployment.job, _image(deployment.job)
     instance = job.resources.instance_type if job.resources else None
-    words = ["build", str(deployment.job_file.source), *options(dockerfile=image.dockerfile, instance_type=instance)]
+    words = [
+        "build",
+        str(deployment.job_file.source),
+        *options(dockerfile=image.dockerfile, base=image.base, instance_type=instance),
+    ]
     words += options(job_network=job.network, entry=deployment.job_file.command.script)
     if image.builder == "codebuild":
         words += ["--push", repository(job), *_region(job)]
