@@ -244,3 +244,11 @@ def test_unknown_operator() -> None:
 def test_s3_operations(method: str, url: str, headers: dict[str, str], operation: str) -> None:
     """The operation is the most particular one that fits."""
     assert operation_of("s3", method, url, headers)[0] == operation
+
+
+def test_no_region(aws: Aws) -> None:
+    """A request that names no region is refused as AWS refuses it."""
+    environment = aws.environment | {"AWS_REGION": ""}
+    with pytest.raises(ClientError) as raised:
+        aws.client("sts", environment=environment).get_caller_identity()
+    assert refusal(raised) == ("SignatureDoesNotMatch", "Credential should be scoped to a valid region.")
