@@ -48,7 +48,10 @@ TEMPLATE = {
             },
         },
     },
-    "Outputs": {"Project": {"Value": {"Fn::GetAtt": ["Project", "Arn"]}}, "Uri": {"Value": {"Ref": "Project"}}},
+    "Outputs": {
+        "Project": {"Value": {"Fn::GetAtt": ["Project", "Arn"]}},
+        "Uri": {"Value": {"Fn::GetAtt": ["Repository", "RepositoryUri"]}},
+    },
 }
 
 
@@ -59,7 +62,10 @@ def test_stack(aws: Aws) -> None:
     [stack] = cloudformation.describe_stacks(StackName="s")["Stacks"]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
     assert stack["StackStatus"] == "CREATE_COMPLETE"
-    assert outputs == {"Project": "arn:aws:codebuild:us-east-1:123456789012:project/from-stack", "Uri": "from-stack"}
+    assert outputs == {
+        "Project": "arn:aws:codebuild:us-east-1:123456789012:project/from-stack",
+        "Uri": f"{aws.registries['us-east-1']}/from-stack",
+    }
     build = ended(aws, start(aws, "from-stack"))
     assert build["buildStatus"] == "SUCCEEDED", [each.get("contexts") for each in build["phases"]]
     [repository] = aws.client("ecr").describe_repositories()["repositories"]

@@ -37,6 +37,7 @@ XML_CODES = {
     "InvalidSignatureException": "SignatureDoesNotMatch",
 }
 NEW_KEY, NEW_SECRET = re.compile(r"<AccessKeyId>([^<]+)<"), re.compile(r"<SecretAccessKey>([^<]+)<")
+ECR_HOST = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 LAYER = re.compile(r"/_layers/(?P<place>r\d+)/(?P<digest>sha256:[0-9a-f]{64})")
 
 
@@ -82,7 +83,7 @@ class Endpoint(Exchange):
             form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
             guard.allow_all(self.world, caller, needs(caller, form.get("Action", ""), form))
             self.world.failures.strike(f"{caller.service}:{form.get('Action', '')}")
-            self.to_moto(body, about_keys=caller.service in ("iam", "sts"))
+            self.to_moto(body, form=True)
         else:
             self.rest(caller)
 
@@ -118,31 +119,31 @@ class Endpoint(Exchange):
         hides_404 = operation in ("GetObject", "HeadObject") and guard.verdict_on(self.world, caller, bucket) != ALLOWED
         self.to_moto(body, hides_404=hides_404)
 
-    def to_moto(self, body: bytes | None, *, hides_404: bool = False, about_keys: bool = False) -> None:
+    def to_moto(self, body: bytes | None, *, hides_404: bool = False, form: bool = False) -> None:
         """`body` None: it is still to be read, and passes in pieces."""
         headers = passing.request_headers(self)
         if body is not None:
-            headers = {
-                name: value for name, value in headers.items() if name.lower() not in ("transfer-encoding", "content-length")
-            }
-            headers["Content-Length"] = str(len(body))
+            headers = without(headers, "transfer-encoding", "content-length") | {"Content-Length": str(len(body))}
         pieces = self.pieces() if body is None else [body]
         with passing.asked(self.world.moto_port, self.command, self.path, headers, pieces) as answer:
             if answer.status == 500:
                 raise Refused("InternalFailure", f"moto cannot answer this: {answer.read()[:300]!r}", 500)
             if answer.status == 404 and hides_404:
                 raise Refused("AccessDenied", "Access Denied", 403)
-            given = passing.answer_pieces(answer)
-            if about_keys:
-                given = iter([self.learned(answer.read())])
-            passing.pass_back(self, answer, passing.answer_headers(answer), given)
+            given = passing.answer_headers(answer)
+            if form:
+                self.answer(answer.status, without(given, "content-length"), self.corrected(answer.read()))
+            else:
+                passing.pass_back(self, answer, given, passing.answer_pieces(answer))
 
-    def learned(self, answer: bytes) -> bytes:
-        """An answer of IAM or STS: policies may have changed, and a new key's secret is in it."""
+    def corrected(self, answer: bytes) -> bytes:
+        """An answer of IAM, STS or CloudFormation: policies may have changed, a new key's secret may be in it, and repositories
+        of a stack are on this machine.
+        """
         self.world.principals.clear()
         text = answer.decode(errors="replace")
         self.world.secrets.update(zip(NEW_KEY.findall(text), NEW_SECRET.findall(text), strict=False))
-        return answer
+        return ECR_HOST.sub(lambda found: self.world.registry_host(found["region"]), text).encode()
 
     def layer(self, place: str, digest: str) -> None:
         """A layer's download, as S3 serves it: with a second way of signing it refuses."""
@@ -163,6 +164,11 @@ class Endpoint(Exchange):
             return
         self.close_connection = True  # the body may not have been read
         self.answer(*xml_error(refused, s3="/s3/aws4_request" in self.headers.get("Authorization", self.path)))
+
+
+def without(headers: dict[str, str], *names: str) -> dict[str, str]:
+    """`names` in lower case."""
+    return {name: value for name, value in headers.items() if name.lower() not in names}
 
 
 def xml_error(refused: Refused, *, s3: bool) -> tuple[int, dict[str, str], bytes]:
