@@ -88,3 +88,40 @@ def test_bad_stack(aws: Aws) -> None:
     with pytest.raises(ClientError):
         aws.client("cloudformation").create_stack(StackName="s", TemplateBody=yaml.safe_dump(bad))
     assert aws.client("codebuild").list_projects()["projects"] == []
+
+
+def test_bucket(aws: Aws) -> None:
+    """A stack's bucket has what the template says; a property that is not handled fails the stack, and is never forgotten."""
+    properties = {
+        "BucketName": "from-stack",
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "PublicAccessBlockConfiguration": {"BlockPublicAcls": True, "BlockPublicPolicy": True},
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "LifecycleConfiguration": {
+            "Rules": [
+                {
+                    "Id": "a",
+                    "Status": "Enabled",
+                    "ExpirationInDays": 30,
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+                }
+            ]
+        },
+        "Tags": [{"Key": "a", "Value": "b"}],
+    }
+    template = {"Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": properties}}}
+    cloudformation, s3 = aws.client("cloudformation"), aws.client("s3")
+    cloudformation.create_stack(StackName="s", TemplateBody=yaml.safe_dump(template))
+    assert s3.get_bucket_versioning(Bucket="from-stack")["Status"] == "Enabled"
+    assert s3.get_public_access_block(Bucket="from-stack")["PublicAccessBlockConfiguration"]["BlockPublicPolicy"] is True
+    [rule] = s3.get_bucket_lifecycle_configuration(Bucket="from-stack")["Rules"]
+    assert (rule["Expiration"]["Days"], rule["AbortIncompleteMultipartUpload"]) == (30, {"DaysAfterInitiation": 1})
+    assert s3.get_bucket_tagging(Bucket="from-stack")["TagSet"] == [{"Key": "a", "Value": "b"}]
+    cloudformation.delete_stack(StackName="s")
+    assert s3.list_buckets()["Buckets"] == []
+    properties["WebsiteConfiguration"] = {"IndexDocument": "index.html"}
+    with pytest.raises(ClientError, match="WebsiteConfiguration is not handled"):
+        cloudformation.create_stack(StackName="t", TemplateBody=yaml.safe_dump(template))

@@ -2,7 +2,7 @@
 
 from moto.server import main
 
-from tests.components.aws import stack_resources as stack_resources  # moto finds the resources as classes that exist
+from tests.components.aws import stack_bucket as stack_bucket  # moto finds the resources as classes that exist
 
 if __name__ == "__main__":
     main()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -40,8 +42,17 @@ def request_of(shape: Any, value: Any) -> Any:
     return int(value) if shape.type_name in ("integer", "long") else value
 
 
+@contextmanager
+def failing_the_stack(name: str) -> Iterator[None]:
+    """What AWS refuses, and what is not handled here, becomes moto's ValidationError."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, ValueError) as error:
+        raise ValidationError(name, str(error)) from error
+
+
 class Resource(CloudFormationModel):
-    """What both have; moto lists direct subclasses of CloudFormationModel, so the two below are that too."""
+    """What all have; moto lists direct subclasses of CloudFormationModel, so those below are that too."""
 
     def __init__(self, name: str, region: str) -> None:
         self.name, self.region = name, region
@@ -101,14 +112,11 @@ class CodeBuildProject(Resource, CloudFormationModel):
 
     @classmethod
     def send(cls, operation: str, name: str, template: Document, region: str) -> CodeBuildProject:
-        """Raises moto's ValidationError, which fails the stack."""
         shape = service_model("codebuild").operation_model(operation).input_shape
         codebuild = client("codebuild", region)
-        try:
+        with failing_the_stack(name):
             request = request_of(shape, {**template["Properties"], "Name": name})
             (codebuild.create_project if operation == "CreateProject" else codebuild.update_project)(**request)
-        except (BotoCoreError, ClientError, ValueError) as error:
-            raise ValidationError(name, str(error)) from error
         return cls(name, region)
 
     def delete(self, account_id: str, region_name: str) -> None:
