@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+Headers = Mapping[str, str] | Message
+"""Of a request: names in any case. In a test a plain mapping will do."""
 PIECE = 1 << 16
 SMALL_BODY = 64 << 20
 """The most that is read into memory: a layer part of 20 MiB is 27 MiB in base64."""
@@ -44,7 +47,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            piece = self.rfile.read1(min(left, PIECE))  # type: ignore[attr-defined]  # a BufferedReader
+            piece = self.rfile.read1(min(left, PIECE))
             if not piece:
                 raise BrokenBodyError(f"{left} bytes of the body are missing")
             left -= len(piece)
