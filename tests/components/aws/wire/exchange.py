@@ -38,8 +38,29 @@ class Exchange(BaseHTTPRequestHandler):
     def chunked(self) -> bool:
         return "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
+    def parse_request(self) -> bool:
+        self.untouched = True
+        """Nothing of the body has been read."""
+        return super().parse_request()
+
+    def drain(self) -> None:
+        """Before an answer that came early: read the body, so that the connection can go on, or close it where that is too late.
+
+        A close with bytes unread is a reset, and the client may never see the answer.
+        """
+        left = SMALL_BODY
+        if self.untouched:
+            for piece in self.pieces():
+                left -= len(piece)
+                if left < 0:
+                    break
+            else:
+                return
+        self.close_connection = True
+
     def pieces(self) -> Iterator[bytes]:
         """The body of the request. Raises BrokenBodyError."""
+        self.untouched = False
         if self.chunked:
             yield from self._chunks()
         else:
@@ -83,6 +104,8 @@ class Exchange(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if "content-length" not in {name.lower() for name in headers}:
             self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:  # said, or the client sends its next request into a connection that is being closed
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
