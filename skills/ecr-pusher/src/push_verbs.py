@@ -31,11 +31,12 @@ def push(
     create: bool,
     via: str,
     jobs: int,
+    tries: int,
     timeout: float,
     dry_run: bool,
 ) -> shell.Result:
     """The image in each region, verified."""
-    began, patience = time.monotonic(), Patience(timeout)
+    began, patience = time.monotonic(), Patience(timeout, tries)
     for each in tags:
         push_names.tag(each)
     places = connected(regions, repository)

@@ -11,10 +11,12 @@ from ecr_made_images import Made, oci
 
 from tests.components.aws import fixtures as aws_fixtures
 from tests.components.aws.running import Aws
+from tests.components.images import fixtures as image_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
     aws_fixtures.register(config)
+    image_fixtures.register(config)
 
 
 @pytest.fixture
