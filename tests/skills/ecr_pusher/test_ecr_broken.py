@@ -54,8 +54,7 @@ def test_a_part_goes_on_where_it_broke(pusher: Pusher, repository: str, tmp_path
     assert pusher.requests("ecr:UploadLayerPart") == 4, "10 + 10 + 5 MB, and the config"
 
 
-@pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("requests", [1, 4])
+@pytest.mark.parametrize(("requests", "status"), [(1, 403), (4, 401)])
 def test_an_expired_token_is_renewed(pusher: Pusher, repository: str, image: Made, requests: int, status: int) -> None:
     """It expires after so many requests, in the middle of layers too; ECR answers 401, and has been seen to answer 403."""
     pusher.aws.tokens(valid_requests=requests, short_lived=2, expired_status=status)
