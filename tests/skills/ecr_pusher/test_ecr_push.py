@@ -46,6 +46,14 @@ def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_p
     assert pusher.call("push", tar.word, "--repository", repository, "--tag", "b").data["layers"]["sent"] == 0
 
 
+def test_a_table_shows_the_whole_reference(pusher: Pusher, repository: str, image: Made) -> None:
+    """It is copied from there."""
+    process = pusher.start("push", image.word, "--repository", repository, "--tag", "1", "--format", "table")
+    said, _ = process.communicate(timeout=60)
+    reference = f"{pusher.aws.registries['us-east-1']}/{repository}@{image.digest}"
+    assert f"\nreference   {reference}\n" in said
+
+
 def test_an_index_goes_with_its_images(pusher: Pusher, repository: str, tmp_path: Path) -> None:
     """Both platforms are pushed by digest before the index that names them."""
     made = two_platforms(tmp_path / "both.tar")
