@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.components.aws.building import ended, log_of, phases, reached, shown, spec, start, zipped
 from tests.components.aws.running import Aws
@@ -106,6 +108,17 @@ def test_on_failure(aws: Aws, phase: str, on_failure: str | None, ran: list[str]
     assert names[names.index(phase.upper()) + 1 :] == [*ran, "UPLOAD_ARTIFACTS", "FINALIZING", "COMPLETED"]
 
 
+@pytest.mark.parametrize(("on_failure", "builds"), [("RETRY-2", 3), ("RETRY-1-.*timed out.*", 2), ("RETRY-.*other.*", 1)])
+def test_on_failure_retry(aws: Aws, on_failure: str, builds: int) -> None:
+    """The buildspec itself asks for retries, where its pattern is in the output."""
+    aws.make_project()
+    text = spec(build={"commands": ["echo connection timed out; false"], "on-failure": on_failure})
+    build = ended(aws, start(aws, buildspecOverride=text))
+    while following := build.get("autoRetryConfig", {}).get("nextAutoRetry"):
+        build = ended(aws, following.rpartition("build/")[2])
+    assert build["buildNumber"] == builds
+
+
 def test_exit(aws: Aws) -> None:
     """A command that ends the shell fails with its status, and the next phase has the variables that were exported before."""
     aws.make_project()
@@ -139,8 +152,11 @@ def test_time_out(aws: Aws) -> None:
     first = start(aws, buildspecOverride=spec(build=["sleep 60"]), timeoutInMinutesOverride=10)
     second = start(aws, buildspecOverride=spec(build=["true"]), queuedTimeoutInMinutesOverride=5)
     queued, build = ended(aws, second), ended(aws, first)
-    assert (build["buildStatus"], phases(build)["BUILD"]["phaseStatus"]) == ("TIMED_OUT", "TIMED_OUT")
     assert (queued["buildStatus"], phases(queued)["QUEUED"]["phaseStatus"]) == ("TIMED_OUT", "TIMED_OUT")
+    assert build["buildStatus"] == "TIMED_OUT"
+    [phase] = [each for each in build["phases"] if each.get("phaseStatus") == "TIMED_OUT"]
+    assert phase["contexts"][0]["statusCode"] == "BUILD_TIMED_OUT"
+    assert "POST_BUILD" not in phases(build)
 
 
 def test_retry_chain(aws: Aws) -> None:
@@ -167,21 +183,24 @@ def test_queue_limit(aws: Aws) -> None:
         start(aws)
     assert refusal(raised) == ("AccountLimitExceededException", "Cannot have more than 0 builds in queue for the account")
     aws.limits(concurrent=1)
-    ids = [start(aws, buildspecOverride=spec(build=["sleep 0.5"])) for _ in range(6)]
+    first, *others = [start(aws, buildspecOverride=spec(build=["sleep 60"])), *(start(aws) for _ in range(5))]
+    reached(aws, first, "BUILD")
     with pytest.raises(ClientError) as raised:
         start(aws)
     assert refusal(raised)[1] == "Cannot have more than 5 builds in queue for the account"
-    aws.limits(concurrent=20)
-    assert {ended(aws, id)["buildStatus"] for id in ids} == {"SUCCEEDED"}
+    assert {shown(aws, id)["currentPhase"] for id in others} == {"QUEUED"}
+    aws.client("codebuild").stop_build(id=first)
+    assert {ended(aws, id)["buildStatus"] for id in others} == {"SUCCEEDED"}
 
 
 def test_project_limit(aws: Aws) -> None:
     """A project with a limit of its own refuses at once, and takes a build again afterwards."""
     aws.make_project(concurrentBuildLimit=1)
-    id = start(aws, buildspecOverride=spec(build=["sleep 0.3"]))
+    id = start(aws, buildspecOverride=spec(build=["sleep 60"]))
     with pytest.raises(ClientError) as raised:
         start(aws)
     assert refusal(raised)[0] == "AccountLimitExceededException"
+    aws.client("codebuild").stop_build(id=id)
     ended(aws, id)
     ended(aws, start(aws))
 
@@ -234,10 +253,11 @@ def test_log_lost_and_late(aws: Aws) -> None:
     with pytest.raises(ClientError) as raised:
         log_of(aws, lost)
     assert refusal(raised)[0] == "ResourceNotFoundException"
-    id = start(aws, buildspecOverride=spec(build=["echo hello", "sleep 0.5"]))
+    id = start(aws, buildspecOverride=spec(build=["echo hello", "sleep 60"]))
     reached(aws, id, "BUILD")
     time.sleep(0.3)
     assert log_of(aws, shown(aws, id)) == []
+    aws.client("codebuild").stop_build(id=id)
     assert "hello" in log_of(aws, ended(aws, id))
 
 
@@ -313,15 +333,29 @@ def test_credentials(aws: Aws) -> None:
     """A build's SDK finds its role's credentials, and what it prints from Secrets Manager is masked in the log."""
     aws.make_project()
     aws.client("secretsmanager").create_secret(Name="registry", SecretString='{"password": "very-secret"}')
-    command = 'python3 -c \'import boto3; print(boto3.client("sts").get_caller_identity()["Arn"])\''
+    arn = 'import boto3; print(boto3.client("sts").get_caller_identity()["Arn"])'
     build = ended(
         aws,
         start(
             aws,
-            buildspecOverride=spec(build=[command, "echo $PASSWORD"]),
+            buildspecOverride=spec(build=[f"{sys.executable} -c {shlex.quote(arn)}", "echo $PASSWORD"]),
             environmentVariablesOverride=[{"name": "PASSWORD", "value": "registry:password", "type": "SECRETS_MANAGER"}],
         ),
     )
     log = log_of(aws, build)
     assert any(":assumed-role/trainyard-role/AWSCodeBuild-" in line for line in log), log
     assert "***" in log and "very-secret" not in "".join(log)
+
+
+def test_failing_calls(aws: Aws) -> None:
+    """A call fails as often as asked, with AWS's code or without an answer, and then no more."""
+    aws.make_project()
+    aws.fail("codebuild:StartBuild", "ThrottlingException", "Rate exceeded", times=2)
+    for _ in range(2):
+        with pytest.raises(ClientError) as raised:
+            start(aws)
+        assert refusal(raised) == ("ThrottlingException", "Rate exceeded")
+    aws.fail("codebuild:StartBuild", "HANG_UP")
+    with pytest.raises(ConnectionClosedError):
+        start(aws)
+    ended(aws, start(aws))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.components.aws.ecr.cuts import Cut
+from tests.components.aws.wire.failing import Failure
 from tests.components.aws.wire.refused import Refused
 from tests.components.aws.world import World
 
@@ -64,6 +65,12 @@ def cut(world: World, **cut: Any) -> None:
 @verb
 def cuts_done(world: World) -> int:
     return world.cuts.done
+
+
+@verb
+def fail(world: World, **failure: Any) -> None:
+    """See Failure: calls that are to fail."""
+    world.failures.waiting.append(Failure(**failure))
 
 
 @verb

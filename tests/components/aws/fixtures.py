@@ -31,7 +31,9 @@ def aws_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
 
 
 @pytest.fixture
-def aws(aws_session: Aws) -> Aws:
-    """AWS on loopback, with nothing in it."""
+def aws(aws_session: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """AWS on loopback, with nothing in it. A profile or session of this machine's user is out of sight."""
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
     aws_session.reset()
     return aws_session

@@ -85,6 +85,10 @@ class Aws:
         """
         self.control("cut", after_bytes=after_bytes, **cut)
 
+    def fail(self, action: str, code: str, message: str = "", *, status: int = 400, times: int = 1, skip: int = 0) -> None:
+        """Calls of this action (ecr:DescribeImages, s3:HeadObject) are refused with the code; HANG_UP breaks the connection."""
+        self.control("fail", action=action, code=code, message=message, status=status, times=times, skip=skip)
+
     def build_environment(self, **variables: str) -> None:
         """What builds find besides CodeBuild's own variables: PATH=..., DOCKER_HOST=..., BUILDKIT_HOST=... Stays for the session."""
         self.control("environment", variables=variables)

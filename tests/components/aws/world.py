@@ -69,12 +69,15 @@ class World:
         from tests.components.aws.codebuild.state import CodeBuildState
         from tests.components.aws.ecr.cuts import Cuts
         from tests.components.aws.ecr.tokens import Tokens
+        from tests.components.aws.wire.failing import Failures
 
         self.actions: list[Action] = []
         self.principals: dict[str, Principal] = {}
         """Access key id -> whose it is; forgotten when something of IAM is called."""
         self.repositories: dict[tuple[str, str], Repository] = {}
         """(region, name) -> what it holds; whether it exists is moto's to say."""
+        self.secrets: dict[str, str] = {ROOT_KEY: ROOT_SECRET}
+        """Access key id -> secret, of the keys that were given out."""
         self.part_bytes: dict[str, list[int]] = {}
         """Upload id -> the length of each part of a layer."""
         self.account_settings: dict[tuple[str, str], str] = {}
@@ -83,6 +86,7 @@ class World:
         self.codebuild = CodeBuildState()
         self.tokens: Tokens = Tokens()
         self.cuts = Cuts()
+        self.failures = Failures()
 
     def reset(self) -> None:
         self.codebuild.end()

@@ -59,6 +59,8 @@ class Repository:
     name: str
     place: str
     """Its name in docker-registry: a repository that is made again under the same name is empty."""
+    created_at: float
+    """Epoch seconds, as moto has it."""
     images: dict[str, Image] = field(default_factory=dict)
     mutability: str = "MUTABLE"
     exclusions: tuple[str, ...] = ()
@@ -114,7 +116,11 @@ def repository(world: World, region: str, name: str) -> Repository:
         "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories", region, "ecr", {"repositoryNames": [name]}
     )["repositories"][0]
     with world.lock:
-        found = world.repositories.setdefault((region, name), Repository(region, name, f"r{next(world.serial)}"))
+        found = world.repositories.get((region, name))
+        # Made by CloudFormation, or again: what the one before it held is not in it.
+        if found is None or found.created_at != described["createdAt"]:
+            found = Repository(region, name, f"r{next(world.serial)}", described["createdAt"])
+            world.repositories[region, name] = found
         found.mutability = described["imageTagMutability"]
         found.exclusions = tuple(each["filter"] for each in described.get("imageTagMutabilityExclusionFilters") or ())
     return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.components.aws.iam.caller import Caller
+from tests.components.aws.world import ACCOUNT
 
-ACCOUNT = "123456789012"
 Request = Mapping[str, Any]
 
 
