@@ -41,7 +41,9 @@ def _asked(text: str, option: str) -> SpecifierSet:
     found = specifiers(f"=={text}.*" if re.fullmatch(r"\d+(\.\d+)?", text) else f"=={text}" if re.match(r"\d", text) else text)
     if found is None:
         raise shell.SkillError(
-            "usage", f"{option} {shell.clean(text, 60)!r} is not a version or a range of versions", hint=f"{option} 3.12, or '>=3.11,<3.13'"
+            "usage",
+            f"{option} {shell.clean(text, 60)!r} is not a version or a range of versions",
+            hint=f"{option} 3.12, or '>=3.11,<3.13'",
         )
     return found
 

@@ -37,7 +37,9 @@ def test_a_push_keeps_the_bytes(pusher: Pusher, repository: str, image: Made, vi
     again = pusher.call("push", image.word, "--repository", repository, "--tag", "1.0.0", "--via", via)
     assert (again.code, again.document["changed"]) == (0, [])
     assert again.data["layers"] == {"total": 3, "sent": 0, "present": 3, "bytes_sent": 0}
-    assert pusher.requests("ecr:PutImage") == 1, "ECR refuses an immutable tag even to the image that has it (moby/buildkit#3776)"
+    assert pusher.requests("ecr:PutImage") == 1, (
+        "ECR refuses an immutable tag even to the image that has it (moby/buildkit#3776)"
+    )
 
 
 def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_path: Path) -> None:
