@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
-from ecr_made_images import Made, docker_archive, oci, two_platforms
+from ecr_made_images import Made, docker_archive, link_equal_layers, newer_docker_archive, oci, two_platforms
 
 WAYS = ("registry", "api")
 
@@ -37,6 +37,9 @@ def test_a_push_keeps_the_bytes(pusher: Pusher, repository: str, image: Made, vi
     again = pusher.call("push", image.word, "--repository", repository, "--tag", "1.0.0", "--via", via)
     assert (again.code, again.document["changed"]) == (0, [])
     assert again.data["layers"] == {"total": 3, "sent": 0, "present": 3, "bytes_sent": 0}
+    assert pusher.requests("ecr:PutImage") == 1, (
+        "ECR refuses an immutable tag even to the image that has it (moby/buildkit#3776)"
+    )
 
 
 def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_path: Path) -> None:
@@ -44,6 +47,14 @@ def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_p
     tar = oci(tmp_path / "layout.tar", [b"same"])
     assert pusher.call("push", folder.word, "--repository", repository, "--tag", "a").data["digest"] == tar.digest
     assert pusher.call("push", tar.word, "--repository", repository, "--tag", "b").data["layers"]["sent"] == 0
+
+
+def test_a_table_shows_the_whole_reference(pusher: Pusher, repository: str, image: Made) -> None:
+    """It is copied from there."""
+    process = pusher.start("push", image.word, "--repository", repository, "--tag", "1", "--format", "table")
+    said, _ = process.communicate(timeout=60)
+    reference = f"{pusher.aws.registries['us-east-1']}/{repository}@{image.digest}"
+    assert f"\nreference   {reference}\n" in said
 
 
 def test_an_index_goes_with_its_images(pusher: Pusher, repository: str, tmp_path: Path) -> None:
@@ -68,6 +79,19 @@ def test_a_docker_archive_has_one_digest(pusher: Pusher, repository: str, tmp_pa
     assert second.data["layers"]["sent"] == 0
     assert list(pusher.scratch.iterdir()) == []
     assert pusher.call("verify", f"{repository}:1", "--digest", first.data["digest"]).code == 0
+
+
+def test_archives_of_all_dockers_are_one_image(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """Plain layers of Docker 25's layout are compressed as those of Docker 20's, and equal layers that are links are found."""
+    old = docker_archive(tmp_path / "old.tar", [b"one", b"two"])
+    new = newer_docker_archive(tmp_path / "new.tar", [b"one", b"two"])
+    words = ("--repository", repository, "--tag")
+    first = pusher.call("push", f"docker-archive:{old.path}", *words, "1")
+    second = pusher.call("push", f"docker-archive:{new.path}", *words, "2")
+    assert (first.code, second.code) == (0, 0) and first.data["digest"] == second.data["digest"], second
+    link_equal_layers(tmp_path / "linked.tar")
+    linked = pusher.call("push", f"docker-archive:{tmp_path}/linked.tar", *words, "3")
+    assert linked.code == 0 and linked.data["layers"]["total"] == 2, linked
 
 
 def test_two_regions_have_one_digest(pusher: Pusher, image: Made) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from run_state.record import Run
 
 NAMES = ("build", "test", "push")
+BUILD = {"codebuild": ("image-builder", "build_image_codebuild.py"), "docker": ("image-builder", "build_image.py")}
+TEST = {"codebuild": ("image-tester", "test_image_codebuild.py"), "docker": ("image-tester", "test_image.py")}
 PUSH = ("ecr-pusher", "push_image.py")
 LOOK_S, BUILD_S, TEST_S, PUSH_S = 180.0, 6 * 3600.0, 3600.0, 2 * 3600.0
 FOUND = "this source was built, tested and pushed before"
@@ -36,12 +38,12 @@ def stages(job: Job) -> tuple[Stage, ...]:
     """[] for an image that exists."""
     if job.image is None or not is_built(job):
         return ()
-    on_aws = "_codebuild" if job.image.builder == "codebuild" else ""
+    builder = job.image.builder
     keys = ("image", "source", "run", "engine", "resources", "network")
-    cost = METERED if on_aws else "0 USD"
+    cost = METERED if builder == "codebuild" else "0 USD"
     return (
-        Stage("build", "image-builder", f"build_image{on_aws}.py", "a container image", cost, keys, is_cached=False),
-        Stage("test", "image-tester", f"test_image{on_aws}.py", "nothing", cost, keys, is_cached=False),
+        Stage("build", *BUILD[builder], "a container image", cost, keys, is_cached=False),
+        Stage("test", *TEST[builder], "nothing", cost, keys, is_cached=False),
         Stage("push", *PUSH, "an image in the registry", METERED, keys, is_cached=False),
     )
 
