@@ -41,6 +41,7 @@ class Wish:
 
     @property
     def depends_on_image(self) -> bool:
+        """Whether `choose` needs the digest, or what the repository has."""
         return self.strategy in ("semver", MOVING) or MOVING in self.tags
 
     def choose(self, digest: str, there: Callable[[], Mapping[str, str]]) -> Tags:

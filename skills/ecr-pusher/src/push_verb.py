@@ -32,12 +32,13 @@ def push(
     """Raises SkillError."""
     began = time.monotonic()
     refuse(image)
+    early = None if wish.depends_on_image else wish.choose("", dict)  # without git nothing need be read
     places = connected(regions, repository)
     in_each(places, lambda place: _look(place, create=create))  # before gigabytes are read
     with image_of(image) as found:
         if create:  # only now that the image is known to be whole
             in_each(places, lambda place: _create(place, dry_run=dry_run))
-        chosen = wish.choose(found.digest, lambda: tagged(places))
+        chosen = early or wish.choose(found.digest, lambda: tagged(places))
 
         def one(place: Place) -> None:
             if place.region.described:

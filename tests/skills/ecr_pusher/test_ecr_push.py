@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
-from ecr_made_images import Made, docker_archive, link_equal_layers, newer_docker_archive, oci, two_platforms
+from ecr_made_images import Files, Made, docker_archive, index, link_equal_layers, newer_docker_archive, oci, two_platforms
 
 WAYS = ("registry", "api")
 
@@ -65,6 +67,28 @@ def test_an_index_goes_with_its_images(pusher: Pusher, repository: str, tmp_path
     assert done.data["platforms"] == ["linux/amd64", "linux/arm64"]
     assert pusher.call("verify", f"{repository}:1", "--platform", "linux/arm64").code == 0
     assert pusher.call("verify", f"{repository}:1", "--platform", "linux/s390x").code == 1
+
+
+def test_one_of_several_is_chosen(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """PATH@DIGEST of a layout, PATH@NAME:TAG of an archive of Docker; without it exit 2 names what there is."""
+    one, other = oci(tmp_path / "one", [b"one"]), oci(tmp_path / "other", [b"other"])
+    shutil.copytree(other.path / "blobs", one.path / "blobs", dirs_exist_ok=True)
+    both = [json.loads((made.path / "index.json").read_text())["manifests"][0] for made in (one, other)]
+    (one.path / "index.json").write_bytes(index(*both))
+    words = ("--repository", repository, "--tag", "1", "--dry-run")
+    assert pusher.call("push", f"{one.word}@{other.digest}", *words).data["digest"] == other.digest
+    unclear = pusher.call("push", one.word, *words)
+    assert unclear.code == 2 and other.digest in unclear.error["message"], unclear
+    assert pusher.call("push", f"{one.word}@sha256:{'0' * 64}", *words).code == 3
+
+    def two_names(files: Files) -> None:
+        entry = json.loads(files["manifest.json"])[0]
+        files["manifest.json"] = json.dumps([entry, entry | {"RepoTags": ["other:1"]}]).encode()
+
+    saved = docker_archive(tmp_path / "saved.tar", [b"content"], two_names)
+    assert pusher.call("push", f"docker-archive:{saved.path}@other:1", *words).code == 0
+    assert pusher.call("push", f"docker-archive:{saved.path}", *words).code == 2
+    assert pusher.call("push", f"docker-archive:{saved.path}@nobody:1", *words).code == 3
 
 
 def test_a_docker_archive_has_one_digest(pusher: Pusher, repository: str, tmp_path: Path) -> None:
