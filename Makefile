@@ -36,7 +36,7 @@ test-fast: setup ## what needs no cluster and starts no training: minutes
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --fast tests
 
 # Where tests marked `full_images` are.
-FULL_IMAGE_TESTS := tests/components/test_images_torch.py tests/skills/image_tester/test_image_torch.py
+FULL_IMAGE_TESTS := tests/components/test_images_torch.py tests/skills/image_tester/test_image_torch.py tests/skills/image_tester/test_probe_torch.py
 
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs

@@ -8,6 +8,10 @@ from pathlib import Path
 import probing
 import pytest
 
+from tests.components.images.fixtures import full_images
+
+pytestmark = full_images
+
 # In place of a broken build: what a sitecustomize of the image changes is what the probe sees.
 LAZY = "import torch\ntorch.optim.AdamW.step = lambda self, closure=None: None\n"
 NAN = (
