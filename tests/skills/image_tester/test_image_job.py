@@ -19,6 +19,7 @@ STEP = """
     """
 JOBS = {
     "step": STEP,
+    "hoards": "held = []\nwhile True:\n    held.append(bytearray(16 << 20))\n",
     "short": "print('done')\n",
     "shouts": "print('trainyard step=1 loss=0.1')\nraise SystemExit(3)\n",
     "silent": "import time\nprint('trainyard step=1 loss=0.1', flush=True)\ntime.sleep(600)\n",
@@ -26,6 +27,8 @@ JOBS = {
     "data": "open('/data/train.bin', 'rb')\n",
     "own": "open('/app/settings.yaml', 'rb')\n",
     "net": "import urllib.request\nurllib.request.urlopen('http://example.com/')\n",
+    "secret": "import os\nos.environ['HF_TOKEN']\n",
+    "other": "import os\nos.environ['MY_SETTING']\n",
     "wrong": "raise RuntimeError('a mistake of its own')\n",
 }
 
@@ -46,17 +49,26 @@ def jobs(images: Images) -> str:
         ("data", "unknown", "data"),
         ("own", "fail", None),
         ("net", "unknown", "network"),
+        ("secret", "unknown", "secret"),
+        ("other", "fail", None),
         ("wrong", "fail", None),
     ],
 )
 def test_one_step_of_the_job(images: Images, jobs: str, tmp_path: Path, script: str, status: str, needs: str | None) -> None:
     """A step in steps.jsonl or exit 0 is a pass; a file of the image's own folder that is missing is a fail, another is data."""
     job = tmp_path / "job.yaml"
-    more = "env: {MODE: try}\ncheckpoints: {rolling_steps: 7}\n"
+    more = "secrets: {HF_TOKEN: hf/token}\nenv: {MODE: try}\ncheckpoints: {rolling_steps: 7}\n"
     job.write_text(f"name: tiny\ntarget: eks\nrun: python {script}.py\n{more}")
     found = images.test(jobs, "--level", "full", "--request", job, "--step-timeout", 4, "--package", "pip")
     assert found.check("job.run")["status"] == status, found.check("job.run")
     assert [each["needs"] for each in found.data["unproven"] if each["id"] == "job.run"] == ([needs] if needs else [])
+
+
+def test_a_job_without_enough_memory(images: Images, jobs: str, tmp_path: Path) -> None:
+    """The kernel kills the job, a process behind the probe's own: the cause is memory all the same."""
+    (tmp_path / "job.yaml").write_text("name: tiny\ntarget: eks\nrun: python hoards.py\n")
+    found = images.test(jobs, "--level", "full", "--request", tmp_path / "job.yaml", "--memory", "256Mi", "--package", "pip")
+    assert found.check("job.run")["status"] == "fail" and "want of memory" in found.check("job.run")["summary"]
 
 
 def test_quick_starts_no_job(images: Images, jobs: str, tmp_path: Path) -> None:
