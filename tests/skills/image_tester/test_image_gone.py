@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from cutting import way
-from image_call import PROGRAM, Images
+from tester_call import PROGRAM, Images
 
 from tests.calling import call
 
