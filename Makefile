@@ -62,7 +62,7 @@ check: setup     ## format, lint, types, copies of the kit, shell scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	@$(MAKE) --no-print-directory kit-check types
-	$(BIN)/shellcheck install.sh install/*.sh .ci/run tests/components/cluster/*.sh tests/components/cluster/parts/*.sh
+	$(BIN)/shellcheck install.sh install/*.sh .ci/run infrastructure/aws-cli/*.sh skills/*/scripts/*.sh tests/components/cluster/*.sh tests/components/cluster/parts/*.sh
 
 # A cache for each skill: they have modules of the same name, and one cache for all is made anew by each. Some modules of the runtime
 # are copied into skills, where they find their siblings without the package.

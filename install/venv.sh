@@ -2,7 +2,7 @@
 # The Python that the skills' scripts run with, and its packages. Sourced by install.sh, whose $root, $config, $dry_run and
 # functions it uses.
 
-readonly PACKAGES=(click kubernetes msgspec numpy packaging PyYAML rich xxhash)
+readonly PACKAGES=(boto3 click isal kubernetes msgspec numpy packaging PyYAML requests rich xxhash)
 readonly VENV_MARK=made-by-trainyard # in the venv: this script made it, and what it was made from
 readonly venv=$config/trainyard/venv
 
@@ -48,7 +48,7 @@ check_venv() {
         tell foreign "$venv: not made by this script; the skills may use it all the same"
     elif [[ ! -e $venv && ! -L $venv ]]; then
         tell missing "$venv (--no-venv leaves it out of the check)"
-    elif venv_is_fresh && "$venv/bin/python" -c 'import click, kubernetes, msgspec, rich, xxhash, yaml' 2>/dev/null; then
+    elif venv_is_fresh && "$venv/bin/python" -c 'import boto3, click, isal, kubernetes, msgspec, requests, rich, xxhash, yaml' 2>/dev/null; then
         tell ok "$venv"
     else
         tell stale "$venv: of an earlier state of this checkout, or not finished"

@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
+TABLES = {"gpu_builds.yaml": "trainyard_gpus"}
+"""Table of the kit -> the module that reads it."""
 ALWAYS = ("trainyard_output", "trainyard_python", "trainyard_shell", "trainyard_tables")
 
 
@@ -44,6 +46,10 @@ def copies() -> dict[Path, list[Path]]:
         **{
             source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
             for source in sorted(kit.glob("*.py"))
+        },
+        **{
+            source: [skill / "assets" / source.name for skill in skills if used_by(skill, TABLES[source.name], kit)]
+            for source in sorted(kit.glob("*.yaml"))
         },
         **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
         **{source: [ROOT / "skills" / "local-runner" / "src" / source.name] for source in supervised},

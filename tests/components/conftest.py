@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.components.aws import fixtures as aws
 from tests.components.cluster import fixtures as cluster
 from tests.components.images import fixtures as images
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    aws.register(config)
     cluster.register(config)
     images.register(config)

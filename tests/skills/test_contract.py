@@ -35,7 +35,7 @@ def test_the_copies_of_the_kit_are_equal() -> None:
 
 def test_copies_are_marked_as_generated() -> None:
     """.gitattributes hides exactly the copies in a review, and never the file that a change is made in."""
-    words = ["git", "ls-files", "skills/*/src/*.py"]
+    words = ["git", "ls-files", "skills/*/src/*.py", "skills/*/assets/*.yaml"]
     ours = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     asked = subprocess.run(
         ["git", "check-attr", "linguist-generated", *ours], cwd=ROOT, capture_output=True, text=True, check=True

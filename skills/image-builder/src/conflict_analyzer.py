@@ -48,7 +48,7 @@ def check(
     from conflicts import answer as conflict_answer
     from bases.answer import day
     from asked.files import open_folder
-    from bases.gpu import target
+    from trainyard_gpus import target
     from image_project import read_project
     from conflicts.scene import scene
 

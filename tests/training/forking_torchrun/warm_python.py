@@ -34,9 +34,7 @@ ARG_START, ENV_START = 45, 47
 MODULES = "numpy safetensors.torch torch._dynamo torch.distributed.checkpoint torch.distributed.fsdp torch.distributed.tensor torch.utils.data"
 """What a rank imports sooner or later; each optimizer imports torch._dynamo."""
 
-SKILL_MODULES = (
-    "click msgspec yaml kubernetes kubernetes.client.api_client kubernetes.utils.quantity kubernetes.stream.ws_client"
-)
+SKILL_MODULES = "click msgspec yaml kubernetes kubernetes.client.api_client kubernetes.utils.quantity kubernetes.stream.ws_client boto3 requests"
 
 
 def import_all() -> None:

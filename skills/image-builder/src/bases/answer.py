@@ -9,7 +9,7 @@ from typing import Any
 import trainyard_shell as shell
 from bases.choice import Candidate, Needs, candidates
 from bases.images import TABLE, Base
-from bases.gpu import builds_for, driver_of, target
+from trainyard_gpus import builds_for, driver_of, target
 from image_project import Project
 from image_tables import date_of, table
 from asked.versions import specifiers

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass, field
 
 from bases.images import Base, rows
-from bases.gpu import Target, driver_of, has_kernels
+from trainyard_gpus import Target, driver_of, has_kernels
 from asked.versions import version
 from packaging.specifiers import SpecifierSet
 

@@ -13,9 +13,10 @@ import stat
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,19 +50,24 @@ class Packed:
     data: bytes
 
 
-def write(listing: Listing, known: dict[str, Known], path: Path) -> None:
-    """The ZIP at `path`, whole or not at all. Raises SkillError: a file changed, the disk is full."""
+def write(listing: Listing, known: dict[str, Known], path: Path, own: Sequence[tuple[str, bytes]] = ()) -> None:
+    """The ZIP at `path`, whole or not at all; `own` files stand behind the context's. Raises SkillError: a file changed, the disk is full."""
     try:
         with trainyard_files.replacing(path) as file:
-            _write(listing, known, file)
+            _write(chain(_packed(listing, known), _own(own)), file)
     except OSError as error:
         raise shell.cannot_write(path, error, "free some space, or set TMPDIR to a larger disk") from error
 
 
-def _write(listing: Listing, known: dict[str, Known], file: BinaryIO) -> None:
+def _own(files: Sequence[tuple[str, bytes]]) -> Iterator[Packed]:
+    for name, data in files:
+        yield Packed(Entry(name, "file", 0o644, len(data)), STORED, zlib.crc32(data), len(data), data)
+
+
+def _write(entries: Iterable[Packed], file: BinaryIO) -> None:
     directory: list[bytes] = []
     at = 0
-    for each in _packed(listing, known):
+    for each in entries:
         head = _local(each)
         file.write(head)
         file.write(each.data)

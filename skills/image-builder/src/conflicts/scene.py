@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from bases.images import Base, known
-from bases.gpu import Target
+from trainyard_gpus import Target
 from image_project import Project
 from image_tables import table
 from asked.versions import minor, newest, specifiers, version

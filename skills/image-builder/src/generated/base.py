@@ -8,7 +8,7 @@ import trainyard_shell as shell
 from asked.versions import specifiers
 from bases import answer
 from bases.choice import Needs, candidates
-from bases.gpu import Target, target
+from trainyard_gpus import Target, target
 from bases.images import Base, known
 from generated.entry import Found
 from image_naming import reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, skipped
-from bases.gpu import TABLE, builds_for, driver_of, has_kernels, kernels
+from trainyard_gpus import TABLE, builds_for, driver_of, has_kernels, kernels
 from conflicts.scene import Scene, torch_row
 from image_tables import date_of
 from asked.versions import version

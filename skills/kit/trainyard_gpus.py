@@ -1,17 +1,23 @@
-"""Instance type -> GPU -> SM -> CUDA builds with kernels for it -> driver. Source: assets/gpu_builds.yaml."""
+"""Instance type -> GPU -> SM -> CUDA builds with kernels for it -> driver. The table is assets/gpu_builds.yaml, dated.
+
+`make kit` copies this file into the src/ of each skill that uses it, and gpu_builds.yaml beside it into their assets/; edit them in skills/kit/ only.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
-from image_tables import table
+import trainyard_yaml
 from packaging.version import Version
 
 TABLE = "gpu_builds"
+PLACE = Path(__file__).resolve().parent.parent / "assets" / f"{TABLE}.yaml"
 SIZE = re.compile(r"(?:ml\.)?([a-z0-9-]+)\.(?:metal(?:-[a-z0-9]+)?|(?:\d+|x|)x?large|nano|micro|small|medium)", re.ASCII)
 
 
@@ -29,12 +35,19 @@ class Target:
     efa: bool = False
 
 
+@functools.cache
+def builds() -> dict[str, Any]:
+    """The table. A damaged one is a bug of ours, so nothing is caught here."""
+    found: dict[str, Any] = trainyard_yaml.read(PLACE)
+    return found
+
+
 def target(name: str) -> Target:
     """The GPU of an instance type, with or without `ml.`, or of a GPU's own name (`H100`).
 
     Raises SkillError usage for one that the table does not have, or that no CUDA image is for; the message names it.
     """
-    rows = table(TABLE)
+    rows = builds()
     by_name = {gpu.lower(): gpu for gpu in rows["gpus"]}
     if name.lower() in by_name:
         return _with_gpu(name, by_name[name.lower()], efa=False)
@@ -52,22 +65,22 @@ def target(name: str) -> Target:
 
 
 def _with_gpu(name: str, gpu: str, *, efa: bool) -> Target:
-    return Target(instance_type=name, gpu=gpu, efa=efa, **table(TABLE)["gpus"][gpu])
+    return Target(instance_type=name, gpu=gpu, efa=efa, **builds()["gpus"][gpu])
 
 
 def _unknown(name: str, family: str) -> shell.SkillError:
-    families = table(TABLE)["families"]
+    families = builds()["families"]
     near = difflib.get_close_matches(family or name, families, n=3, cutoff=0.5) or sorted(families)
     what = "instance type or GPU" if family not in families else "size of that instance type"
-    message = f"no {what} {shell.clean(name, 60)!r} in the table of {table(TABLE)['date']}"
+    message = f"no {what} {shell.clean(name, 60)!r} in the table of {builds()['date']}"
     return shell.SkillError(
-        "usage", message, hint=f"the nearest families: {', '.join(near)}; or a GPU: {', '.join(table(TABLE)['gpus'])}"
+        "usage", message, hint=f"the nearest families: {', '.join(near)}; or a GPU: {', '.join(builds()['gpus'])}"
     )
 
 
 def kernels(cuda: str) -> dict[str, Any] | None:
     """The row of a CUDA build (`13.0`), None where the table has none. A build between two rows has the older one's kernels."""
-    rows = table(TABLE)["kernels"]
+    rows = builds()["kernels"]
     if cuda in rows:
         return dict(rows[cuda])
     older = [row for row in rows if Version(row) < Version(cuda) and row.partition(".")[0] == cuda.partition(".")[0]]
@@ -95,10 +108,10 @@ def has_kernels(cuda: str, goal: Target) -> bool | None:
 
 def driver_of(cuda: str) -> str | None:
     """The oldest Linux driver that loads this CUDA's line."""
-    drivers: dict[str, str] = table(TABLE)["drivers"]
+    drivers: dict[str, str] = builds()["drivers"]
     return drivers.get(cuda.partition(".")[0])
 
 
 def builds_for(goal: Target) -> list[str]:
     """The CUDA builds of the table that have kernels for the target, oldest first."""
-    return [cuda for cuda in table(TABLE)["kernels"] if has_kernels(cuda, goal)]
+    return [cuda for cuda in builds()["kernels"] if has_kernels(cuda, goal)]

@@ -1,0 +1,40 @@
+"""How long a push goes on: one deadline for all of it, pauses that grow between tries, and an end for all threads when one has failed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import trainyard_shell as shell
+
+ATTEMPTS = 6
+"""Tries of one request or one layer; the pauses between them add up to about 16 s."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+AGAIN = "the same call again: what is there is not sent again"
+
+
+class Stopped(Exception):
+    """Another layer has failed: this one need not go on."""
+
+
+class Patience:
+    """Shared by the threads of one push."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
+        self.stopped = threading.Event()
+
+    def check(self) -> None:
+        """Raises Stopped, or SkillError timeout."""
+        if self.stopped.is_set():
+            raise Stopped
+        if time.monotonic() >= self.deadline:
+            raise shell.SkillError("timeout", f"not done within {self.timeout_s:g} s", hint=AGAIN, retryable=True)
+
+    def pause(self, attempt: int) -> None:
+        """Before try `attempt` + 1, counted from 0; a little at random, so that threads do not come back together."""
+        wait_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.7, 1.0)
+        self.stopped.wait(min(wait_s, max(0.0, self.deadline - time.monotonic())))
+        self.check()

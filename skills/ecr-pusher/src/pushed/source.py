@@ -1,0 +1,47 @@
+"""The word IMAGE: an image of the local Docker, or an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pushed import docker_archive
+from pushed import oci_layout
+import trainyard_shell as shell
+from push_names import DIGEST, local_image
+from pushed.image import Image
+from pushed.archive import opened
+
+
+@contextmanager
+def image(word: str) -> Iterator[Image]:
+    """The image, readable until the block ends. Raises SkillError."""
+    kind, _, rest = word.partition(":")
+    if kind == "oci" and rest:
+        path, chosen = _path(rest)
+        with opened(path, shell.clean(rest, 200)) as source:
+            if source.find("index.json") is None:
+                hint = "docker-archive:PATH for what `docker save` wrote; a folder with oci-layout, index.json and blobs/"
+                raise shell.SkillError(
+                    "usage", f"{shell.clean(rest, 200)} is not an OCI layout: it has no index.json", hint=hint
+                )
+            yield oci_layout.read(source, chosen if chosen and DIGEST.fullmatch(chosen) else None)
+    elif kind == "docker-archive" and rest:
+        path, chosen = _path(rest)
+        with opened(path, shell.clean(rest, 200)) as source:
+            yield docker_archive.image(source, chosen)
+    else:
+        from pushed import docker_save
+
+        yield docker_save.read(local_image(word))
+
+
+def _path(text: str) -> tuple[Path, str | None]:
+    """PATH or PATH@DIGEST, PATH@NAME:TAG; a file whose own name has an @ counts first."""
+    if "\0" in text:
+        raise shell.SkillError("usage", "the path has a NUL in it", hint="oci:PATH")
+    if Path(text).exists() or "@" not in text:
+        return Path(text), None
+    path, _, chosen = text.rpartition("@")
+    return Path(path), chosen

@@ -1,0 +1,234 @@
+"""The verb `build`: each folder read and its build followed to the image, several at once, and one answer; as build_image.py gives it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_source
+import image_naming
+import trainyard_shell as shell
+from attempts.trying import Attempts, Ran, attempted
+from build_recipe import Recipe
+from build_source import Source
+from builders.logs import BuildLog
+from builders.workspace import workspace
+from codebuild import compute, one, outcome, packing, repository
+from codebuild.answer import answer
+from codebuild.ask import Ask
+from codebuild.compute import Machine
+from codebuild.looking import PROGRAM
+from codebuild.one import Place
+from codebuild.options import Options
+from codebuild.plan import plan
+from generated import source as generated
+from trainyard_codebuild import Build
+
+AT_ONCE = 8
+AGENT = "[Container] "
+"""Before the lines of CodeBuild's agent: phases and commands, whose text a diagnosis would take for the builder's."""
+NAMESPACE = "trainyard"
+"""Of repositories in ECR: builds of the project that setup-codebuild.sh makes may push to all in it."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One image: its source, its name, where it is built."""
+
+    source: Source
+    name: str
+    tag: str
+    place: Place
+    machine: Machine
+    options: Options
+    prefix: str = ""
+
+    @property
+    def checks(self) -> list[shell.Check]:
+        return [*self.source.checks, *(generated.checks(self.source) if self.source.recipe.generated else [])]
+
+    @property
+    def image(self) -> str:
+        return self.place.repository.uri
+
+    @property
+    def reference(self) -> str:
+        return f"{self.image}:{self.tag}"
+
+    def ask(self, recipe: Recipe) -> Ask:
+        minutes = min(2160, max(5, int(-(-self.options.timeout_s // 60))))
+        queued = min(480, max(5, int(-(-self.options.queue_s // 60))))
+        return Ask(
+            name=self.name,
+            tag=self.tag,
+            dockerfile=packing.DOCKERFILE,
+            platform=recipe.platform or "linux/amd64",
+            target=recipe.target,
+            build_args=tuple(f"{name}={value}" for name, value in recipe.build_args),
+            no_cache=self.options.no_cache,
+            secrets=packing.secret_words(recipe),
+            kept_secrets=self.options.secrets,
+            source_digest=self.source.recipe.source_digest,
+            timeout_minutes=minutes,
+            queued_minutes=queued,
+        )
+
+
+@dataclass
+class Ended:
+    """How one order ended."""
+
+    order: Order
+    attempts: Attempts[Build]
+    builds: list[str]
+    changed: list[str]
+    log: Path | None = None
+    reused: Build | None = None
+    error: shell.SkillError | None = None
+    started: Build | None = None
+    """With --no-wait: the build that was left running."""
+
+
+def build_all(folders: Sequence[str], options: Options) -> shell.Result:
+    """Raises SkillError; with several folders those that fail are rows of the answer."""
+    sources = [_source(each, options) for each in folders]
+    orders = [_order(source, options, len(sources) > 1) for source in sources]
+    references = [each.reference for each in orders]
+    twice = sorted({each for each in references if references.count(each) > 1})
+    if twice:
+        raise shell.SkillError("usage", f"two folders would give {', '.join(twice)}", hint="a call for each, with --image-name")
+    if options.dry_run:
+        return plan(orders)
+    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    for order in orders:
+        _show(order)
+    found = answer(_together(orders))
+    found.changed = [*written, *found.changed]
+    return found
+
+
+def _kept(source: Source) -> list[str]:
+    return generated.write(source) if source.recipe.generated else []
+
+
+def _show(order: Order) -> None:
+    for each in order.checks:
+        if each.status == "warn":
+            shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
+    if order.source.recipe.generated:
+        shell.progress(f"{order.source.folder.path.name} has no Dockerfile; this one is built:")
+        for line in order.source.recipe.dockerfile.splitlines():
+            shell.progress(f"    {line}")
+
+
+def _source(path: str, options: Options) -> Source:
+    folder = build_source.opened(path)
+    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
+    if name is None:
+        raise shell.SkillError(
+            "usage", f"{folder.path.name} has no Dockerfile", hint="write one, or name it: --dockerfile PATH"
+        )
+    return build_source.given(folder, name, options.wanted)
+
+
+def _order(source: Source, options: Options, several: bool) -> Order:
+    name = options.name or image_naming.from_folder(source.folder.path)
+    tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
+    found = repository.find(options.account, _repository_name(options, name))
+    base = source.recipe.bases[-1] if source.recipe.bases else None
+    platform = source.recipe.platform or "linux/amd64"
+    machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
+    wait_s = options.timeout_s + options.queue_s + 300
+    place = Place(
+        account=options.account,
+        project=options.project,
+        bucket=options.bucket,
+        repository=found,
+        queue_s=options.queue_s,
+        wait_s=wait_s,
+    )
+    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "")
+
+
+def _repository_name(options: Options, name: str) -> str:
+    """`--push` takes a name, or the whole of it as in build_image.py: the registry's host before it."""
+    if options.push is None:
+        return f"{NAMESPACE}/{name}"
+    host, _, rest = options.push.partition("/")
+    return rest if rest and re.search(r"[.:]", host) else options.push
+
+
+def _together(orders: list[Order]) -> list[Ended]:
+    """A build that cannot go on does not end the others. Ctrl-C ends the waiting; the builds go on."""
+
+    def work(order: Order) -> Ended:
+        try:
+            return build(order)
+        except shell.SkillError as error:
+            return Ended(order, Attempts(), [], [], error=error)
+
+    if len(orders) == 1:
+        return [work(orders[0])]
+    pool = ThreadPoolExecutor(min(AT_ONCE, len(orders)))
+    try:
+        waiting = [pool.submit(work, order) for order in orders]
+        return [each.result() for each in waiting]
+    except KeyboardInterrupt:
+        hint = f"{PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
+        raise shell.SkillError("timeout", "interrupted; the builds go on", hint=hint, retryable=True) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def build(order: Order) -> Ended:
+    """What is there already, or up to so many attempts."""
+    there = one.already(order.place, order.ask(order.source.recipe))
+    if there is not None:
+        shell.progress(f"{order.prefix}{order.reference} was built from this source by {there.id}; nothing is done")
+        return Ended(order, Attempts(image=there), [there.id], [], reused=there)
+    ended = Ended(order, Attempts(), [], [])
+    if order.options.no_wait:
+        with workspace() as place:
+            ended.started = _start(order, order.source.recipe, place, ended)
+        return ended
+    with workspace() as place, BuildLog(order.name, prefix=order.prefix, quiet=order.options.quiet) as log:
+        ended.log = log.path
+        ended.attempts = attempted(
+            order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts
+        )
+    return ended
+
+
+def _start(order: Order, recipe: Recipe, place: Path, ended: Ended) -> Build:
+    source, changed = one.send(
+        order.place, packing.packer(recipe, order.source.listing, order.source.known, place), packing.key(recipe)
+    )
+    started, is_new = one.start(order.place, order.ask(recipe), source, order.machine)
+    ended.builds.append(started.id)
+    ended.changed += [*changed, *([f"build {started.id}"] if is_new else [])]
+    return started
+
+
+def _attempt(order: Order, recipe: Recipe, place: Path, log: BuildLog, ended: Ended) -> Ran[Build]:
+    """Raises SkillError conflict where somebody stopped it."""
+    log.lines.clear()
+    began = time.monotonic()
+    started = _start(order, recipe, place, ended)
+    done, check = one.finish(order.place, started.id, log.take)
+    if done.status == "STOPPED":
+        message = f"{done.id} was stopped in phase {_last_phase(done)}"
+        raise shell.SkillError("conflict", message, hint="the same call builds again", data=outcome.view(done), checks=[check])
+    if done.status != "SUCCEEDED":
+        log.take(f"{done.id} {done.status}: {done.failure() or 'CodeBuild gives no reason'}")
+    image = done if done.status == "SUCCEEDED" else None
+    lines = [line for line in log.lines if not line.startswith(AGENT)]
+    return Ran(image, lines, round(time.monotonic() - began, 1), done.status == "TIMED_OUT")
+
+
+def _last_phase(build: Build) -> str:
+    stopped = [each["phase"] for each in build.phases() if each["status"] == "STOPPED"]
+    return str(stopped[0] if stopped else build.phase)

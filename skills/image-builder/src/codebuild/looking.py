@@ -1,0 +1,118 @@
+"""The verbs that look at builds which were started before, or end one: status, logs, wait, cancel, list."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import trainyard_codebuild as codebuilds
+import trainyard_codebuild_log as running
+import trainyard_shell as shell
+from codebuild import outcome
+from codebuild.account import Account
+from trainyard_codebuild import Build
+
+PROGRAM = "build_image_codebuild.py"
+
+
+def status(account: Account, build_id: str) -> shell.Result:
+    build = latest(account, codebuilds.get(account.builds, codebuilds.check_id(build_id)))
+    verbs = ["logs"] if build.ended else ["wait", "logs", "cancel"]
+    checks = [outcome.judge(build)] if build.ended and build.status != "SUCCEEDED" else []
+    return shell.Result(outcome.view(build), checks, next=[f"{PROGRAM} {verb} {build.id}" for verb in verbs], ok=True)
+
+
+def latest(account: Account, build: Build) -> Build:
+    """The last of the builds that CodeBuild has started again by itself."""
+    for _ in range(10):
+        if build.retry is None:
+            break
+        build = codebuilds.get(account.builds, build.retry)
+    return build
+
+
+def wait(account: Account, build_id: str, timeout_s: float) -> shell.Result:
+    """Raises SkillError timeout: it goes on."""
+    build = follow(account, codebuilds.check_id(build_id), timeout_s, quiet=True)
+    check = outcome.judge(build)
+    data = outcome.view(build)
+    if check.status != "pass" or "IMAGE_REPOSITORY" not in build.variables:
+        return shell.Result(data, [check], next=[f"{PROGRAM} logs {build.id}"])
+    found, checks = outcome.verified(account, build)
+    return shell.Result({**data, **found}, [check, *checks])
+
+
+def follow(account: Account, build_id: str, timeout_s: float, *, quiet: bool = False, take: Any = None) -> Build:
+    """To its end; phases on stderr, lines to `take`, or to stderr. Ctrl-C leaves the build alone, and says how to go on."""
+
+    def show(phase: str, line: str | None) -> None:
+        if line is None:
+            shell.progress(f"phase {phase}")
+        elif take:
+            take(line)
+        elif not quiet:
+            shell.progress(line)
+
+    try:
+        return running.follow(account.builds, account.logs, build_id, timeout_s=timeout_s, show=show)
+    except KeyboardInterrupt:
+        message = f"interrupted; the build {build_id} goes on"
+        hint = f"{PROGRAM} wait {build_id}; or cancel {build_id}"
+        raise shell.SkillError("timeout", message, hint=hint, retryable=True, data={"build_id": build_id}) from None
+
+
+def logs(account: Account, build_id: str, lines: int) -> shell.Result:
+    """The last lines of what is there by now."""
+    build = codebuilds.get(account.builds, codebuilds.check_id(build_id))
+    tail = running.LogTail(account.logs)
+    found = list(tail.lines(build))
+    data = {
+        "build_id": build.id,
+        "status": build.status,
+        "lines": found[-lines:],
+        "total": len(found),
+        "silent": tail.silent or None,
+    }
+    return shell.Result(data, truncated=len(found) > lines)
+
+
+def stream(account: Account, build_id: str, timeout_s: float) -> shell.Result:
+    """Every line as it comes, one JSON object each."""
+    count = 0
+
+    def show(phase: str, line: str | None) -> None:
+        nonlocal count
+        if line is not None:
+            count += 1
+            shell.emit("line", phase=phase, line=line)
+        else:
+            shell.emit("phase", phase=phase)
+
+    build = running.follow(account.builds, account.logs, codebuilds.check_id(build_id), timeout_s=timeout_s, show=show)
+    return shell.Result({"build_id": build.id, "status": build.status, "lines": count})
+
+
+def cancel(account: Account, build_id: str, *, dry_run: bool, timeout_s: float = 60.0) -> shell.Result:
+    """Stops it and sees its end. Raises SkillError conflict (not ours), timeout (it is still being stopped)."""
+    build = latest(account, codebuilds.get(account.builds, codebuilds.check_id(build_id)))
+    if dry_run or build.ended:
+        would = None if build.ended else f"stop {build.id} in phase {build.phase}"
+        return shell.Result({**outcome.view(build), "would": would})
+    build = codebuilds.stop(account.builds, build.id)
+    deadline = time.monotonic() + timeout_s
+    while not build.ended:
+        if time.monotonic() > deadline:
+            raise running.still_going(build.id, timeout_s, build)
+        time.sleep(1.0)
+        build = codebuilds.get(account.builds, build.id)
+    return shell.Result(outcome.view(build), changed=[f"stopped {build.id}"] if build.status == "STOPPED" else [])
+
+
+def listed(account: Account, project: str, limit: int) -> shell.Result:
+    """The newest builds of a project, those of ours marked."""
+    builds = codebuilds.newest(account.builds, codebuilds.check_project(project), limit + 1)
+    columns = ("build_id", "status", "phase", "image", "digest", "seconds")
+    rows = [
+        {**{each: outcome.view(build)[each] for each in columns}, "ours": codebuilds.KEY in build.variables} for build in builds
+    ]
+    return shell.Result({"project": project, "builds": rows[:limit]}, truncated=len(rows) > limit)

@@ -1,0 +1,41 @@
+"""--dry-run of `build`: base image, size, minutes and cost beforehand, and what would be done. Nothing is made or sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trainyard_shell as shell
+from codebuild import compute, packing
+
+if TYPE_CHECKING:
+    from codebuild.building import Order
+
+
+def plan(orders: list[Order]) -> shell.Result:
+    rows = []
+    for each in orders:
+        recipe, size = each.source.recipe, each.source.listing.size_bytes
+        base = recipe.bases[-1] if recipe.bases else None
+        rows.append(
+            {
+                "image": each.image,
+                "tag": each.tag,
+                "source_digest": recipe.source_digest,
+                "builder": f"codebuild {each.machine.type}",
+                "compute": {"type": each.machine.type, "image": each.machine.image, "reason": each.machine.reason},
+                "estimate": compute.estimate(each.machine, base, size, each.place.account.region).row(),
+                "dockerfile": "generated" if recipe.generated else "given",
+                "dockerfile_text": recipe.dockerfile.splitlines() if recipe.generated else None,
+                "notes": list(each.source.notes),
+                "bases": recipe.bases,
+                "context": {"files": len(each.source.listing.files), "size_bytes": size},
+                "would": [
+                    f"upload {packing.key(recipe)[:12]} to {each.place.bucket or 'the bucket of Trainyard'} unless it is there",
+                    f"start a build of {each.place.project}",
+                    f"push {each.reference}",
+                ],
+            }
+        )
+    checks = [check for each in orders for check in each.checks]
+    data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
+    return shell.Result(data, checks, next=["the same call without --dry-run"])

@@ -1,0 +1,116 @@
+"""What is asked of an image: the level, what the project declares, where it shall run, the job's command."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import trainyard_launchers as launchers
+import trainyard_shell as shell
+from tester_project import Declared
+from trainyard_gpus import Target
+
+LEVELS = ("quick", "standard", "full")
+RUNTIME = "0.1.0"
+"""Version of the runtime `trainyard` that these skills go with."""
+MIB = 1 << 20
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?([kmgt]i?)?b?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the job starts with: a script, or a module behind -m."""
+
+    path: str = ""
+    module: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """All of a call."""
+
+    level: str
+    packages: tuple[Declared, ...] = ()
+    unread: tuple[str, ...] = ()
+    target: Target | None = None
+    efa: bool = False
+    """Whether the job goes over EFA."""
+    entry: Entry | None = None
+    command: tuple[str, ...] = ()
+    """The words of the job's run."""
+    environment: dict[str, str] = field(default_factory=dict)
+    model: str | None = None
+    driver: str | None = None
+    """Of the nodes, as nvidia-smi prints it."""
+    runtime: str = RUNTIME
+    shm_bytes: int = 64 * MIB
+    probe_s: float | None = None
+    """Upper bound of each probe's time limit, the job's own aside."""
+    step_s: float = 180.0
+    """How long the job may take to its first step."""
+
+    def at_least(self, level: str) -> bool:
+        return LEVELS.index(self.level) >= LEVELS.index(level)
+
+
+def size_bytes(text: str) -> int:
+    """`4Gi`, `512m`, `1.5g`. Raises ValueError."""
+    found = SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{shell.clean(text, 40)!r} is not a valid size: 4Gi, 512Mi")
+    number = float(f"{found[1]}.{found[2] or 0}")
+    return int(number * UNITS[(found[3] or "").lower()])
+
+
+def entry_of(words: list[str] | tuple[str, ...]) -> Entry | None:
+    """The script or module in a command; None where it is not Python's."""
+    words = list(words)
+    found = launchers.find_launcher(words)
+    if found:
+        launcher, length = found
+        rest = words[length:]
+        try:
+            position, options = launcher.script_position(rest)
+        except launchers.LauncherError:
+            return None
+        if "--module" in options:
+            return Entry(module=rest[position])
+        return Entry(path=rest[position]) if launcher.names_file(rest[position], options) else None
+    module = launchers.python_module(words)
+    if module:
+        return Entry(module=module[1])
+    is_python = bool(words) and launchers.PYTHON.fullmatch(PurePosixPath(words[0]).name) is not None
+    script = next((word for word in words[1:] if not word.startswith("-")), "") if is_python else ""
+    return Entry(path=script) if script.endswith(".py") else None
+
+
+def started(words: tuple[str, ...], python: str) -> list[str]:
+    """The command as an engine starts it, one rank: torchrun becomes a module of the image's Python."""
+    found = launchers.find_launcher(list(words))
+    if found and found[0] is launchers.TORCHRUN:
+        return [python, "-m", "torch.distributed.run", *words[found[1] :]]
+    return list(words)
+
+
+def one_rank() -> dict[str, str]:
+    """Topology reaches torchrun only through its environment (shared-docs/run-folder.md)."""
+    return {
+        "PET_NNODES": "1",
+        "PET_NPROC_PER_NODE": "1",
+        "PET_STANDALONE": "1",
+        "PET_LOCAL_ADDR": "127.0.0.1",
+        "PET_MAX_RESTARTS": "0",
+    }
+
+
+def of_request(request: Any) -> dict[str, Any]:
+    """Fields of `Asked` that a request brings."""
+    import trainyard_request
+
+    words = tuple(trainyard_request.words_of(request.run))
+    environment = {**request.env, **trainyard_request.saving_variables(request), **one_rank()}
+    environment.update(TRAINYARD_RUN_ID=request.run_id or "0" * 16, TRAINYARD_ATTEMPT="0")
+    return {"command": words, "entry": entry_of(words), "environment": environment}

@@ -1,0 +1,174 @@
+"""The job file's keys, types and defaults: one struct a section, one description a key.
+
+`deploy.py schema` prints these as JSON Schema; trainyard_request.py reads a document into `Job`.
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+Quantity = Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1)]
+
+
+class Section(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Unknown keys are errors everywhere."""
+
+
+class Image(Section):
+    """The container image: one that exists (`uri`), or one to build, test and push. Ignored on local."""
+
+    uri: Annotated[Text | None, Meta(description="An existing image, best by digest: repository@sha256:...")] = None
+    build: Annotated[Literal["auto"] | None, Meta(description="auto: built from `source`, tested, pushed.")] = None
+    builder: Annotated[
+        Literal["codebuild", "docker"], Meta(description="Where it is built: AWS CodeBuild, or this machine's Docker.")
+    ] = "codebuild"
+    repository: Annotated[Text | None, Meta(description="Repository in ECR; default: trainyard/<name>.")] = None
+    region: Annotated[Text | None, Meta(description="Region of the repository; default: the environment's.")] = None
+    dockerfile: Annotated[Text | None, Meta(description="Relative to source; default: Dockerfile, else generated.")] = None
+    test: Annotated[Literal["quick", "standard", "full"], Meta(description="How much is tried in a built image.")] = "standard"
+    tag: Annotated[Text, Meta(description="Another tag of a built image; auto: only the one that names its source.")] = "auto"
+
+
+class Toleration(Section):
+    """A Kubernetes toleration, in its own words."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    tolerationSeconds: int | None = None
+
+
+class Cluster(Section):
+    """Where the job goes on Kubernetes. Ignored on local."""
+
+    context: Annotated[Text | None, Meta(description="kubectl context; default: the current one.")] = None
+    namespace: Annotated[Text | None, Meta(description="Kubernetes namespace; default: the context's.")] = None
+    queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
+    priority: Annotated[Text | None, Meta(description="Priority class.")] = None
+    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = {}
+    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = []
+    service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
+    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = []
+
+
+class Resources(Section):
+    """What one node gives to the job. Ignored on local."""
+
+    instance_type: Annotated[
+        Text | None, Meta(description="Instance type, such as p5.48xlarge; on hyperpod ml.p5.48xlarge.")
+    ] = None
+    cpu: Quantity = "auto"
+    memory: Quantity = "auto"
+    shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1)] = "auto"
+
+
+class Storage(Section):
+    """The volume for checkpoints: one to be made (`class`, `size`), or one that exists (`claim`). On local they lie in the run folder."""
+
+    storage_class: Annotated[Text | None, Meta(description="Storage class of the volume.")] = field(name="class", default=None)
+    size: Annotated[Text | None, Meta(description="Size of the volume, such as 500Gi.")] = None
+    claim: Annotated[Text | None, Meta(description="An existing PersistentVolumeClaim; it is used and never changed.")] = None
+
+
+class Checkpoints(Section):
+    """What is saved and kept; used where the training script gives no value of its own."""
+
+    storage: Annotated[Storage | None, Meta(description="The volume; ignored on local.")] = None
+    rolling_steps: Annotated[Count, Meta(description="Steps between two checkpoints.")] = 250
+    keep_rolling: Annotated[Count, Meta(description="Newest rolling checkpoints kept.")] = 10
+    keep_epochs: Annotated[Annotated[int, Meta(ge=0)], Meta(description="Newest end-of-epoch checkpoints kept.")] = 5
+
+
+class Monitor(Section):
+    """When a job counts as stalled or hung, how often it may be restarted, and how long a stop waits for it to save."""
+
+    stall_factor: Annotated[float, Meta(gt=1, description="Stalled: no step for this many median step times.")] = 10.0
+    hang: Annotated[
+        Literal["restart", "report"], Meta(description="A hang ends the attempt and counts as a restart; report: only said.")
+    ] = "restart"
+    hang_after_s: Annotated[
+        Annotated[float, Meta(ge=1, le=10_000_000)] | Literal["auto"],
+        Meta(description="A hang: no step for so many seconds (no output, where no step can be read). auto: found out."),
+    ] = "auto"
+    max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
+    stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
+
+
+class Budget(Section):
+    """What the job may cost."""
+
+    max_usd: Annotated[float, Meta(gt=0, description="Upper bound of the whole job in US dollars.")]
+
+
+class Job(Section):
+    """A Trainyard job file."""
+
+    name: Annotated[str, Meta(description="Name of the run: a-z, 0-9 and -, starting with a letter, at most 40 characters.")]
+    run: Annotated[str, Meta(description="The command, split like a shell would and run without one: torchrun SCRIPT ...")]
+    target: Annotated[Text, Meta(description="Where it runs.")] = "local"
+    """Which targets there are, the deployer knows: it has a file for each."""
+    source: Annotated[Text, Meta(description="Project folder, relative to this file; the job's working directory.")] = "."
+    python: Annotated[Text, Meta(description="Local only. An interpreter; auto: SOURCE/.venv, else the caller's.")] = "auto"
+    nodes: Annotated[Count, Meta(description="Machines.")] = 1
+    procs_per_node: Annotated[Count | Literal["auto"], Meta(description="Processes a machine; auto: one an accelerator.")] = (
+        "auto"
+    )
+    image: Image | None = None
+    engine: Annotated[
+        Literal["pytorchjob", "trainjob", "hyperpodjob", "rayjob", "raycluster"] | None,
+        Meta(description="What runs the job on a cluster; ignored on local."),
+    ] = None
+    cluster: Cluster | None = None
+    resources: Resources | None = None
+    network: Annotated[Literal["auto", "efa", "tcp"], Meta(description="efa fails rather than fall back to TCP.")] = "auto"
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = {}
+    secrets: Annotated[
+        dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
+    ] = {}
+    monitor: Monitor = field(default_factory=Monitor)
+    budget: Budget | None = None
+
+
+class Pod(Section):
+    """What one pod asks for, as the fit has worked it out."""
+
+    cpu: str | None = None
+    memory: str | None = None
+    shm: str | None = None
+    gpus: Annotated[int, Meta(ge=0)] = 0
+    gpu_resource: str | None = None
+    efa: Annotated[int, Meta(ge=0)] = 0
+
+
+class Fit(Section):
+    """Where the job fits, and what `auto` means there."""
+
+    pod: Pod | None = None
+    procs_per_node: Count | None = None
+    instance_type: str | None = None
+    node_selector: dict[str, str] = {}
+    zone: str | None = None
+    network: str | None = None
+
+
+class Request(Job):
+    """A job on its way through the skills: the job file's keys, and what was found out since."""
+
+    run_id: Annotated[str | None, Meta(description="16 hex digits, the run's.")] = None
+    start: Annotated[
+        int, Meta(ge=0, description="Which of the user's starts this is: each has a budget of restarts of its own.")
+    ] = 0
+    claim: Annotated[str | None, Meta(description="The volume claim that the pods mount.")] = None
+    fit: Fit | None = None
+    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = {}
+
+
+IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
+RAY_ENGINES = ("rayjob", "raycluster")

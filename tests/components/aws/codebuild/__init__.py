@@ -1,0 +1,1 @@
+"""CodeBuild: projects, builds that run on this machine, and faults on demand."""

@@ -1,0 +1,1 @@
+"""ECR: repositories (kept by moto), images and layers (kept here and in docker-registry), tokens, and the registry protocol."""

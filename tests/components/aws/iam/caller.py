@@ -1,0 +1,32 @@
+"""Who signed a request, and for which service and region: Signature Version 4's credential scope."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from tests.components.aws.wire.refused import Refused
+
+SCOPE = re.compile(r"(?P<key>[^/\s,=]+)/\d{8}/(?P<region>[a-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request")
+ISO_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class Caller:
+    key: str
+    """Access key id."""
+    region: str
+    service: str
+    """The signing name, which is also how policies name the service."""
+
+
+def caller_of(headers: Mapping[str, str], query: str) -> Caller:
+    """From the Authorization header, or from the query of a presigned URL. Raises Refused (403) for an unsigned request."""
+    scope = SCOPE.search(headers.get("Authorization", "")) or SCOPE.search(
+        "".join(parse_qs(query).get("X-Amz-Credential", [""]))
+    )
+    if scope is None:
+        raise Refused("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
+    return Caller(scope["key"], scope["region"], scope["service"])

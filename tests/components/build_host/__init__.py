@@ -1,0 +1,1 @@
+"""What a build of CodeBuild finds on its host besides an engine: the AWS command line, and docker with buildx."""

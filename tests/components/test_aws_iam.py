@@ -1,0 +1,213 @@
+"""Policies at the wire: what they do not allow is refused in AWS's words, and every call is on record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.components.aws.building import ended, phases, spec, start
+from tests.components.aws.iam.policy import ALLOWED, DENIED, UNMENTIONED, decide
+from tests.components.aws.iam.rest import operation_of
+from tests.components.aws.pushing import Pusher
+from tests.components.aws.running import VERSION, Aws
+
+REPOSITORY = "arn:aws:ecr:us-east-1:123456789012:repository"
+PUSH = [
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:InitiateLayerUpload",
+    "ecr:UploadLayerPart",
+    "ecr:CompleteLayerUpload",
+    "ecr:PutImage",
+]
+
+
+def policy(*statements: tuple[list[str], str]) -> dict[str, Any]:
+    return {
+        "Version": VERSION,
+        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": name} for actions, name in statements],
+    }
+
+
+def refusal(raised: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
+    error = raised.value.response["Error"]
+    return str(error["Code"]), str(error["Message"])
+
+
+def test_denied(aws: Aws) -> None:
+    """A call that is answered here, and one of moto's, are refused with user, action and resource; root is not."""
+    environment = aws.user(policy((["ecr:DescribeRepositories"], "*")))
+    with pytest.raises(ClientError) as raised:
+        aws.client("ecr", environment=environment).create_repository(repositoryName="team")
+    assert refusal(raised) == (
+        "AccessDeniedException",
+        f"User: arn:aws:iam::123456789012:user/tester is not authorized to perform: ecr:CreateRepository on resource: "
+        f"{REPOSITORY}/team because no identity-based policy allows the ecr:CreateRepository action",
+    )
+    with pytest.raises(ClientError) as raised:
+        aws.client("iam", environment=environment).create_role(RoleName="r", AssumeRolePolicyDocument="{}")
+    assert refusal(raised)[0] == "AccessDenied"
+    assert "iam:CreateRole on resource: arn:aws:iam::123456789012:role/r" in refusal(raised)[1]
+    aws.client("ecr").create_repository(repositoryName="team")
+
+
+def test_enough_and_nothing_else(aws: Aws) -> None:
+    """A policy for a push is enough for one, on its repository only; the record holds exactly what was called."""
+    for name in ("mine", "theirs"):
+        aws.client("ecr").create_repository(repositoryName=name)
+    environment = aws.user(policy((["ecr:GetAuthorizationToken"], "*"), (PUSH, f"{REPOSITORY}/mine")))
+    host = aws.registries["us-east-1"]
+    assert Pusher(aws, f"{host}/mine", environment=environment).push(b"layer", "v1")[0] == 201
+    assert {each["action"] for each in aws.actions(environment)} == {"ecr:GetAuthorizationToken", *PUSH} - {PUSH[0]}
+    status, _, said = Pusher(aws, f"{host}/theirs", environment=environment).ask("POST", "blobs/uploads/")
+    assert status == 403
+    assert b"not authorized to perform: ecr:InitiateLayerUpload on resource: arn:aws:ecr:us-east-1" in said
+    assert [each["action"] for each in aws.actions(environment) if not each["allowed"]] == ["ecr:InitiateLayerUpload"]
+
+
+def test_s3(aws: Aws) -> None:
+    """S3's actions are those of policies; whoever may not list is not told that an object is not there."""
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="sources")
+    s3.put_object(Bucket="sources", Key="a/b", Body=b"x")
+    environment = aws.user(policy((["s3:GetObject", "s3:PutObject"], "arn:aws:s3:::sources/a/*")))
+    limited = aws.client("s3", environment=environment)
+    assert limited.get_object(Bucket="sources", Key="a/b")["Body"].read() == b"x"
+    limited.put_object(Bucket="sources", Key="a/c", Body=b"y" * 100_000)
+    with pytest.raises(ClientError) as raised:
+        limited.head_object(Bucket="sources", Key="a/none")
+    assert refusal(raised)[0] == "403"
+    with pytest.raises(ClientError) as raised:
+        limited.list_objects_v2(Bucket="sources")
+    assert refusal(raised)[0] == "AccessDenied"
+    assert "s3:ListBucket on resource: arn:aws:s3:::sources" in refusal(raised)[1]
+    with pytest.raises(ClientError) as raised:
+        s3.head_object(Bucket="sources", Key="a/none")
+    assert refusal(raised)[0] == "404"
+
+
+def test_unknown_key(aws: Aws) -> None:
+    """Keys that nobody has are refused by every protocol."""
+    environment = aws.environment_of("AKIA0000000000000000", "secret")
+    for call, code in (
+        (aws.client("ecr", environment=environment).describe_repositories, "UnrecognizedClientException"),
+        (aws.client("sts", environment=environment).get_caller_identity, "InvalidClientTokenId"),
+    ):
+        with pytest.raises(ClientError) as raised:
+            call()
+        assert refusal(raised)[0] == code
+
+
+def test_pass_role(aws: Aws) -> None:
+    """A project with a role needs iam:PassRole on it, for CodeBuild."""
+    role = aws.make_role()
+    allowed = policy((["codebuild:CreateProject"], "*"))
+    environment = aws.user(allowed)
+    members = {
+        "source": {"type": "S3", "location": "b/k.zip"},
+        "artifacts": {"type": "NO_ARTIFACTS"},
+        "environment": {"type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL"},
+    }
+    with pytest.raises(ClientError) as raised:
+        aws.client("codebuild", environment=environment).create_project(name="mine", serviceRole=role, **members)
+    assert f"iam:PassRole on resource: {role}" in refusal(raised)[1]
+    condition = {"StringEquals": {"iam:PassedToService": "codebuild.amazonaws.com"}}
+    allowed["Statement"].append({"Effect": "Allow", "Action": "iam:PassRole", "Resource": role, "Condition": condition})
+    environment = aws.user(allowed, "other")
+    aws.client("codebuild", environment=environment).create_project(name="mine", serviceRole=role, **members)
+
+
+def test_role_of_a_build(aws: Aws) -> None:
+    """A build whose role may not write its log, or read its source, fails and says which permission is missing."""
+    aws.client("s3").create_bucket(Bucket="sources")
+    logs = (["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], "*")
+    aws.make_project("silent", policy((["s3:GetObject"], "*")))
+    aws.make_project("blind", policy(logs))
+    build = ended(aws, start(aws, "silent"))
+    [context] = phases(build)["PROVISIONING"]["contexts"]
+    assert (build["buildStatus"], context["statusCode"]) == ("FAILED", "ACCESS_DENIED")
+    assert "is not authorized to perform: logs:CreateLogStream" in context["message"]
+    source = {"sourceTypeOverride": "S3", "sourceLocationOverride": "sources/a.zip"}
+    build = ended(aws, start(aws, "blind", buildspecOverride=spec(build=["true"]), **source))
+    assert "s3:GetObject on resource: arn:aws:s3:::sources/a.zip" in phases(build)["DOWNLOAD_SOURCE"]["contexts"][0]["message"]
+
+
+def test_retry_needs_the_role(aws: Aws) -> None:
+    """CodeBuild retries with the service role: without codebuild:RetryBuild there is no next build."""
+    logs = (["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], "*")
+    aws.make_project("once", policy(logs))
+    build = ended(aws, start(aws, "once", buildspecOverride=spec(build=["false"]), autoRetryLimitOverride=1))
+    assert "nextAutoRetry" not in build["autoRetryConfig"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "action", "resource", "verdict"),
+    [
+        ({"Action": "ecr:*", "Resource": "*"}, "ecr:PutImage", "r", ALLOWED),
+        ({"Action": "ECR:put*", "Resource": "*"}, "ecr:PutImage", "r", ALLOWED),
+        ({"Action": "ecr:PutImage", "Resource": "a/*"}, "ecr:PutImage", "b/c", UNMENTIONED),
+        ({"Action": "ecr:PutImage", "Resource": "a.*"}, "ecr:PutImage", "abc", UNMENTIONED),
+        ({"NotAction": "iam:*", "Resource": "*"}, "ecr:PutImage", "r", ALLOWED),
+        ({"NotAction": "iam:*", "Resource": "*"}, "iam:PassRole", "r", UNMENTIONED),
+        ({"Action": "*", "NotResource": "a/*"}, "s3:GetObject", "a/b", UNMENTIONED),
+        (
+            {"Action": "*", "Resource": "*", "Condition": {"StringEquals": {"AWS:requestedregion": "us-east-1"}}},
+            "a:B",
+            "r",
+            ALLOWED,
+        ),
+        (
+            {"Action": "*", "Resource": "*", "Condition": {"StringLike": {"aws:RequestedRegion": "eu-*"}}},
+            "a:B",
+            "r",
+            UNMENTIONED,
+        ),
+        ({"Action": "*", "Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/a": "b"}}}, "a:B", "r", UNMENTIONED),
+        (
+            {"Action": "*", "Resource": "*", "Condition": {"StringEqualsIfExists": {"aws:ResourceTag/a": "b"}}},
+            "a:B",
+            "r",
+            ALLOWED,
+        ),
+        ({"Effect": "Deny", "Action": "ecr:PutImage", "Resource": "*"}, "ecr:PutImage", "r", DENIED),
+    ],
+)
+def test_decide(statement: dict[str, Any], action: str, resource: str, verdict: str) -> None:
+    """Wildcards, Not, conditions, and a denial that wins over an allowance."""
+    statements = [{"Effect": "Allow", **statement}]
+    if statement.get("Effect") == "Deny":
+        statements.append({"Effect": "Allow", "Action": "*", "Resource": "*"})
+    assert decide(statements, action, [resource], {"aws:RequestedRegion": "us-east-1"}) == verdict
+
+
+def test_unknown_operator() -> None:
+    """A condition that is not handled is an error, never a guess."""
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}
+    with pytest.raises(NotImplementedError):
+        decide([statement], "a:B", ["r"], {"aws:SourceIp": "10.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "headers", "operation"),
+    [
+        ("GET", "/", {}, "ListBuckets"),
+        ("PUT", "/b", {}, "CreateBucket"),
+        ("GET", "/b?list-type=2&prefix=a", {}, "ListObjectsV2"),
+        ("PUT", "/b/k/l", {}, "PutObject"),
+        ("PUT", "/b/k", {"X-Amz-Copy-Source": "b/other"}, "CopyObject"),
+        ("PUT", "/b/k?partNumber=1&uploadId=u", {}, "UploadPart"),
+        ("POST", "/b/k?uploads", {}, "CreateMultipartUpload"),
+        ("POST", "/b/k?uploadId=u", {}, "CompleteMultipartUpload"),
+        ("DELETE", "/b/k?uploadId=u", {}, "AbortMultipartUpload"),
+        ("DELETE", "/b/k", {}, "DeleteObject"),
+        ("PUT", "/b?lifecycle", {}, "PutBucketLifecycleConfiguration"),
+        ("PUT", "/b?encryption", {}, "PutBucketEncryption"),
+        ("GET", "/b?versioning", {}, "GetBucketVersioning"),
+        ("HEAD", "/b", {}, "HeadBucket"),
+        ("POST", "/b?delete", {}, "DeleteObjects"),
+    ],
+)
+def test_s3_operations(method: str, url: str, headers: dict[str, str], operation: str) -> None:
+    """The operation is the most particular one that fits."""
+    assert operation_of("s3", method, url, headers)[0] == operation

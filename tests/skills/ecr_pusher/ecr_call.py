@@ -1,0 +1,51 @@
+"""push_image.py as a user calls it, and what the registry has afterwards, asked by another client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.calling import SKILLS, Answer, call
+from tests.components.aws.running import Aws
+
+PROGRAM = SKILLS / "ecr-pusher" / "src" / "push_image.py"
+
+
+@dataclass
+class Pusher:
+    aws: Aws
+    folder: Path
+    scratch: Path
+    env: dict[str, str] = field(default_factory=dict)
+    """On top of the root's."""
+
+    def environment(self) -> dict[str, str]:
+        return {**self.aws.environment, "TMPDIR": str(self.scratch), **self.env}
+
+    def call(self, *words: object, **env: str) -> Answer:
+        return call(PROGRAM, *words, env=self.environment() | env, cwd=self.folder)
+
+    def start(self, *words: object) -> subprocess.Popen[str]:
+        """In the background."""
+        command = [sys.executable, str(PROGRAM), *map(str, words)]
+        env = {**os.environ, **self.environment()}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def ecr(self, region: str | None = None) -> Any:
+        return self.aws.client("ecr", region)
+
+    def tagged(self, name: str, region: str | None = None) -> dict[str, str]:
+        """Tag -> digest, as DescribeImages has it."""
+        images = self.ecr(region).describe_images(repositoryName=name)["imageDetails"]
+        return {tag: each["imageDigest"] for each in images for tag in each.get("imageTags", [])}
+
+    def requests(self, action: str) -> int:
+        """Calls of one action since the reset."""
+        return sum(each["action"] == action for each in self.aws.actions())

@@ -1,0 +1,104 @@
+"""Images of a real Docker and a real BuildKit."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+from ecr_call import Pusher
+
+from tests.components.images.buildkit import BuildKit
+from tests.components.images.old_docker import OldDocker
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """Three layers, of 6 MB, the same again, and a few bytes."""
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "big").write_bytes(os.urandom(3_000_000) + b"text " * 600_000)
+    (folder / "small").write_text("hello\n")
+    (folder / "Dockerfile").write_text('FROM scratch\nCOPY big /a/\nCOPY big /b/\nCOPY small /\nCMD ["/a"]\n')
+    return folder
+
+
+def test_an_image_of_docker_is_pushed(pusher: Pusher, repository: str, old_docker: OldDocker, context: Path) -> None:
+    """Out of `docker save`, and Docker pulls it from the registry with the same image id."""
+    assert old_docker.build(context, tag="net:dev").returncode == 0
+    pusher.env = old_docker.environment()
+    words = ("push", "net:dev", "--repository", repository, "--tag", "1.0.0")
+    done = pusher.call(*words)
+    assert done.code == 0 and done.data["layers"]["total"] == 4, done
+    again = pusher.call(*words)
+    assert (again.code, again.data["digest"], again.data["layers"]["sent"]) == (0, done.data["digest"], 0)
+    assert list(pusher.scratch.iterdir()) == []
+
+    before = old_docker.run("image", "inspect", "--format", "{{.Id}}", "net:dev").stdout
+    old_docker.run("rmi", "-f", "net:dev")
+    token = pusher.ecr().get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    password = base64.b64decode(token).decode().partition(":")[2]
+    host = done.data["reference"].partition("/")[0]
+    login = old_docker.run("login", "-u", "AWS", "--password-stdin", host, input=password)
+    assert login.returncode == 0, login.stderr
+    pulled = old_docker.run("pull", done.data["reference"])
+    assert pulled.returncode == 0, pulled.stderr
+    assert old_docker.run("image", "inspect", "--format", "{{.Id}}", done.data["reference"]).stdout == before
+
+
+def test_an_archive_of_docker_is_the_same_image(
+    pusher: Pusher, repository: str, old_docker: OldDocker, context: Path, tmp_path: Path
+) -> None:
+    assert old_docker.build(context, tag="net:dev").returncode == 0
+    assert old_docker.run("save", "-o", tmp_path / "saved.tar", "net:dev").returncode == 0
+    pusher.env = old_docker.environment()
+    streamed = pusher.call("push", "net:dev", "--repository", repository, "--tag", "1")
+    stored = pusher.call("push", f"docker-archive:{tmp_path}/saved.tar", "--repository", repository, "--tag", "2")
+    assert stored.code == 0 and stored.data["digest"] == streamed.data["digest"]
+
+
+def test_an_image_that_docker_has_not(pusher: Pusher, repository: str, old_docker: OldDocker) -> None:
+    pusher.env = old_docker.environment()
+    done = pusher.call("push", "no-such:image", "--repository", repository, "--tag", "1")
+    assert (done.code, done.error["code"]) == (3, "not-found") and "docker images" in done.error["hint"], done
+
+
+def test_a_docker_that_does_not_run(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    done = pusher.call(
+        "push", "net:dev", "--repository", repository, "--tag", "1", DOCKER_HOST=f"unix://{tmp_path}/nothing.sock"
+    )
+    assert done.code == 8 and "start Docker" in done.error["hint"], done
+
+
+def test_a_docker_that_is_killed(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """`docker save` ends in the middle: exit 8 with what it said, not an archive that is cut short."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        """version) echo '{"Client":{"Version":"28.0.0"},"Server":{"Version":"28.0.0","Os":"linux","Arch":"amd64"}}';;\n"""
+        "image) echo sha256:1;;\n"
+        "save) head -c 100000 /dev/zero; echo 'error from daemon: EOF' >&2; exit 1;;\n"
+        "*) exit 1;;\n"
+        "esac\n"
+    )
+    program.chmod(0o755)
+    done = pusher.call(
+        "push", "net:dev", "--repository", repository, "--tag", "1", PATH=f"{program.parent}:{os.environ['PATH']}"
+    )
+    assert done.code == 8 and "error from daemon: EOF" in done.error["message"], done
+
+
+def test_an_image_of_buildkit_keeps_its_digest(
+    pusher: Pusher, repository: str, buildkit: BuildKit, context: Path, tmp_path: Path
+) -> None:
+    """An OCI archive, with zstd too: the digest is the one that BuildKit printed."""
+    for compression in ("gzip", "zstd"):
+        archive = tmp_path / f"{compression}.tar"
+        output = f"--output=type=oci,dest={archive},compression={compression},force-compression=true"
+        built = buildkit.build(context, output)
+        assert built.code == 0, built.log
+        done = pusher.call("push", f"oci:{archive}", "--repository", repository, "--tag", compression)
+        assert (done.code, done.data["digest"]) == (0, built.digest), done
