@@ -221,7 +221,18 @@ def _tags(properties: Document) -> dict[str, str]:
 
 # --- Terraform ---------------------------------------------------------------------------------------------------
 
-LOCALS = "role role_trust role_policy bucket bucket_policy log_group buildspec tags ready repository_lifecycle".split()
+LOCALS = [
+    "role",
+    "role_trust",
+    "role_policy",
+    "bucket",
+    "bucket_policy",
+    "log_group",
+    "buildspec",
+    "tags",
+    "ready",
+    "repository_lifecycle",
+]
 
 
 def terraform_locals(folder: Path) -> Document:
@@ -229,7 +240,9 @@ def terraform_locals(folder: Path) -> Document:
     for name in ("variables.tf", "names.tf"):
         shutil.copy(MODULE / name, folder)
     here = {"account": ACCOUNT, "partition": "aws", "region": REGION}
-    (folder / "account.tf").write_text("locals {\n" + "".join(f'  {name} = "{value}"\n' for name, value in here.items()) + "}\n")
+    (folder / "account.tf").write_text(
+        "locals {\n" + "".join(f'  {name} = "{value}"\n' for name, value in here.items()) + "}\n"
+    )
     asked = "jsonencode({" + ", ".join(f"{name} = local.{name}" for name in LOCALS) + "})\n"
     done = subprocess.run(["terraform", "console"], cwd=folder, input=asked, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
