@@ -138,7 +138,11 @@ def _retry(builds: Any, build: Build, clock: Callable[[], float], sleep: Callabl
 
 
 def _settled(
-    build: Build, tail: LogTail, show: Callable[[str, str | None], None], clock: Callable[[], float], sleep: Callable[[float], None]
+    build: Build,
+    tail: LogTail,
+    show: Callable[[str, str | None], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
 ) -> Build:
     until = clock() + SETTLE_S
     while build.status != "SUCCEEDED" and not tail.silent and clock() < until:

@@ -16,8 +16,9 @@ AFTER_TROUBLE = {"s3:DeleteBucket", "s3:AbortMultipartUpload"}
 """Called only where something else has failed."""
 
 
-IN_ANOTHER_CALL = {"s3:PutBucketOwnershipControls"}
-"""S3's reference of CreateBucket: needed for `x-amz-object-ownership`; the stand-in does not ask for it."""
+IN_ANOTHER_CALL = {"s3:PutBucketOwnershipControls", "ecr:TagResource"}
+"""Asked for by AWS within another call, and not by the stand-in: S3's reference of CreateBucket (`x-amz-object-ownership`), ECR's of
+CreateRepository (`tags`)."""
 
 
 def policy(*names: str, repository: str, without: str = "") -> dict[str, Any]:

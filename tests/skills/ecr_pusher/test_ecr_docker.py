@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
+
 from tests.components.images.buildkit import BuildKit
 from tests.components.images.old_docker import OldDocker
 

@@ -11,6 +11,7 @@ from codebuild_call import PROJECT, CodeBuild
 from tests.calling import SKILLS, Answer, call
 from tests.components.build_host.fixtures import BuildHost
 from tests.components.images.old_docker import OldDocker
+from tests.infrastructure import aws_policies as policies
 
 PROGRAM = SKILLS / "image-tester" / "src" / "test_image_codebuild.py"
 DOCKERFILE = "FROM python:3.11-slim\nWORKDIR /app\nCOPY . .\n"
@@ -67,6 +68,17 @@ def test_a_host_that_fails_says_nothing_about_the_image(tester: Prober) -> None:
     failed = tester("run", reference, "--level", "quick")
     assert (failed.code, failed.error["retryable"], failed.document["checks"]) == (8, True, []), failed
     assert "PROVISIONING FAILED: CLIENT_ERROR: no host" in failed.error["message"]
+
+
+def test_an_image_without_python(tester: Prober) -> None:
+    """It does not start: exit 1. The caller needs what its policy names, and nothing else."""
+    folder = tester.codebuild.project()
+    reference = tester.codebuild("build", folder).data["reference"]
+    tester.codebuild.user = tester.codebuild.aws.user(policies.policy("test", repository="trainyard/net"))
+    failed = tester("run", reference, "--level", "quick")
+    assert failed.code == 1 and failed.check("image.start")["status"] == "fail", failed
+    allowed = policies.actions(policies.policy("test", repository="trainyard/net"))
+    assert policies.called(tester.codebuild.aws, tester.codebuild.user) == allowed and tester.containers() == ""
 
 
 @pytest.mark.parametrize(
