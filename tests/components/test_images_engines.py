@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,11 @@ def test_a_syntax_line_is_pulled(old_docker: OldDocker, buildkit: BuildKit, cont
 def test_zstd_layers_are_for_newer_engines(
     old_docker: OldDocker, buildkit: BuildKit, plain_registry: Registry, context: Path
 ) -> None:
-    write(context, "FROM scratch\nCOPY greeting /greeting\n")
+    """Each with content of its own: a layer that the daemon has it does not pull."""
     for name, more in (("gzip", ""), ("zstd", ",compression=zstd,oci-mediatypes=true,force-compression=true")):
+        (context / "greeting").write_bytes(os.urandom(1 << 16))
         image = f"{plain_registry.address}/engines/{name}:v1"
-        built = buildkit.build(context, push=image, more=more)
+        built = buildkit.build(write(context, "FROM scratch\nCOPY greeting /greeting\n"), push=image, more=more)
         assert built.code == 0, built.log
         layer = plain_registry.manifest(f"engines/{name}", built.digest)["layers"][0]
         assert layer["mediaType"].endswith(name)

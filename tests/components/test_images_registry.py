@@ -44,8 +44,7 @@ def test_a_login_is_asked_for(images_possible: None, layer: layers.Layer) -> Non
         stranger = Registry(private.address, private.storage, private.log)
         with pytest.raises(urllib.error.HTTPError) as caught:
             stranger.digest("private/image", "v1")
-        with caught.value as refused:
-            assert (refused.code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="ecr"')
+        assert (caught.value.code, caught.value.headers["WWW-Authenticate"]) == (401, 'Basic realm="ecr"')
         wrong = Registry(private.address, private.storage, private.log, "AWS:other")
         assert code_of(wrong, "GET", "private/image/tags/list") == 401
         assert code_of(private, "GET", "private/image/tags/list") == 200

@@ -19,7 +19,14 @@ from tests.components.images.small_torch.wheel import torch_version
 
 pytestmark = pytest.mark.when_changed("tests/components/**/*")
 
-UNPRIVILEGED = ("--network=none", "--memory=2g", "--pids-limit=256", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+UNPRIVILEGED = (
+    "--network=none",
+    "--hostname=localhost",
+    "--memory=2g",
+    "--pids-limit=256",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+)
 RUNS = int(os.environ.get("SMALL_TORCH_RUNS", "1"))
 SAID = f"torch {torch_version()}+slim, ranks sum to 1, cuda False\n"
 
@@ -45,7 +52,7 @@ def test_it_is_served_with_what_it_requires(small_torch: str) -> None:
 
 
 def test_it_trains_on_two_ranks(installed: Path, tmp_path: Path) -> None:
-    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--hostname", "localhost", "--standalone"]
+    words = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     # -S: nothing of the installed packages, which have the whole torch.
     command = [sys.executable, "-S", *words, "--no-python", sys.executable, "-S", try_it.__file__, str(tmp_path / "saved")]
     environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
@@ -88,7 +95,7 @@ def test_it_trains_in_an_unprivileged_container(old_docker: OldDocker, tmp_path:
     (tmp_path / "Dockerfile").write_text(text)
     built = old_docker.build(tmp_path, tag="small-torch")
     assert built.returncode == 0, built.stderr[-3000:]
-    program = ["torchrun", "--nproc-per-node=2", "--hostname", "localhost", "--standalone", "/try_it.py", "/tmp/saved"]
+    program = ["torchrun", "--nproc-per-node=2", "--standalone", "/try_it.py", "/tmp/saved"]
     for number in range(RUNS):
         ran = old_docker.run("run", "--rm", *UNPRIVILEGED, "--shm-size=256m", "small-torch", *program)
         assert ran.stdout == SAID, f"run {number}: {ran.stderr[-3000:]}"

@@ -23,9 +23,15 @@ class Image(Section):
     """The container image: one that exists (`uri`), or one to build, test and push. Ignored on local."""
 
     uri: Annotated[Text | None, Meta(description="An existing image, best by digest: repository@sha256:...")] = None
-    build: Annotated[Literal["auto"] | None, Meta(description="auto: built from `source`.")] = None
+    build: Annotated[Literal["auto"] | None, Meta(description="auto: built from `source`, tested, pushed.")] = None
+    builder: Annotated[
+        Literal["codebuild", "docker"], Meta(description="Where it is built: AWS CodeBuild, or this machine's Docker.")
+    ] = "codebuild"
+    repository: Annotated[Text | None, Meta(description="Repository in ECR; default: trainyard/<name>.")] = None
+    region: Annotated[Text | None, Meta(description="Region of the repository; default: the environment's.")] = None
+    dockerfile: Annotated[Text | None, Meta(description="Relative to source; default: Dockerfile, else generated.")] = None
     test: Annotated[Literal["quick", "standard", "full"], Meta(description="How much is tried in a built image.")] = "standard"
-    tag: Annotated[Text, Meta(description="Tag of a built image; auto: from the source digest.")] = "auto"
+    tag: Annotated[Text, Meta(description="Another tag of a built image; auto: only the one that names its source.")] = "auto"
 
 
 class Toleration(Section):

@@ -14,18 +14,10 @@ from trainyard_shell import Check
 SAVE_SHARE = 0.8
 """Of the time between SIGTERM and SIGKILL; the rest is torchrun's, for ending its workers."""
 MAX_SCRIPT_BYTES, EVENTS_TAIL_BYTES = 1 << 20, 4 << 20
-NO_BUILD = "image.build is planned, not run, by this version"
-NO_BUILD_FIX = "build and push it, then image: {uri: repository@sha256:<64 hex digits>}; docker push prints the digest"
-
-
-def is_to_be_built(stages: tuple[Stage, ...]) -> bool:
-    return any(stage.name == "build" for stage in stages)
 
 
 def skills(stages: tuple[Stage, ...]) -> list[Check]:
     """One check for each skill that the stages need."""
-    if is_to_be_built(stages):
-        return [Check("image", "fail", NO_BUILD, fix=NO_BUILD_FIX)]
     checks = []
     for skill, script in dict.fromkeys((stage.skill, stage.script) for stage in stages):
         there = deploy_siblings.is_there(skill, script)

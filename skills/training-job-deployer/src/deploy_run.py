@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 import deploy_agree
-import deploy_checks
 import deploy_fresh
 import deploy_place
 import deploy_plan
@@ -98,8 +97,6 @@ def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = Fals
 def refuse_missing_skills(deployment: Deployment) -> None:
     """Raises SkillError dependency, which names all folders that are missing."""
     stages, target = deployment.stages, deployment.job.target
-    if deploy_checks.is_to_be_built(stages):
-        raise shell.SkillError("usage", deploy_checks.NO_BUILD, hint=deploy_checks.NO_BUILD_FIX)
     missing = [stage for stage in stages if not deploy_siblings.is_there(stage.skill, stage.script)]
     if not missing:
         return

@@ -91,14 +91,14 @@ def is_there(skill: str, name: str) -> bool:
     return (SKILLS_FOLDER / skill / "src" / name).is_file()
 
 
-def call(program: tuple[str, str], asked: Call | list[str], *, timeout_s: float = 120.0) -> Answer:
-    """Runs `program` (skill, script) to its end and reads its one document.
+def call(program: tuple[str, str], asked: Call | list[str], *, timeout_s: float = 120.0, shows: bool = False) -> Answer:
+    """Runs `program` (skill, script) to its end and reads its one document. `shows`: what it says on stderr goes to ours, as it comes.
 
     Raises SkillError: dependency (not there), timeout, internal (no document).
     """
     asked = asked if isinstance(asked, Call) else Call(asked)
     stdin = None if asked.document is None else json.dumps(asked.document)
-    process = _start(program, asked.words, stderr=subprocess.PIPE, reads=stdin is not None)
+    process = _start(program, asked.words, stderr=None if shows else subprocess.PIPE, reads=stdin is not None)
     try:
         output, messages = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -107,7 +107,7 @@ def call(program: tuple[str, str], asked: Call | list[str], *, timeout_s: float 
     except BaseException:
         _end(process)
         raise
-    return _answer(program, asked.words, process.returncode, output, messages)
+    return _answer(program, asked.words, process.returncode, output, messages or "")
 
 
 def stream(

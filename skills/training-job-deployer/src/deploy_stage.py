@@ -22,6 +22,8 @@ class Stage:
     keys: tuple[str, ...] = ()
     """The keys of the job file that this stage depends on; with the source they make its digest."""
     uses_source: bool = True
+    is_cached: bool = True
+    """Whether its answer counts until its inputs change; else its program is asked at each submission, and knows what there is to do."""
 
     @property
     def program(self) -> str:

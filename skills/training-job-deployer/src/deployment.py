@@ -81,7 +81,7 @@ class Deployment:
 
     def done(self, run: Run, name: str) -> bool:
         """Whether the stage holds its answer for the inputs as they are now; a stage of another target does not."""
-        return any(stage.name == name for stage in self.stages) and run.done(name, self.digest(name))
+        return any(stage.name == name and stage.is_cached for stage in self.stages) and run.done(name, self.digest(name))
 
     def changed_keys(self, run: Run) -> list[str]:
         """The inputs of the submission that are no longer those of `run`."""

@@ -43,4 +43,6 @@ def make(folder: Path) -> None:
     own = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
     packages = [f"{MODULE}/{package}" for package in PACKAGES]
     subprocess.run([*command, *packages], check=True, env={**os.environ, **own}, stdout=sys.stderr)
-    layers.of_file(folder / "dockerfile-frontend", "bin/dockerfile-frontend", folder / "frontend")
+    frontend = folder / "dockerfile-frontend"
+    layers.of_file(frontend, f"bin/{frontend.name}", folder / "frontend")
+    frontend.unlink()

@@ -21,6 +21,8 @@ from pathlib import Path
 STOP_S, ORPHANS_S = 15.0, 10.0
 PR_SET_CHILD_SUBREAPER = 36
 MNT_DETACH = 2
+CALLER = 0
+"""Our stdin: a pipe that ends when nobody holds its other end."""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -67,7 +69,7 @@ def main(folder: str, *words: str) -> int:
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True) as command:
         ended = os.pidfd_open(command.pid)
-        caller_is_gone = sys.stdin.fileno() in select.select([sys.stdin, ended], [], [])[0]
+        caller_is_gone = CALLER in select.select([CALLER, ended], [], [])[0]
         stop(command)
         end_orphans()
     unmount(folder)

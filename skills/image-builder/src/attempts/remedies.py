@@ -62,7 +62,7 @@ def fewer_jobs(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
 def more_patience(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     if "ARG PIP_RETRIES=" in recipe.dockerfile:
         return None
-    lines = ["ARG PIP_RETRIES=10", "ARG PIP_DEFAULT_TIMEOUT=60", "ARG UV_HTTP_TIMEOUT=120"]
+    lines = ["ARG PIP_RETRIES=7", "ARG PIP_DEFAULT_TIMEOUT=60", "ARG UV_HTTP_TIMEOUT=120"]
     return _with(recipe, edits.before(recipe, cause.cut, lines), "more retries and longer time-outs for pip and uv")
 
 

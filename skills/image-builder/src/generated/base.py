@@ -25,6 +25,7 @@ class Chosen:
     has_torch: bool
     """Its Python has torch, so that the project's packages go into that Python."""
     efa: str | None = None
+    python: str | None = None
 
 
 def choose(project: Project, python: Found, named: str | None, instance_type: str | None, job_network: str) -> Chosen:
@@ -32,7 +33,13 @@ def choose(project: Project, python: Found, named: str | None, instance_type: st
     goal = target(instance_type) if instance_type else None
     if named:
         row = known(reference(named))
-        chosen = Chosen(named, "--base names it", bool(row and row.has_torch and row.torch), row.efa if row else None)
+        chosen = Chosen(
+            named,
+            "--base names it",
+            bool(row and row.has_torch and row.torch),
+            row.efa if row else None,
+            row.python if row else None,
+        )
         return _with_efa(chosen, job_network)
     if not project.named("torch") and not (goal and goal.gpu):
         return _with_efa(
@@ -53,7 +60,7 @@ def _of_table(project: Project, python: Found, goal: Target | None, job_network:
             "usage", f"no base image of the table fits: {why}", hint="--base IMAGE, or other versions of torch or Python"
         )
     best: Base = fitting[0].base
-    return Chosen(best.image, fitting[0].reason, True, best.efa)
+    return Chosen(best.image, fitting[0].reason, True, best.efa, best.python)
 
 
 def _exactly(python: Found) -> SpecifierSet | None:

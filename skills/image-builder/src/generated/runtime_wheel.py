@@ -73,7 +73,9 @@ def made(checkout: Path) -> Wheel:
         b"Wheel-Version: 1.0\nGenerator: trainyard image-builder\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
     files[f"{about}/RECORD"] = _record(files, about).encode()
-    return Wheel(f"trainyard-{version}-py3-none-any.whl", _zip(files), f"made from {folder}")
+    return Wheel(
+        f"trainyard-{version}-py3-none-any.whl", _zip(files), "trainyard, made from the checkout that this skill lies in"
+    )
 
 
 def _metadata(project: dict[str, object]) -> str:

@@ -50,7 +50,9 @@ def _parts(folder: Folder, project: Project, wishes: Wishes) -> tuple[text.Parts
     wheel = runtime_wheel.find(wishes.runtime_wheel)
     notes = [
         f"base image {chosen.image}: {chosen.reason}",
-        f"Python {python.value}: {python.reason}",
+        f"Python {chosen.python}: the base image has it"
+        if chosen.python
+        else f"Python of the base image; {python.value}: {python.reason}",
         f"packages: {install.reason}",
         f"starts {start.value or 'nothing'}: {start.reason}",
         f"runtime: {wheel.reason}" if wheel else f"runtime: trainyard is not in the image ({runtime_wheel.GET_IT})",

@@ -9,7 +9,7 @@ import msgspec
 
 import trainyard_shell as shell
 from deploy_siblings import Call, call, options
-from on_kubernetes import calls
+from on_kubernetes import calls, images
 from on_kubernetes.request import network_arguments, request_document, words_with_request
 from trainyard_job import RAY_ENGINES, Job
 
@@ -38,7 +38,7 @@ def problems(deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Ch
             checks.append(shell.Check(name, "skipped", "it depends on what failed"))
             continue
         try:
-            checks += _ask(deployment, run, name)
+            checks += images.problems(deployment) if name == "build" else _ask(deployment, run, name)
         except shell.SkillError as error:
             if strict:
                 raise
@@ -49,7 +49,7 @@ def problems(deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Ch
 
 
 def _questions(deployment: Deployment, run: Run) -> list[str]:
-    stages = [stage.name for stage in deployment.before_submission() if stage.name in (*HARMLESS, "storage")]
+    stages = [stage.name for stage in deployment.before_submission() if stage.name in ("build", *HARMLESS, "storage")]
     open_ = [name for name in stages if not deployment.done(run, name)]
     return [name for name in open_ if not (name == "check" and deployment.replaces)]
 
@@ -68,11 +68,13 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
 
 def request(deployment: Deployment, run: Run, name: str) -> Call:
     """What a stage asks; no words when it has nothing to do."""
+    if name in images.NAMES:
+        return images.request(deployment, run, name)
     job, where = deployment.job, calls.where(run, deployment.job)
     fit, network = data(deployment, run, "fit"), data(deployment, run, "network")
     if name == "network":
         return Call(network_arguments(job, fit))
-    values = msgspec.to_builtins(job)
+    values = {**msgspec.to_builtins(job), "image": {"uri": images.reference(deployment, run)}}
     if name == "fit":
         claim = calls.claim_of(run) or (job.checkpoints.storage.claim if job.checkpoints.storage else None)
         document = request_document(values, run.run_id, run.starts, {}, {}, claim)
@@ -85,6 +87,8 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
 
 def result(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     """Does a stage, unless its answer is here already."""
+    if name in images.NAMES:
+        return images.do(deployment, name, asked)
     if not asked.words:
         return {"skipped": "no instance type"}
     if name in HARMLESS and name in deployment.answers:
@@ -126,7 +130,7 @@ def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
         "budget": _hours(job.budget.max_usd if job.budget else None, usd),
         "cluster": run.cluster or fit.get("cluster"),
         "engine": job.engine or "pytorchjob",
-        "image": job.image.uri if job.image else None,
+        "image": images.describe(deployment) if images.is_built(job) else job.image.uri if job.image else None,
         "nodes": nodes[:MAX_NODES_TOLD],
         "node_count": len(set(nodes)),
         **{key: fit.get(key) for key in of_the_fit},
@@ -175,7 +179,8 @@ def _program(deployment: Deployment, name: str) -> tuple[str, str]:
 
 def _image(deployment: Deployment) -> list[shell.Check]:
     image = deployment.job.image
-    assert image is not None and image.uri is not None, "deploy_checks.skills has asked for it"
+    if image is None or image.uri is None:
+        return []
     if not REFERENCE.fullmatch(image.uri):
         told = f"{shell.clean(image.uri, 200)} is no image: a placeholder is left in it, or its digest is cut short"
         fix = "image: {uri: repository@sha256:<64 hex digits>}; docker push prints the digest"

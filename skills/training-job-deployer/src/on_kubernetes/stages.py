@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy_stage import METERED, MONITOR, Stage
+from on_kubernetes import images
 from trainyard_job import RAY_ENGINES, Job
 
 CLUSTERS = ("cluster-manager", "manage_cluster.py")
@@ -10,11 +11,6 @@ VOLUMES = ("checkpoint-manager", "manage_volumes.py")
 POD_FILES = ("checkpoint-manager", "pod_checkpoints.py")
 PYTORCHJOB = ("pytorchjob-manager", "manage_pytorchjob.py")
 RAY = ("ray-manager", "manage_ray.py")
-BUILD = (
-    Stage("build", "image-builder", "build_image.py", "a container image", METERED, ("image", "source")),
-    Stage("test", "image-tester", "test_image.py", "nothing", METERED, ("image",)),
-    Stage("push", "ecr-pusher", "push_image.py", "an image in the registry", METERED, ("image",)),
-)
 PLACE_KEYS = ("target", "engine", "cluster", "resources", "network", "nodes", "procs_per_node", "checkpoints")
 JOB_KEYS = (*PLACE_KEYS, "name", "run", "env", "secrets", "monitor", "image")
 
@@ -27,10 +23,10 @@ def manager(engine: str | None) -> tuple[str, str]:
 def stages(job: Job) -> tuple[Stage, ...]:
     """What makes nothing comes first, so that a job that cannot run leaves no volume behind."""
     runs = manager(job.engine)
-    from_source = job.image is not None and job.image.build is not None
+    from_source = images.is_built(job)
     volume = Stage("storage", *VOLUMES, "a volume for checkpoints", METERED, PLACE_KEYS, uses_source=False)
     return (
-        *(BUILD if from_source else ()),
+        *images.stages(job),
         Stage("fit", *CLUSTERS, "nothing", keys=PLACE_KEYS, uses_source=False),
         Stage("network", *CLUSTERS, "nothing", keys=PLACE_KEYS, uses_source=False),
         Stage("check", *runs, "nothing", keys=JOB_KEYS, uses_source=from_source),

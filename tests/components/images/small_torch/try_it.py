@@ -6,6 +6,7 @@ torchrun --nproc-per-node=2 --hostname localhost --standalone try_it.py FOLDER
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 
 import torch
 import torch.distributed as dist
@@ -30,7 +31,7 @@ def main(folder: str) -> None:
     dcp.load(read, checkpoint_id=folder)
     assert torch.equal(read["weight"], model.module.weight)
     if dist.get_rank() == 0:
-        print(f"torch {torch.__version__}, ranks sum to {ranks.item():g}, cuda {torch.cuda.is_available()}")
+        print(f"torch {version('torch')}, ranks sum to {ranks.item():g}, cuda {torch.cuda.is_available()}")
     dist.destroy_process_group()
 
 

@@ -1,0 +1,218 @@
+"""The image of a job, from its source: built, tested, pushed. An image that went through all three for this very job is taken as it is.
+
+It is found again by its tag, which names the source and what it was tested for, and which only the last stage writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import trainyard_shell as shell
+from deploy_siblings import Answer, Call, call, options
+from deploy_stage import METERED, Stage
+from trainyard_job import Image, Job
+
+if TYPE_CHECKING:
+    from deployment import Deployment
+    from run_state.record import Run
+
+NAMES = ("build", "test", "push")
+PUSH = ("ecr-pusher", "push_image.py")
+LOOK_S, BUILD_S, TEST_S, PUSH_S = 180.0, 6 * 3600.0, 3600.0, 2 * 3600.0
+FOUND = "this source was built, tested and pushed before"
+MAX_ELASTIC_TORCH = (2, 12)
+"""hyperpod-elastic-agent 1.1.3 requires torch < 2.12."""
+
+
+def is_built(job: Job) -> bool:
+    return job.image is not None and job.image.build is not None
+
+
+def stages(job: Job) -> tuple[Stage, ...]:
+    """[] for an image that exists."""
+    if job.image is None or not is_built(job):
+        return ()
+    on_aws = "_codebuild" if job.image.builder == "codebuild" else ""
+    keys = ("image", "source", "run", "engine", "resources", "network")
+    cost = METERED if on_aws else "0 USD"
+    return (
+        Stage("build", "image-builder", f"build_image{on_aws}.py", "a container image", cost, keys, is_cached=False),
+        Stage("test", "image-tester", f"test_image{on_aws}.py", "nothing", cost, keys, is_cached=False),
+        Stage("push", *PUSH, "an image in the registry", METERED, keys, is_cached=False),
+    )
+
+
+# --- beforehand ---------------------------------------------------------------------------------------------------
+
+
+def problems(deployment: Deployment) -> list[shell.Check]:
+    """Asks what would be built, and whether the registry has it already. Makes nothing."""
+    plan = call(_program(deployment, "build"), _build(deployment, "--dry-run"), timeout_s=LOOK_S).or_raise()
+    deployment.answers["plan"] = plan
+    if any(check.status == "fail" for check in plan.checks):
+        return plan.checks
+    found = call(
+        PUSH, ["verify", f"{repository(deployment.job)}:{tag(deployment)}", *_region(deployment.job)], timeout_s=LOOK_S
+    )
+    if found.error_code != "not-found":
+        found.or_raise()
+    if not found.ok or not found.data.get("digest"):
+        return [*plan.checks, shell.Check("image", "pass", _told(plan.data))]
+    deployment.answers["push"] = found
+    return [shell.Check("image", "pass", f"{FOUND}: {found.data['reference']}")]
+
+
+def describe(deployment: Deployment) -> dict[str, Any]:
+    """The plan's part: what is built, for how much, or what is there already."""
+    plan = deployment.answers.get("plan")
+    if plan is None:
+        return {}
+    kept = ("source_digest", "builder", "dockerfile", "bases", "context", "estimate", "notes")
+    return {
+        **{key: plan.data[key] for key in kept if key in plan.data},
+        "repository": repository(deployment.job),
+        "tag": tag(deployment),
+        "there": (deployment.answers["push"].data.get("digest") if "push" in deployment.answers else None),
+    }
+
+
+def repository(job: Job) -> str:
+    assert job.image is not None
+    return job.image.repository or f"trainyard/{job.name}"
+
+
+def tag(deployment: Deployment) -> str:
+    """`src-SOURCE-TESTED`: digests of the source, and of what the tests depend on beside it."""
+    job, image = deployment.job, _image(deployment.job)
+    tested_for = [image.test, job.engine, msgspec.to_builtins(job.resources), job.run if image.test == "full" else None]
+    source = str(deployment.answers["plan"].data.get("source_digest", ""))
+    short = hashlib.sha256(json.dumps(tested_for, sort_keys=True).encode()).hexdigest()[:8]
+    return f"src-{source.removeprefix('sha256:')[:16]}-{short}"
+
+
+def reference(deployment: Deployment, run: Run) -> str | None:
+    """`repository@digest` of the image that was pushed; before that, a name that stands for it in a plan."""
+    job = deployment.job
+    if not is_built(job):
+        return _image(job).uri
+    pushed = deployment.answers["push"].data if "push" in deployment.answers else {}
+    if not pushed and run.submission is not None and "push" in run.stages:
+        pushed = run.stages["push"].result
+    planned = f"{repository(job)}:{tag(deployment)}" if "plan" in deployment.answers else repository(job)
+    return str(pushed.get("reference") or planned)
+
+
+# --- the stages ---------------------------------------------------------------------------------------------------
+
+
+def request(deployment: Deployment, run: Run, name: str) -> Call:
+    """No words where the image is there already."""
+    if "push" in deployment.answers:
+        return Call([])
+    if name == "build":
+        return _build(deployment)
+    job, built = deployment.job, _answer(deployment, run, "build")
+    if name == "test":
+        return _test(deployment, run, built)
+    tags = [tag(deployment), *([] if _image(job).tag == "auto" else [_image(job).tag])]
+    words = [word for each in tags for word in ("--tag", each)]
+    if _image(job).builder == "codebuild":
+        return Call(["promote", repository(job), "--from", str(built.get("tag")), *words, *_region(job)])
+    return Call(
+        ["push", f"{built.get('image')}:{built.get('tag')}", "--repository", repository(job), "--create", *words, *_region(job)]
+    )
+
+
+def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
+    """Makes the call, and keeps its answer for the stages behind it. Raises SkillError conflict for an image that fails."""
+    if not asked.words:
+        return {"skipped": FOUND, **(deployment.answers["push"].data if name == "push" else {})}
+    limit = {"build": BUILD_S, "test": TEST_S, "push": PUSH_S}[name]
+    answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True).or_raise()
+    if not answer.ok:
+        raise _refused(name, answer)
+    deployment.answers[name] = answer
+    if name == "test":
+        _fits_engine(deployment.job, answer)
+    kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "reference", "facts", "unproven", "level", "repository")
+    changed = answer.document.get("changed")
+    return {key: answer.data[key] for key in kept if key in answer.data} | {
+        "changed": changed if isinstance(changed, list) else []
+    }
+
+
+def _build(deployment: Deployment, *more: str) -> Call:
+    job, image = deployment.job, _image(deployment.job)
+    instance = job.resources.instance_type if job.resources else None
+    words = ["build", str(deployment.job_file.source), *options(dockerfile=image.dockerfile, instance_type=instance)]
+    words += options(job_network=job.network, entry=deployment.job_file.command.script)
+    if image.builder == "codebuild":
+        words += ["--push", repository(job), *_region(job)]
+    else:
+        words += ["--image-name", repository(job), "--builder", "auto"]
+    return Call([*words, *more])
+
+
+def _test(deployment: Deployment, run: Run, built: dict[str, Any]) -> Call:
+    job = deployment.job
+    instance = job.resources.instance_type if job.resources else None
+    on_aws = _image(job).builder == "codebuild"
+    image = f"{built.get('image')}@{built.get('digest')}" if on_aws else f"{built.get('image')}:{built.get('tag')}"
+    words = ["run", image, "--level", _image(job).test, "--request", "-", "--project", str(deployment.job_file.source)]
+    region = _region(job) if on_aws else []
+    document = {**msgspec.to_builtins(job), "run_id": run.run_id, "start": run.starts}
+    return Call([*words, *options(instance_type=instance), *region], document)
+
+
+def _refused(name: str, answer: Answer) -> shell.SkillError:
+    failed = [check for check in answer.checks if check.status in ("fail", "unknown")]
+    told = "; ".join(f"{check.id}: {check.summary}" for check in failed[:3]) or "it says no, without a reason"
+    attempts = answer.data.get("attempts")
+    if name == "build" and isinstance(attempts, list) and attempts and isinstance(attempts[-1], dict):
+        told = str(attempts[-1].get("cause") or told)
+    hint = (failed[0].fix if failed else "") or (f"the log: {answer.data['log']}" if answer.data.get("log") else "")
+    return shell.SkillError(
+        "conflict", shell.clean(f"{name} of the image: {told}", 600), hint=hint, data=answer.data, checks=failed
+    )
+
+
+def _fits_engine(job: Job, answer: Answer) -> None:
+    """Raises SkillError conflict for a torch that the engine's agent does not run with."""
+    facts = answer.data.get("facts")
+    torch = str(facts.get("torch") or "") if isinstance(facts, dict) else ""
+    numbers = tuple(int(each) for each in torch.split(".")[:2] if each.isdigit())
+    if job.engine == "hyperpodjob" and len(numbers) == 2 and numbers >= MAX_ELASTIC_TORCH:
+        message = f"the image has torch {torch}, and hyperpod-elastic-agent needs torch < 2.12"
+        raise shell.SkillError("conflict", message, hint="torch 2.11 in the image, or engine: pytorchjob")
+
+
+def _answer(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
+    return deployment.answers[name].data if name in deployment.answers else run.stages[name].result
+
+
+def _program(deployment: Deployment, name: str) -> tuple[str, str]:
+    stage = deployment.stage(name)
+    return stage.skill, stage.script
+
+
+def _region(job: Job) -> list[str]:
+    return options(region=_image(job).region)
+
+
+def _image(job: Job) -> Image:
+    assert job.image is not None, "findings has asked for it"
+    return job.image
+
+
+def _told(plan: dict[str, Any]) -> str:
+    """What the build will take, in words."""
+    estimate = plan.get("estimate") or {}
+    minutes, usd = estimate.get("minutes"), estimate.get("usd")
+    bases = plan.get("bases") or ["a base image that nobody knows"]
+    size = f"; about {minutes} minutes" if minutes else ""
+    price = f", {usd:.2f} USD" if isinstance(usd, int | float) else ""
+    return f"will be built on {bases[-1]} by {plan.get('builder')}{size}{price}"
