@@ -35,9 +35,6 @@ test: setup      ## all tests; TEST_PROCESSES=1 one after the other
 test-fast: setup ## what needs no cluster and starts no training: minutes
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --fast tests
 
-# Where tests marked `full_images` are.
-FULL_IMAGE_TESTS := tests/components/test_images_torch.py
-
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
 	FULL_STARTS=1 $(BIN)/python -m pytest tests/training/exact tests/e2e/test_killed_ranks.py tests/e2e/test_cluster_kills.py \
@@ -46,7 +43,7 @@ soak: setup      ## KILLS=60 random kills, the resumed runs must equal the unint
 
 .PHONY: test-images
 test-images: setup  ## as root: builds and runs of images that take longer than the tests' minutes
-	FULL_IMAGES=1 $(BIN)/python -m pytest $(FULL_IMAGE_TESTS)
+	FULL_IMAGES=1 $(BIN)/python -m pytest $$(grep --recursive --files-with-matches --include='test_*.py' full_images tests)
 
 .PHONY: recorded
 recorded: setup  ## as root: plans, manifests and help texts as they are now, over those in tests/recorded/expected

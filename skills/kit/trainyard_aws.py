@@ -66,8 +66,14 @@ def client(service: str, region: str | None = None, **config: Any) -> Any:
 
 
 def _session() -> Any:
+    """As the environment says; a variable that is set to nothing counts as unset, where botocore looks for a profile called ''."""
+    import os
+
     import boto3
 
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
     return boto3.session.Session()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from typing import Any
 
 import pytest
@@ -97,6 +98,38 @@ def test_unknown_key(aws: Aws) -> None:
         with pytest.raises(ClientError) as raised:
             call()
         assert refusal(raised)[0] == code
+
+
+def test_wrong_secret(aws: Aws) -> None:
+    """A signature by another secret is refused, as each protocol says it; that of a user's own is not."""
+    right = aws.user(policy((["s3:*", "ecr:*"], "*")))
+    wrong = right | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    for service, verb, code in (
+        ("ecr", "describe_repositories", "InvalidSignatureException"),
+        ("s3", "list_buckets", "SignatureDoesNotMatch"),
+        ("sts", "get_caller_identity", "SignatureDoesNotMatch"),
+    ):
+        with pytest.raises(ClientError) as raised:
+            getattr(aws.client(service, environment=wrong), verb)()
+        assert refusal(raised)[0] == code
+        getattr(aws.client(service, environment=right), verb)()
+
+
+def test_session(aws: Aws) -> None:
+    """Keys of an assumed role are that role's: its policy holds, its signature is checked, and a presigned URL needs none."""
+    role = aws.make_role("reader", policy((["s3:GetObject"], "*")))
+    aws.client("s3").create_bucket(Bucket="sources")
+    aws.client("s3").put_object(Bucket="sources", Key="ä b+c", Body=b"x")
+    keys = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="me")["Credentials"]
+    environment = aws.environment_of(keys["AccessKeyId"], keys["SecretAccessKey"]) | {"AWS_SESSION_TOKEN": keys["SessionToken"]}
+    s3 = aws.client("s3", environment=environment)
+    assert s3.get_object(Bucket="sources", Key="ä b+c")["Body"].read() == b"x"
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "sources", "Key": "ä b+c"})
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.read() == b"x"
+    with pytest.raises(ClientError) as raised:
+        s3.put_object(Bucket="sources", Key="other", Body=b"x")
+    assert ":assumed-role/reader/me is not authorized to perform: s3:PutObject" in refusal(raised)[1]
 
 
 def test_pass_role(aws: Aws) -> None:
@@ -211,3 +244,11 @@ def test_unknown_operator() -> None:
 def test_s3_operations(method: str, url: str, headers: dict[str, str], operation: str) -> None:
     """The operation is the most particular one that fits."""
     assert operation_of("s3", method, url, headers)[0] == operation
+
+
+def test_no_region(aws: Aws) -> None:
+    """A request that names no region is refused as AWS refuses it."""
+    environment = aws.environment | {"AWS_REGION": ""}
+    with pytest.raises(ClientError) as raised:
+        aws.client("sts", environment=environment).get_caller_identity()
+    assert refusal(raised) == ("SignatureDoesNotMatch", "Credential should be scoped to a valid region.")

@@ -8,12 +8,15 @@ import urllib.request
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.components.aws.running import Aws
 from tests.components.aws.wire.json_service import Call, JsonService
 from tests.components.aws.wire.refused import Refused
 from tests.components.aws.wire.shapes import service_model, wrongs
-from tests.components.aws.world import ROOT_KEY
+from tests.components.aws.world import ROOT_KEY, ROOT_SECRET
 
 PROJECT: dict[str, Any] = {
     "name": "project",
@@ -101,11 +104,9 @@ def test_wrong_answer(answer: dict[str, Any], says: str) -> None:
 def test_refused_at_the_wire(aws: Aws, target: str, request_: dict[str, Any], code: str) -> None:
     """What boto3's own validator lets pass, or another client sends, is refused with the service's code."""
     service = "codebuild" if target.startswith("CodeBuild") else "ecr"
-    headers = {
-        "X-Amz-Target": target,
-        "Authorization": f"AWS4-HMAC-SHA256 Credential={ROOT_KEY}/20261129/us-east-1/{service}/aws4_request",
-    }
+    signed = AWSRequest("POST", f"{aws.endpoint}/", {"X-Amz-Target": target}, json.dumps(request_).encode())
+    SigV4Auth(Credentials(ROOT_KEY, ROOT_SECRET), service, "us-east-1").add_auth(signed)
     with pytest.raises(urllib.error.HTTPError) as raised:
-        urllib.request.urlopen(urllib.request.Request(aws.endpoint, json.dumps(request_).encode(), headers), timeout=30)
+        urllib.request.urlopen(urllib.request.Request(signed.url, signed.data, dict(signed.headers)), timeout=30)
     with raised.value as answer:
         assert (answer.code, json.loads(answer.read())["__type"]) == (400, code)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.components.aws.running import Aws
 from tests.components.cluster.running import Cluster
 from tests.conftest import marked_processes
 
@@ -38,6 +39,8 @@ DOCUMENTS = [
 ]
 ON_A_CLUSTER = ("skills/pytorchjob-manager/SKILL.md", "skills/ray-manager/SKILL.md")
 """Their commands go to the test cluster, in a namespace of the test's own."""
+ON_AWS = ("skills/ecr-pusher/SKILL.md",)
+"""Their commands go to the stand-in for AWS, in which there is nothing."""
 DEADLINE_S = 240
 MARK = "TRAINYARD_TRANSCRIPT"
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->")
@@ -171,7 +174,7 @@ def end_all(mark: str) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [path for path in DOCUMENTS if str(path.relative_to(ROOT)) not in ON_A_CLUSTER],
+    [path for path in DOCUMENTS if str(path.relative_to(ROOT)) not in (*ON_A_CLUSTER, *ON_AWS)],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_a_document_prints_what_it_shows(document: Path, tmp_path: Path) -> None:
@@ -187,6 +190,12 @@ def test_a_document_about_a_cluster_prints_what_it_shows(
     kubeconfig.write_text(cluster.kubeconfig.read_text())
     cluster.kubectl("config", "set-context", "--current", f"--namespace={namespace}", user=kubeconfig)
     problems = run_document((ROOT / document).read_text(), tmp_path, KUBECONFIG=str(kubeconfig))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("document", ON_AWS)
+def test_a_document_about_aws_prints_what_it_shows(aws: Aws, document: str, tmp_path: Path) -> None:
+    problems = run_document((ROOT / document).read_text(), tmp_path, **aws.environment)
     assert not problems, "\n".join(problems)
 
 

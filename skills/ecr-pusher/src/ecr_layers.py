@@ -7,7 +7,7 @@ import hashlib
 import trainyard_aws as aws
 import trainyard_shell as shell
 from ecr_region import Region
-from push_patience import AGAIN, ATTEMPTS, Patience
+from push_patience import AGAIN, Patience
 from push_progress import Progress
 from pushed.image import INDEXES, MANIFESTS, Blob, Manifest, damaged
 from registry_http import TagTaken
@@ -33,14 +33,14 @@ class ApiWay:
 
     def send(self, blob: Blob, progress: Progress) -> None:
         """Raises SkillError."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self.patience.tries):
             try:
                 self._send(blob, progress)
                 return
             except aws.AwsError as error:
                 if error.reason in THERE:
                     return
-                if error.reason not in GONE or attempt + 1 == ATTEMPTS:
+                if error.reason not in GONE or attempt + 1 == self.patience.tries:
                     raise
                 progress.state(blob, f"broken ({error.reason}), try {attempt + 2}")
                 self.patience.pause(attempt)
@@ -61,8 +61,8 @@ class ApiWay:
             client.complete_layer_upload(repositoryName=name, uploadId=begun["uploadId"], layerDigests=[blob.digest])
 
     def _part(self, blob: Blob, upload: str, first: int, data: bytes, progress: Progress) -> None:
-        """boto3 tries a few times within seconds; behind that the same part again, until ATTEMPTS are spent."""
-        for attempt in range(ATTEMPTS):
+        """boto3 tries a few times within seconds; behind that the same part again, until its tries are spent."""
+        for attempt in range(self.patience.tries):
             self.patience.check()
             try:
                 with self.region.asking("send a part of a layer"):
@@ -79,7 +79,7 @@ class ApiWay:
                 if error.reason == "InvalidLayerPartException":  # it had come in; the digest at the end would show if not
                     progress.moved(blob, len(data))
                     return
-                if not error.retryable or attempt + 1 == ATTEMPTS:
+                if not error.retryable or attempt + 1 == self.patience.tries:
                     raise
                 progress.state(blob, f"broken ({error.reason}), goes on at byte {first}")
                 self.patience.pause(attempt)

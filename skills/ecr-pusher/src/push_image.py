@@ -58,6 +58,7 @@ def cli() -> None:
     "--via", type=click.Choice(["registry", "api"]), default="registry", show_default=True, help="api: layers in parts."
 )
 @click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 16), help="Layers at a time.")
+@click.option("--tries", default=6, show_default=True, type=click.IntRange(1, 100), help="Of a layer that breaks.")
 @TIMEOUT
 @DRY_RUN
 def push(**given: Any) -> shell.Result:

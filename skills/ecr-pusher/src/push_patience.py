@@ -8,8 +8,8 @@ import time
 
 import trainyard_shell as shell
 
-ATTEMPTS = 6
-"""Tries of one request or one layer; the pauses between them add up to about 16 s."""
+TRIES = 6
+"""Of one request or one layer; the pauses between them add up to about 14 s."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 AGAIN = "the same call again: what is there is not sent again"
 
@@ -21,8 +21,8 @@ class Stopped(Exception):
 class Patience:
     """Shared by the threads of one push."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+    def __init__(self, timeout_s: float, tries: int = TRIES) -> None:
+        self.timeout_s, self.tries = timeout_s, tries
         self.deadline = time.monotonic() + timeout_s
         self.stopped = threading.Event()
 

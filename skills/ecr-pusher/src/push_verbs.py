@@ -10,6 +10,7 @@ import push_names
 import push_send
 import push_tags
 from pushed.source import image as image_of
+from pushed.source import refuse
 import trainyard_shell as shell
 from ecr_layers import manifest as manifest_of
 from ecr_region import Region
@@ -31,16 +32,20 @@ def push(
     create: bool,
     via: str,
     jobs: int,
+    tries: int,
     timeout: float,
     dry_run: bool,
 ) -> shell.Result:
     """The image in each region, verified."""
-    began, patience = time.monotonic(), Patience(timeout)
+    began, patience = time.monotonic(), Patience(timeout, tries)
     for each in tags:
         push_names.tag(each)
+    refuse(image)
     places = connected(regions, repository)
+    asked = in_each(places, lambda region, _: _look(region, create=create))
+    refuse_if_none(asked, {"regions": [each.row() for each in asked]}, AGAIN)  # before gigabytes are read
     with image_of(image) as found:
-        known = in_each(places, lambda region, outcome: _repository(region, outcome, create=create, dry_run=dry_run))
+        known = in_each(places, lambda region, outcome: _repository(region, outcome, asked, create=create, dry_run=dry_run))
         chosen = _tags(places, known, tags, strategy, bump, project, found.digest)
         names = chosen.names
 
@@ -61,11 +66,21 @@ def push(
     return shell.Result(data, checks, changed, [] if dry_run else following)
 
 
-def _repository(region: Region, outcome: Outcome, *, create: bool, dry_run: bool) -> None:
+def _look(region: Region, *, create: bool) -> None:
+    """Whether somebody is signed in, and the repository is there. Raises SkillError."""
     if create:
-        outcome.changed += ecr_repository.ensure(region, dry_run=dry_run)
+        region.describe()
     else:
         region.need()
+
+
+def _repository(region: Region, outcome: Outcome, asked: list[Outcome], *, create: bool, dry_run: bool) -> None:
+    """Made only now that the image is known to be whole. Raises what the region said before, or SkillError."""
+    earlier = next(each for each in asked if each.region == region.name)
+    if earlier.error:
+        raise earlier.error
+    if create:
+        outcome.changed += ecr_repository.ensure(region, dry_run=dry_run)
 
 
 def _tags(

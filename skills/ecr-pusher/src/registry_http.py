@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import push_names
 import trainyard_aws as aws
 import trainyard_shell as shell
-from push_patience import AGAIN, ATTEMPTS, Patience
+from push_patience import AGAIN, Patience
 from pushed.image import MAX_MANIFEST_BYTES
 
 CONNECT_S, READ_S = 30, 120
@@ -88,12 +88,12 @@ class Registry:
         return url
 
     def ask(self, method: str, path: str, *, ok: Iterable[int], action: str, body: bytes = b"", **headers: str) -> Answer:
-        """A request that may be repeated. Raises SkillError: unreachable after ATTEMPTS, or what the registry refused."""
-        for attempt in range(ATTEMPTS):
+        """A request that may be repeated. Raises SkillError: unreachable after all tries, or what the registry refused."""
+        for attempt in range(self.patience.tries):
             try:
                 answer = self.once(method, path, ok=ok, action=action, body=body, **headers)
             except Broken as error:
-                if attempt + 1 == ATTEMPTS:
+                if attempt + 1 == self.patience.tries:
                     raise self.unreachable(method, str(error)) from error
                 self.patience.pause(attempt)
             else:
@@ -173,7 +173,7 @@ class Registry:
             raise Broken(f"{type(error).__name__}: {shell.clean(str(error), 300)}") from error
 
     def unreachable(self, what: str, why: str) -> shell.SkillError:
-        message = f"{self.host} broke off {ATTEMPTS} times ({what} in {self.repository}): {why}"
+        message = f"{self.host} broke off {self.patience.tries} times ({what} in {self.repository}): {why}"
         return shell.SkillError("unreachable", message, hint=AGAIN, retryable=True)
 
     def refusal(self, answer: Answer, method: str, action: str) -> shell.SkillError:

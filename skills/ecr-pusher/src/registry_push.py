@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import trainyard_shell as shell
-from push_patience import ATTEMPTS, Patience
+from push_patience import Patience
 from push_progress import Progress
 from pushed.image import INDEXES, MANIFESTS, Blob, Manifest, damaged, digest_of
 from registry_http import MOVED, Broken, Registry
@@ -64,12 +64,12 @@ class RegistryWay:
 
     def blob(self, digest: str) -> bytes:
         """A small one, verified. Raises SkillError not-found, unreachable."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self.patience.tries):
             found = self.registry.ask("GET", f"blobs/{digest}", ok={200, *MOVED}, action="ecr:GetDownloadUrlForLayer")
             try:
                 raw = found.body if found.status == 200 else self.registry.elsewhere(found.headers.get("location", ""))
             except Broken as error:
-                if attempt + 1 == ATTEMPTS:
+                if attempt + 1 == self.patience.tries:
                     raise self.registry.unreachable("GET", str(error)) from error
                 self.patience.pause(attempt)
             else:
@@ -80,13 +80,14 @@ class RegistryWay:
 
     def send(self, blob: Blob, progress: Progress) -> None:
         """Raises SkillError; what was sent of a layer that fails stays in the registry for a while and is nobody's."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self.patience.tries):
             try:
                 self._send(blob, progress)
                 return
             except Broken as error:
-                progress.state(blob, f"broken ({error}), try {attempt + 2}" if attempt + 1 < ATTEMPTS else f"broken ({error})")
-                if attempt + 1 == ATTEMPTS:
+                is_last = attempt + 1 == self.patience.tries
+                progress.state(blob, f"broken ({error})" + ("" if is_last else f", try {attempt + 2}"))
+                if is_last:
                     raise self.registry.unreachable(f"layer {blob.digest}", str(error)) from error
                 self.patience.pause(attempt)
                 if self.has(blob.digest):  # only the answer was lost

@@ -32,13 +32,13 @@ def run(folder: Path, done: threading.Event) -> None:
     """Both servers, the endpoint, and the line that says so; then wait."""
     moto_port, storage_port = processes.free_port(), processes.free_port()
     moto_log, registry_log = folder / "moto.log", folder / "registry.log"
-    moto = processes.start_moto(moto_port, moto_log)
-    storage = processes.start_registry(storage_port, folder, registry_log)
     world = World(moto_port, storage_port, folder / "state")
+    server.open_all(world, REGIONS)
+    moto = processes.start_moto(moto_port, moto_log, world.endpoint)
+    storage = processes.start_registry(storage_port, folder, registry_log)
     try:
         processes.wait_until_it_answers(f"http://127.0.0.1:{storage_port}/v2/", storage, registry_log)
         processes.wait_until_it_answers(f"http://127.0.0.1:{moto_port}/moto-api/data.json", moto, moto_log)
-        server.open_all(world, REGIONS)
         registries = {region: world.registry_host(region) for region in REGIONS}
         print(json.dumps({"endpoint": world.endpoint, "registries": registries}), flush=True)
         done.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -39,15 +40,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def start(command: list[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,
         )
 
 
-def start_moto(port: int, log: Path) -> subprocess.Popen[bytes]:
-    return start([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], log)
+def start_moto(port: int, log: Path, endpoint: str) -> subprocess.Popen[bytes]:
+    """`endpoint`: where its CloudFormation makes what moto itself cannot."""
+    command = [sys.executable, "-m", "tests.components.aws.moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    return start(command, log, TRAINYARD_AWS_ENDPOINT=endpoint)
 
 
 def start_registry(port: int, folder: Path, log: Path) -> subprocess.Popen[bytes]:

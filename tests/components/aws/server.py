@@ -17,7 +17,7 @@ from tests.components.aws.codebuild.service import CODEBUILD
 from tests.components.aws.ecr import image_verbs, layer_verbs, registry, repositories
 from tests.components.aws.ecr.cuts import CutError
 from tests.components.aws.ecr.service import ECR
-from tests.components.aws.iam import guard
+from tests.components.aws.iam import guard, signature
 from tests.components.aws.iam.asked import Need, needs
 from tests.components.aws.iam.caller import Caller, caller_of
 from tests.components.aws.iam.policy import ALLOWED
@@ -31,7 +31,13 @@ from tests.components.aws.world import World
 SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR, CODEBUILD)}
 VERB_MODULES = (repositories, image_verbs, layer_verbs, projects, starting, asking)
 """Importing them fills the services' verbs."""
-XML_CODES = {"AccessDeniedException": "AccessDenied", "UnrecognizedClientException": "InvalidClientTokenId"}
+XML_CODES = {
+    "AccessDeniedException": "AccessDenied",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+}
+NEW_KEY, NEW_SECRET = re.compile(r"<AccessKeyId>([^<]+)<"), re.compile(r"<SecretAccessKey>([^<]+)<")
+ECR_HOST = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 LAYER = re.compile(r"/_layers/(?P<place>r\d+)/(?P<digest>sha256:[0-9a-f]{64})")
 
 
@@ -73,15 +79,17 @@ class Endpoint(Exchange):
             self.json(caller, target, operation)
         elif "x-www-form-urlencoded" in self.headers.get("Content-Type", ""):
             body = self.body()
+            self.authenticate(caller, body)
             form = {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
             guard.allow_all(self.world, caller, needs(caller, form.get("Action", ""), form))
             self.world.failures.strike(f"{caller.service}:{form.get('Action', '')}")
-            self.to_moto(body, changes_iam=caller.service == "iam")
+            self.to_moto(body, form=True)
         else:
             self.rest(caller)
 
     def json(self, caller: Caller, target: str, operation: str) -> None:
         body = self.body()
+        self.authenticate(caller, body)
         request = json_service.document_of(body)
         service = SERVICES.get(target)
         guard.allow_all(self.world, caller, needs(caller, operation, request))
@@ -94,7 +102,15 @@ class Endpoint(Exchange):
         answer = service.answer(Call(self.world, caller, operation, request, self.headers))
         self.answer(200, json_service.headers(), json.dumps(answer).encode())
 
+    def authenticate(self, caller: Caller, body: bytes | None) -> None:
+        """By the signature, where the key's secret is known here; a presigned URL is believed."""
+        secret = self.world.secrets.get(caller.key)
+        if secret and "Authorization" in self.headers:
+            signature.check(secret, caller, self.command, self.path, self.headers, body)
+
     def rest(self, caller: Caller) -> None:
+        body = None if caller.service == "s3" else self.body()
+        self.authenticate(caller, body)
         operation, needed = needs_of_request(caller, self.command, self.path, self.headers)
         guard.allow_all(self.world, caller, needed)
         self.world.failures.strike(f"{caller.service}:{operation}", needed[0].action)
@@ -104,25 +120,33 @@ class Endpoint(Exchange):
         bucket = Need("s3:ListBucket", needed[0].resource.partition("/")[0])
         # Whoever may not list a bucket is not told either that an object is not there.
         hides_404 = operation in ("GetObject", "HeadObject") and guard.verdict_on(self.world, caller, bucket) != ALLOWED
-        self.to_moto(None, hides_404=hides_404)
+        self.to_moto(body, hides_404=hides_404)
 
-    def to_moto(self, body: bytes | None, *, hides_404: bool = False, changes_iam: bool = False) -> None:
+    def to_moto(self, body: bytes | None, *, hides_404: bool = False, form: bool = False) -> None:
         """`body` None: it is still to be read, and passes in pieces."""
         headers = passing.request_headers(self)
         if body is not None:
-            headers = {
-                name: value for name, value in headers.items() if name.lower() not in ("transfer-encoding", "content-length")
-            }
-            headers["Content-Length"] = str(len(body))
+            headers = without(headers, "transfer-encoding", "content-length") | {"Content-Length": str(len(body))}
         pieces = self.pieces() if body is None else [body]
         with passing.asked(self.world.moto_port, self.command, self.path, headers, pieces) as answer:
             if answer.status == 500:
                 raise Refused("InternalFailure", f"moto cannot answer this: {answer.read()[:300]!r}", 500)
             if answer.status == 404 and hides_404:
                 raise Refused("AccessDenied", "Access Denied", 403)
-            if changes_iam:
-                self.world.principals.clear()
-            passing.pass_back(self, answer, passing.answer_headers(answer), passing.answer_pieces(answer))
+            given = passing.answer_headers(answer)
+            if form:
+                self.answer(answer.status, without(given, "content-length"), self.corrected(answer.read()))
+            else:
+                passing.pass_back(self, answer, given, passing.answer_pieces(answer))
+
+    def corrected(self, answer: bytes) -> bytes:
+        """An answer of IAM, STS or CloudFormation: policies may have changed, a new key's secret may be in it, and repositories
+        of a stack are on this machine.
+        """
+        self.world.principals.clear()
+        text = answer.decode(errors="replace")
+        self.world.secrets.update(zip(NEW_KEY.findall(text), NEW_SECRET.findall(text), strict=False))
+        return ECR_HOST.sub(lambda found: self.world.registry_host(found["region"]), text).encode()
 
     def layer(self, place: str, digest: str) -> None:
         """A layer's download, as S3 serves it: with a second way of signing it refuses."""
@@ -145,8 +169,13 @@ class Endpoint(Exchange):
         self.answer(*xml_error(refused, s3="/s3/aws4_request" in self.headers.get("Authorization", self.path)))
 
 
+def without(headers: dict[str, str], *names: str) -> dict[str, str]:
+    """`names` in lower case."""
+    return {name: value for name, value in headers.items() if name.lower() not in names}
+
+
 def xml_error(refused: Refused, *, s3: bool) -> tuple[int, dict[str, str], bytes]:
-    """These services name two errors otherwise than the JSON services, and answer 403."""
+    """These services name some errors otherwise than the JSON services, and answer 403."""
     code = XML_CODES.get(refused.code, refused.code)
     status = 403 if code != refused.code else refused.status
     error = f"<Code>{code}</Code><Message>{escape(refused.message)}</Message>"

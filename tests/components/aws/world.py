@@ -77,6 +77,8 @@ class World:
         """Access key id -> whose it is; forgotten when something of IAM is called."""
         self.repositories: dict[tuple[str, str], Repository] = {}
         """(region, name) -> what it holds; whether it exists is moto's to say."""
+        self.secrets: dict[str, str] = {ROOT_KEY: ROOT_SECRET}
+        """Access key id -> secret, of the keys that were given out."""
         self.part_bytes: dict[str, list[int]] = {}
         """Upload id -> the length of each part of a layer."""
         self.account_settings: dict[tuple[str, str], str] = {}

@@ -4,6 +4,7 @@
     mirror          what answers for docker.io: python:3.11-slim, docker/dockerfile:1
     buildkit        BuildKit 0.34: buildkit.build(folder, push=...)
     old_docker      Docker 20.10: old_docker.run("ps"), old_docker.build(folder, tag=...)
+    new_docker      Docker 29 with buildx, in the same way; only for tests marked `full_images`
     plain_registry  a registry without a login, to push to; `registry.registry(users=...)` makes others
 
 A conftest.py brings them in with `register` below.
@@ -19,11 +20,11 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.components.images import buildkit as buildkits
-from tests.components.images import find_links, needs, old_docker, parts
+from tests.components.images import find_links, needs, new_docker, old_docker, parts
 from tests.components.images import mirror as mirrors
 from tests.components.images import registry as registries
 
-FIXTURES = ("small_torch", "mirror", "buildkit", "old_docker", "plain_registry")
+FIXTURES = ("small_torch", "mirror", "buildkit", "old_docker", "new_docker", "plain_registry")
 full_images = pytest.mark.skipif(
     os.environ.get("FULL_IMAGES") != "1", reason="by design: make test-images runs it (FULL_IMAGES=1)"
 )
@@ -41,17 +42,23 @@ def uses(item: pytest.Item) -> bool:
     return not {*FIXTURES, "images_possible"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def to_be_built() -> bool:
+def wanted_by(item: pytest.Item) -> tuple[str, ...]:
+    """Parts; what is skipped wants none."""
+    new = "new_docker" in getattr(item, "fixturenames", ()) and os.environ.get("FULL_IMAGES") == "1"
+    return (*parts.ALL, "new-docker") if new else parts.ALL
+
+
+def to_be_built(wanted: tuple[str, ...] = parts.ALL) -> bool:
     """Building would take minutes here, and can be done."""
-    return needs.reason_against() is None and bool(parts.missing())
+    return needs.reason_against(wanted) is None and bool(parts.missing(wanted))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Build here and not in a fixture: the limit of a test's time includes its fixtures, and building from nothing takes longer."""
-    if uses(item) and to_be_built():
+    if uses(item) and to_be_built(wanted_by(item)):
         try:
-            parts.build()
+            parts.build(wanted_by(item))
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"building the components for images failed: {error}", file=sys.stderr)
     return (yield)
@@ -94,4 +101,11 @@ def old_docker_fixture(mirror: registries.Registry) -> Iterator[old_docker.OldDo
     if not old_docker.version().startswith(old_docker.VERSION):
         pytest.skip(f"the old Docker is Debian 12's {old_docker.VERSION}; here is {old_docker.version() or 'none'}")
     with old_docker.old_docker(mirror.address) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", name="new_docker")
+def new_docker_fixture(mirror: registries.Registry) -> Iterator[new_docker.NewDocker]:
+    parts.build([*parts.ALL, "new-docker"])
+    with new_docker.new_docker(mirror.address) as running:
         yield running

@@ -32,8 +32,9 @@ def reason_against(parts: Iterable[str] = ALL) -> str | None:
         return f"the small torch is packed for Python 3.11, and this is {sys.version_info[0]}.{sys.version_info[1]}"
     if importlib.util.find_spec("torch") is None:
         return "the small torch is made from torch, which is not installed: make setup"
-    if "buildkit" in missing(parts) and go_version() < GO_MINIMUM:
-        return f"the components for images need Go {'.'.join(map(str, GO_MINIMUM))} or newer to build BuildKit"
+    from_go = [part for part in missing(parts) if part in ("buildkit", "new-docker")]
+    if from_go and go_version() < GO_MINIMUM:
+        return f"the components for images need Go {'.'.join(map(str, GO_MINIMUM))} or newer to build {', '.join(from_go)}"
     if (absent := absent_packages(PROGRAMS)) and not shutil.which("apt-get"):
         return f"the components for images need {', '.join(absent)}, and there is no apt-get to install them"
     return None

@@ -13,3 +13,4 @@ PROGRAMS = {
     "readelf": "binutils",
 }
 """Program -> the Debian package that brings it."""
+FOR_NEW_DOCKER = {"containerd": "containerd", "/usr/include/seccomp.h": "libseccomp-dev", "/usr/include/stdio.h": "libc6-dev"}

@@ -13,17 +13,19 @@ from pathlib import Path
 
 from tests.components.cluster.packages import install_packages
 from tests.components.cluster.place import cache
-from tests.components.images import base_image, buildkit_programs
-from tests.components.images.packages import PROGRAMS
+from tests.components.images import base_image, buildkit_programs, new_docker_programs
+from tests.components.images.packages import FOR_NEW_DOCKER, PROGRAMS
 from tests.components.images.small_torch import wheel
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "buildkit": buildkit_programs.make,
     "base": base_image.make,
     "small-torch": wheel.make,
+    "new-docker": new_docker_programs.make,
 }
 """Part -> what makes it in a folder that is empty."""
-ALL = tuple(MAKERS)
+ALL = ("buildkit", "base", "small-torch")
+"""What every test may use; the others are for `make test-images`."""
 
 
 def versions() -> dict[str, str]:
@@ -34,6 +36,7 @@ def versions() -> dict[str, str]:
         "buildkit": said["BUILDKIT"],
         "base": f"{said['BASE']}-{base_image.certificates_digest()[:12]}",
         "small-torch": f"{said['SMALL_TORCH']}-{wheel.torch_version()}",
+        "new-docker": said["NEW_DOCKER"],
     }
 
 
@@ -43,7 +46,7 @@ def folder(part: str) -> Path:
 
 def missing(parts: Iterable[str] = ALL) -> list[str]:
     wanted = set(parts)
-    return [part for part in ALL if part in wanted and not folder(part).is_dir()]
+    return [part for part in MAKERS if part in wanted and not folder(part).is_dir()]
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def build(parts: Iterable[str] = ALL) -> None:
     if not missing(wanted):
         return
     with alone():
-        install_packages(PROGRAMS)
+        install_packages(PROGRAMS | (FOR_NEW_DOCKER if "new-docker" in wanted else {}))
         for part in missing(wanted):
             began = time.monotonic()
             build_one(part)

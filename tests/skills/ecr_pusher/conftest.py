@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ecr_call import Pusher
@@ -11,10 +13,16 @@ from ecr_made_images import Made, oci
 
 from tests.components.aws import fixtures as aws_fixtures
 from tests.components.aws.running import Aws
+from tests.components.images import fixtures as image_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
     aws_fixtures.register(config)
+    image_fixtures.register(config)
+
+
+WOULD: dict[str, Any] = {}
+"""What a dry run of ensure-repo would send, asked once."""
 
 
 @pytest.fixture
@@ -33,7 +41,9 @@ def image(tmp_path: Path) -> Made:
 
 @pytest.fixture
 def repository(pusher: Pusher) -> str:
-    """One that ensure-repo made, in us-east-1."""
-    made = pusher.call("ensure-repo", "team/net")
-    assert made.code == 0, made
+    """One as ensure-repo makes it, in us-east-1."""
+    if not WOULD:
+        WOULD.update(pusher.call("ensure-repo", "team/net", "--dry-run").data["regions"][0])
+    pusher.ecr().create_repository(**WOULD["would_create"])
+    pusher.ecr().put_lifecycle_policy(repositoryName="team/net", lifecyclePolicyText=json.dumps(WOULD["lifecycle_policy"]))
     return "team/net"

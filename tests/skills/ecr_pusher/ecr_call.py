@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,6 +46,16 @@ class Pusher:
         """Tag -> digest, as DescribeImages has it."""
         images = self.ecr(region).describe_images(repositoryName=name)["imageDetails"]
         return {tag: each["imageDigest"] for each in images for tag in each.get("imageTags", [])}
+
+    def forget_blob(self, digest: str) -> None:
+        """The registry's storage loses a blob behind everybody's back."""
+        mark = f"TRAINYARD_TEST_SESSION={os.environ['TRAINYARD_TEST_SESSION']}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode().split("\0")
+                if words[:2] == ["docker-registry", "serve"] and mark in (process / "environ").read_bytes():
+                    for link in Path(words[2]).parent.glob(f"blobs/**/_layers/sha256/{digest[7:]}/link"):
+                        link.unlink()
 
     def requests(self, action: str) -> int:
         """Calls of one action since the reset."""

@@ -21,6 +21,8 @@ class Made:
     path: Path
     digest: str
     """Of the manifest; of the config, where there is none."""
+    layers: tuple[str, ...] = ()
+    """Digests, as they are sent."""
 
     @property
     def word(self) -> str:
@@ -80,7 +82,7 @@ def oci(path: Path, contents: Sequence[bytes], spoil: Callable[[Files], None] | 
     if spoil:
         spoil(files)
     write(path, files)
-    return Made(path, sha(manifest))
+    return Made(path, sha(manifest), tuple(each["digest"] for each in json.loads(manifest)["layers"]))
 
 
 def two_platforms(path: Path) -> Made:
@@ -108,6 +110,36 @@ def docker_archive(path: Path, contents: Sequence[bytes], spoil: Callable[[Files
         spoil(files)
     write(path, files)
     return Made(path, sha(setting))
+
+
+def newer_docker_archive(path: Path, contents: Sequence[bytes]) -> Made:
+    """As `docker save` of Docker 25 writes it: an OCI layout too, whose manifest names plain layers."""
+    plain = [layer(each) for each in contents]
+    setting = config(plain)
+    body = {
+        "schemaVersion": 2,
+        "mediaType": f"{OCI}.manifest.v1+json",
+        "config": described(setting, "config.v1+json"),
+        "layers": [described(each, "layer.v1.tar") for each in plain],
+    }
+    manifest = json.dumps(body).encode()
+    entry = {"Config": blob(sha(setting)), "RepoTags": ["net:dev"], "Layers": [blob(sha(each)) for each in plain]}
+    files = {blob(sha(each)): each for each in (*plain, setting, manifest)}
+    files |= {"index.json": index(described(manifest, "manifest.v1+json")), "manifest.json": json.dumps([entry]).encode()}
+    write(path, files)
+    return Made(path, sha(setting))
+
+
+def link_equal_layers(path: Path) -> None:
+    """A second layer that is a link to the first, as Docker before 25 stores equal layers."""
+    plain = layer(b"same")
+    setting = config([plain, plain])
+    entry = {"Config": "config.json", "RepoTags": ["net:dev"], "Layers": ["one/layer.tar", "two/layer.tar"]}
+    write(path, {"one/layer.tar": plain, "config.json": setting, "manifest.json": json.dumps([entry]).encode()})
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("two/layer.tar")
+        info.type, info.linkname = tarfile.SYMTYPE, "../one/layer.tar"
+        tar.addfile(info)
 
 
 def write(path: Path, files: Files) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
+from ecr_cutting import cutting
 from ecr_made_images import Made, docker_archive, oci
 
 
@@ -25,13 +26,13 @@ def test_a_cut_layer_begins_again(pusher: Pusher, repository: str, image: Made, 
 
 
 def test_a_connection_that_always_breaks_ends(pusher: Pusher, repository: str, image: Made) -> None:
-    """Exit 8 after six tries, nothing is tagged, and the same call goes on: the small layers are there."""
-    pusher.aws.cut(1_000_000, method="PATCH", skip=1, times=6)
-    done = pusher.call("push", image.word, "--repository", repository, "--tag", "1", "--jobs", "1")
+    """Exit 8 after the tries, nothing is tagged, and the same call goes on: the config is there."""
+    pusher.aws.cut(1_000_000, method="PATCH", skip=1, times=3)
+    done = pusher.call("push", image.word, "--repository", repository, "--tag", "1", "--jobs", "1", "--tries", "3")
     assert (done.code, done.error["code"], done.error["retryable"]) == (8, "unreachable", True), done
     assert pusher.tagged(repository) == {}
     again = pusher.call("push", image.word, "--repository", repository, "--tag", "1")
-    assert again.code == 0 and again.data["layers"]["sent"] + again.data["layers"]["present"] == 3
+    assert again.code == 0 and (again.data["layers"]["sent"], again.data["layers"]["present"]) == (2, 1), again
 
 
 def test_a_lost_answer_is_no_second_upload(pusher: Pusher, repository: str, image: Made) -> None:
@@ -43,19 +44,23 @@ def test_a_lost_answer_is_no_second_upload(pusher: Pusher, repository: str, imag
 
 
 def test_a_part_goes_on_where_it_broke(pusher: Pusher, repository: str, tmp_path: Path) -> None:
-    """With the layer API a stop between parts sends the missing part, not the layer: bytes of parts are counted by their calls."""
+    """The connection breaks in the second part of three: with the layer API that part is sent again, and no other."""
     big = oci(tmp_path / "big.tar", [os.urandom(25_000_000)])
-    done = pusher.call("push", big.word, "--repository", repository, "--tag", "1", "--via", "api")
-    assert (done.code, done.data["digest"]) == (0, big.digest), done
+    words = ("push", big.word, "--repository", repository, "--tag", "1", "--via", "api", "--jobs", "1")
+    with cutting(pusher.aws.endpoint, after_bytes=20_000_000) as proxy:
+        done = pusher.call(*words, AWS_ENDPOINT_URL=proxy.url)
+    assert (done.code, done.data["digest"], proxy.cuts) == (0, big.digest, 1), done
+    assert pusher.requests("ecr:InitiateLayerUpload") == 2
+    assert pusher.requests("ecr:UploadLayerPart") == 4, "10 + 10 + 5 MB, and the config"
 
 
-@pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("requests", [1, 4])
+@pytest.mark.parametrize(("requests", "status"), [(1, 403), (4, 401)])
 def test_an_expired_token_is_renewed(pusher: Pusher, repository: str, image: Made, requests: int, status: int) -> None:
     """It expires after so many requests, in the middle of layers too; ECR answers 401, and has been seen to answer 403."""
     pusher.aws.tokens(valid_requests=requests, short_lived=2, expired_status=status)
     done = pusher.call("push", image.word, "--repository", repository, "--tag", "1")
     assert (done.code, done.data["digest"]) == (0, image.digest), done
+    assert pusher.requests("ecr:GetAuthorizationToken") == 3
 
 
 def test_a_token_that_never_holds_is_exit_4(pusher: Pusher, repository: str, image: Made) -> None:

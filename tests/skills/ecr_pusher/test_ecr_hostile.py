@@ -185,4 +185,4 @@ def test_paths_that_are_no_archive(pusher: Pusher, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["--help-me", "a b", "$(id)", "a;b", ""])
 def test_wrong_image_names_are_refused(pusher: Pusher, name: str) -> None:
-    assert pusher.call("push", "--repository", "net", "--tag", "1", "--", name).code == 2
+    assert pusher.call("push", "--repository", "net", "--tag", "1", "--", name).code == 2 and pusher.aws.actions() == []

@@ -71,6 +71,17 @@ def test_a_whole_image_is_verified(pusher: Pusher, built: str, image: Made) -> N
     assert pusher.call("verify", f"other.example/{built}:build-1").code == 2
 
 
+def test_a_missing_layer_is_found(pusher: Pusher, built: str, image: Made) -> None:
+    """Exit 1 names it, and the push that puts it back sends nothing else."""
+    layer = image.layers[0]
+    pusher.forget_blob(layer)
+    done = pusher.call("verify", f"{built}:build-1")
+    assert done.code == 1 and layer in done.check("verify.layers")["evidence"], done
+    again = pusher.call("push", image.word, "--repository", built, "--tag", "build-1")
+    assert (again.code, again.data["layers"]["sent"]) == (0, 1), again
+    assert pusher.call("verify", f"{built}:build-1").code == 0
+
+
 def test_regions_that_differ_are_found(pusher: Pusher, built: str, tmp_path: Path) -> None:
     other = oci(tmp_path / "other.tar", [b"other"])
     west = ("--region", "us-west-2")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
-from ecr_made_images import Made, docker_archive, oci, two_platforms
+from ecr_made_images import Made, docker_archive, link_equal_layers, newer_docker_archive, oci, two_platforms
 
 WAYS = ("registry", "api")
 
@@ -68,6 +68,19 @@ def test_a_docker_archive_has_one_digest(pusher: Pusher, repository: str, tmp_pa
     assert second.data["layers"]["sent"] == 0
     assert list(pusher.scratch.iterdir()) == []
     assert pusher.call("verify", f"{repository}:1", "--digest", first.data["digest"]).code == 0
+
+
+def test_archives_of_all_dockers_are_one_image(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """Plain layers of Docker 25's layout are compressed as those of Docker 20's, and equal layers that are links are found."""
+    old = docker_archive(tmp_path / "old.tar", [b"one", b"two"])
+    new = newer_docker_archive(tmp_path / "new.tar", [b"one", b"two"])
+    words = ("--repository", repository, "--tag")
+    first = pusher.call("push", f"docker-archive:{old.path}", *words, "1")
+    second = pusher.call("push", f"docker-archive:{new.path}", *words, "2")
+    assert (first.code, second.code) == (0, 0) and first.data["digest"] == second.data["digest"], second
+    link_equal_layers(tmp_path / "linked.tar")
+    linked = pusher.call("push", f"docker-archive:{tmp_path}/linked.tar", *words, "3")
+    assert linked.code == 0 and linked.data["layers"]["total"] == 2, linked
 
 
 def test_two_regions_have_one_digest(pusher: Pusher, image: Made) -> None:

@@ -94,6 +94,13 @@ def test_wrong_regions_are_refused(pusher: Pusher, region: str) -> None:
     assert pusher.call("ensure-repo", "net", f"--region={region}").code == 2
 
 
+def test_an_empty_profile_is_none(pusher: Pusher, repository: str) -> None:
+    """AWS_PROFILE= in the environment, as CI systems leave it; the control is a profile that is not there."""
+    assert pusher.call("tags", repository, AWS_PROFILE="").code == 0
+    done = pusher.call("tags", repository, AWS_PROFILE="nobody")
+    assert (done.code, done.error["code"]) == (4, "credentials") and "nobody" in done.error["message"], done
+
+
 def test_no_region_is_told(pusher: Pusher) -> None:
     done = pusher.call("ensure-repo", "net", AWS_REGION="", AWS_DEFAULT_REGION="")
     assert done.code == 2 and "--region" in done.error["hint"], done

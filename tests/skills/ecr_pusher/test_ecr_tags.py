@@ -98,16 +98,17 @@ def test_hooks_of_the_project_do_not_run(
     assert witness.exists()
 
 
-@pytest.mark.parametrize(("bump", "expected"), [("patch", "v1.10.1"), ("minor", "v1.11.0"), ("major", "v2.0.0")])
-def test_semver_is_the_next(pusher: Pusher, repository: str, image: Made, tmp_path: Path, bump: str, expected: str) -> None:
+def test_semver_is_the_next(pusher: Pusher, repository: str, image: Made, tmp_path: Path) -> None:
     """Above the highest by number, not by letters; what is no release does not count."""
     older = oci(tmp_path / "older.tar", [b"older"])
-    for tag in ("v1.9.0", "v1.10.0", "2.0.0-rc1", "build-99.0.0"):
-        assert pusher.call("push", older.word, "--repository", repository, "--tag", tag).code == 0
-    words = ("push", image.word, "--repository", repository, "--tag-strategy", "semver", "--bump", bump)
-    assert pusher.call(*words).data["tags"] == [expected]
-    again = pusher.call(*words)
-    assert (again.code, again.data["tags"], again.document["changed"]) == (0, [expected], []), "it has its version already"
+    before = [word for tag in ("v1.9.0", "v1.10.0", "2.0.0-rc1", "build-99.0.0") for word in ("--tag", tag)]
+    assert pusher.call("push", older.word, "--repository", repository, *before).code == 0
+    words = ("push", image.word, "--repository", repository, "--tag-strategy", "semver", "--bump")
+    for bump, expected in (("patch", "v1.10.1"), ("minor", "v1.11.0"), ("major", "v2.0.0")):
+        assert pusher.call(*words, bump, "--dry-run").data["tags"] == [expected]
+    assert pusher.call(*words, "minor").data["tags"] == ["v1.11.0"]
+    again = pusher.call(*words, "minor")
+    assert (again.code, again.data["tags"], again.document["changed"]) == (0, ["v1.11.0"], []), "it has its version already"
 
 
 def test_semver_begins_at_zero(pusher: Pusher, repository: str, image: Made) -> None:

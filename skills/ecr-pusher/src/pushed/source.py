@@ -14,6 +14,18 @@ from pushed.image import Image
 from pushed.archive import opened
 
 
+ARCHIVES = ("oci", "docker-archive")
+
+
+def refuse(word: str) -> None:
+    """What is wrong with IMAGE at first sight, before anybody is asked. Raises SkillError usage, not-found."""
+    kind, _, rest = word.partition(":")
+    if kind not in ARCHIVES or not rest:
+        local_image(word)
+    elif not (path := _path(rest)[0]).exists():
+        raise shell.SkillError("not-found", f"{shell.clean(str(path), 300)} does not exist", hint="is the path right?")
+
+
 @contextmanager
 def image(word: str) -> Iterator[Image]:
     """The image, readable until the block ends. Raises SkillError."""

@@ -49,4 +49,5 @@ def assume(world: World, build: Build) -> Session:
         raise PhaseFailed("ACCESS_DENIED", f"CodeBuild is not authorized to perform: sts:AssumeRole on {role}") from error
     session = Session(world, build.region, answer["Credentials"], f"/_credentials/{secrets.token_hex(16)}")
     world.credentials[session.path] = session.served
+    world.secrets[answer["Credentials"]["AccessKeyId"]] = answer["Credentials"]["SecretAccessKey"]
     return session
