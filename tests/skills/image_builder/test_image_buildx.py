@@ -71,4 +71,4 @@ def test_todays_logs_have_the_same_classes(
 
 def test_docker_alone_says_that_it_wants_buildx(net: Path, new_docker: NewDocker) -> None:
     answer = build(net, "--builder", "docker", env=new_docker.environment())
-    assert answer.code == 8 and "buildx plugin" in answer.error["hint"]
+    assert answer.code == 8 and answer.error["hint"] == "--builder buildx"
