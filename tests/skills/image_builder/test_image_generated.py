@@ -195,7 +195,7 @@ def test_a_wheel_can_be_named_or_left_out(tmp_path: Path) -> None:
     assert f'RUN ["python3", "-m", "pip", "install", "wheels/{wheel.name}"]' in text_of(named)
     assert dict(named.recipe.files) == {f"wheels/{wheel.name}": wheel.data}
     without = made(tmp_path, files, runtime_wheel="none")
-    assert "wheels" not in text_of(without) and any(each.id == "generated.runtime" for each in SOURCE.checks(without))
+    assert "wheels/" not in text_of(without) and any(each.id == "generated.runtime" for each in SOURCE.checks(without))
     (tmp_path / "other-1.whl").touch()
     for wrong in ("other-1.whl", "nowhere/trainyard-1-py3-none-any.whl"):
         with pytest.raises(SHELL.SkillError, match="--runtime-wheel"):
