@@ -56,7 +56,7 @@ def made(aws: Aws) -> Document:
 def bucket_of(aws: Aws, name: str) -> Document:
     store = aws.client("s3")
     of = {"Bucket": name}
-    rule = store.get_bucket_lifecycle_configuration(**of)["Rules"][0]
+    rule, unfinished = sorted(store.get_bucket_lifecycle_configuration(**of)["Rules"], key=lambda rule: rule["ID"])
     encryption = store.get_bucket_encryption(**of)["ServerSideEncryptionConfiguration"]["Rules"][0]
     return {
         "name": name,
@@ -70,7 +70,7 @@ def bucket_of(aws: Aws, name: str) -> Document:
             "prefix": rule["Filter"]["Prefix"],
             "days": rule["Expiration"]["Days"],
             "old_days": rule["NoncurrentVersionExpiration"]["NoncurrentDays"],
-            "abort_days": rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"],
+            "abort_days": unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"],
         },
         "tags": {each["Key"]: each["Value"] for each in store.get_bucket_tagging(**of)["TagSet"]},
     }
@@ -166,7 +166,7 @@ def of_template() -> Document:
     resolve = Resolver(document).value
     made = {name: resolve(each["Properties"]) for name, each in document["Resources"].items()}
     role, bucket, project, repository = (made[name] for name in ("BuildRole", "SourceBucket", "Project", "Repository"))
-    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    rule, unfinished = bucket["LifecycleConfiguration"]["Rules"]
     (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     filters = repository["ImageTagMutabilityExclusionFilters"]
     return {
@@ -187,7 +187,7 @@ def of_template() -> Document:
                 "prefix": rule["Prefix"],
                 "days": rule["ExpirationInDays"],
                 "old_days": rule["NoncurrentVersionExpiration"]["NoncurrentDays"],
-                "abort_days": rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"],
+                "abort_days": unfinished["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"],
             },
             "tags": _tags(bucket),
         },
@@ -221,7 +221,7 @@ def _tags(properties: Document) -> dict[str, str]:
 
 # --- Terraform ---------------------------------------------------------------------------------------------------
 
-LOCALS = [
+LOCALS = (
     "role",
     "role_trust",
     "role_policy",
@@ -232,7 +232,7 @@ LOCALS = [
     "tags",
     "ready",
     "repository_lifecycle",
-]
+)
 
 
 def terraform_locals(folder: Path) -> Document:
@@ -281,7 +281,7 @@ def of_module(folder: Path) -> Document:
     resources, known = terraform_resources(), terraform_locals(folder)
     project, repository = resources["aws_codebuild_project"], resources["aws_ecr_repository"]
     (environment,), (source,) = project["environment"], project["source"]
-    (rule,) = resources["aws_s3_bucket_lifecycle_configuration"]["rule"]
+    rule, unfinished = resources["aws_s3_bucket_lifecycle_configuration"]["rule"]
     (encryption,) = resources["aws_s3_bucket_server_side_encryption_configuration"]["rule"]
     private = resources["aws_s3_bucket_public_access_block"]
     # What main.tf takes from names.tf is what was evaluated: these are the words that say so.
@@ -314,7 +314,7 @@ def of_module(folder: Path) -> Document:
                 "prefix": rule["filter"][0]["prefix"],
                 "days": rule["expiration"][0]["days"],
                 "old_days": rule["noncurrent_version_expiration"][0]["noncurrent_days"],
-                "abort_days": rule["abort_incomplete_multipart_upload"][0]["days_after_initiation"],
+                "abort_days": unfinished["abort_incomplete_multipart_upload"][0]["days_after_initiation"],
             },
             "tags": known["tags"] | known["ready"],
         },

@@ -1,4 +1,4 @@
-"""A cluster and a namespace a test, for what stands in infrastructure/kubernetes and training/recipes; and a team with its users."""
+"""A cluster and a namespace a test, for what stands in infrastructure/kubernetes and training/recipes; a team with its users; AWS's stand-in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.components.aws import fixtures as aws
+from tests.components.build_host import fixtures as build_host
 from tests.components.cluster.running import Cluster
 from tests.components.hyperpod import fixtures
 from tests.infrastructure.kustomized import rules
@@ -20,7 +22,8 @@ Manifest = dict[str, Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    fixtures.register(config)
+    for each in (fixtures, aws, build_host):
+        each.register(config)
 
 
 @dataclass

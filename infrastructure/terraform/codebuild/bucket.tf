@@ -55,6 +55,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "source" {
     noncurrent_version_expiration {
       noncurrent_days = 7
     }
+  }
+  rule {
+    id     = "trainyard-unfinished"
+    status = "Enabled"
+    filter {}
     abort_incomplete_multipart_upload {
       days_after_initiation = 1
     }

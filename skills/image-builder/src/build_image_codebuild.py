@@ -2,6 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #   "boto3>=1.35",
+#   "botocore>=1.35",
 #   "click>=8.1",
 #   "packaging>=24.0",
 #   "PyYAML>=6.0.2",

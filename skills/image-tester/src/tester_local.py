@@ -56,7 +56,7 @@ def test(name: str, asked: Asked, room: Room) -> shell.Result:
     docker = trainyard_docker.find()
     image = image_of(docker, name)
     plan = plan_of(asked, image)
-    limits = _limits(asked, room, plan)
+    limits = limits_of(asked, room, plan)
     shell.progress(f"testing {name} at level {asked.level}: {len(plan.probes)} probes, at most {limits.timeout_s:.0f} s")
     ran, answers = _run(docker, image, plan, limits)
     scene = Scene(asked, image, answers)
@@ -66,7 +66,7 @@ def test(name: str, asked: Asked, room: Room) -> shell.Result:
     return answer(scene, [*outside, *inside(scene)], seconds=time.monotonic() - since, more=more)
 
 
-def _limits(asked: Asked, room: Room, plan: Plan) -> Limits:
+def limits_of(asked: Asked, room: Room, plan: Plan) -> Limits:
     return Limits(
         memory_bytes=room.memory_bytes,
         pids=room.pids,

@@ -31,8 +31,13 @@ LIFECYCLE = {
             "Filter": {"Prefix": PREFIX},
             "Expiration": {"Days": KEEP_DAYS},
             "NoncurrentVersionExpiration": {"NoncurrentDays": KEEP_OLD_DAYS},
+        },
+        {
+            "ID": "trainyard-unfinished",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_DAYS},
-        }
+        },
     ]
 }
 

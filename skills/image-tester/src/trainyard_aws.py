@@ -1,0 +1,135 @@
+"""AWS through boto3: clients with deadlines, and each refusal as exit code, hint and the statement a policy needs.
+
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
+boto3 is imported by `client`, not with this file: it takes half a second.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trainyard_shell as shell
+
+CONNECT_S, READ_S, ATTEMPTS = 10, 60, 5
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "403", "AllAccessDisabled"}
+SIGNED_OUT = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "AuthFailure",
+    "OptInRequired",
+}
+BUSY = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "InternalFailure"}
+DENIAL = re.compile(r"not authorized to perform: (?P<action>[a-z0-9-]+:[A-Za-z*]+)(?: on resource: \"?(?P<resource>[^\s\"]+))?")
+SIGN_IN = "aws sso login, or set AWS_PROFILE or AWS_ACCESS_KEY_ID; `aws sts get-caller-identity` shows who you are"
+NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
+
+
+class AwsError(shell.SkillError):
+    """AWS said no: `reason` is its own code (RepositoryNotFoundException, NoSuchBucket, ...).
+
+    Left alone it ends the verb with the fitting exit code and a hint; catch it where a reason means something else.
+    """
+
+    def __init__(self, code: str, reason: str, message: str, *, hint: str = "", retryable: bool = False) -> None:
+        super().__init__(code, message, hint=hint, retryable=retryable)
+        self.reason = reason
+
+
+def client(service: str, region: str | None = None, **config: Any) -> Any:
+    """A boto3 client. `region` None: AWS_REGION, AWS_DEFAULT_REGION or the profile's. `config` goes to botocore's Config.
+
+    Raises AwsError credentials, usage (no or a wrong region), dependency.
+    """
+    import os
+
+    import botocore.config
+
+    config = {
+        "connect_timeout": CONNECT_S,
+        "read_timeout": READ_S,
+        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+    } | config
+    with asking(f"open {service}"):
+        return _session().client(
+            service, region_name=region or os.environ.get("AWS_REGION") or None, config=botocore.config.Config(**config)
+        )
+
+
+def _session() -> Any:
+    """As the environment says; a variable that is set to nothing counts as unset, where botocore looks for a profile called ''."""
+    import os
+
+    import boto3
+
+    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        if os.environ.get(name) == "":
+            del os.environ[name]
+    return boto3.session.Session()
+
+
+@contextmanager
+def asking(what: str, resource: str = "*") -> Iterator[None]:
+    """Around calls of a client: botocore's errors become AwsError with `cannot WHAT`.
+
+    `resource`: the ARN that a missing permission is about, where AWS does not name one.
+    """
+    import botocore.exceptions as aws
+
+    try:
+        yield
+    except aws.ClientError as error:
+        raise refusal(error.response, error.operation_name, what, resource) from error
+    except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound, aws.TokenRetrievalError) as error:
+        raise AwsError("credentials", type(error).__name__, f"cannot {what}: {error}", hint=SIGN_IN) from error
+    except (aws.SSOError, aws.CredentialRetrievalError, aws.RefreshWithMFAUnsupportedError) as error:
+        raise AwsError("credentials", type(error).__name__, f"cannot {what}: {error}", hint=SIGN_IN) from error
+    except (aws.NoRegionError, aws.InvalidRegionError) as error:
+        raise AwsError("usage", type(error).__name__, f"cannot {what}: {error}", hint=NAME_A_REGION) from error
+    except aws.ParamValidationError as error:
+        raise AwsError(
+            "usage", "ParamValidationError", f"cannot {what}: {error}", hint="correct what the message names"
+        ) from error
+    except (aws.HTTPClientError, aws.ConnectionError) as error:
+        hint = "is the region right, and is there a network or a proxy (HTTPS_PROXY)? Then the same call again"
+        raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint=hint, retryable=True) from error
+    except aws.BotoCoreError as error:
+        raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint="the same call again") from error
+
+
+def refusal(response: dict[str, Any], operation: str, what: str, resource: str) -> AwsError:
+    """The AwsError of an error response."""
+    said = response.get("Error", {})
+    reason, text = str(said.get("Code", "")), str(said.get("Message", "") or said.get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    message = f"cannot {what}: {operation}: {reason}: {text}"
+    if reason in DENIED or (status == 403 and reason not in SIGNED_OUT):
+        return AwsError(
+            "permission", reason, message, hint=f"a policy needs this statement: {statement(text, operation, resource)}"
+        )
+    if reason in SIGNED_OUT:
+        return AwsError("credentials", reason, message, hint=SIGN_IN)
+    if reason in BUSY or status >= 500 or status == 429:
+        return AwsError("unreachable", reason, message, hint="AWS is busy: the same call again", retryable=True)
+    if "NotFound" in reason or reason.startswith("NoSuch") or status == 404:
+        return AwsError("not-found", reason, message, hint="is the name right, and the region?")
+    if "AlreadyExists" in reason or "InUse" in reason or "Conflict" in reason or status == 409:
+        return AwsError("conflict", reason, message, hint="it exists or is being changed: look first, then repeat the call")
+    return AwsError("usage", reason, message, hint="correct what the message names")
+
+
+def statement(text: str, operation: str, resource: str) -> str:
+    """The policy statement that would allow what `text` refused; AWS names the action in most refusals, the resource in some."""
+    found = DENIAL.search(text)
+    action = found["action"] if found else operation
+    named = (found["resource"] if found else None) or resource
+    return json.dumps({"Effect": "Allow", "Action": action, "Resource": named.rstrip(".")})
