@@ -42,7 +42,7 @@ def would(name: str, asked: Asked, room: Room) -> shell.Result:
     docker = trainyard_docker.find()
     image = image_of(docker, name)
     plan = plan_of(asked, image)
-    limits = _limits(asked, room, plan)
+    limits = limits_of(asked, room, plan)
     create = [docker.program, *tester_container.words(image.id, PYTHONS[0], limits, tester_owner.labels("TOKEN"))]
     probes = [{"id": each.id, "items": len(each.items), "limit_s": each.limit_s} for each in plan.probes]
     return shell.Result(
