@@ -29,6 +29,7 @@ class DeployedJob:
     namespace: str
     folder: Path
     keys: dict[str, Any] = field(default_factory=dict)
+    patience_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
         job: dict[str, Any] = {
@@ -63,7 +64,7 @@ class DeployedJob:
     def call(self, verb: str, *words: str, exit_code: int = 0) -> dict[str, Any]:
         """The document that the verb printed."""
         command = [sys.executable, str(DEPLOY), verb, str(self.job), *words]
-        done = skill_run(command, env={**os.environ, "KUBECONFIG": str(self.kubeconfig)}, timeout=PATIENCE_S + 60)
+        done = skill_run(command, env={**os.environ, "KUBECONFIG": str(self.kubeconfig)}, timeout=self.patience_s + 60)
         assert done.returncode == exit_code, f"{verb} ended with {done.returncode}: {done.stdout}\n{done.stderr}"
         document: dict[str, Any] = json.loads(done.stdout)
         return document

@@ -81,7 +81,8 @@ def job(cluster: Cluster, namespace: str, folder: Path, builder: str) -> Deploye
     image = {"build": "auto", "builder": builder, "repository": "team/net", "base": "python:3.11-slim", "test": "full"}
     place = {"namespace": namespace, "node_selector": {"type": "real"}, "image_pull_secrets": ["registry"]}
     keys: dict[str, Any] = {"source": str(project(folder / "net")), "image": image, "cluster": place}
-    return DeployedJob(cluster, namespace, folder, {**keys, "name": "net", "run": f"torchrun train.py {STEPS} 0.05"})
+    keys |= {"name": "net", "run": f"torchrun train.py {STEPS} 0.05"}
+    return DeployedJob(cluster, namespace, folder, keys, patience_s=1200)
 
 
 @pytest.mark.parametrize("builder", BUILDERS)

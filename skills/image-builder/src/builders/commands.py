@@ -75,7 +75,8 @@ def _docker_options(recipe: Recipe, caches: Caches) -> list[str]:
 def _buildx_output(output: Output, archive: Path | None) -> list[str]:
     if output.push:
         return ["--provenance=false", "--push"]
-    return ["--output", f"type=docker,dest={archive}"] if archive else ["--load"]
+    # A builder in a container hands the image to the daemon as a file, which the daemon unpacks at once: not worth compressing.
+    return ["--output", f"type=docker,dest={archive}" if archive else "type=docker,compression=uncompressed"]
 
 
 def _buildctl(recipe: Recipe, output: Output, caches: Caches, place: Path, context: Path, archive: Path | None) -> list[str]:
