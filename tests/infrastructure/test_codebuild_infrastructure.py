@@ -69,6 +69,21 @@ def test_cloudformation_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_template_is_applied_and_goes_again(aws: Aws) -> None:
+    """By moto's CloudFormation, which makes role, bucket and log group; project and repository are names to it."""
+    stacks = aws.client("cloudformation")
+    made = stacks.create_stack(StackName="b", TemplateBody=TEMPLATE.read_text(), Capabilities=["CAPABILITY_NAMED_IAM"])
+    assert made["StackId"] and stacks.describe_stacks(StackName="b")["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE"
+    policy = aws.client("iam").get_role_policy(RoleName=ROLE, PolicyName="trainyard-build")["PolicyDocument"]
+    assert policy == setups.of_template()["role"]["policy"]
+    store = aws.client("s3")
+    assert store.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert aws.client("logs").describe_log_groups()["logGroups"][0]["logGroupName"] == GROUP
+    stacks.delete_stack(StackName="b")
+    assert store.list_buckets()["Buckets"] == [] and aws.client("iam").list_roles()["Roles"] == []
+    assert aws.client("logs").describe_log_groups()["logGroups"] == []
+
+
 def test_the_script_makes_what_the_template_makes(aws: Aws, script) -> None:  # type: ignore[no-untyped-def]
     script()
     assert setups.made(aws) == setups.of_template()

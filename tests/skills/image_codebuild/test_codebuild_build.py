@@ -53,6 +53,19 @@ def test_builds_at_once_do_not_disturb_each_other(codebuild: CodeBuild) -> None:
         assert row["digest"] == codebuild.digest(f"trainyard/{name}", row["tag"])
 
 
+def test_the_same_call_twice_at_once_is_one_build(codebuild: CodeBuild) -> None:
+    folder = codebuild.project()
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=3)
+    assert codebuild("build", folder, "--no-wait").code == 0, "the bucket and the source are there"
+    (folder / "train.py").write_text("print(3)\n")
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=5)
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(codebuild, "build", folder) for _ in range(2)]
+    first, second = (each.result() for each in both)
+    assert first.code == second.code == 0 and first.data["build_ids"] == second.data["build_ids"], (first, second)
+    assert len(codebuild.builds()) == 2
+
+
 def test_the_project_is_never_changed(codebuild: CodeBuild) -> None:
     client = codebuild.aws.client("codebuild")
     before = client.batch_get_projects(names=[PROJECT])["projects"]

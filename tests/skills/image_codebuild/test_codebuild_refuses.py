@@ -114,3 +114,6 @@ def test_a_plan_makes_nothing(codebuild: CodeBuild) -> None:
     (folder / "Dockerfile").write_text("FROM example.org/nobody/knows:1\n")
     assert codebuild("build", folder, "--dry-run").data["estimate"]["usd"] is None
     assert codebuild.builds() == [] and buckets(codebuild) == [] and plan.document["changed"] == []
+    early = codebuild("build", folder, "--dry-run", "--push", "not/yet", "--project", "nobody")
+    assert early.code == 1 and early.check("registry.repository")["status"] == "warn", "it may be made before the build"
+    assert early.check("codebuild.project")["status"] == "fail"

@@ -25,6 +25,7 @@ from codebuild.looking import PROGRAM
 from codebuild.one import Place
 from codebuild.options import Options
 from codebuild.plan import plan
+from codebuild.repository import Repository
 from generated import source as generated
 from trainyard_codebuild import Build
 
@@ -46,10 +47,11 @@ class Order:
     machine: Machine
     options: Options
     prefix: str = ""
+    found: tuple[shell.Check, ...] = ()
 
     @property
     def checks(self) -> list[shell.Check]:
-        return [*self.source.checks, *(generated.checks(self.source) if self.source.recipe.generated else [])]
+        return [*self.source.checks, *self.found, *(generated.checks(self.source) if self.source.recipe.generated else [])]
 
     @property
     def image(self) -> str:
@@ -138,7 +140,7 @@ def _source(path: str, options: Options) -> Source:
 def _order(source: Source, options: Options, several: bool) -> Order:
     name = options.name or image_naming.from_folder(source.folder.path)
     tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
-    found = repository.find(options.account, _repository_name(options, name))
+    found, missing = _repository(options, _repository_name(options, name))
     base = source.recipe.bases[-1] if source.recipe.bases else None
     platform = source.recipe.platform or "linux/amd64"
     machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
@@ -151,7 +153,17 @@ def _order(source: Source, options: Options, several: bool) -> Order:
         queue_s=options.queue_s,
         wait_s=wait_s,
     )
-    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "")
+    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
+
+
+def _repository(options: Options, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
+    """A plan may come before its repository, which somebody makes before the build."""
+    try:
+        return repository.find(options.account, name), ()
+    except shell.SkillError as error:
+        if not options.dry_run or error.code != "not-found":
+            raise
+        return Repository(name, name, "MUTABLE", ()), (shell.Check("registry.repository", "warn", str(error), fix=error.hint),)
 
 
 def _repository_name(options: Options, name: str) -> str:
