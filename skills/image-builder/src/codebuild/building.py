@@ -21,7 +21,7 @@ from codebuild import compute, one, outcome, packing, repository
 from codebuild.answer import answer
 from codebuild.ask import Ask
 from codebuild.compute import Machine
-from codebuild.looking import PROGRAM
+from codebuild.looking import INTERRUPTED, PROGRAM
 from codebuild.one import Place
 from codebuild.options import Options
 from codebuild.plan import plan
@@ -141,7 +141,7 @@ def _order(source: Source, options: Options, several: bool) -> Order:
     name = options.name or image_naming.from_folder(source.folder.path)
     tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
     found, missing = _repository(options, _repository_name(options, name))
-    base = source.recipe.bases[-1] if source.recipe.bases else None
+    base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
     machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
     wait_s = options.timeout_s + options.queue_s + 300
@@ -190,6 +190,7 @@ def _together(orders: list[Order]) -> list[Ended]:
         waiting = [pool.submit(work, order) for order in orders]
         return [each.result() for each in waiting]
     except KeyboardInterrupt:
+        INTERRUPTED.set()
         hint = f"{PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
         raise shell.SkillError("timeout", "interrupted; the builds go on", hint=hint, retryable=True) from None
     finally:

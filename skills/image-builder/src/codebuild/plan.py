@@ -16,7 +16,7 @@ def plan(orders: list[Order]) -> shell.Result:
     rows = []
     for each in orders:
         recipe, size = each.source.recipe, each.source.listing.size_bytes
-        base = recipe.bases[-1] if recipe.bases else None
+        base = compute.largest(recipe.bases)
         rows.append(
             {
                 "image": each.image,
