@@ -130,11 +130,9 @@ def _show(order: Order) -> None:
 def _source(path: str, options: Options) -> Source:
     folder = build_source.opened(path)
     name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is None:
-        raise shell.SkillError(
-            "usage", f"{folder.path.name} has no Dockerfile", hint="write one, or name it: --dockerfile PATH"
-        )
-    return build_source.given(folder, name, options.wanted)
+    if name is not None:
+        return build_source.given(folder, name, options.wanted)
+    return generated.generated(folder, options.wanted, options.wishes)
 
 
 def _order(source: Source, options: Options, several: bool) -> Order:
