@@ -152,8 +152,11 @@ def test_time_out(aws: Aws) -> None:
     first = start(aws, buildspecOverride=spec(build=["sleep 60"]), timeoutInMinutesOverride=10)
     second = start(aws, buildspecOverride=spec(build=["true"]), queuedTimeoutInMinutesOverride=5)
     queued, build = ended(aws, second), ended(aws, first)
-    assert (build["buildStatus"], phases(build)["BUILD"]["phaseStatus"]) == ("TIMED_OUT", "TIMED_OUT")
     assert (queued["buildStatus"], phases(queued)["QUEUED"]["phaseStatus"]) == ("TIMED_OUT", "TIMED_OUT")
+    assert build["buildStatus"] == "TIMED_OUT"
+    [phase] = [each for each in build["phases"] if each.get("phaseStatus") == "TIMED_OUT"]
+    assert phase["contexts"][0]["statusCode"] == "BUILD_TIMED_OUT"
+    assert "POST_BUILD" not in phases(build)
 
 
 def test_retry_chain(aws: Aws) -> None:
@@ -180,21 +183,24 @@ def test_queue_limit(aws: Aws) -> None:
         start(aws)
     assert refusal(raised) == ("AccountLimitExceededException", "Cannot have more than 0 builds in queue for the account")
     aws.limits(concurrent=1)
-    ids = [start(aws, buildspecOverride=spec(build=["sleep 0.5"])) for _ in range(6)]
+    first, *others = [start(aws, buildspecOverride=spec(build=["sleep 60"])), *(start(aws) for _ in range(5))]
+    reached(aws, first, "BUILD")
     with pytest.raises(ClientError) as raised:
         start(aws)
     assert refusal(raised)[1] == "Cannot have more than 5 builds in queue for the account"
-    aws.limits(concurrent=20)
-    assert {ended(aws, id)["buildStatus"] for id in ids} == {"SUCCEEDED"}
+    assert {shown(aws, id)["currentPhase"] for id in others} == {"QUEUED"}
+    aws.client("codebuild").stop_build(id=first)
+    assert {ended(aws, id)["buildStatus"] for id in others} == {"SUCCEEDED"}
 
 
 def test_project_limit(aws: Aws) -> None:
     """A project with a limit of its own refuses at once, and takes a build again afterwards."""
     aws.make_project(concurrentBuildLimit=1)
-    id = start(aws, buildspecOverride=spec(build=["sleep 0.3"]))
+    id = start(aws, buildspecOverride=spec(build=["sleep 60"]))
     with pytest.raises(ClientError) as raised:
         start(aws)
     assert refusal(raised)[0] == "AccountLimitExceededException"
+    aws.client("codebuild").stop_build(id=id)
     ended(aws, id)
     ended(aws, start(aws))
 
@@ -247,10 +253,11 @@ def test_log_lost_and_late(aws: Aws) -> None:
     with pytest.raises(ClientError) as raised:
         log_of(aws, lost)
     assert refusal(raised)[0] == "ResourceNotFoundException"
-    id = start(aws, buildspecOverride=spec(build=["echo hello", "sleep 0.5"]))
+    id = start(aws, buildspecOverride=spec(build=["echo hello", "sleep 60"]))
     reached(aws, id, "BUILD")
     time.sleep(0.3)
     assert log_of(aws, shown(aws, id)) == []
+    aws.client("codebuild").stop_build(id=id)
     assert "hello" in log_of(aws, ended(aws, id))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import shutil
 import subprocess
@@ -111,11 +112,22 @@ def test_token(aws: Aws) -> None:
 def test_token_seconds(aws: Aws) -> None:
     """A token expires at the time that it names."""
     uri = make(aws)
-    aws.tokens(valid_s=0.3)
+    aws.tokens(valid_s=1.5)
     pusher = Pusher(aws, uri)
     assert pusher.ask("GET", "/v2/")[0] == 200
-    time.sleep(0.35)
+    time.sleep(1.55)
     assert pusher.ask("GET", "/v2/")[0] == 401
+
+
+def test_refused_body(aws: Aws) -> None:
+    """A refusal that comes before the body is read is seen by the client, whose connection goes on."""
+    pusher = Pusher(aws, f"{make(aws).partition('/')[0]}/other")
+    connection = http.client.HTTPConnection(pusher.host, timeout=30)
+    for _ in range(3):
+        connection.request("POST", "/v2/other/blobs/uploads/", b"x" * 3_000_000, {"Authorization": pusher.authorization})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Connection"), len(answer.read()) > 0) == (404, None, True)
+    connection.close()
 
 
 def test_cut(aws: Aws) -> None:

@@ -42,22 +42,33 @@ def processes_with(*words: str) -> list[int]:
     return found
 
 
-def test_a_killed_session_leaves_nothing(images_possible: None) -> None:
+def sleeper(tmp_path: Path) -> bytes:
+    """A tar for `docker import`: one program, which sleeps."""
+    program = tmp_path / "sleep-4242"
+    source = Path(__file__).parent / "cluster" / "image" / "pause.c"
+    subprocess.run(["gcc", "-static", "-Os", "-o", program, source], check=True, timeout=LIMIT_S)
+    return subprocess.run(["tar", "c", "-C", tmp_path, program.name], check=True, capture_output=True, timeout=LIMIT_S).stdout
+
+
+def test_a_killed_session_leaves_nothing(images_possible: None, tmp_path: Path) -> None:
     """Killed while a container runs: its process, containerd, the mounts and the folder go too."""
     command = [sys.executable, "-m", "tests.components.images", "up"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as up:
         said = lines_of(up, 6)
         folder = Path(said["DOCKER_HOST"].removeprefix("unix://")).parent
         docker = [said["docker"], "--host", said["DOCKER_HOST"]]
-        words = ["run", "--detach", "--network=none", "python:3.11-slim", "sleep", "4242"]
+        subprocess.run(
+            [*docker, "import", "-", "sleeper"], check=True, timeout=LIMIT_S, capture_output=True, input=sleeper(tmp_path)
+        )
+        words = ["run", "--detach", "--network=none", "sleeper", "/sleep-4242"]
         subprocess.run([*docker, *words], check=True, timeout=LIMIT_S, capture_output=True)
-        assert mounts_below(folder) and processes_with(str(folder)) and processes_with("sleep", "4242")
+        assert mounts_below(folder) and processes_with(str(folder)) and processes_with("/sleep-4242")
         up.kill()
     deadline = time.monotonic() + LIMIT_S
     while (folder.exists() or processes_with(str(folder))) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert (folder.exists(), processes_with(str(folder)), mounts_below(folder)) == (False, [], [])
-    assert not processes_with("sleep", "4242")
+    assert not processes_with("/sleep-4242")
 
 
 def test_what_a_program_left_behind_ends_with_it(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_it_builds_what_the_old_one_cannot_read(new_docker: NewDocker, context: 
 def test_buildx_pushes_zstd_and_the_daemon_pulls_it(new_docker: NewDocker, plain_registry: Registry, context: Path) -> None:
     image, metadata = f"{plain_registry.address}/new/zstd:v1", context / "metadata.json"
     output = f"--output=type=image,name={image},push=true,compression=zstd,oci-mediatypes=true,force-compression=true"
-    words = ["--provenance=false", f"--metadata-file={metadata}", output, context]
+    words = ["--network=host", "--provenance=false", f"--metadata-file={metadata}", output, context]
     built = new_docker.run("buildx", "build", *words, limit_s=300)
     assert built.returncode == 0, built.stderr
     digest = json.loads(metadata.read_text())["containerimage.digest"]

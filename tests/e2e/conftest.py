@@ -4,11 +4,13 @@ import pytest
 from install_place import place
 
 from tests.components.aws import fixtures as aws
-from tests.components.hyperpod import fixtures
+from tests.components.build_host import fixtures as build_host
+from tests.components.hyperpod import fixtures as hyperpod
+from tests.components.images import fixtures as images
 
 __all__ = ["place"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    aws.register(config)
-    fixtures.register(config)
+    for component in (hyperpod, aws, images, build_host):
+        component.register(config)

@@ -30,6 +30,7 @@ class Image(Section):
     repository: Annotated[Text | None, Meta(description="Repository in ECR; default: trainyard/<name>.")] = None
     region: Annotated[Text | None, Meta(description="Region of the repository; default: the environment's.")] = None
     dockerfile: Annotated[Text | None, Meta(description="Relative to source; default: Dockerfile, else generated.")] = None
+    base: Annotated[Text | None, Meta(description="Base of a generated Dockerfile; default: chosen from a table.")] = None
     test: Annotated[Literal["quick", "standard", "full"], Meta(description="How much is tried in a built image.")] = "standard"
     tag: Annotated[Text, Meta(description="Another tag of a built image; auto: only the one that names its source.")] = "auto"
 

@@ -7,7 +7,7 @@ import trainyard_shell as shell
 from ecr_layers import manifest, put
 from ecr_region import Region
 from ecr_repository import BUILD_DAYS
-from push_regions import Outcome
+from push_regions import Place
 from pushed.image import Manifest
 from registry_http import TagTaken
 
@@ -15,39 +15,31 @@ BUILD = "build-"
 """Tags of images that were built and not tested yet; only such a tag is removed."""
 
 
-def promote_in(
-    region: Region,
-    outcome: Outcome,
-    found: Manifest | None,
-    source: str,
-    tags: tuple[str, ...],
-    *,
-    keep: bool,
-    dry_run: bool,
-) -> None:
+def promote_in(place: Place, found: Manifest | None, source: str, tags: tuple[str, ...], *, keep: bool, dry_run: bool) -> None:
     """The tags in one region. Raises TagTaken, SkillError."""
+    region = place.region
     found = found or _promoted_before(region, source, tags)
     if found is None:
         hint = f"push_image.py tags {region.repository} --region {region.name}"
         raise shell.SkillError("not-found", f"there is no image {region.repository}:{source} in {region.name}", hint=hint)
     leaving = source if source.startswith(BUILD) and source not in tags and not keep else None
-    outcome.data |= {"uri": f"{region.uri}@{found.digest}", "digest": found.digest, "tags": list(tags), "verified": False}
+    place.data |= {"uri": f"{region.uri}@{found.digest}", "digest": found.digest, "tags": list(tags), "verified": False}
     now = {tag: manifest(region, {"imageTag": tag}) for tag in tags}
     standing = {tag: each.digest if each else None for tag, each in now.items()}
     push_send.refuse_taken(region, standing, found.digest)
     missing = [tag for tag in tags if standing[tag] != found.digest]
     if dry_run:
-        outcome.data |= {"would_tag": missing, "would_untag": [leaving] if leaving else []}
+        place.data |= {"would_tag": missing, "would_untag": [leaving] if leaving else []}
         return
     for tag in missing:
         put(region, found, tag)
-        outcome.changed.append(f"{region.uri}:{tag}")
+        place.changed.append(f"{region.uri}:{tag}")
     _verify(region, found.digest, tags)
-    outcome.data["verified"] = True
+    place.data["verified"] = True
     if leaving:
-        outcome.data["untagged"] = _untag(region, leaving, found.digest, tags)
-        outcome.changed += [f"{region.uri}:{leaving} removed"] if outcome.data["untagged"] else []
-    outcome.checks += _left(region, found.digest)
+        place.data["untagged"] = _untag(region, leaving, found.digest, tags)
+        place.changed += [f"{region.uri}:{leaving} removed"] if place.data["untagged"] else []
+    place.checks += _left(region, found.digest)
 
 
 def _promoted_before(region: Region, source: str, tags: tuple[str, ...]) -> Manifest | None:

@@ -7,20 +7,18 @@ from typing import Any
 
 import push_send
 import trainyard_shell as shell
-from ecr_region import Region
 from push_names import Reference
 from push_patience import Patience
-from push_regions import Outcome
+from push_regions import Place
 from pushed.image import INDEXES, MAX_BLOBS, Descriptor, Manifest, contents, descriptors, parse, platform_of
 from registry_push import RegistryWay
 
 JOBS = 8
 
 
-def verify_in(
-    region: Region, outcome: Outcome, wanted: Reference, digest: str | None, platform: str | None, patience: Patience
-) -> None:
+def verify_in(place: Place, wanted: Reference, digest: str | None, platform: str | None, patience: Patience) -> None:
     """The checks of one region. Raises SkillError not-found, unreachable."""
+    region = place.region
     way = push_send.registry_of(region, patience, JOBS)
     if wanted.host and wanted.host != region.host:
         message = f"{wanted.host} is not the registry of {region.name}: that is {region.host}"
@@ -32,13 +30,13 @@ def verify_in(
             raise shell.SkillError("not-found", f"{region.repository} in {region.name} has no image {wanted.word}", hint=hint)
         found = _Found(way, region.name)
         found.add(top, f"{region.repository}:{wanted.word}")
-        outcome.data |= {"uri": f"{region.uri}@{top.digest}", "digest": top.digest, "platforms": found.platforms}
-        outcome.checks += [
+        place.data |= {"uri": f"{region.uri}@{top.digest}", "digest": top.digest, "platforms": found.platforms}
+        place.checks += [
             _digest(region.name, top.digest, {each for each in (wanted.digest, digest) if each}),
             found.layers(),
             *([_platform(region.name, platform, found.platforms)] if platform else []),
         ]
-        outcome.data["verified"] = all(check.status == "pass" for check in outcome.checks)
+        place.data["verified"] = all(check.status == "pass" for check in place.checks)
     finally:
         way.close()
 

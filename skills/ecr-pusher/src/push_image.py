@@ -61,14 +61,18 @@ def cli() -> None:
 @click.option("--tries", default=6, show_default=True, type=click.IntRange(1, 100), help="Of a layer that breaks.")
 @TIMEOUT
 @DRY_RUN
-def push(**given: Any) -> shell.Result:
+def push(
+    tags: tuple[str, ...], strategy: str | None, bump: str, project: str, tries: int, timeout: float, **given: Any
+) -> shell.Result:
     """Push IMAGE and verify its digest in each region. `data.reference` is what a job file's `image.uri` takes.
 
     Exit 1: a region failed and another has it. Exit 5: the tag is taken by another image.
     """
-    from push_verbs import push as do
+    from push_patience import Patience
+    from push_tags import Wish
+    from push_verb import push as do
 
-    return do(**given)
+    return do(wish=Wish(tags, strategy, bump, project), patience=Patience(timeout, tries), **given)
 
 
 @cli.command(
@@ -85,7 +89,7 @@ def ensure_repo(**given: Any) -> shell.Result:
 
     One that exists is never changed; where it differs the checks say so.
     """
-    from push_verbs import ensure_repo as do
+    from ecr_verbs import ensure_repo as do
 
     return do(**given)
 
@@ -98,7 +102,7 @@ def ensure_repo(**given: Any) -> shell.Result:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images, the newest first.")
 def tags(**given: Any) -> shell.Result:
     """The images of a repository: digest, tags, compressed size, date of the push."""
-    from push_verbs import tags as do
+    from ecr_verbs import tags as do
 
     return do(**given)
 
@@ -119,7 +123,7 @@ def verify(**given: Any) -> shell.Result:
 
     Exit 1: no, or it differs between the regions.
     """
-    from push_verbs import verify as do
+    from ecr_verbs import verify as do
 
     return do(**given)
 
@@ -139,11 +143,12 @@ def verify(**given: Any) -> shell.Result:
 @click.option("--project", default=".", show_default=True, help="Folder whose git names the tag.")
 @click.option("--keep", is_flag=True, help="Keep the tag build-... that it came from.")
 @DRY_RUN
-def promote(**given: Any) -> shell.Result:
+def promote(tags: tuple[str, ...], strategy: str | None, bump: str, project: str, **given: Any) -> shell.Result:
     """Give an image of the registry another tag, without a pull. A build tag goes once the new tag is verified."""
-    from push_verbs import promote as do
+    from ecr_verbs import promote as do
+    from push_tags import Wish
 
-    return do(**given)
+    return do(wish=Wish(tags, strategy, bump, project), **given)
 
 
 if __name__ == "__main__":

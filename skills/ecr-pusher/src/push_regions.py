@@ -1,81 +1,95 @@
-"""One image into each region: what fails in one is told, and does not keep the others from it."""
+"""The same in each region: what fails in one is told, and does not keep the others from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import push_names
 import trainyard_shell as shell
 from ecr_region import Region, connect
-
-T = TypeVar("T")
+from push_patience import AGAIN
 
 
 @dataclass
-class Outcome:
-    """Of one region: its answer or its error."""
+class Place:
+    """A region, and what came of the verb there."""
 
-    region: str
+    region: Region
     data: dict[str, Any] = field(default_factory=dict)
     error: shell.SkillError | None = None
     changed: list[str] = field(default_factory=list)
     checks: list[shell.Check] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        return self.region.name
+
     def row(self) -> dict[str, Any]:
         if self.error is None:
-            return {"region": self.region, **self.data}
+            return {"region": self.name, **self.data}
         said = {"code": self.error.code, "message": shell.clean(str(self.error)), "hint": self.error.hint}
-        return {"region": self.region, **self.data, "error": {**said, "retryable": self.error.retryable}}
+        changed = {"changed": self.changed} if self.changed else {}
+        return {"region": self.name, **self.data, **changed, "error": {**said, "retryable": self.error.retryable}}
 
 
-def connected(names: Iterable[str], repository: str) -> list[Region]:
+def connected(names: tuple[str, ...], repository: str) -> list[Place]:
     """Clients of the regions, each once; without a name the environment's. Raises SkillError before anything is asked."""
     push_names.repository(repository)
     found = [connect(name, repository) for name in dict.fromkeys(names)] if names else [connect(None, repository)]
-    return list({region.name: region for region in found}.values())
+    return [Place(region) for region in {region.name: region for region in found}.values()]
 
 
-def in_each(regions: list[Region], do: Callable[[Region, Outcome], None]) -> list[Outcome]:
-    """`do` in one region after the other; a SkillError is that region's outcome."""
-    outcomes = []
-    for region in regions:
-        outcome = Outcome(region.name)
-        try:
-            do(region, outcome)
-        except shell.SkillError as error:
-            outcome.error = error
-            outcome.checks += error.checks
-        outcomes.append(outcome)
-    return outcomes
+def in_each(places: list[Place], do: Callable[[Place], None]) -> list[dict[str, Any]]:
+    """`do` in one region after the other, where nothing has failed yet; the rows of the answer.
+
+    Raises the first SkillError where every region has failed.
+    """
+    for place in places:
+        if place.error is None:
+            try:
+                do(place)
+            except shell.SkillError as error:
+                place.error = error
+                place.checks += error.checks
+    rows = [place.row() for place in places]
+    if all(place.error for place in places):
+        raise _first_error(places, rows)
+    return rows
 
 
-def refuse_if_none(outcomes: list[Outcome], data: dict[str, Any], again: str) -> None:
-    """Raises the first error where no region has an answer; where some have, it is exit 1 with a check for each."""
-    failed = [each for each in outcomes if each.error]
-    if len(failed) < len(outcomes) or not failed:
-        return
-    first = failed[0].error
+def _first_error(places: list[Place], rows: list[dict[str, Any]]) -> shell.SkillError:
+    first = places[0].error
     assert first is not None
-    message = str(first) if len(failed) == 1 else f"all {len(failed)} regions failed; {failed[0].region}: {first}"
-    raise shell.SkillError(
+    several = f"all {len(places)} regions failed; {places[0].name}: " if len(places) > 1 else ""
+    return shell.SkillError(
         first.code,
-        message,
-        hint=first.hint or again,
+        f"{several}{first}",
+        hint=first.hint or AGAIN,
         retryable=first.retryable,
-        data={**first.data, **data},
-        checks=[check for each in outcomes for check in each.checks],
+        data={**first.data, "regions": rows},
+        checks=[check for place in places for check in place.checks],
     )
 
 
-def region_checks(outcomes: list[Outcome], id: str, done: str, again: str) -> list[shell.Check]:
-    """A check for each region, where there are several or one failed; those of the regions behind them."""
+def region_checks(places: list[Place], id: str, done: str) -> list[shell.Check]:
+    """A check for each region, then those of the regions."""
     rows = []
-    for each in outcomes:
-        if each.error:
-            fix = each.error.hint or again
-            rows.append(shell.Check(id, "fail", shell.clean(f"{each.region}: {each.error}", 600), each.error.code, fix))
+    for place in places:
+        if place.error:
+            summary = shell.clean(f"{place.name}: {place.error}", 600)
+            rows.append(shell.Check(id, "fail", summary, place.error.code, place.error.hint or AGAIN))
         else:
-            rows.append(shell.Check(id, "pass", f"{each.region}: {done}"))
-    return rows + [check for each in outcomes for check in each.checks]
+            rows.append(shell.Check(id, "pass", f"{place.name}: {done}"))
+    return rows + [check for place in places for check in place.checks]
+
+
+def changes(places: list[Place], *, dry_run: bool) -> list[str]:
+    return [] if dry_run else [line for place in places for line in place.changed]
+
+
+def tagged(places: list[Place]) -> dict[str, str]:
+    """Tag -> digest, of all regions that can be asked."""
+    reached = [place.region for place in places if not place.error and place.region.described]
+    return {tag: digest for region in reached for tag, digest in region.tagged().items()}

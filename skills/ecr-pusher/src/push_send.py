@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, Protocol
+from typing import Protocol
 
 import push_names
 import trainyard_shell as shell
@@ -70,10 +71,8 @@ def is_immutable(region: Region, tag: str) -> bool:
     return mutability.startswith("IMMUTABLE") != (mutability.endswith("_WITH_EXCLUSION") and excluded)
 
 
-def send(
-    way: Way, image: Image, tags: tuple[str, ...], progress: Progress, patience: Patience, jobs: int, changed: list[str]
-) -> None:
-    """What is missing in the repository; the tags that were set come into `changed`. Raises SkillError."""
+def send(way: Way, image: Image, tags: tuple[str, ...], progress: Progress, patience: Patience, jobs: int) -> Iterator[str]:
+    """What is missing in the repository; each tag once it is set. Raises SkillError."""
     _blobs(way, image.blobs, progress, patience, jobs)
     *children, top = image.manifests
     for child in children:
@@ -94,7 +93,7 @@ def send(
                     hint="another --tag, or the same call with --tag-strategy semver",
                 ) from error
             continue
-        changed.append(tag)
+        yield tag
 
 
 def _blobs(way: Way, blobs: tuple[Blob, ...], progress: Progress, patience: Patience, jobs: int) -> None:
@@ -134,13 +133,3 @@ def verified(way: Way, image: Image, tags: tuple[str, ...], region: Region) -> N
             raise shell.SkillError(
                 "conflict", message, hint="did another push move the tag? The same call again", retryable=True
             )
-
-
-def answer(region: Region, image: Image, tags: tuple[str, ...], progress: Progress) -> dict[str, Any]:
-    return {
-        "uri": f"{region.uri}@{image.digest}",
-        "digest": image.digest,
-        "tags": list(tags),
-        "verified": True,
-        "layers": progress.layers(len(image.blobs)),
-    }

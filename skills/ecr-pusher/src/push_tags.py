@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import push_names
@@ -25,22 +25,38 @@ class Tags:
     checks: tuple[shell.Check, ...] = ()
 
 
-def choose(
-    given: tuple[str, ...], strategy: str | None, bump: str, project: str, digest: str, there: Mapping[str, str]
-) -> Tags:
-    """`there`: tag -> digest, of what the repository has. Raises SkillError usage, dependency."""
-    named = tuple(push_names.tag(each) for each in given)
-    if named and strategy is None:
-        return _with_warning(named, "named in the call", digest)
-    if strategy == "semver":
-        name, why = next_version(there, bump, digest)
-    elif strategy == "git-sha":
-        name, why = of_sha(commit(project)), "the commit"
-    elif strategy == MOVING:
-        return _with_warning((*named, MOVING), "latest", digest, project)
-    else:
-        name, why = of_commit(commit(project))
-    return _with_warning(tuple(dict.fromkeys((name, *named))), why, digest)
+@dataclass(frozen=True)
+class Wish:
+    """What a call says about tags."""
+
+    tags: tuple[str, ...]
+    strategy: str | None
+    """auto | semver | git-sha | latest; None: auto, where no tag is named."""
+    bump: str
+    project: str
+
+    def __post_init__(self) -> None:
+        for each in self.tags:
+            push_names.tag(each)
+
+    @property
+    def depends_on_image(self) -> bool:
+        """Whether `choose` needs the digest, or what the repository has."""
+        return self.strategy in ("semver", MOVING) or MOVING in self.tags
+
+    def choose(self, digest: str, there: Callable[[], Mapping[str, str]]) -> Tags:
+        """`there`: asks for tag -> digest of what the repository has. Raises SkillError usage, dependency."""
+        if self.tags and self.strategy is None:
+            return _with_warning(self.tags, "named in the call", digest)
+        if self.strategy == MOVING:
+            return _with_warning((*self.tags, MOVING), "latest", digest, self.project)
+        if self.strategy == "semver":
+            name, why = next_version(there(), self.bump, digest)
+        elif self.strategy == "git-sha":
+            name, why = of_sha(commit(self.project)), "the commit"
+        else:
+            name, why = of_commit(commit(self.project))
+        return _with_warning(tuple(dict.fromkeys((name, *self.tags))), why, digest)
 
 
 def _with_warning(names: tuple[str, ...], why: str, digest: str, project: str = "") -> Tags:

@@ -23,9 +23,14 @@ def main() -> None:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), done.set()), daemon=True).start()
+    threading.Thread(target=end_with_stdin, args=(done,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="trainyard-aws-", ignore_cleanup_errors=True) as folder:
         run(Path(folder), done)
+
+
+def end_with_stdin(done: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    done.set()
 
 
 def run(folder: Path, done: threading.Event) -> None:

@@ -76,7 +76,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path)
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 words = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"{process.args} does not answer at {url}: {words}") from None
+                raise RuntimeError(f"{process.args!r} does not answer at {url}: {words}") from None
         time.sleep(0.05)
 
 

@@ -165,7 +165,7 @@ class Endpoint(Exchange):
         if "X-Amz-Target" in self.headers or self.route.startswith("/_control/"):
             self.answer(refused.status, json_service.headers(), json_service.error_body(refused))
             return
-        self.close_connection = True  # the body may not have been read
+        self.drain()
         self.answer(*xml_error(refused, s3="/s3/aws4_request" in self.headers.get("Authorization", self.path)))
 
 

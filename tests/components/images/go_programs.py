@@ -29,25 +29,15 @@ def make(
     folder: Path,
     variables: Mapping[str, str] | None = None,
     *,
+    compiler: str = "",
     c_tags: str | None = None,
 ) -> None:
-    """Build `packages` into `folder`. `variables` are set in the programs; with `c_tags` C code is compiled too.
+    """Build `packages` into `folder`. `variables` are set in the programs, `compiler` are -gcflags; with `c_tags` C is compiled too.
 
     Raises CalledProcessError; the compiler's words go to stderr.
     """
     ldflags = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in (variables or {}).items())])
-    command = [
-        "go",
-        "build",
-        "-C",
-        str(WRAPPERS / wrapper),
-        "-mod=readonly",
-        "-trimpath",
-        "-ldflags",
-        ldflags,
-        "-o",
-        f"{folder}/",
-    ]
-    command += [f"-tags={c_tags}"] if c_tags else []
+    command = ["go", "build", "-C", str(WRAPPERS / wrapper), "-mod=readonly", "-trimpath"]
+    command += [f"-ldflags={ldflags}", f"-gcflags={compiler}", f"-tags={c_tags or ''}", "-o", f"{folder}/"]
     own = {"CGO_ENABLED": "0" if c_tags is None else "1", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
     subprocess.run([*command, *packages], check=True, env={**os.environ, **own}, stdout=sys.stderr)

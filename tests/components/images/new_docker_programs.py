@@ -14,7 +14,9 @@ def make(folder: Path) -> None:
     """About 4 CPU-minutes where BuildKit is built already; needs libseccomp-dev. Raises CalledProcessError."""
     docker, buildx = go_programs.version("buildx", CLI).partition("+")[0], go_programs.version("buildx", BUILDX)
     said = {f"{CLI}/cli/version.Version": docker.removeprefix("v"), f"{BUILDX}/version.Version": buildx}
-    go_programs.make("buildx", [f"{CLI}/cmd/docker", f"{BUILDX}/cmd/buildx"], folder, said)
+    # docker/cli has no go.mod, and without one Go takes it for source of Go 1.16.
+    language = f"{CLI}/...=-lang=go1.25"
+    go_programs.make("buildx", [f"{CLI}/cmd/docker", f"{BUILDX}/cmd/buildx"], folder, said, compiler=language)
     (folder / "cli-plugins").mkdir()
     (folder / "buildx").rename(folder / "cli-plugins" / "docker-buildx")
     # The module calls itself v2.0.0-beta; the releases made of it are called as the command line is.

@@ -10,7 +10,8 @@ PROGRAMS = {
     "runc": "runc",
     "mmdebstrap": "mmdebstrap",
     "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
     "readelf": "binutils",
 }
 """Program -> the Debian package that brings it."""
-FOR_NEW_DOCKER = {"containerd": "containerd", "/usr/include/seccomp.h": "libseccomp-dev", "/usr/include/stdio.h": "libc6-dev"}
+FOR_NEW_DOCKER = {"containerd": "containerd", "/usr/include/seccomp.h": "libseccomp-dev"}

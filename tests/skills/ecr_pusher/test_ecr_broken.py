@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,21 @@ def test_a_killed_push_leaves_nothing_and_goes_on(pusher: Pusher, repository: st
     assert pusher.tagged(repository) == {} and list(pusher.scratch.iterdir()) == []
     done = pusher.call(*words)
     assert done.code == 0 and done.data["layers"]["total"] == 3, done
+
+
+def test_an_interrupted_push_ends_at_once(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a layer: one document, exit 7, no tag."""
+    big = oci(tmp_path / "big.tar", [os.urandom(60_000_000)])
+    process = pusher.start("push", big.word, "--repository", repository, "--tag", "1")
+    assert process.stderr is not None and process.stdout is not None
+    for line in process.stderr:
+        if "60.0 MB: sending" in line:
+            break
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 7 and json.loads(said)["error"]["code"] == "timeout"
+    assert time.monotonic() - began < 10 and pusher.tagged(repository) == {}
 
 
 def test_two_pushes_of_one_tag(pusher: Pusher, repository: str, tmp_path: Path) -> None:

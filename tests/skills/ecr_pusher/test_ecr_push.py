@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
-from ecr_made_images import Made, docker_archive, link_equal_layers, newer_docker_archive, oci, two_platforms
+from ecr_made_images import Files, Made, docker_archive, index, link_equal_layers, newer_docker_archive, oci, two_platforms
 
 WAYS = ("registry", "api")
 
@@ -37,6 +39,9 @@ def test_a_push_keeps_the_bytes(pusher: Pusher, repository: str, image: Made, vi
     again = pusher.call("push", image.word, "--repository", repository, "--tag", "1.0.0", "--via", via)
     assert (again.code, again.document["changed"]) == (0, [])
     assert again.data["layers"] == {"total": 3, "sent": 0, "present": 3, "bytes_sent": 0}
+    assert pusher.requests("ecr:PutImage") == 1, (
+        "ECR refuses an immutable tag even to the image that has it (moby/buildkit#3776)"
+    )
 
 
 def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_path: Path) -> None:
@@ -44,6 +49,14 @@ def test_a_folder_and_a_tar_are_one_image(pusher: Pusher, repository: str, tmp_p
     tar = oci(tmp_path / "layout.tar", [b"same"])
     assert pusher.call("push", folder.word, "--repository", repository, "--tag", "a").data["digest"] == tar.digest
     assert pusher.call("push", tar.word, "--repository", repository, "--tag", "b").data["layers"]["sent"] == 0
+
+
+def test_a_table_shows_the_whole_reference(pusher: Pusher, repository: str, image: Made) -> None:
+    """It is copied from there."""
+    process = pusher.start("push", image.word, "--repository", repository, "--tag", "1", "--format", "table")
+    said, _ = process.communicate(timeout=60)
+    reference = f"{pusher.aws.registries['us-east-1']}/{repository}@{image.digest}"
+    assert f"\nreference   {reference}\n" in said
 
 
 def test_an_index_goes_with_its_images(pusher: Pusher, repository: str, tmp_path: Path) -> None:
@@ -54,6 +67,28 @@ def test_an_index_goes_with_its_images(pusher: Pusher, repository: str, tmp_path
     assert done.data["platforms"] == ["linux/amd64", "linux/arm64"]
     assert pusher.call("verify", f"{repository}:1", "--platform", "linux/arm64").code == 0
     assert pusher.call("verify", f"{repository}:1", "--platform", "linux/s390x").code == 1
+
+
+def test_one_of_several_is_chosen(pusher: Pusher, repository: str, tmp_path: Path) -> None:
+    """PATH@DIGEST of a layout, PATH@NAME:TAG of an archive of Docker; without it exit 2 names what there is."""
+    one, other = oci(tmp_path / "one", [b"one"]), oci(tmp_path / "other", [b"other"])
+    shutil.copytree(other.path / "blobs", one.path / "blobs", dirs_exist_ok=True)
+    both = [json.loads((made.path / "index.json").read_text())["manifests"][0] for made in (one, other)]
+    (one.path / "index.json").write_bytes(index(*both))
+    words = ("--repository", repository, "--tag", "1", "--dry-run")
+    assert pusher.call("push", f"{one.word}@{other.digest}", *words).data["digest"] == other.digest
+    unclear = pusher.call("push", one.word, *words)
+    assert unclear.code == 2 and other.digest in unclear.error["message"], unclear
+    assert pusher.call("push", f"{one.word}@sha256:{'0' * 64}", *words).code == 3
+
+    def two_names(files: Files) -> None:
+        entry = json.loads(files["manifest.json"])[0]
+        files["manifest.json"] = json.dumps([entry, entry | {"RepoTags": ["other:1"]}]).encode()
+
+    saved = docker_archive(tmp_path / "saved.tar", [b"content"], two_names)
+    assert pusher.call("push", f"docker-archive:{saved.path}@other:1", *words).code == 0
+    assert pusher.call("push", f"docker-archive:{saved.path}", *words).code == 2
+    assert pusher.call("push", f"docker-archive:{saved.path}@nobody:1", *words).code == 3
 
 
 def test_a_docker_archive_has_one_digest(pusher: Pusher, repository: str, tmp_path: Path) -> None:

@@ -73,14 +73,14 @@ def test_a_long_branch_keeps_its_commit(pusher: Pusher, repository: str, image: 
     assert len(tag) == 128 and tag.endswith(f"b-{project.sha}")
 
 
-def test_no_git_is_told(pusher: Pusher, repository: str, image: Made, tmp_path: Path) -> None:
-    """Exit 2 for a folder without git, exit 8 where there is no program git; both name --tag."""
-    words = ("push", image.word, "--repository", repository)
+def test_no_git_is_told(pusher: Pusher, image: Made, tmp_path: Path) -> None:
+    """Exit 2 for a folder without git, exit 8 where there is no program git; both name --tag, and nobody was asked."""
+    words = ("push", image.word, "--repository", "net")
     plain = pusher.call(*words, GIT_CEILING_DIRECTORIES=str(tmp_path))
     assert plain.code == 2 and "not a git project" in plain.error["message"] and "--tag" in plain.error["hint"], plain
     missing = pusher.call(*words, PATH=str(tmp_path))
     assert (missing.code, missing.error["code"]) == (8, "dependency") and "--tag" in missing.error["hint"]
-    assert pusher.call(*words, "--project", tmp_path / "nothing").code == 2
+    assert pusher.call(*words, "--project", tmp_path / "nothing").code == 2 and pusher.aws.actions() == []
 
 
 def test_hooks_of_the_project_do_not_run(

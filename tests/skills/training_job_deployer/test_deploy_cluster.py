@@ -278,13 +278,6 @@ def test_what_another_program_advises_is_passed_on_as_it_was_told(eks: ClusterPr
     assert concerns["memory.out"] == larger
 
 
-def test_an_image_that_is_to_be_built_is_planned_and_not_run(eks: ClusterProject) -> None:
-    eks.write_job(image={"build": "auto"})
-    plan = eks.deploy("plan")
-    assert (plan.exit_code, plan.check("image")["status"]) == (1, "fail") and "docker push" in plan.check("image")["fix"]
-    assert (eks.deploy("run", "--yes").exit_code, eks.calls()) == (2, [])
-
-
 @pytest.mark.parametrize(
     ("uri", "status"),
     [

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from run_state.record import Run
 
 NAMES = ("build", "test", "push")
+BUILD = {"codebuild": ("image-builder", "build_image_codebuild.py"), "docker": ("image-builder", "build_image.py")}
+TEST = {"codebuild": ("image-tester", "test_image_codebuild.py"), "docker": ("image-tester", "test_image.py")}
 PUSH = ("ecr-pusher", "push_image.py")
 LOOK_S, BUILD_S, TEST_S, PUSH_S = 180.0, 6 * 3600.0, 3600.0, 2 * 3600.0
 FOUND = "this source was built, tested and pushed before"
@@ -36,12 +38,12 @@ def stages(job: Job) -> tuple[Stage, ...]:
     """[] for an image that exists."""
     if job.image is None or not is_built(job):
         return ()
-    on_aws = "_codebuild" if job.image.builder == "codebuild" else ""
+    builder = job.image.builder
     keys = ("image", "source", "run", "engine", "resources", "network")
-    cost = METERED if on_aws else "0 USD"
+    cost = METERED if builder == "codebuild" else "0 USD"
     return (
-        Stage("build", "image-builder", f"build_image{on_aws}.py", "a container image", cost, keys, is_cached=False),
-        Stage("test", "image-tester", f"test_image{on_aws}.py", "nothing", cost, keys, is_cached=False),
+        Stage("build", *BUILD[builder], "a container image", cost, keys, is_cached=False),
+        Stage("test", *TEST[builder], "nothing", cost, keys, is_cached=False),
         Stage("push", *PUSH, "an image in the registry", METERED, keys, is_cached=False),
     )
 
@@ -66,11 +68,11 @@ def problems(deployment: Deployment) -> list[shell.Check]:
     return [shell.Check("image", "pass", f"{FOUND}: {found.data['reference']}")]
 
 
-def describe(deployment: Deployment) -> dict[str, Any]:
+def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """The plan's part: what is built, for how much, or what is there already."""
     plan = deployment.answers.get("plan")
     if plan is None:
-        return {}
+        return {"reference": reference(deployment, run)} if run.submission else {}
     kept = ("source_digest", "builder", "dockerfile", "bases", "context", "estimate", "notes")
     return {
         **{key: plan.data[key] for key in kept if key in plan.data},
@@ -148,7 +150,11 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
 def _build(deployment: Deployment, *more: str) -> Call:
     job, image = deployment.job, _image(deployment.job)
     instance = job.resources.instance_type if job.resources else None
-    words = ["build", str(deployment.job_file.source), *options(dockerfile=image.dockerfile, instance_type=instance)]
+    words = [
+        "build",
+        str(deployment.job_file.source),
+        *options(dockerfile=image.dockerfile, base=image.base, instance_type=instance),
+    ]
     words += options(job_network=job.network, entry=deployment.job_file.command.script)
     if image.builder == "codebuild":
         words += ["--push", repository(job), *_region(job)]

@@ -130,7 +130,7 @@ def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
         "budget": _hours(job.budget.max_usd if job.budget else None, usd),
         "cluster": run.cluster or fit.get("cluster"),
         "engine": job.engine or "pytorchjob",
-        "image": images.describe(deployment) if images.is_built(job) else job.image.uri if job.image else None,
+        "image": images.describe(deployment, run) if images.is_built(job) else job.image.uri if job.image else None,
         "nodes": nodes[:MAX_NODES_TOLD],
         "node_count": len(set(nodes)),
         **{key: fit.get(key) for key in of_the_fit},

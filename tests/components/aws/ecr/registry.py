@@ -75,7 +75,7 @@ class Registry(Exchange):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = serve
 
     def refuse(self, error: RegistryError) -> None:
-        self.close_connection = True  # what is left of the body is not read
+        self.drain()
         self.answer(error.status, {"Content-Type": "application/json; charset=utf-8", **error.headers}, error.body)
 
     def handle_request(self) -> None:

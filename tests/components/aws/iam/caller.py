@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+from tests.components.aws.wire.exchange import Headers
 from tests.components.aws.wire.refused import Refused
 
 SCOPE = re.compile(r"(?P<key>[^/\s,=]+)/\d{8}/(?P<region>[a-z0-9-]*)/(?P<service>[a-z0-9-]+)/aws4_request")
@@ -21,7 +21,7 @@ class Caller:
     """The signing name, which is also how policies name the service."""
 
 
-def caller_of(headers: Mapping[str, str], query: str) -> Caller:
+def caller_of(headers: Headers, query: str) -> Caller:
     """From the Authorization header, or from the query of a presigned URL. Raises Refused (403) for an unsigned request."""
     given = parse_qs(query)
     scope = SCOPE.search(headers.get("Authorization", "")) or SCOPE.search("".join(given.get("X-Amz-Credential", [])))

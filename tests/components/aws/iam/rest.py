@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -12,6 +12,7 @@ from botocore.exceptions import UnknownServiceError
 
 from tests.components.aws.iam.asked import Need
 from tests.components.aws.iam.caller import Caller
+from tests.components.aws.wire.exchange import Headers
 from tests.components.aws.wire.shapes import service_model
 
 MODELS = {"elasticfilesystem": "efs", "s3express": "s3"}
@@ -75,7 +76,7 @@ def routes(service: str) -> list[tuple[str, str, re.Pattern[str], frozenset[str]
     return found
 
 
-def operation_of(service: str, method: str, url: str, headers: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+def operation_of(service: str, method: str, url: str, headers: Headers) -> tuple[str, tuple[str, ...]]:
     """Name of the most particular operation that fits, and the parts of its path; empty where there is none."""
     parts = urlsplit(url)
     names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)} | {name.lower() for name in headers}
@@ -94,7 +95,7 @@ def operation_of(service: str, method: str, url: str, headers: Mapping[str, str]
     return best[1], tuple(unquote(part) for part in best[2])
 
 
-def needs_of_request(caller: Caller, method: str, url: str, headers: Mapping[str, str]) -> tuple[str, list[Need]]:
+def needs_of_request(caller: Caller, method: str, url: str, headers: Headers) -> tuple[str, list[Need]]:
     """The operation and what it needs."""
     operation, parts = operation_of(caller.service, method, url, headers)
     if caller.service != "s3":
@@ -102,7 +103,7 @@ def needs_of_request(caller: Caller, method: str, url: str, headers: Mapping[str
     return operation, list(needs_of_s3(operation, parts, url, headers))
 
 
-def needs_of_s3(operation: str, parts: tuple[str, ...], url: str, headers: Mapping[str, str]) -> Iterator[Need]:
+def needs_of_s3(operation: str, parts: tuple[str, ...], url: str, headers: Headers) -> Iterator[Need]:
     query = parse_qs(urlsplit(url).query)
     name = OTHER_NAMES.get(operation, operation)
     name = OF_VERSION.get(name, name) if "versionId" in query else name

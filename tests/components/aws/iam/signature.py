@@ -6,13 +6,13 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tests.components.aws.iam.caller import Caller
+from tests.components.aws.wire.exchange import Headers
 from tests.components.aws.wire.refused import Refused
 
 SIGNED = re.compile(r"SignedHeaders=(?P<names>[^,\s]+),\s*Signature=(?P<signature>[0-9a-f]{64})")
@@ -22,7 +22,7 @@ TEXT = (
 )
 
 
-def check(secret: str, caller: Caller, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> None:
+def check(secret: str, caller: Caller, method: str, path: str, headers: Headers, body: bytes | None) -> None:
     """Raises Refused. `body` None: it is not read yet, and its hash is in the headers, as S3 demands."""
     lower = {name.lower(): value for name, value in headers.items()}
     found = SIGNED.search(lower.get("authorization", ""))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+Headers = Mapping[str, str] | Message
+"""Of a request: names in any case. In a test a plain mapping will do."""
 PIECE = 1 << 16
 SMALL_BODY = 64 << 20
 """The most that is read into memory: a layer part of 20 MiB is 27 MiB in base64."""
@@ -35,8 +38,29 @@ class Exchange(BaseHTTPRequestHandler):
     def chunked(self) -> bool:
         return "chunked" in self.headers.get("Transfer-Encoding", "").lower()
 
+    def parse_request(self) -> bool:
+        self.untouched = True
+        """Nothing of the body has been read."""
+        return super().parse_request()
+
+    def drain(self) -> None:
+        """Before an answer that came early: read the body, so that the connection can go on, or close it where that is too late.
+
+        A close with bytes unread is a reset, and the client may never see the answer.
+        """
+        left = SMALL_BODY
+        if self.untouched:
+            for piece in self.pieces():
+                left -= len(piece)
+                if left < 0:
+                    break
+            else:
+                return
+        self.close_connection = True
+
     def pieces(self) -> Iterator[bytes]:
         """The body of the request. Raises BrokenBodyError."""
+        self.untouched = False
         if self.chunked:
             yield from self._chunks()
         else:
@@ -44,7 +68,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _exactly(self, left: int) -> Iterator[bytes]:
         while left:
-            piece = self.rfile.read1(min(left, PIECE))  # type: ignore[attr-defined]  # a BufferedReader
+            piece = self.rfile.read1(min(left, PIECE))
             if not piece:
                 raise BrokenBodyError(f"{left} bytes of the body are missing")
             left -= len(piece)
@@ -80,6 +104,8 @@ class Exchange(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if "content-length" not in {name.lower() for name in headers}:
             self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:  # said, or the client sends its next request into a connection that is being closed
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from botocore.model import OperationNotFoundError
 
 from tests.components.aws.wire import shapes
+from tests.components.aws.wire.exchange import Headers
 from tests.components.aws.wire.refused import Refused
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Call:
     caller: Caller
     operation: str
     request: Document
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = field(default_factory=dict)
 
     @property
     def region(self) -> str:

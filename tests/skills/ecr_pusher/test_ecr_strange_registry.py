@@ -1,0 +1,125 @@
+"""A registry that answers strangely: what it says is bounded, and the sign-in goes to it alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from ecr_call import PROGRAM
+from ecr_made_images import Made, oci
+
+from tests.calling import Answer, call
+
+
+class Strange(BaseHTTPRequestHandler):
+    """ECR's API and a registry in one, as strange as `mode` says."""
+
+    protocol_version = "HTTP/1.1"
+    mode: ClassVar[str] = ""
+    leaks: ClassVar[list[str]] = []
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        here = f"127.0.0.1:{self.server.server_address[1]}"  # type: ignore[index]
+        if target == "DescribeRepositories":
+            host = "registry.example.invalid" if self.mode == "host" else here
+            described = {"repositoryName": "net", "repositoryUri": f"{host}/{'other' if self.mode == 'name' else 'net'}"}
+            self.answer(200, json.dumps({"repositories": [described]}).encode())
+        elif target == "GetAuthorizationToken":
+            token = base64.b64encode(b"AWS:secret").decode()
+            self.answer(200, json.dumps({"authorizationData": [{"authorizationToken": token}]}).encode())
+        elif self.mode == "location":
+            self.answer(202, Location=f"http://localhost:{here.partition(':')[2]}/elsewhere")
+        else:
+            self.answer(202, Location="/v2/net/blobs/uploads/1")
+
+    def do_PATCH(self) -> None:
+        if self.path == "/elsewhere":
+            self.leaks.append(self.headers.get("Authorization", ""))
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.answer(400, b"<html>\x1b[31m" + b"no " * 100_000)
+
+    def do_HEAD(self) -> None:
+        self.answer(404)
+
+    def do_GET(self) -> None:
+        if self.mode == "endless":
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b" " * 65536)
+            except OSError:
+                self.close_connection = True
+        else:
+            self.answer(404, b"[" * 10_000)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Made:
+    return oci(tmp_path / "image.tar", [b"content"])
+
+
+def push(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made, mode: str) -> Answer:
+    monkeypatch.setattr(Strange, "mode", mode)
+    monkeypatch.setattr(Strange, "leaks", [])
+    env = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    return call(PROGRAM, "push", image.word, "--repository", "net", "--tag", "1", "--tries", "1", env=env)
+
+
+def test_the_sign_in_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made) -> None:
+    """Neither to another host in Location, nor to a registry that answers for another repository."""
+    done = push(monkeypatch, endpoint, image, "location")
+    assert done.code == 8 and "sends the upload to localhost" in done.error["message"], done
+    assert Strange.leaks == []
+    assert push(monkeypatch, endpoint, image, "name").code == 8
+
+
+def test_what_it_says_is_bounded(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made) -> None:
+    """An answer without an end, and pages of markup with control characters."""
+    began = time.monotonic()
+    endless = push(monkeypatch, endpoint, image, "endless")
+    assert endless.code == 8 and "more than" in endless.error["message"] and time.monotonic() - began < 20, endless
+    wordy = push(monkeypatch, endpoint, image, "")
+    assert wordy.code == 2 and len(wordy.error["message"]) < 1000 and "\x1b" not in wordy.error["message"], wordy
+    assert "secret" not in json.dumps(wordy.document) + wordy.stderr
+
+
+def test_a_registry_elsewhere_is_asked_with_tls(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made) -> None:
+    done = push(monkeypatch, endpoint, image, "host")
+    assert done.code == 8 and "registry.example.invalid" in done.error["message"] and "HTTPS" in done.error["message"], done

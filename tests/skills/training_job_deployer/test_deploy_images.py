@@ -1,0 +1,122 @@
+"""`image: {build: auto}`: what is asked in which order, what the job gets, and when nothing of it is done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployer_cluster_calls import ClusterProject, values
+
+STAND_IN = Path(__file__).with_name("deployer_stand_in_images.py")
+PROGRAMS = {
+    "image-builder": ["build_image.py", "build_image_codebuild.py"],
+    "image-tester": ["test_image.py", "test_image_codebuild.py"],
+    "ecr-pusher": ["push_image.py"],
+}
+ON_AWS = ["build_image_codebuild", "test_image_codebuild", "push_image"]
+HERE = ["build_image", "test_image", "push_image"]
+
+
+@pytest.fixture
+def project(eks: ClusterProject) -> ClusterProject:
+    for skill, scripts in PROGRAMS.items():
+        (eks.folder / "skills" / skill / "src").mkdir(parents=True)
+        for script in scripts:
+            shutil.copy(STAND_IN, eks.folder / "skills" / skill / "src" / script)
+    (eks.folder / "net").mkdir()
+    (eks.folder / "net" / "train.py").write_text("import trainyard\n")
+    return eks
+
+
+def write(project: ClusterProject, **image: Any) -> None:
+    project.write_job(source="net", run="torchrun train.py", image={"build": "auto", **image})
+
+
+def done(project: ClusterProject) -> list[str]:
+    """The image programs that were called to do something, in order."""
+    looks = ("verify",)
+    return [
+        call[0] for call in project.calls() if call[0] in ON_AWS + HERE and call[1] not in looks and "--dry-run" not in call
+    ]
+
+
+def image_of(project: ClusterProject) -> str:
+    """That of the job which was made."""
+    return next(values(call, "image")[0] for call in project.calls("create") if "--dry-run" not in call)
+
+
+@pytest.mark.parametrize(("builder", "programs"), [("codebuild", ON_AWS), ("docker", HERE)])
+def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, builder: str, programs: list[str]) -> None:
+    write(project, builder=builder, repository="team/net", tag="v1")
+    plan = project.deploy("plan")
+    assert (plan.exit_code, plan.data["image"]["there"], done(project)) == (0, None, [])
+    assert "7 minutes" in plan.check("image")["summary"]
+    project.deploy("run", "--yes", "--detach")
+    assert done(project) == programs
+    assert image_of(project).startswith("127.0.0.1:5055/team/net@sha256:")
+    push = next(call for call in project.calls() if call[0] == "push_image" and call[1] != "verify")
+    assert (push[1], len(values(push, "tag")), values(push, "tag")[1]) == (
+        {"codebuild": "promote", "docker": "push"}[builder],
+        2,
+        "v1",
+    )
+
+
+def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -> None:
+    write(project)
+    project.deploy("run", "--yes", "--detach")
+    first = image_of(project)
+    project.deploy("stop")
+    project.deploy("run", "--fresh", "--yes", "--detach")
+    assert (len(done(project)), image_of(project)) == (3, first)
+    assert project.run_json()["stages"]["build"]["result"]["skipped"]
+    assert project.deploy("plan").data["image"] == {"reference": first}
+
+
+@pytest.mark.parametrize("change", ["train.py", "requirements.txt", "level"])
+def test_another_source_or_test_is_another_image(project: ClusterProject, change: str) -> None:
+    """A requirements.txt is no program file, and still another image."""
+    write(project)
+    project.deploy("run", "--yes", "--detach")
+    project.deploy("stop")
+    if change == "level":
+        write(project, test="full")
+    else:
+        (project.folder / "net" / change).write_text("# changed\n")
+    project.deploy("run", "--fresh", "--yes", "--detach")
+    assert len(done(project)) == 6
+
+
+def test_an_image_that_fails_its_test_is_not_pushed(project: ClusterProject) -> None:
+    write(project)
+    check = {
+        "id": "image.imports",
+        "status": "fail",
+        "summary": "numpy does not import",
+        "evidence": None,
+        "fix": "numpy in requirements.txt",
+    }
+    project.say(answers={"test": {"checks": [check]}})
+    refused = project.deploy("run", "--yes", "--detach")
+    assert (refused.exit_code, refused.error["hint"]) == (5, check["fix"])
+    assert "numpy does not import" in refused.error["message"]
+    assert (done(project), project.made()["jobs"]) == (ON_AWS[:2], {})
+    project.say(answers={})
+    assert project.deploy("run", "--yes", "--detach").exit_code == 0
+    assert image_of(project)
+
+
+def test_a_torch_that_the_engine_does_not_take_is_refused_before_the_push(project: ClusterProject) -> None:
+    project.write_job(source="net", run="torchrun train.py", image={"build": "auto"}, target="hyperpod", engine="hyperpodjob")
+    refused = project.deploy("run", "--yes", "--detach")
+    assert refused.exit_code == 5 and "torch 2.13.0" in refused.error["message"]
+    assert done(project) == ON_AWS[:2]
+
+
+def test_a_missing_skill_is_named(eks: ClusterProject) -> None:
+    eks.write_job(image={"build": "auto"})
+    refused = eks.deploy("run", "--yes")
+    assert (refused.exit_code, eks.calls()) == (8, [])
+    assert "image-builder" in refused.error["message"] and "ecr-pusher" in refused.error["message"]
