@@ -109,3 +109,69 @@ def test_a_hostile_line_takes_no_time() -> None:
     for text in ("Retrying (Retry(" * 2000, "/simple/" * 5000, "': /simple/" + "a" * 50_000, "dial tcp" * 5000, "#" * 100_000):
         kind(*[text] * 50)
     assert time.monotonic() - began < 5
+
+
+# --- remedies that no build here can need ------------------------------------------------------------------------
+
+
+def remedied(dockerfile: str, name: str, *lines: str, folder: Any) -> str | None:
+    """The Dockerfile after one remedy; None where it has nothing to change."""
+    ignore = module("build_context.ignore").parse(b"", None)  # type: ignore[attr-defined]
+    recipe = module("build_recipe").Recipe(folder, "0" * 64, dockerfile, "Dockerfile", False, ignore)  # type: ignore[attr-defined]
+    found = REMEDIES.REMEDIES[name](recipe, CAUSES.of(lines))
+    return str(found[1].dockerfile) if found else None
+
+
+REMEDIED = {
+    "from_ecr_public": (
+        "ARG V=3.12\nFROM --platform=linux/amd64 python:3.12-slim AS a\nFROM a\nFROM nvcr.io/nvidia/x:1\n",
+        "ARG V=3.12\nFROM --platform=linux/amd64 public.ecr.aws/docker/library/python:3.12-slim AS a\nFROM a\nFROM nvcr.io/nvidia/x:1\n",
+    ),
+    "devel_image": (
+        "FROM pytorch/pytorch:2.14.1-cuda13.2-cudnn9-runtime AS x\n",
+        "FROM pytorch/pytorch:2.14.1-cuda13.2-cudnn9-devel AS x\n",
+    ),
+    "fewer_jobs": (
+        "FROM a\nRUN true\nRUN pip install x\n",
+        "FROM a\nRUN true\nARG MAX_JOBS=2\nARG CMAKE_BUILD_PARALLEL_LEVEL=2\nARG MAKEFLAGS=-j2\nRUN pip install x\n",
+    ),
+    "without_isolation": (
+        "FROM a\nRUN true\nRUN pip install x\n",
+        "FROM a\nRUN true\nARG PIP_NO_BUILD_ISOLATION=0\nRUN pip install x\n",
+    ),
+    "more_patience": (
+        "FROM a\nRUN pip install x\n",
+        "FROM a\nARG PIP_RETRIES=7\nARG PIP_DEFAULT_TIMEOUT=60\nARG UV_HTTP_TIMEOUT=120\nRUN pip install x\n",
+    ),
+    "install_git": ("FROM a\nRUN make\n", None),
+    "without_link": (
+        "FROM a\nCOPY --chown=1 --link --chmod=755 x \\\n  y\n",
+        "FROM a\nCOPY --chown=1 --chmod=755 x \\\n  y\n",
+    ),
+    "without_heredocs": (
+        "FROM a\nRUN --mount=type=cache,target=/c <<'E'\necho \"a\"\n\tb\nE\nRUN bash -e <<X\nset\nX\nRUN cat <<Y\nz\nY\n",
+        'FROM a\nRUN --mount=type=cache,target=/c ["/bin/sh", "-c", "echo \\"a\\"\\n\\tb"]\nRUN ["bash", "-e", "-c", "set"]\nRUN cat <<Y\nz\nY\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REMEDIED)
+def test_a_remedy_changes_these_lines_and_no_other(tmp_path: Any, name: str) -> None:
+    before, after = REMEDIED[name]
+    assert remedied(before, name, *step(5, "RUN pip install x", "x", failed=True), folder=tmp_path) == after
+
+
+@pytest.mark.parametrize(
+    ("name", "dockerfile"),
+    [
+        ("from_ecr_public", "FROM nvcr.io/nvidia/x:1\n"),
+        ("devel_image", "FROM pytorch/pytorch:2.14.1-cuda13.2-cudnn9-devel\n"),
+        ("without_link", "FROM a\nRUN echo --link x\n"),
+        ("without_heredocs", 'FROM a\nSHELL ["/bin/bash", "-c"]\nRUN <<E\nset\nE\n'),
+        ("without_isolation", "FROM a\nARG PIP_NO_BUILD_ISOLATION=0\nRUN pip install x\n"),
+        ("as_root", "FROM a\nUSER 1\nRUN pip install x\n"),
+        ("own_authority", "FROM a\nRUN something else\n"),
+    ],
+)
+def test_a_remedy_that_changes_nothing_is_not_tried(tmp_path: Any, name: str, dockerfile: str) -> None:
+    assert remedied(dockerfile, name, *step(5, "RUN pip install x", "x", failed=True), folder=tmp_path) is None

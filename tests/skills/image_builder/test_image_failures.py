@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.calling import Answer
+from tests.components.images.fixtures import full_images
 from tests.components.images.old_docker import OldDocker
 from tests.components.images.registry import Registry
 from tests.skills.image_builder.image_call import build, project, wheel
@@ -89,7 +90,11 @@ def attempts(answer: Answer) -> list[dict[str, object]]:
     return list(answer.data.get("attempts", []))
 
 
-@pytest.mark.parametrize("name", CASES)
+RARE = ("syntax-in-build", "memory", "resolver", "nvcc", "git", "permission-other", "network")
+"""Of these, buildx and the logs' table try the same each time."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=full_images if name in RARE else ()) for name in CASES])
 def test_a_broken_project_is_diagnosed(tmp_path: Path, old_docker: OldDocker, name: str) -> None:
     """And repaired where the table has a remedy; its files stay as they are, and no attempt is made twice."""
     case = CASES[name]
@@ -165,3 +170,34 @@ def test_an_unknown_certificate_is_found_and_repaired(tmp_path: Path, old_docker
     image = f"{answer.data['image']}:{answer.data['tag']}"
     history = old_docker.run("history", "--no-trunc", image).stdout + old_docker.run("inspect", image).stdout
     assert answer.code == 0 and "BEGIN CERTIFICATE" not in history and '"PIP_CERT' not in history
+
+
+EXTENSION = {
+    "ext/setup.py": "from setuptools import Extension, setup\nsetup(name='ext', version='1', ext_modules=[Extension('ext', ['ext.c'])])\n",
+    "ext/ext.c": "void *PyInit_ext(void) { return 0; }\n",
+}
+
+
+@full_images
+def test_a_missing_compiler_is_installed(tmp_path: Path, old_docker: OldDocker) -> None:
+    """By root, before the step of another user, who comes back behind it."""
+    run = "USER 1000\nRUN cp -r /x/ext /tmp && cd /tmp && pip install --no-index --no-build-isolation --target /tmp/x ./ext\n"
+    root = broken(tmp_path, Broken(f"{BASE}COPY ext /x/ext\n{run}", "", 0, files=EXTENSION))
+    answer = build(root, "--network", "host", env=old_docker.environment())
+    made = attempts(answer)
+    assert answer.code == 0, answer.document
+    assert made[0]["class"] == "compiler" and "gcc" in str(made[0]["cause"])
+    assert made[1]["remedy"] == "install_compiler"
+    image = f"{answer.data['image']}:{answer.data['tag']}"
+    assert old_docker.run("image", "inspect", "--format", "{{.Config.User}}", image).stdout == "1000\n"
+
+
+@full_images
+def test_a_name_that_only_refuses_to_install_is_corrected(tmp_path: Path, old_docker: OldDocker) -> None:
+    """With the real index: sklearn."""
+    case = Broken(
+        BASE + "COPY . .\nRUN pip install --no-deps -r requirements.txt\n", "", 0, files={"requirements.txt": "sklearn\n"}
+    )
+    answer = build(broken(tmp_path, case), "--network", "host", env=old_docker.environment())
+    assert answer.code == 0, answer.document
+    assert attempts(answer)[1]["remedy"] == "fix_conflicts" and "+scikit-learn" in attempts(answer)[1]["diff"]  # type: ignore[operator]

@@ -14,7 +14,8 @@ from image_tables import table
 
 TABLE = "build_failures"
 MAX_LINE_CHARS = 2000
-CONTEXT_LINES = 3
+CONTEXT_LINES, LAST_LINES = 3, 15
+"""Lines around a cause that is known; of a command that fails for a reason of its own, its last ones."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _first(hits: Sequence[Hit]) -> Hit | None:
 
 
 def _cause(hit: Hit, texts: Sequence[str], found: Cut) -> Cause:
-    around = texts[max(0, hit.index - CONTEXT_LINES) : hit.index + CONTEXT_LINES + 1]
+    before = LAST_LINES if hit.row.kind == "command" else CONTEXT_LINES
+    around = texts[max(0, hit.index - before) : hit.index + CONTEXT_LINES + 1]
     evidence = tuple(shell.clean(line, 300) for line in around if line.strip())
     return Cause(hit.row.kind, hit.row.id, shell.clean(texts[hit.index].strip(), 400), evidence, found, hit.row.remedies)
 

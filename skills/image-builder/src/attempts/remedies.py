@@ -178,6 +178,8 @@ def without_heredocs(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     """`RUN <<EOF` as a list of words, which every builder knows; a heredoc with more around it stays."""
     text = recipe.dockerfile
     for stage in reversed(recipe.parsed.stages):
+        if any(each.keyword == "SHELL" for each, _ in stage.body):
+            continue
         for each, _ in reversed(stage.body):
             words = _shell_words(each) if each.keyword == "RUN" and each.heredocs else None
             if words is not None:

@@ -70,8 +70,9 @@ def find(kind: str, *, has_output: bool) -> Engine:
     if kind == "buildx" or (kind == "auto" and docker.buildx is not None):
         return _buildx(docker)
     if docker.client >= OWN_BUILDKIT_UNTIL:
-        message = f"docker {'.'.join(map(str, docker.client))} builds through its buildx plugin, which is not installed"
-        raise shell.SkillError("dependency", message, hint=INSTALL_BUILDX)
+        message = f"docker {'.'.join(map(str, docker.client))} builds through its buildx plugin"
+        hint = INSTALL_BUILDX if docker.buildx is None else "--builder buildx"
+        raise shell.SkillError("dependency", message, hint=hint)
     return Engine("docker", docker.program, docker.server, _of_docker(docker.server), docker.arch)
 
 

@@ -102,6 +102,7 @@ def _run(words: list[str], order: Order, log: BuildLog, remove: list[Path], time
 
 
 def _push(order: Order, log: BuildLog, timeout_s: float) -> guarded.Ended:
+    log.lines.clear()  # the build went well: why a push fails stands behind it
     words = [order.engine.program, "push", order.output.reference]
     return guarded.run(words, log.take, timeout_s=timeout_s, env=commands.ENVIRONMENT)
 

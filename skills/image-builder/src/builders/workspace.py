@@ -67,8 +67,8 @@ def fill(place: Path, recipe: Recipe, listing: Listing) -> Path:
             path.unlink(missing_ok=True)
             path.write_bytes(data)
             path.chmod(mode)
-        # Everything that is left out is left out already.
-        (place / "Dockerfile.dockerignore").write_bytes(b"")
+        # The copy lacks what is left out. Not an empty file: BuildKit would take the context's own in its place.
+        (place / "Dockerfile.dockerignore").write_bytes(b"# what is left out was not copied\n")
         return context
     except OSError as error:
         raise shell.cannot_write(place, error, FREE_SPACE) from error
