@@ -64,9 +64,10 @@ def cli() -> None:
     help="Seconds to the job's first step.",
 )
 @click.option("--network", is_flag=True, help="With the network; without it by default.")
+@click.option("--dry-run", is_flag=True, help="Print the container and the probes; start nothing.")
 @click.option("--gpus", metavar="N", help="GPUs of this machine for the container: all, or a number.")
 def run(
-    image: str, memory: str, pids: int, timeout_s: float | None, network: bool, gpus: str | None, **asked: Any
+    image: str, memory: str, pids: int, timeout_s: float | None, network: bool, gpus: str | None, dry_run: bool, **asked: Any
 ) -> shell.Result:
     """Test IMAGE.
 
@@ -74,7 +75,7 @@ def run(
     """
     import tester_options
     from tester_inspect import checked
-    from tester_local import Room, test
+    from tester_local import Room, test, would
 
     checked(image)
     room = Room(
@@ -84,7 +85,7 @@ def run(
         network=network,
         gpus=tester_options.gpus_of(gpus),
     )
-    return test(image, tester_options.asked_of(**asked), room)
+    return (would if dry_run else test)(image, tester_options.asked_of(**asked), room)
 
 
 @cli.command(epilog=shell.examples("test_image.py clean", "test_image.py clean --yes"))

@@ -42,6 +42,8 @@ class Asked:
     command: tuple[str, ...] = ()
     """The words of the job's run."""
     environment: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    """Variables of the job that a test is not given."""
     model: str | None = None
     driver: str | None = None
     """Of the nodes, as nvidia-smi prints it."""
@@ -113,4 +115,4 @@ def of_request(request: Any) -> dict[str, Any]:
     words = tuple(trainyard_request.words_of(request.run))
     environment = {**request.env, **trainyard_request.saving_variables(request), **one_rank()}
     environment.update(TRAINYARD_RUN_ID=request.run_id or "0" * 16, TRAINYARD_ATTEMPT="0")
-    return {"command": words, "entry": entry_of(words), "environment": environment}
+    return {"command": words, "entry": entry_of(words), "environment": environment, "secrets": tuple(request.secrets)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import tester_answer
 import tester_bundle
 import tester_container
+import tester_owner
 import trainyard_docker
 import trainyard_shell as shell
 from image_verdicts import verdict_container
@@ -34,6 +35,19 @@ class Room:
     timeout_s: float | None
     network: bool
     gpus: str | None
+
+
+def would(name: str, asked: Asked, room: Room) -> shell.Result:
+    """The words of `docker create` and the probes; nothing is started. Raises SkillError as `test`."""
+    docker = trainyard_docker.find()
+    image = image_of(docker, name)
+    plan = plan_of(asked, image)
+    limits = limits_of(asked, room, plan)
+    create = [docker.program, *tester_container.words(image.id, PYTHONS[0], limits, tester_owner.labels("TOKEN"))]
+    probes = [{"id": each.id, "items": len(each.items), "limit_s": each.limit_s} for each in plan.probes]
+    return shell.Result(
+        data={"image": name, "level": asked.level, "would_call": create, "probes": probes, "timeout_s": limits.timeout_s}
+    )
 
 
 def test(name: str, asked: Asked, room: Room) -> shell.Result:

@@ -8,6 +8,8 @@ from typing import Any
 import click
 from trainyard_output import clean
 
+LINE_CHARS = 300
+"""Of a value that has a line to itself: an image with host and digest is copied from there."""
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta", "skipped": "bright_black"}
 
 
@@ -34,7 +36,7 @@ def _print_value(data: dict[str, Any], indent: str) -> None:
     scalars = {key: value for key, value in data.items() if not isinstance(value, dict | list)}
     width = max((len(key) for key in scalars), default=0)
     for key, value in scalars.items():
-        click.echo(f"{indent}{key:{width}}  {_cell(value)}")
+        click.echo(f"{indent}{key:{width}}  {_cell(value, LINE_CHARS)}")
     for key, value in data.items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             click.echo(f"{indent}{key}:")
@@ -56,9 +58,9 @@ def _print_rows(rows: list[dict[str, Any]], indent: str) -> None:
         click.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, limit_chars: int = 80) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
-    return clean(json.dumps(value) if isinstance(value, dict | list) else str(value), 80)
+    return clean(json.dumps(value) if isinstance(value, dict | list) else str(value), limit_chars)

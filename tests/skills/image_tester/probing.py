@@ -50,9 +50,16 @@ def run(
     return module("tester_answer").read(done.stdout, plan)
 
 
-def one(call: str, item: Mapping[str, Any] | None = None, *, env: Mapping[str, str] | None = None, **probe: Any) -> Any:
+def one(
+    call: str,
+    item: Mapping[str, Any] | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+    **probe: Any,
+) -> Any:
     """The outcome of one probe with one item."""
-    answers = run(plan({"id": "it", "call": call, "items": (dict(item or {}),), **probe}), env=env)
+    answers = run(plan({"id": "it", "call": call, "items": (dict(item or {}),), **probe}), env=env, before=before)
     assert answers.complete
     return answers.one("it")
 

@@ -122,3 +122,15 @@ def test_shared_memory(images: Images, good: str) -> None:
     """What is asked for is what the container gets, and 64 MiB where nothing is."""
     asked, silent = images.test(good, "--shm", "128Mi"), images.test(good)
     assert "128 MiB" in asked.check("shm")["summary"] and "64 MiB" in silent.check("shm")["summary"]
+
+
+def test_a_dry_run_starts_nothing(images: Images, good: str) -> None:
+    """It prints the unprivileged container: no capability, no network, no mount, bounded memory and processes."""
+    found = images.test(good, "--dry-run", "--memory", "1Gi", "--pids", 99)
+    words = found.data["would_call"]
+    assert found.code == 0 and images.containers() == []
+    for word in ("--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--read-only", "--pids-limit=99"):
+        assert word in words
+    assert f"--memory={1 << 30}" in words and not [
+        word for word in words if word.startswith(("-v", "--volume", "--mount", "--privileged"))
+    ]

@@ -151,8 +151,16 @@ class Child:
             if "step" in document:
                 self._step = document["step"]
             elif document["index"] == self._next():
-                self._answers.append({**document, **self._circumstances()})
+                self._answers.append(self._with_memory({**document, **self._circumstances()}))
                 self._since = time.monotonic()
+
+    def _with_memory(self, answer: dict[str, object]) -> dict[str, object]:
+        """What went wrong while the kernel killed a process here (a rank, the job) went wrong for that."""
+        kills, before = probe_memory.kills(), self._kills
+        self._kills = kills
+        if kills > before and answer["state"] != "done":
+            return {**answer, "state": "memory", "limit_bytes": probe_memory.limit_bytes()}
+        return answer
 
     def _next(self) -> int:
         """The item that no answer is there for yet."""
@@ -173,9 +181,7 @@ class Child:
         }
         if not why:
             end.update(signal=-code if code < 0 else None, code=code if code >= 0 else None)
-        if probe_memory.kills() > self._kills:
-            end.update(state="memory", limit_bytes=probe_memory.limit_bytes())
-        return end
+        return self._with_memory(end)
 
 
 def _extra(spec: dict[str, object]) -> dict[str, str]:

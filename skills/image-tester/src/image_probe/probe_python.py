@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import platform
 import sys
@@ -30,7 +32,7 @@ def trainyard(report: Report, item: dict[str, object]) -> dict[str, object]:
     except metadata.PackageNotFoundError:
         raise Failed("trainyard is not installed in the image's Python") from None
     report.step("import trainyard")
-    import trainyard as runtime
+    runtime = importlib.import_module("trainyard")
 
     report.step("import trainyard.Checkpointer")
     getattr(runtime, "Checkpointer")  # noqa: B009  it is imported when it is first used, and torch with it
@@ -39,8 +41,6 @@ def trainyard(report: Report, item: dict[str, object]) -> dict[str, object]:
 
 def model_config(report: Report, item: dict[str, object]) -> dict[str, object]:
     """config.json of a model: as transformers reads it, without the network and without code of the model; else as JSON."""
-    import json
-
     path = str(item["path"])
     file = os.path.join(path, "config.json") if os.path.isdir(path) else path
     report.step("read " + file)
@@ -59,7 +59,6 @@ def model_config(report: Report, item: dict[str, object]) -> dict[str, object]:
     except metadata.PackageNotFoundError:
         return told
     report.step("transformers.AutoConfig.from_pretrained")
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(file, local_files_only=True, trust_remote_code=False)
+    reader = importlib.import_module("transformers").AutoConfig
+    config = reader.from_pretrained(file, local_files_only=True, trust_remote_code=False)
     return {**told, "read_by": "transformers", "class": type(config).__name__}

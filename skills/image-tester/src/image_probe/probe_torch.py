@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Any
 
@@ -90,12 +91,9 @@ def _finite(value: float) -> bool:
 
 def imported(report: Report) -> Any:
     """torch. Raises Absent where it is not in the image, and what its import raises."""
-    import importlib.util
-
     if importlib.util.find_spec("torch") is None:
         raise Absent("torch is not installed in the image's Python")
     report.step("import torch")
-    import torch
-    import torch.distributed
-
+    torch = importlib.import_module("torch")
+    importlib.import_module("torch.distributed")
     return torch

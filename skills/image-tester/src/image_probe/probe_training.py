@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from typing import Any
@@ -15,7 +16,7 @@ def checkpoint(report: Report, item: dict[str, object]) -> dict[str, object]:
     torch = imported(report)
     report.step("import trainyard")
     try:
-        import trainyard
+        trainyard = importlib.import_module("trainyard")
     except ModuleNotFoundError as error:
         if error.name == "trainyard":
             raise Failed("trainyard is not installed in the image's Python") from None

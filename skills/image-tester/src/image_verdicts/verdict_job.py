@@ -20,6 +20,8 @@ def full(scene: Scene) -> Verdict:
     cause = cause_of(outcome.said(), only=("gpu", "network"))
     if cause:
         return _unknown(verdict, cause.what, cause.id)
+    if secret := next((name for name in scene.asked.secrets if name in outcome.said()), None):
+        return _unknown(verdict, f"it asks for {secret}, and a test is given no secrets", "secret")
     if (match := DATA.search(outcome.said())) and not match[1].startswith(scene.image.folder.rstrip("/") + "/"):
         return _unknown(verdict, f"it needs {match[1]}, which is not in the image", "data")
     return verdict

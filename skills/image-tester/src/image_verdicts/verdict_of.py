@@ -16,6 +16,7 @@ NEEDS = {
     "gpu": "a machine with a GPU (--gpus all), or the first minutes on the cluster",
     "network": "--network",
     "data": "the job's data in the container",
+    "secret": "the first minutes on the cluster, where the job has its secrets",
     "time": "a longer --step-timeout, or a GPU",
 }
 
