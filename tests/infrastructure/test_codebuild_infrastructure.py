@@ -37,14 +37,14 @@ def script(aws: Aws, aws_command_line: Path):  # type: ignore[no-untyped-def]
 def test_the_template_makes_what_the_module_makes(tmp_path: Path) -> None:
     """Terraform's names and documents are evaluated by terraform itself, without its provider."""
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     assert setups.of_module(tmp_path) == setups.of_template()
 
 
 def test_a_difference_between_the_two_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: one action less in a copy of the module."""
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     copy = tmp_path / "module"
     shutil.copytree(setups.MODULE, copy)
     text = (copy / "names.tf").read_text()
@@ -56,7 +56,7 @@ def test_a_difference_between_the_two_is_seen(tmp_path: Path, monkeypatch: pytes
 
 def test_terraform_is_formatted() -> None:
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     words = ["terraform", "fmt", "-check", "-diff", "-recursive", str(setups.MODULE.parent)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
 from codebuild import compute, packing
-
-if TYPE_CHECKING:
-    from codebuild.building import Order
+from codebuild.order import Order
 
 
 def plan(orders: list[Order]) -> shell.Result:
