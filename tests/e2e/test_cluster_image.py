@@ -45,6 +45,7 @@ def machine(
     for name, value in {**aws.environment, **daemon, **client}.items():
         monkeypatch.setenv(name, value)
     aws.build_environment(**daemon, **build_host.variables())
+    aws.make_project("trainyard-image-builder")
     host = aws.registries[aws.region]
     secret_for_pods(cluster, namespace, aws, host)
     with ExitStack() as stack:

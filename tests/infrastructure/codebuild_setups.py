@@ -221,7 +221,7 @@ def _tags(properties: Document) -> dict[str, str]:
 
 # --- Terraform ---------------------------------------------------------------------------------------------------
 
-LOCALS = [
+LOCALS = (
     "role",
     "role_trust",
     "role_policy",
@@ -232,7 +232,7 @@ LOCALS = [
     "tags",
     "ready",
     "repository_lifecycle",
-]
+)
 
 
 def terraform_locals(folder: Path) -> Document:

@@ -63,6 +63,23 @@ CASES = {
         of_log="git",
     ),
     "permission": Broken(BASE + "USER 1000\nRUN apt-get clean\n", "permission", 0, "as_root", of_log="Permission denied"),
+    "managed": Broken(
+        BASE
+        + "RUN printf '[externally-managed]\\nError=no\\n' > /usr/lib/python3.11/EXTERNALLY-MANAGED\n"
+        + f"COPY . .\n{PIP} two three\n",
+        "permission",
+        0,
+        "managed_python",
+        of_log="externally-managed",
+    ),
+    "apt": Broken(
+        BASE + "RUN apt-get install -y nosuchpackage\n",
+        "no-distribution",
+        1,
+        "apt_update",
+        words=("--attempts", "1"),
+        of_log="nosuchpackage",
+    ),
     "permission-other": Broken(BASE + "USER 1000\nRUN touch /etc/x\n", "permission", 1, of_log="Permission denied"),
     "heredoc": Broken(BASE + 'RUN <<EOF\necho one\ntest -n "$HOME"\nEOF\n', "builder-old", 0, "without_heredocs"),
     "link": Broken(BASE + "COPY --link train.py /app/\n", "builder-old", 0, "without_link", of_log="link"),

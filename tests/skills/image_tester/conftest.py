@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from image_call import Images
+from tester_call import Images
 
 from tests.components.images import fixtures
 

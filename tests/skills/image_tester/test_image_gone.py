@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from image_call import PROGRAM, Images
+from cutting import way
+from tester_call import PROGRAM, Images
 
 from tests.calling import call
 
@@ -31,10 +35,10 @@ def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
         time.sleep(0.1)
 
 
-def started(images: Images, image: str) -> subprocess.Popen[str]:
+def started(images: Images, image: str, **more: str) -> subprocess.Popen[str]:
     """A test that hangs, with its container running."""
     words = [sys.executable, str(PROGRAM), "run", image, "--level", "quick", "--package", "hangs"]
-    env = {**os.environ, **images.docker.environment()}
+    env = {**os.environ, **images.docker.environment(), **more}
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     running = ["ps", "-q", "--filter", "label=trainyard.dev/skill=image-tester"]
     until(lambda: images.docker.run(*running).stdout.split())
@@ -69,8 +73,18 @@ def leftover(images: Images, image: str, owner: str) -> str:
     return done.stdout.strip()
 
 
-def owner_of(images: Images, container: str) -> str:
-    return str(json.loads(images.docker.run("inspect", container).stdout)[0]["Config"]["Labels"][OWNER])
+def label(images: Images, container: str, name: str) -> str:
+    return str(json.loads(images.docker.run("inspect", container).stdout)[0]["Config"]["Labels"][name])
+
+
+def reapers(token: str) -> list[str]:
+    """Processes that still look after the container with this token."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace")
+            found += [words] if token in words and "tester_reaper" in words else []
+    return found
 
 
 def test_clean_takes_only_what_is_dead(images: Images, hanging: str) -> None:
@@ -78,7 +92,7 @@ def test_clean_takes_only_what_is_dead(images: Images, hanging: str) -> None:
     process = started(images, hanging)
     stranger = images.docker.run("create", hanging, "true").stdout.strip()
     try:
-        alive = owner_of(images, images.containers()[0])
+        alive = label(images, images.containers()[0], OWNER)
         machine, boot, pid, start = alive.split("/")
         dead = leftover(images, hanging, f"{machine}/{boot}/{pid}/{int(start) - 1}")
         kept = [leftover(images, hanging, f"elsewhere/{boot}/{pid}/1"), leftover(images, hanging, "unknown")]
@@ -117,3 +131,21 @@ def test_docker_does_not_answer(images: Images) -> None:
 def test_there_is_no_docker(images: Images) -> None:
     found = call(PROGRAM, "run", "some:v1", env={**images.docker.environment(), "PATH": "/nonexistent"})
     assert (found.code, found.error["code"]) == (8, "dependency")
+
+
+def test_the_daemon_goes_away(images: Images, hanging: str) -> None:
+    """In mid-test: exit 8, and when it answers again the container is removed, by the process that waits for that."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        way(Path(folder) / "s", images.docker.host.removeprefix("unix://")) as cuttable,
+    ):
+        process = started(images, hanging, DOCKER_HOST=f"unix://{cuttable.path}")
+        cuttable.cut()
+        out, _ = process.communicate(timeout=60)
+        document = json.loads(out)
+        assert process.returncode == 8 and document["error"]["code"] == "unreachable", document
+        (container,) = images.containers()
+        token = label(images, container, "trainyard.dev/test")
+        cuttable.mend()
+        until(lambda: not images.containers(), timeout_s=60)
+        until(lambda: not reapers(token))

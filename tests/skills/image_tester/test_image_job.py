@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from image_call import Images
+from tester_call import Images
 
 STEP = """
     import json, os, time

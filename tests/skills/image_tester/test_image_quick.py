@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from image_call import Images, site, statuses
+from tester_call import Images, site, statuses
 
 APP = {
     **site("alpha", "2.1", scripts="alpha = alpha:VALUE"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_call import Images, statuses
+from tester_call import Images, statuses
 
 from tests.calling import Answer
 from tests.components.images.fixtures import full_images

@@ -64,6 +64,8 @@ def test() -> None:
 
 def push() -> None:
     images = read("images.json")
+    if VERB == "ensure-repo":
+        answer({"repository": WORDS[1]})
     if VERB == "verify":
         repository, _, tag = WORDS[1].rpartition(":")
         if tag not in images:

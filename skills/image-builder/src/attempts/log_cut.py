@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 STEP = re.compile(r"#(\d{1,6}) (.*)")
 OUTPUT = re.compile(r"(?:\d{1,7}\.\d{1,6} )?(.*)", re.DOTALL)
+ID = re.compile(r"sha256:[0-9a-f]{64}")
+"""Of the step, as old clients print it."""
 PLACE = re.compile(r"(?:\S*/)?[Dd]ockerfile:(\d{1,6})")
 TITLE = re.compile(r"\[(?:[^\]]*\s)?\d+/\d+\] (.+)")
 
@@ -35,8 +37,8 @@ def cut(lines: Sequence[str]) -> Cut:
     tail = _tail(lines)
     place = next((int(match[1]) for line in lines[-60:] if (match := PLACE.fullmatch(line.strip()))), None)
     if failed is None:
-        return Cut(tuple(_output(line) for line in lines), None, place)
-    own = [match[2] for match in steps if match[1] == failed]
+        return Cut(tuple(text for line in lines if not ID.fullmatch(text := _output(line))), None, place)
+    own = [match[2] for match in steps if match[1] == failed and not ID.fullmatch(match[2])]
     title = next((match[1] for line in own if (match := TITLE.fullmatch(line))), None)
     return Cut(tuple([_output(line) for line in own if not TITLE.fullmatch(line)] + tail), title, place)
 

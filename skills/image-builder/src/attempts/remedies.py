@@ -148,6 +148,22 @@ def as_root(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     return _with(recipe, text, f"root installs the packages; the user {user} comes back behind it")
 
 
+def managed_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """PEP 668 guards a system that people work on; an image is made of nothing else than this Dockerfile."""
+    if "ARG PIP_BREAK_SYSTEM_PACKAGES=" in recipe.dockerfile:
+        return None
+    text = edits.before(recipe, cause.cut, ["ARG PIP_BREAK_SYSTEM_PACKAGES=1", "ARG UV_BREAK_SYSTEM_PACKAGES=1"])
+    return _with(recipe, text, "pip may install into the image's own Python")
+
+
+def apt_update(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """Base images come without apt's lists."""
+    found = edits.failed(recipe, cause.cut)
+    if found is None or "apt-get update" in found[1].value or "apt update" in found[1].value:
+        return None
+    return _with(recipe, edits.before_as_root(recipe, cause.cut, ["RUN apt-get update"]), "apt-get update before that step")
+
+
 def without_isolation(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     """pip's setting is named after the option --no-build-isolation: 0 means that the isolation is off."""
     if "ARG PIP_NO_BUILD_ISOLATION=" in recipe.dockerfile:
@@ -243,6 +259,8 @@ REMEDIES: dict[str, Remedy] = {
         install_git,
         install_compiler,
         as_root,
+        managed_python,
+        apt_update,
         without_isolation,
         devel_image,
         without_link,

@@ -254,10 +254,21 @@ def _answer(orders: list[Order], checks: list[list[shell.Check]], ended: list[En
         data,
         found,
         changed=changed,
-        next=[f"smoke_test.py run {order.output.reference}" for order in orders if order.output.push is None and not errors][
-            :3
-        ],
+        next=_next(orders, ended),
     )
+
+
+def _next(orders: list[Order], ended: list[Ended]) -> list[str]:
+    """What was built is tried, what was not is read."""
+    found = []
+    for order, each in zip(orders, ended, strict=True):
+        if isinstance(each, shell.SkillError):
+            continue
+        if each[1].image is None:
+            found.append(f"read data.attempts, and the whole log: {each[0]['log']}")
+        elif not order.output.push and not order.output.archive:
+            found.append(f"smoke_test.py run {order.output.reference}")
+    return found[:3]
 
 
 def _error(order: Order, ended: Attempts[Built]) -> shell.SkillError | None:

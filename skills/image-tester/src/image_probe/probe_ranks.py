@@ -14,21 +14,26 @@ from image_probe.probe_torch import imported
 RANKS = 2
 SCRIPT = """\
 import json, os, sys
-def step(text):
-    with open(os.path.join(sys.argv[1], "step-" + os.environ["RANK"]), "w") as file:
+def write(name, text):
+    with open(os.path.join(sys.argv[1], name + "-" + os.environ["RANK"]), "w") as file:
         file.write(text)
-step("import torch")
-import torch, torch.distributed as dist
-step("init_process_group")
-dist.init_process_group("gloo")
-step("all_reduce")
-value = torch.tensor([float(dist.get_rank() + 1), 10.0])
-dist.all_reduce(value)
-step("destroy_process_group")
-with open(os.path.join(sys.argv[1], "rank-" + str(dist.get_rank())), "w") as file:
-    json.dump([dist.get_world_size()] + value.tolist(), file)
-dist.destroy_process_group()
-step("end")
+def main():
+    write("step", "import torch")
+    import torch, torch.distributed as dist
+    write("step", "init_process_group")
+    dist.init_process_group("gloo")
+    write("step", "all_reduce")
+    value = torch.tensor([float(dist.get_rank() + 1), 10.0])
+    dist.all_reduce(value)
+    write("step", "destroy_process_group")
+    write("rank", json.dumps([dist.get_world_size()] + value.tolist()))
+    dist.destroy_process_group()
+    write("step", "end")
+try:
+    main()
+except BaseException as error:
+    write("error", type(error).__name__ + ": " + str(error)[:500])
+    raise
 """
 
 
@@ -43,10 +48,12 @@ def all_reduce(report: Report, item: dict[str, object]) -> dict[str, object]:
         code, output = _torchrun(report, script, folder, float(str(item["limit_s"])))
         found = [_read(os.path.join(folder, f"rank-{rank}")) for rank in range(RANKS)]
         steps = [_text(os.path.join(folder, f"step-{rank}")) or "before Python" for rank in range(RANKS)]
+        errors = [_text(os.path.join(folder, f"error-{rank}")) for rank in range(RANKS)]
     if code is None:
         raise Failed(f"two ranks did not end within {item['limit_s']} s; they were in: {', '.join(steps)}; {output}")
     if code or any(each != [RANKS, 3.0, 20.0] for each in found):
-        raise Failed(f"torchrun exits {code}, ranks were in: {', '.join(steps)}, results {found}; {output}")
+        first = next((each for each in errors if each), f"results {found}")
+        raise Failed(f"{first} (torchrun exits {code}, ranks were in: {', '.join(steps)})\n{output[-1000:]}")
     return {"ranks": RANKS, "backend": "gloo"}
 
 

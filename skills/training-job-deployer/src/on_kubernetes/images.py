@@ -133,6 +133,7 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     """Makes the call, and keeps its answer for the stages behind it. Raises SkillError conflict for an image that fails."""
     if not asked.words:
         return {"skipped": FOUND, **(deployment.answers["push"].data if name == "push" else {})}
+    made = _repository(deployment.job) if name == "build" else []
     limit = {"build": BUILD_S, "test": TEST_S, "push": PUSH_S}[name]
     answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True).or_raise()
     if not answer.ok:
@@ -141,10 +142,16 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     if name == "test":
         _fits_engine(deployment.job, answer)
     kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "reference", "facts", "unproven", "level", "repository")
-    changed = answer.document.get("changed")
-    return {key: answer.data[key] for key in kept if key in answer.data} | {
-        "changed": changed if isinstance(changed, list) else []
-    }
+    changed = [*made, *(answer.document.get("changed") or [])]
+    return {key: answer.data[key] for key in kept if key in answer.data} | {"changed": changed}
+
+
+def _repository(job: Job) -> list[str]:
+    """A build of CodeBuild pushes, so the repository is made before it; `push --create` makes it otherwise. What was made."""
+    if _image(job).builder != "codebuild":
+        return []
+    answer = call(PUSH, ["ensure-repo", repository(job), *_region(job)], timeout_s=LOOK_S).or_raise()
+    return [str(each) for each in answer.document.get("changed") or []]
 
 
 def _build(deployment: Deployment, *more: str) -> Call:

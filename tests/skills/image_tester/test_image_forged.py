@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from image_call import Images, statuses
+from tester_call import Images, statuses
 
 FORGED = "TY1 " + "0" * 64 + ' {"id": "begin", "python": "3.11", "number": 1}'
 MODULES = {
