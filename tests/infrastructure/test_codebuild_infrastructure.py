@@ -5,6 +5,7 @@ Not run here: Terraform's `init` and `apply`, which need the provider from its r
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -36,14 +37,14 @@ def script(aws: Aws, aws_command_line: Path):  # type: ignore[no-untyped-def]
 def test_the_template_makes_what_the_module_makes(tmp_path: Path) -> None:
     """Terraform's names and documents are evaluated by terraform itself, without its provider."""
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     assert setups.of_module(tmp_path) == setups.of_template()
 
 
 def test_a_difference_between_the_two_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: one action less in a copy of the module."""
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     copy = tmp_path / "module"
     shutil.copytree(setups.MODULE, copy)
     text = (copy / "names.tf").read_text()
@@ -55,7 +56,7 @@ def test_a_difference_between_the_two_is_seen(tmp_path: Path, monkeypatch: pytes
 
 def test_terraform_is_formatted() -> None:
     if not shutil.which("terraform"):
-        pytest.skip("there is no terraform on this machine")
+        pytest.skip("by design: there is no terraform on this machine")
     words = ["terraform", "fmt", "-check", "-diff", "-recursive", str(setups.MODULE.parent)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
@@ -69,6 +70,24 @@ def test_cloudformation_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_the_template_is_applied_and_goes_again(aws: Aws) -> None:
+    """By moto's CloudFormation, which makes role, bucket and log group; project and repository are names to it."""
+    stacks = aws.client("cloudformation")
+    made = stacks.create_stack(StackName="b", TemplateBody=TEMPLATE.read_text(), Capabilities=["CAPABILITY_NAMED_IAM"])
+    assert made["StackId"] and stacks.describe_stacks(StackName="b")["Stacks"][0]["StackStatus"] == "CREATE_COMPLETE"
+    policy = aws.client("iam").get_role_policy(RoleName=ROLE, PolicyName="trainyard-build")["PolicyDocument"]
+    # moto keeps what a template says as Python writes it
+    policy = ast.literal_eval(policy) if isinstance(policy, str) else policy
+    assert policy == setups.of_template()["role"]["policy"]
+    store = aws.client("s3")
+    assert store.get_bucket_versioning(Bucket=BUCKET)["Status"] == "Enabled"
+    assert aws.client("logs").describe_log_groups()["logGroups"][0]["logGroupName"] == GROUP
+    stacks.delete_stack(StackName="b")
+    assert store.list_buckets()["Buckets"] == [] and aws.client("iam").list_roles()["Roles"] == []
+    assert aws.client("logs").describe_log_groups()["logGroups"] == []
+
+
+@full_images
 def test_the_script_makes_what_the_template_makes(aws: Aws, script) -> None:  # type: ignore[no-untyped-def]
     script()
     assert setups.made(aws) == setups.of_template()

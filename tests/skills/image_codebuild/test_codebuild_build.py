@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from codebuild_call import BUCKET, PROJECT, CodeBuild
 
+from tests.components.images.fixtures import full_images
+
 
 def test_a_folder_becomes_an_image(codebuild: CodeBuild) -> None:
     """The digest is the registry's, the source lies in a bucket that was made, and log and phases were shown."""
@@ -28,6 +30,7 @@ def test_a_folder_becomes_an_image(codebuild: CodeBuild) -> None:
     assert codebuild.aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix="source/")["KeyCount"] == 1
 
 
+@full_images
 def test_the_same_call_again_does_nothing(codebuild: CodeBuild) -> None:
     """And after a change of one file it builds, without a new bucket."""
     folder = codebuild.project()
@@ -53,6 +56,21 @@ def test_builds_at_once_do_not_disturb_each_other(codebuild: CodeBuild) -> None:
         assert row["digest"] == codebuild.digest(f"trainyard/{name}", row["tag"])
 
 
+@full_images
+def test_the_same_call_twice_at_once_is_one_build(codebuild: CodeBuild) -> None:
+    folder = codebuild.project()
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=3)
+    assert codebuild("build", folder, "--no-wait").code == 0, "the bucket and the source are there"
+    (folder / "train.py").write_text("print(3)\n")
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=5)
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(codebuild, "build", folder) for _ in range(2)]
+    first, second = (each.result() for each in both)
+    assert first.code == second.code == 0 and first.data["build_ids"] == second.data["build_ids"], (first, second)
+    assert len(codebuild.builds()) == 2
+
+
+@full_images
 def test_the_project_is_never_changed(codebuild: CodeBuild) -> None:
     client = codebuild.aws.client("codebuild")
     before = client.batch_get_projects(names=[PROJECT])["projects"]
@@ -71,7 +89,7 @@ def test_a_failed_step_is_the_answer_no(codebuild: CodeBuild) -> None:
     assert codebuild.aws.client("ecr").list_images(repositoryName="trainyard/net")["imageIds"] == []
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kill", [pytest.param(signal.SIGKILL, marks=full_images), signal.SIGINT])
 def test_a_caller_that_dies_loses_nothing(codebuild: CodeBuild, kill: signal.Signals) -> None:
     """The build goes on; the same call finds it and gives its image. Ctrl-C says how to go on."""
     codebuild.aws.builds_fault(phase="BUILD", slow_s=4)
@@ -89,3 +107,19 @@ def test_a_caller_that_dies_loses_nothing(codebuild: CodeBuild, kill: signal.Sig
     assert again.code == 0 and "found running" in again.stderr, again
     assert len(codebuild.builds()) == 1
     assert again.data["digest"] == codebuild.digest("trainyard/net", again.data["tag"])
+
+
+@full_images
+def test_ctrl_c_leaves_several_builds_alone(codebuild: CodeBuild) -> None:
+    """Every one that is followed: the caller ends at once, the builds go on."""
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=15, times=2)
+    process = codebuild.started("build", codebuild.project("a2"), codebuild.project("b2"))
+    deadline = time.monotonic() + 40
+    while len(codebuild.builds()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 7 and "the builds go on" in out and time.monotonic() - began < 8, out
+    assert [each["buildStatus"] for each in codebuild.builds()] == ["IN_PROGRESS"] * 2

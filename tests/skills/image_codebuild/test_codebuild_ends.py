@@ -7,6 +7,8 @@ import time
 import pytest
 from codebuild_call import PROJECT, CodeBuild
 
+from tests.components.images.fixtures import full_images
+
 
 def test_a_fault_of_aws_may_be_repeated(codebuild: CodeBuild) -> None:
     """FAULT is no answer about the source: exit 8, retryable, with phase and reason."""
@@ -18,6 +20,7 @@ def test_a_fault_of_aws_may_be_repeated(codebuild: CodeBuild) -> None:
     assert codebuild("build", folder).code == 0
 
 
+@full_images
 def test_a_failure_before_the_log_names_its_phase(codebuild: CodeBuild) -> None:
     fault = {"phase": "PROVISIONING", "status_code": "BUILD_CONTAINER_UNABLE_TO_PULL_IMAGE"}
     codebuild.aws.builds_fault(**fault, message="Unable to pull customer's container image")
@@ -26,6 +29,7 @@ def test_a_failure_before_the_log_names_its_phase(codebuild: CodeBuild) -> None:
     assert "BUILD_CONTAINER_UNABLE_TO_PULL_IMAGE" in failed.data["attempts"][0]["cause"]
 
 
+@full_images
 def test_a_time_out_is_said(codebuild: CodeBuild) -> None:
     """The build's own limit, which ended it; not the caller's, which leaves it running."""
     codebuild.aws.limits(minute_s=0.2)
@@ -35,6 +39,7 @@ def test_a_time_out_is_said(codebuild: CodeBuild) -> None:
     assert codebuild.builds()[0]["buildStatus"] == "TIMED_OUT"
 
 
+@full_images
 def test_waiting_ends_before_the_build(codebuild: CodeBuild) -> None:
     codebuild.aws.builds_fault(phase="BUILD", slow_s=5)
     started = codebuild("build", codebuild.project(), "--no-wait")
@@ -68,6 +73,7 @@ def test_a_held_account_is_not_tried_again(codebuild: CodeBuild) -> None:
     assert "AWS Support" in held.error["hint"] and time.monotonic() - began < 30
 
 
+@full_images
 def test_a_full_queue_is_waited_for(codebuild: CodeBuild) -> None:
     """For as long as --queue-timeout says; a place that comes free is taken."""
     codebuild.aws.limits(concurrent=1)
@@ -82,6 +88,7 @@ def test_a_full_queue_is_waited_for(codebuild: CodeBuild) -> None:
     assert codebuild("build", folder, "--queue-timeout", "60").code == 0
 
 
+@full_images
 def test_a_lost_log_loses_no_image(codebuild: CodeBuild) -> None:
     codebuild.aws.builds_fault(log="lost")
     built = codebuild("build", codebuild.project())
@@ -107,6 +114,7 @@ def test_cancel_stops_a_build_of_ours(codebuild: CodeBuild) -> None:
     assert codebuild.aws.client("ecr").list_images(repositoryName="trainyard/net")["imageIds"] == []
 
 
+@full_images
 def test_somebody_elses_build_is_left_alone(codebuild: CodeBuild) -> None:
     codebuild.aws.builds_fault(phase="PROVISIONING", slow_s=10)
     build_id = codebuild.aws.client("codebuild").start_build(projectName=PROJECT)["build"]["id"]
@@ -114,6 +122,7 @@ def test_somebody_elses_build_is_left_alone(codebuild: CodeBuild) -> None:
     assert refused.code == 5 and codebuild.builds()[0]["buildStatus"] == "IN_PROGRESS", refused
 
 
+@full_images
 def test_logs_are_read_and_streamed(codebuild: CodeBuild) -> None:
     build_id = codebuild("build", codebuild.project()).data["build_ids"][0]
     some = codebuild("logs", build_id, "--lines", "5")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from codebuild_call import PROJECT, CodeBuild
 
+from tests.components.images.fixtures import full_images
 from tests.infrastructure import aws_policies as policies
 from tests.infrastructure.codebuild_setups import GROUP, of_template
 
@@ -38,6 +39,7 @@ def test_build_needs_its_policy(codebuild: CodeBuild) -> None:
     exact(second, "build")
 
 
+@full_images
 @pytest.mark.parametrize("verb", ["status", "logs", "wait", "cancel", "list"])
 def test_each_verb_needs_its_policy(codebuild: CodeBuild, verb: str) -> None:
     folder = codebuild.project()
@@ -51,6 +53,7 @@ def test_each_verb_needs_its_policy(codebuild: CodeBuild, verb: str) -> None:
     exact(user, verb)
 
 
+@full_images
 def test_a_missing_permission_is_named(codebuild: CodeBuild) -> None:
     """Exit 4 with the statement to add; without the log's permission the build succeeds and the log is missing."""
     folder = codebuild.project()
@@ -64,6 +67,7 @@ def test_a_missing_permission_is_named(codebuild: CodeBuild) -> None:
     assert built.code == 0 and "logs:GetLogEvents" in built.stderr, built
 
 
+@full_images
 def test_the_projects_role_is_enough(codebuild: CodeBuild) -> None:
     """With the policy that the three ways of infrastructure/ give it; and without PutImage the push fails, as the control."""
     granted = of_template()["role"]["policy"]

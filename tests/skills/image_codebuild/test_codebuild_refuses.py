@@ -7,6 +7,8 @@ import json
 import pytest
 from codebuild_call import BUCKET, CodeBuild
 
+from tests.components.images.fixtures import full_images
+
 
 def buckets(codebuild: CodeBuild) -> list[str]:
     return [each["Name"] for each in codebuild.aws.client("s3").list_buckets()["Buckets"]]
@@ -35,6 +37,7 @@ def test_what_cannot_be_is_said_first(codebuild: CodeBuild, words: tuple[str, ..
     assert codebuild.builds() == [] and buckets(codebuild) == []
 
 
+@full_images
 def test_a_taken_tag_is_said_before_the_build(codebuild: CodeBuild) -> None:
     """An immutable tag that another source has: exit 5. The control: a tag that may move is moved."""
     folder = codebuild.project()
@@ -47,6 +50,7 @@ def test_a_taken_tag_is_said_before_the_build(codebuild: CodeBuild) -> None:
     assert moved.code == 0 and moved.data["digest"] == codebuild.digest("trainyard/net", "latest")
 
 
+@full_images
 def test_a_cache_needs_a_tag_that_moves(codebuild: CodeBuild) -> None:
     """In a repository whose tags are all immutable nothing is cached, and the build succeeds."""
     folder = codebuild.project()
@@ -74,6 +78,7 @@ def test_somebody_elses_bucket_is_left_alone(codebuild: CodeBuild) -> None:
         store.get_bucket_policy(Bucket=BUCKET)
 
 
+@full_images
 def test_a_half_made_bucket_is_finished(codebuild: CodeBuild) -> None:
     """The caller was killed behind CreateBucket: tagged, and not ready."""
     store = codebuild.aws.client("s3")
@@ -88,6 +93,7 @@ def test_a_half_made_bucket_is_finished(codebuild: CodeBuild) -> None:
     assert all(store.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"].values())
 
 
+@full_images
 def test_secrets_stop_the_build(codebuild: CodeBuild) -> None:
     folder = codebuild.project(files={".env": "TOKEN=1\n"})
     refused = codebuild("build", folder)
@@ -114,3 +120,6 @@ def test_a_plan_makes_nothing(codebuild: CodeBuild) -> None:
     (folder / "Dockerfile").write_text("FROM example.org/nobody/knows:1\n")
     assert codebuild("build", folder, "--dry-run").data["estimate"]["usd"] is None
     assert codebuild.builds() == [] and buckets(codebuild) == [] and plan.document["changed"] == []
+    early = codebuild("build", folder, "--dry-run", "--push", "not/yet", "--project", "nobody")
+    assert early.code == 1 and early.check("registry.repository")["status"] == "warn", "it may be made before the build"
+    assert early.check("codebuild.project")["status"] == "fail"

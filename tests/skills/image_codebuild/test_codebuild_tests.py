@@ -10,6 +10,7 @@ from codebuild_call import PROJECT, CodeBuild
 
 from tests.calling import SKILLS, Answer, call
 from tests.components.build_host.fixtures import BuildHost
+from tests.components.images.fixtures import full_images
 from tests.components.images.old_docker import OldDocker
 from tests.infrastructure import aws_policies as policies
 
@@ -37,6 +38,7 @@ def tester(codebuild: CodeBuild, build_host: BuildHost, old_docker: OldDocker) -
     codebuild.aws.build_environment(**build_host.variables(), DOCKER_HOST="")
 
 
+@full_images
 def test_an_image_is_built_and_tested(tester: Prober) -> None:
     """From source to a tested digest, both on CodeBuild; then an image in which a declared package is missing."""
     folder = tester.codebuild.project(files={"Dockerfile": DOCKERFILE, "requirements.txt": "pip\n"})
@@ -60,6 +62,7 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     assert missing.code == 1 and missing.check("imports")["status"] == "fail", missing.document
 
 
+@full_images
 def test_a_host_that_fails_says_nothing_about_the_image(tester: Prober) -> None:
     """Exit 8, retryable: no check of the image failed or passed. A lost log is the same."""
     folder = tester.codebuild.project()

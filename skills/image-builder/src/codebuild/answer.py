@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trainyard_shell as shell
 from codebuild import outcome
 from codebuild.looking import PROGRAM
-
-if TYPE_CHECKING:
-    from codebuild.building import Ended
+from codebuild.order import Ended
 
 
 def answer(ended: list[Ended]) -> shell.Result:
@@ -28,7 +26,7 @@ def answer(ended: list[Ended]) -> shell.Result:
     if len(rows) == 1 and errors:
         error = errors[0]
         raise shell.SkillError(
-            error.code, str(error), hint=error.hint, retryable=error.retryable, data={**data, **error.data}, checks=found
+            error.code, str(error), hint=error.hint, retryable=error.retryable, data={**error.data, **data}, checks=found
         )
     return shell.Result(data, found, changed=changed, next=follow[:5])
 

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import build_source
@@ -19,12 +18,12 @@ from builders.logs import BuildLog
 from builders.workspace import workspace
 from codebuild import compute, one, outcome, packing, repository
 from codebuild.answer import answer
-from codebuild.ask import Ask
-from codebuild.compute import Machine
-from codebuild.looking import PROGRAM
+from codebuild.looking import INTERRUPTED, PROGRAM
 from codebuild.one import Place
 from codebuild.options import Options
+from codebuild.order import Ended, Order
 from codebuild.plan import plan
+from codebuild.repository import Repository
 from generated import source as generated
 from trainyard_codebuild import Build
 
@@ -33,64 +32,6 @@ AGENT = "[Container] "
 """Before the lines of CodeBuild's agent: phases and commands, whose text a diagnosis would take for the builder's."""
 NAMESPACE = "trainyard"
 """Of repositories in ECR: builds of the project that setup-codebuild.sh makes may push to all in it."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One image: its source, its name, where it is built."""
-
-    source: Source
-    name: str
-    tag: str
-    place: Place
-    machine: Machine
-    options: Options
-    prefix: str = ""
-
-    @property
-    def checks(self) -> list[shell.Check]:
-        return [*self.source.checks, *(generated.checks(self.source) if self.source.recipe.generated else [])]
-
-    @property
-    def image(self) -> str:
-        return self.place.repository.uri
-
-    @property
-    def reference(self) -> str:
-        return f"{self.image}:{self.tag}"
-
-    def ask(self, recipe: Recipe) -> Ask:
-        minutes = min(2160, max(5, int(-(-self.options.timeout_s // 60))))
-        queued = min(480, max(5, int(-(-self.options.queue_s // 60))))
-        return Ask(
-            name=self.name,
-            tag=self.tag,
-            dockerfile=packing.DOCKERFILE,
-            platform=recipe.platform or "linux/amd64",
-            target=recipe.target,
-            build_args=tuple(f"{name}={value}" for name, value in recipe.build_args),
-            no_cache=self.options.no_cache,
-            secrets=packing.secret_words(recipe),
-            kept_secrets=self.options.secrets,
-            source_digest=self.source.recipe.source_digest,
-            timeout_minutes=minutes,
-            queued_minutes=queued,
-        )
-
-
-@dataclass
-class Ended:
-    """How one order ended."""
-
-    order: Order
-    attempts: Attempts[Build]
-    builds: list[str]
-    changed: list[str]
-    log: Path | None = None
-    reused: Build | None = None
-    error: shell.SkillError | None = None
-    started: Build | None = None
-    """With --no-wait: the build that was left running."""
 
 
 def build_all(folders: Sequence[str], options: Options) -> shell.Result:
@@ -128,18 +69,16 @@ def _show(order: Order) -> None:
 def _source(path: str, options: Options) -> Source:
     folder = build_source.opened(path)
     name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is None:
-        raise shell.SkillError(
-            "usage", f"{folder.path.name} has no Dockerfile", hint="write one, or name it: --dockerfile PATH"
-        )
-    return build_source.given(folder, name, options.wanted)
+    if name is not None:
+        return build_source.given(folder, name, options.wanted)
+    return generated.generated(folder, options.wanted, options.wishes)
 
 
 def _order(source: Source, options: Options, several: bool) -> Order:
     name = options.name or image_naming.from_folder(source.folder.path)
     tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
-    found = repository.find(options.account, _repository_name(options, name))
-    base = source.recipe.bases[-1] if source.recipe.bases else None
+    found, missing = _repository(options, _repository_name(options, name))
+    base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
     machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
     wait_s = options.timeout_s + options.queue_s + 300
@@ -151,7 +90,17 @@ def _order(source: Source, options: Options, several: bool) -> Order:
         queue_s=options.queue_s,
         wait_s=wait_s,
     )
-    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "")
+    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
+
+
+def _repository(options: Options, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
+    """A plan may come before its repository, which somebody makes before the build."""
+    try:
+        return repository.find(options.account, name), ()
+    except shell.SkillError as error:
+        if not options.dry_run or error.code != "not-found":
+            raise
+        return Repository(name, name, "MUTABLE", ()), (shell.Check("registry.repository", "warn", str(error), fix=error.hint),)
 
 
 def _repository_name(options: Options, name: str) -> str:
@@ -178,6 +127,7 @@ def _together(orders: list[Order]) -> list[Ended]:
         waiting = [pool.submit(work, order) for order in orders]
         return [each.result() for each in waiting]
     except KeyboardInterrupt:
+        INTERRUPTED.set()
         hint = f"{PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
         raise shell.SkillError("timeout", "interrupted; the builds go on", hint=hint, retryable=True) from None
     finally:
@@ -191,16 +141,23 @@ def build(order: Order) -> Ended:
         shell.progress(f"{order.prefix}{order.reference} was built from this source by {there.id}; nothing is done")
         return Ended(order, Attempts(image=there), [there.id], [], reused=there)
     ended = Ended(order, Attempts(), [], [])
+    try:
+        _follow(order, ended)
+    except shell.SkillError as error:  # with what was made and started until then
+        ended.error = error
+    return ended
+
+
+def _follow(order: Order, ended: Ended) -> None:
     if order.options.no_wait:
         with workspace() as place:
             ended.started = _start(order, order.source.recipe, place, ended)
-        return ended
+        return
     with workspace() as place, BuildLog(order.name, prefix=order.prefix, quiet=order.options.quiet) as log:
         ended.log = log.path
         ended.attempts = attempted(
             order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts
         )
-    return ended
 
 
 def _start(order: Order, recipe: Recipe, place: Path, ended: Ended) -> Build:

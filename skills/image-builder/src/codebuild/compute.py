@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,8 @@ import trainyard_shell as shell
 from image_tables import table
 
 TABLE = "codebuild_compute"
-CUDA_FROM = "BUILD_GENERAL1_LARGE"
-"""A CUDA image does not fit SMALL's disk with safety, and compiles in little memory."""
-CUDA_WORDS = ("cu1", "cuda", "-gpu-", "nvcr.io/")
+LARGE_FROM_GB, LARGE = 8, "BUILD_GENERAL1_LARGE"
+"""CUDA images and their like: they do not fit SMALL's disk with safety, and what is compiled for them needs memory."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,13 @@ def choose(platform: str, asked: str | None, base: str | None, context_bytes: in
     if asked is not None:
         return _machine(kind, _asked(rows, asked), "asked for")
     need = _need_gb(base, context_bytes)
-    fitting = [row for row in kind["rows"] if row["disk_gb"] >= need and not (_is_cuda(base) and row is not rows[CUDA_FROM])]
-    larger = [row for row in kind["rows"] if row["disk_gb"] >= need]
-    if not larger:
+    fitting = [row for row in kind["rows"] if row["disk_gb"] >= need]
+    if image_gb(base)[0] >= LARGE_FROM_GB:
+        fitting = [row for row in fitting if row["memory_gb"] >= rows[LARGE]["memory_gb"]]
+    if not fitting:
         message = f"an image of this size needs about {need:.0f} GB while it is built, more than any compute type has"
         raise shell.SkillError("usage", message, hint="a smaller base image, or --compute-type and see")
-    return _machine(kind, (fitting or larger)[0], f"about {need:.0f} GB of disk while it is built")
+    return _machine(kind, fitting[0], f"about {need:.0f} GB of disk while it is built")
 
 
 def _asked(rows: dict[str, dict[str, Any]], asked: str) -> dict[str, Any]:
@@ -81,18 +82,23 @@ def _machine(kind: dict[str, Any], row: dict[str, Any], reason: str) -> Machine:
     return Machine(kind["environment"], kind["image"], row["type"], row["disk_gb"], row["usd_per_minute"], reason)
 
 
-def _is_cuda(base: str | None) -> bool:
-    return base is None or any(word in base for word in CUDA_WORDS)
+def largest(bases: list[str]) -> str | None:
+    """The base image that decides: all stages lie on the disk together. None: every stage begins with nothing."""
+    return max(bases, key=lambda base: image_gb(base)[0]) if bases else None
 
 
 def image_gb(base: str | None) -> tuple[float, bool]:
     """Unpacked size of the image, and whether the table knows the family of its base."""
     rows = table(TABLE)
-    if base is not None and "-cpu-" not in base:
-        for start, size in rows["base_gb"].items():
-            if base.startswith(start) or base.removeprefix("docker.io/library/").startswith(start) or f".{start}." in base:
-                return float(size), True
-    return float(rows["cuda_image_gb"] if _is_cuda(base) else rows["plain_image_gb"]), False
+    if base is None:
+        return float(rows["scratch_gb"]), True
+    if "-cpu-" in base:
+        return float(rows["plain_image_gb"]), False
+    for start, size in rows["base_gb"].items():
+        whole = rf"(?:docker\.io/(?:library/)?)?{re.escape(start.rstrip('/'))}(?:[:@/]|$)"
+        if re.match(whole, base) or f".{start}." in base:
+            return float(size), True
+    return float(rows["unknown_image_gb"]), False
 
 
 def _need_gb(base: str | None, context_bytes: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ from codebuild.account import Account
 from trainyard_codebuild import Build
 
 PROGRAM = "build_image_codebuild.py"
+INTERRUPTED = threading.Event()
+"""Set by Ctrl-C where several builds are followed at once: a signal reaches the main thread only."""
 
 
 def status(account: Account, build_id: str) -> shell.Result:
@@ -54,11 +57,16 @@ def follow(account: Account, build_id: str, timeout_s: float, *, quiet: bool = F
             shell.progress(line)
 
     try:
-        return running.follow(account.builds, account.logs, build_id, timeout_s=timeout_s, show=show)
+        return running.follow(account.builds, account.logs, build_id, timeout_s=timeout_s, show=show, sleep=_sleep)
     except KeyboardInterrupt:
         message = f"interrupted; the build {build_id} goes on"
         hint = f"{PROGRAM} wait {build_id}; or cancel {build_id}"
         raise shell.SkillError("timeout", message, hint=hint, retryable=True, data={"build_id": build_id}) from None
+
+
+def _sleep(seconds: float) -> None:
+    if INTERRUPTED.wait(seconds):
+        raise KeyboardInterrupt
 
 
 def logs(account: Account, build_id: str, lines: int) -> shell.Result:

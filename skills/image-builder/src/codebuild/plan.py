@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
 from codebuild import compute, packing
-
-if TYPE_CHECKING:
-    from codebuild.building import Order
+from codebuild.order import Order
 
 
 def plan(orders: list[Order]) -> shell.Result:
     rows = []
     for each in orders:
         recipe, size = each.source.recipe, each.source.listing.size_bytes
-        base = recipe.bases[-1] if recipe.bases else None
+        base = compute.largest(recipe.bases)
         rows.append(
             {
                 "image": each.image,
@@ -36,6 +33,19 @@ def plan(orders: list[Order]) -> shell.Result:
                 ],
             }
         )
-    checks = [check for each in orders for check in each.checks]
+    checks = [check for each in orders for check in each.checks] + [_project(orders[0])]
     data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
     return shell.Result(data, checks, next=["the same call without --dry-run"])
+
+
+def _project(order: Order) -> shell.Check:
+    """Whether there is a project that builds."""
+    name, account = order.place.project, order.place.account
+    try:
+        codebuilds.newest(account.builds, name, 1)
+    except shell.SkillError as error:
+        if error.code not in ("not-found", "permission"):
+            raise
+        status = "fail" if error.code == "not-found" else "unknown"
+        return shell.Check("codebuild.project", status, str(error), fix=error.hint)
+    return shell.Check("codebuild.project", "pass", f"the project {name} is in {account.region}")
