@@ -89,8 +89,8 @@ def build(folders: tuple[str, ...], **given: Any) -> shell.Result:
 
 @cli.command(
     epilog=shell.examples(
-        "build_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566",
-        "build_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --region us-west-2",
+        "build_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f",
+        "build_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --region us-west-2",
     )
 )
 @click.argument("build_id")
@@ -105,8 +105,8 @@ def status(build_id: str, region: str | None) -> shell.Result:
 
 @cli.command(
     epilog=shell.examples(
-        "build_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --lines 50",
-        "build_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --follow",
+        "build_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --lines 50",
+        "build_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --follow",
     )
 )
 @click.argument("build_id")
@@ -126,8 +126,8 @@ def logs(build_id: str, lines: int, follow: bool, timeout: float, region: str | 
 
 @cli.command(
     epilog=shell.examples(
-        "build_image_codebuild.py wait trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566",
-        "build_image_codebuild.py wait trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --timeout 600",
+        "build_image_codebuild.py wait trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f",
+        "build_image_codebuild.py wait trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --timeout 600",
     )
 )
 @click.argument("build_id")
@@ -143,8 +143,8 @@ def wait(build_id: str, timeout: float, region: str | None) -> shell.Result:
 
 @cli.command(
     epilog=shell.examples(
-        "build_image_codebuild.py cancel trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566",
-        "build_image_codebuild.py cancel trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --dry-run",
+        "build_image_codebuild.py cancel trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f",
+        "build_image_codebuild.py cancel trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --dry-run",
     )
 )
 @click.argument("build_id")

@@ -114,8 +114,8 @@ def run(
 
 @cli.command(
     epilog=shell.examples(
-        "test_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566",
-        "test_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --region us-west-2",
+        "test_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f",
+        "test_image_codebuild.py status trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --region us-west-2",
     )
 )
 @click.argument("build_id")
@@ -129,8 +129,8 @@ def status(build_id: str, region: str | None) -> shell.Result:
 
 @cli.command(
     epilog=shell.examples(
-        "test_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566",
-        "test_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-112233445566 --lines 20",
+        "test_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f",
+        "test_image_codebuild.py logs trainyard-image-builder:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f --lines 20",
     )
 )
 @click.argument("build_id")

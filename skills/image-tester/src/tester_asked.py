@@ -90,22 +90,29 @@ def entry_of(words: list[str] | tuple[str, ...]) -> Entry | None:
 
 
 def started(words: tuple[str, ...], python: str) -> list[str]:
-    """The command as an engine starts it, one rank: torchrun becomes a module of the image's Python."""
+    """The command as an engine starts it: torchrun becomes a module of the image's Python."""
     found = launchers.find_launcher(list(words))
     if found and found[0] is launchers.TORCHRUN:
         return [python, "-m", "torch.distributed.run", *words[found[1] :]]
     return list(words)
 
 
-def one_rank() -> dict[str, str]:
-    """Topology reaches torchrun only through its environment (shared-docs/run-folder.md)."""
+def topology(ranks: int) -> dict[str, str]:
+    """It reaches torchrun only through its environment (shared-docs/run-folder.md)."""
     return {
         "PET_NNODES": "1",
-        "PET_NPROC_PER_NODE": "1",
+        "PET_NPROC_PER_NODE": str(ranks),
         "PET_STANDALONE": "1",
         "PET_LOCAL_ADDR": "127.0.0.1",
         "PET_MAX_RESTARTS": "0",
     }
+
+
+def _ranks(request: Any) -> int:
+    """Two stand for several: a script that asks for its process group has one then, as in the job."""
+    ranks = request.procs_per_node
+    on_a_gpu_type = request.resources is not None and request.resources.instance_type is not None
+    return 2 if request.nodes > 1 or (on_a_gpu_type if ranks == "auto" else ranks > 1) else 1
 
 
 def of_request(request: Any) -> dict[str, Any]:
@@ -113,6 +120,6 @@ def of_request(request: Any) -> dict[str, Any]:
     import trainyard_request
 
     words = tuple(trainyard_request.words_of(request.run))
-    environment = {**request.env, **trainyard_request.saving_variables(request), **one_rank()}
+    environment = {**request.env, **trainyard_request.saving_variables(request), **topology(_ranks(request))}
     environment.update(TRAINYARD_RUN_ID=request.run_id or "0" * 16, TRAINYARD_ATTEMPT="0")
     return {"command": words, "entry": entry_of(words), "environment": environment, "secrets": tuple(request.secrets)}

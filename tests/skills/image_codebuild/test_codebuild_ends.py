@@ -136,5 +136,5 @@ def test_logs_are_read_and_streamed(codebuild: CodeBuild) -> None:
 
 @pytest.mark.parametrize("verb", ["status", "logs", "wait", "cancel"])
 def test_an_unknown_build_is_not_found(codebuild: CodeBuild, verb: str) -> None:
-    assert codebuild(verb, f"{PROJECT}:3d1f9c1e-8a7b-4c5d-9e0f-112233445566").code == 3
+    assert codebuild(verb, f"{PROJECT}:3d1f9c1e-8a7b-4c5d-9e0f-1a2b3c4d5e6f").code == 3
     assert codebuild(verb, "trainyard-image-builder:$(id)").code == 2
