@@ -49,7 +49,8 @@ def machine(
     host = aws.registries[aws.region]
     secret_for_pods(cluster, namespace, aws, host)
     with ExitStack() as stack:
-        stack.enter_context(shared_port(cluster.place, int(host.rpartition(":")[2])))
+        for address in (host, aws.endpoint):  # layers come from another address than the registry's, as from S3
+            stack.enter_context(shared_port(cluster.place, int(address.rpartition(":")[2])))
         yield aws
 
 

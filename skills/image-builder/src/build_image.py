@@ -60,6 +60,7 @@ def cli() -> None:
     "--job-network", type=click.Choice(["auto", "efa", "tcp"]), default="auto", show_default=True, help="`network` of the job."
 )
 @click.option("--entry", metavar="FILE", help="What a generated image starts.  [default: found in the project]")
+@click.option("--user", metavar="UID[:GID]", help="Of a generated image; 0 is root.  [default: 1000:1000]")
 @click.option("--runtime-wheel", metavar="FILE", help="trainyard's wheel, or none.  [default: of this checkout]")
 @click.option("--write", is_flag=True, help="Keep a generated Dockerfile in FOLDER.")
 @click.option("--quiet", is_flag=True, help="The log goes to its file only.")

@@ -56,6 +56,8 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
     project.deploy("run", "--yes", "--detach")
     assert done(project) == programs
     assert image_of(project).startswith("127.0.0.1:5055/team/net@sha256:")
+    build = next(call for call in project.calls() if call[0] == programs[0])
+    assert values(build, "user") == ["0"], "the volume of the job belongs to root"
     push = next(call for call in project.calls() if call[0] == "push_image" and call[1] in ("promote", "push"))
     assert (push[1], len(values(push, "tag")), values(push, "tag")[1]) == (
         {"codebuild": "promote", "docker": "push"}[builder],

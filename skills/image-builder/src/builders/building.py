@@ -66,7 +66,9 @@ def options(given: dict[str, Any]) -> Options:
     )
     return Options(
         wanted=wanted,
-        wishes=Wishes(given["base"], given["instance_type"], given["job_network"], given["entry"], given["runtime_wheel"]),
+        wishes=Wishes(
+            **{name: given[name] for name in ("base", "instance_type", "job_network", "entry", "runtime_wheel", "user")}
+        ),
         write=given["write"],
         name=image_naming.image_name(given["image_name"]) if given["image_name"] else None,
         tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),

@@ -65,7 +65,9 @@ def options(given: dict[str, Any]) -> Options:
         bucket=given["bucket"],
         push=image_naming.repository(given["push"]) if given["push"] else None,
         wanted=wanted,
-        wishes=Wishes(given["base"], given["instance_type"], given["job_network"], given["entry"], given["runtime_wheel"]),
+        wishes=Wishes(
+            **{name: given[name] for name in ("base", "instance_type", "job_network", "entry", "runtime_wheel", "user")}
+        ),
         write=given["write"],
         secrets=tuple(_secret(each) for each in given["secret"]),
         name=image_naming.image_name(given["image_name"]) if given["image_name"] else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Wishes:
     job_network: str = "auto"
     entry: str | None = None
     runtime_wheel: str | None = None
+    user: str | None = None
 
 
 def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
@@ -43,6 +45,7 @@ def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
 
 
 def _parts(folder: Folder, project: Project, wishes: Wishes) -> tuple[text.Parts, runtime_wheel.Wheel | None, list[str]]:
+    user = _user(wishes.user)
     python = entry.python_version(project)
     start = _named_entry(folder, wishes.entry) if wishes.entry else entry.entry_point(project)
     install = dependencies.installation(project)
@@ -60,7 +63,17 @@ def _parts(folder: Folder, project: Project, wishes: Wishes) -> tuple[text.Parts
     notes += [f"not pinned, pip chooses: {', '.join(install.unpinned[:20])}"] if install.unpinned else []
     why = tuple(shell.clean(note, 300).replace("\n", " ") for note in notes)
     has_src = any(name.startswith("src/") and name.endswith(".py") for name in project.files)
-    return text.Parts(chosen, install, start.value, wheel.name if wheel else None, has_src, why), wheel, list(why)
+    return text.Parts(chosen, install, start.value, wheel.name if wheel else None, has_src, why, user), wheel, list(why)
+
+
+def _user(asked: str | None) -> str:
+    if asked is None:
+        return text.USER
+    if not re.fullmatch(r"\d{1,9}(:\d{1,9})?", asked, re.ASCII):
+        raise shell.SkillError(
+            "usage", f"--user {shell.clean(asked, 60)!r} is not a number", hint="--user 1000:1000; --user 0 is root"
+        )
+    return asked if ":" in asked else f"{asked}:{asked}"
 
 
 def _named_entry(folder: Folder, name: str) -> entry.Found:

@@ -43,6 +43,7 @@ class Parts:
     """The runtime's file name."""
     has_src: bool
     why: tuple[str, ...]
+    user: str = USER
 
 
 def dockerfile(parts: Parts) -> str:
@@ -96,13 +97,13 @@ def _project(parts: Parts) -> list[str]:
     lines = [
         # Without a name for the user Python's getpass fails, and torch.compile with it.
         f"ENV HOME=/home/trainer USER=trainer PYTHONUNBUFFERED=1 PYTHONPATH={paths}",
-        f'RUN ["/bin/sh", "-c", "mkdir -p /workspace /home/trainer && chown {USER} /workspace /home/trainer"]',
+        f'RUN ["/bin/sh", "-c", "mkdir -p /workspace /home/trainer && chown {parts.user} /workspace /home/trainer"]',
         "WORKDIR /workspace",
-        f"COPY --chown={USER} . .",
+        f"COPY --chown={parts.user} . .",
     ]
     if parts.install.project:
         lines.append(_list("RUN", ["python3", "-m", "pip", "install", "--no-deps", "--no-cache-dir", "."]))
-    lines.append(f"USER {USER}")
+    lines.append(f"USER {parts.user}")
     return lines + ([_list("CMD", ["python3", parts.entry])] if parts.entry else [])
 
 
