@@ -19,6 +19,7 @@ from tests.components.build_host import tools
 from tests.components.build_host.fixtures import BUILDER, BuildHost
 from tests.components.cluster.ports import shared_port
 from tests.components.cluster.running import Cluster
+from tests.components.images.fixtures import full_images
 from tests.components.images.old_docker import OldDocker
 
 STEPS = 20
@@ -85,6 +86,7 @@ def job(cluster: Cluster, namespace: str, folder: Path, builder: str) -> Deploye
     return DeployedJob(cluster, namespace, folder, keys, patience_s=1200)
 
 
+@full_images
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_source_becomes_a_run(cluster: Cluster, machine: Aws, namespace: str, tmp_path: Path, builder: str) -> None:
     cluster.make_volumes(namespace, 2)

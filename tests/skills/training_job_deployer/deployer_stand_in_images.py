@@ -76,7 +76,16 @@ def push() -> None:
         images |= dict.fromkeys(options("tag"), digest)
         (FOLDER / "images.json").write_text(json.dumps(images))
         repository, tag = WORDS[1] if VERB == "promote" else option("repository"), option("tag")
-    answer({"repository": repository, "digest": images[tag], "reference": f"{HOST}/{repository}@{images[tag]}"})
+    uri = f"{HOST}/{repository}@{images[tag]}"
+    regions = [{"region": "us-east-1", "uri": uri, "digest": images[tag]}]
+    answer(
+        {
+            "repository": repository,
+            "digest": images[tag],
+            "reference": WORDS[1] if VERB == "verify" else uri,
+            "regions": regions,
+        }
+    )
 
 
 with (FOLDER / "calls.jsonl").open("a") as calls:

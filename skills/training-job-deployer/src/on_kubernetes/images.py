@@ -62,10 +62,10 @@ def problems(deployment: Deployment) -> list[shell.Check]:
     )
     if found.error_code != "not-found":
         found.or_raise()
-    if not found.ok or not found.data.get("digest"):
+    if not found.ok or not _by_digest(found.data):
         return [*plan.checks, shell.Check("image", "pass", _told(plan.data))]
     deployment.answers["push"] = found
-    return [shell.Check("image", "pass", f"{FOUND}: {found.data['reference']}")]
+    return [shell.Check("image", "pass", f"{FOUND}: {_by_digest(found.data)}")]
 
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
@@ -105,7 +105,14 @@ def reference(deployment: Deployment, run: Run) -> str | None:
     if not pushed and run.submission is not None and "push" in run.stages:
         pushed = run.stages["push"].result
     planned = f"{repository(job)}:{tag(deployment)}" if "plan" in deployment.answers else repository(job)
-    return str(pushed.get("reference") or planned)
+    return _by_digest(pushed) or planned
+
+
+def _by_digest(pushed: dict[str, Any]) -> str | None:
+    """The image with its registry's host and its digest; `reference` of `verify` is what it was asked for."""
+    rows = pushed.get("regions")
+    first = rows[0].get("uri") if isinstance(rows, list) and rows and isinstance(rows[0], dict) else None
+    return str(first) if first and "@sha256:" in str(first) else None
 
 
 # --- the stages ---------------------------------------------------------------------------------------------------
@@ -141,7 +148,7 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     deployment.answers[name] = answer
     if name == "test":
         _fits_engine(deployment.job, answer)
-    kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "reference", "facts", "unproven", "level", "repository")
+    kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "facts", "unproven", "level", "repository", "regions")
     changed = [*made, *(answer.document.get("changed") or [])]
     return {key: answer.data[key] for key in kept if key in answer.data} | {"changed": changed}
 
