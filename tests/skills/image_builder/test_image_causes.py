@@ -74,7 +74,7 @@ def test_uv_says_first_that_there_is_no_solution_and_then_why() -> None:
     conflict = "  ╰─▶ Because only a==1 is available and a==1 depends on c==1, we can conclude that"
     assert kind(*step(6, "RUN uv pip install x", head, missing, failed=True)) == "no-distribution"
     assert kind(*step(6, "RUN uv pip install x", head, conflict, failed=True)) == "resolver"
-    request = "  Caused by: error sending request for url (https://pypi.org/simple/six/)"
+    request = "  Caused by: error sending request for url (https://index.example/simple/six/)"
     unknown = "  Caused by: invalid peer certificate: UnknownIssuer"
     assert kind(*step(6, "RUN uv pip install x", request, unknown, failed=True)) == "certificate"
     assert kind(*step(6, "RUN uv pip install x", request, failed=True)) == "network"

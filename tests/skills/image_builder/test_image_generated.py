@@ -55,7 +55,7 @@ DECLARED = {
     "uv": (
         {
             "pyproject.toml": '[project]\nname = "net"\nversion = "1"\ndependencies = ["numpy"]\n',
-            "uv.lock": 'version = 1\n\n[[package]]\nname = "numpy"\nversion = "2.4.6"\nsource = { registry = "https://pypi.org/simple" }\n',
+            "uv.lock": 'version = 1\n\n[[package]]\nname = "numpy"\nversion = "2.4.6"\nsource = { registry = "https://index.example/simple" }\n',
         },
         [["uv>=0.5"], ["-r", "locked.txt"]],
         "uv.lock holds every version",
