@@ -115,6 +115,13 @@ def test_the_entry_point_is_found_or_left_open(tmp_path: Path, files: dict[str, 
     assert any(note.startswith(f"starts {entry or 'nothing'}: ") for note in source.notes)
 
 
+def test_a_user_that_is_asked_for_owns_the_project(tmp_path: Path) -> None:
+    source = made(tmp_path, {"train.py": TRAIN}, base="python:3.11-slim", user="0")
+    assert "USER 0:0\n" in text_of(source) and "COPY --chown=0:0 . .\n" in text_of(source)
+    with pytest.raises(Exception, match="is not a number"):
+        made(tmp_path, {"train.py": TRAIN}, base="python:3.11-slim", user="root; rm")
+
+
 def test_torch_takes_a_base_image_that_has_it_and_its_python(tmp_path: Path) -> None:
     """One stage: a copied environment would hold torch twice. The whole is judged by conflict_analyzer."""
     source = made(tmp_path, {"train.py": TRAIN, "requirements.txt": "torch>=2.12\nnumpy==2.4.6\n"}, instance_type="p5.48xlarge")

@@ -14,7 +14,9 @@ from tests.components.images.fixtures import full_images
 
 def test_a_failure_is_repaired_in_the_builds_own_copy(codebuild: CodeBuild) -> None:
     """The second attempt has other text and so another source; the user's Dockerfile is as it was."""
-    text = "FROM python:3.11-slim\nRUN test -n \"$PIP_RETRIES\" || { echo 'Could not resolve host: index.example' >&2; exit 1; }\n"
+    text = (
+        "FROM python:3.11-slim\nRUN test -n \"$PIP_RETRIES\" || { echo 'Could not resolve host: index.example' >&2; exit 1; }\n"
+    )
     folder = codebuild.project(files={"Dockerfile": text})
     built = codebuild("build", folder)
     assert built.code == 0, built
