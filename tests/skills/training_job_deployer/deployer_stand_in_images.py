@@ -91,6 +91,6 @@ def push() -> None:
 with (FOLDER / "calls.jsonl").open("a") as calls:
     calls.write(json.dumps([PROGRAM, *WORDS]) + "\n")
 STAGE = {"image-builder": "build", "image-tester": "test", "ecr-pusher": "push"}[SKILL]
-if override := read("answers.json").get(STAGE):
-    answer(override.get("data", {}), ok=False, checks=override.get("checks", []))
+if (override := read("answers.json").get(STAGE)) and VERB != "verify":
+    answer(override.get("data", {}), ok=override.get("ok", False), checks=override.get("checks", []))
 {"build": build, "test": test, "push": push}[STAGE]()

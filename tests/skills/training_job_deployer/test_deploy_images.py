@@ -59,7 +59,7 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
     build = next(call for call in project.calls() if call[0] == programs[0])
     assert values(build, "user") == ["0"], "the volume of the job belongs to root"
     push = next(call for call in project.calls() if call[0] == "push_image" and call[1] in ("promote", "push"))
-    assert (push[1], len(values(push, "tag")), values(push, "tag")[1]) == (
+    assert (push[1], len(values(push, "tag")), values(push, "tag")[0]) == (
         {"codebuild": "promote", "docker": "push"}[builder],
         2,
         "v1",
@@ -77,14 +77,14 @@ def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -
     assert project.deploy("plan").data["image"] == {"reference": first}
 
 
-@pytest.mark.parametrize("change", ["train.py", "requirements.txt", "level"])
-def test_another_source_or_test_is_another_image(project: ClusterProject, change: str) -> None:
+@pytest.mark.parametrize("change", ["train.py", "requirements.txt", {"test": "full"}, {"tag": "v2"}], ids=str)
+def test_another_source_or_test_is_another_image(project: ClusterProject, change: str | dict[str, str]) -> None:
     """A requirements.txt is no program file, and still another image."""
     write(project)
     project.deploy("run", "--yes", "--detach")
     project.deploy("stop")
-    if change == "level":
-        write(project, test="full")
+    if isinstance(change, dict):
+        write(project, **change)
     else:
         (project.folder / "net" / change).write_text("# changed\n")
     project.deploy("run", "--fresh", "--yes", "--detach")
@@ -115,6 +115,24 @@ def test_a_torch_that_the_engine_does_not_take_is_refused_before_the_push(projec
     refused = project.deploy("run", "--yes", "--detach")
     assert refused.exit_code == 5 and "torch 2.13.0" in refused.error["message"]
     assert done(project) == ON_AWS[:2]
+
+
+def test_an_image_tested_for_tcp_is_not_taken_for_efa(project: ClusterProject) -> None:
+    """Only for EFA its libraries are required."""
+    for network in ("tcp", "efa"):
+        project.write_job(source="net", run="torchrun train.py", image={"build": "auto"}, network=network)
+        project.deploy("run", "--fresh", "--yes", "--detach")
+        project.deploy("stop")
+    assert len(done(project)) == 6
+
+
+def test_no_job_is_made_of_an_image_without_a_digest(project: ClusterProject) -> None:
+    """By its tag alone it would be looked for in another registry."""
+    write(project)
+    project.say(answers={"push": {"ok": True, "data": {"repository": "team/net", "reference": "team/net:v1"}}})
+    refused = project.deploy("run", "--yes", "--detach")
+    assert refused.exit_code == 70 and "digest" in refused.error["message"]
+    assert project.made()["jobs"] == {}
 
 
 def test_a_missing_skill_is_named(eks: ClusterProject) -> None:

@@ -88,9 +88,10 @@ def repository(job: Job) -> str:
 
 
 def tag(deployment: Deployment) -> str:
-    """`src-SOURCE-TESTED`: digests of the source, and of what the tests depend on beside it."""
+    """`src-SOURCE-TESTED`: digests of the source, and of what the stages depend on beside it."""
     job, image = deployment.job, _image(deployment.job)
-    tested_for = [image.test, job.engine, msgspec.to_builtins(job.resources), job.run if image.test == "full" else None]
+    tested_for = [image.test, image.tag, job.engine, job.network, msgspec.to_builtins(job.resources)]
+    tested_for += [job.run, job.env, job.nodes, job.procs_per_node] if image.test == "full" else []
     source = str(deployment.answers["plan"].data.get("source_digest", ""))
     short = hashlib.sha256(json.dumps(tested_for, sort_keys=True).encode()).hexdigest()[:8]
     return f"src-{source.removeprefix('sha256:')[:16]}-{short}"
@@ -127,7 +128,8 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     job, built = deployment.job, _answer(deployment, run, "build")
     if name == "test":
         return _test(deployment, run, built)
-    tags = [tag(deployment), *([] if _image(job).tag == "auto" else [_image(job).tag])]
+    # The tag by which it is found again comes last: a call that is killed between them is made again.
+    tags = [*([] if _image(job).tag == "auto" else [_image(job).tag]), tag(deployment)]
     words = [word for each in tags for word in ("--tag", each)]
     if _image(job).builder == "codebuild":
         return Call(["promote", repository(job), "--from", str(built.get("tag")), *words, *_region(job)])
@@ -145,6 +147,10 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True).or_raise()
     if not answer.ok:
         raise _refused(name, answer)
+    if name == "push" and not _by_digest(answer.data):
+        raise shell.SkillError(
+            "internal", "the image was pushed, and its digest was not told", hint="report this", data=answer.data
+        )
     deployment.answers[name] = answer
     if name == "test":
         _fits_engine(deployment.job, answer)
