@@ -39,7 +39,7 @@ class Region:
 
     @property
     def arn(self) -> str:
-        return str(self.described.get("repositoryArn") or f"arn:aws:ecr:{self.name}:*:repository/{self.repository}")
+        return str(self.described.get("repositoryArn") or f"arn:{self.client.meta.partition}:ecr:{self.name}:*:repository/{self.repository}")
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
@@ -58,14 +58,11 @@ class Region:
         self.described = found[0] if found else {}
         return bool(found)
 
-    def need(self) -> None:
-        """Raises SkillError not-found, with the command that makes it."""
+    def need(self, hint: str = "") -> None:
+        """Raises SkillError not-found; the hint is the command that makes it, where no other is given."""
         if not self.describe():
-            raise shell.SkillError(
-                "not-found",
-                f"there is no repository {self.repository} in {self.name}",
-                hint=f"push_image.py ensure-repo {self.repository} --region {self.name}, or push --create",
-            )
+            make = f"push_image.py ensure-repo {self.repository} --region {self.name}, or push --create"
+            raise shell.SkillError("not-found", f"there is no repository {self.repository} in {self.name}", hint=hint or make)
 
     def images(self) -> list[dict[str, Any]]:
         """All images, the newest first. Raises AwsError."""

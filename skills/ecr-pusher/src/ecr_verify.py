@@ -21,8 +21,8 @@ def verify_in(place: Place, wanted: Reference, digest: str | None, platform: str
     region = place.region
     way = push_send.registry_of(region, patience, JOBS)
     if wanted.host and wanted.host != region.host:
-        message = f"{wanted.host} is not the registry of {region.name}: that is {region.host}"
-        raise shell.SkillError("usage", message, hint="name the region of the reference: --region")
+        message = f"the image is said to be in {wanted.host}, and this call asks {region.host} ({region.name})"
+        raise shell.SkillError("usage", message, hint="the account and the region of the image: AWS_PROFILE, --region")
     try:
         top = way.manifest(wanted.word)
         if top is None:

@@ -135,7 +135,7 @@ def verify(**given: Any) -> shell.Result:
     )
 )
 @click.argument("repository")
-@click.option("--from", "source", required=True, metavar="TAG|DIGEST", help="The image as it is tagged now.")
+@click.option("--from", "source", required=True, metavar="TAG|DIGEST|TAG@DIGEST", help="The image as it is now.")
 @REGION
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
 @click.option("--tag-strategy", "strategy", type=click.Choice(["auto", "semver", "git-sha", "latest"]), help="As for push.")
@@ -144,7 +144,10 @@ def verify(**given: Any) -> shell.Result:
 @click.option("--keep", is_flag=True, help="Keep the tag build-... that it came from.")
 @DRY_RUN
 def promote(tags: tuple[str, ...], strategy: str | None, bump: str, project: str, **given: Any) -> shell.Result:
-    """Give an image of the registry another tag, without a pull. A build tag goes once the new tag is verified."""
+    """Give an image of the registry another tag, without a pull. A build tag goes once the new tag is verified.
+
+    With TAG@DIGEST it is the image of the digest, and TAG goes where it is that image's still.
+    """
     from ecr_verbs import promote as do
     from push_tags import Wish
 
