@@ -106,7 +106,9 @@ def manifest(region: Region, word: str) -> Manifest | None:
         read, said = Manifest(str(each["imageManifest"]).encode(), str(each.get("imageManifestMediaType", ""))), each["imageId"]
         if said.get("imageDigest", read.digest) != read.digest:
             kind = shell.clean(read.media_type, 120)
-            message = f"ECR gives {region.repository}:{word} as {kind}, which has not the bytes of its digest {said['imageDigest']}"
+            message = (
+                f"ECR gives {region.repository}:{word} as {kind}, which has not the bytes of its digest {said['imageDigest']}"
+            )
             raise shell.SkillError("conflict", message, hint="it is of a kind that is not handled here: build and push it anew")
         return read
     failure: dict[str, object] = next(iter(found.get("failures", [])), {})

@@ -39,7 +39,10 @@ class Region:
 
     @property
     def arn(self) -> str:
-        return str(self.described.get("repositoryArn") or f"arn:{self.client.meta.partition}:ecr:{self.name}:*:repository/{self.repository}")
+        return str(
+            self.described.get("repositoryArn")
+            or f"arn:{self.client.meta.partition}:ecr:{self.name}:*:repository/{self.repository}"
+        )
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:

@@ -46,7 +46,9 @@ def repository(name: str) -> str:
     """The name, where ECR would take it. Raises SkillError usage."""
     host, _, rest = name.partition("/")
     if REGISTRY.fullmatch(host):
-        hint = f"the name alone ({rest}): the registry is that of --region, in the account that you are signed in to (AWS_PROFILE)"
+        hint = (
+            f"the name alone ({rest}): the registry is that of --region, in the account that you are signed in to (AWS_PROFILE)"
+        )
         raise shell.SkillError("usage", f"{host} is the host of a registry, no part of a repository's name", hint=hint)
     if MIN_CHARS <= len(name) <= MAX_CHARS and REPOSITORY.fullmatch(name):
         return name

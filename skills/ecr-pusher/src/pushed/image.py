@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Bytes that lie in a file, readable by several threads."""
 
     def at(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes from `offset`; fewer only at the end. Raises OSError."""
+        """At most `size` bytes from `offset`; fewer only at the end. Raises SkillError."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,3 @@ def platform_of(config: dict[str, Any]) -> str:
 def once(blobs: list[Blob]) -> tuple[Blob, ...]:
     """Without repetitions, in order."""
     return tuple({blob.digest: blob for blob in blobs}.values())
-
-
-Opened = Callable[[], Image]
