@@ -183,8 +183,7 @@ class Registry:
         if answer.is_signed_out():
             return shell.SkillError("credentials", message, hint=aws.SIGN_IN)
         if answer.status == 403:
-            statement = aws.statement(text, action, self.arn)
-            return shell.SkillError("permission", message, hint=f"a policy needs this statement: {statement}")
+            return shell.SkillError("permission", message, hint=aws.allowing(text, action, self.arn))
         if code == "NAME_UNKNOWN":
             return shell.SkillError("not-found", message, hint=f"push_image.py ensure-repo {self.repository}, or push --create")
         if "immutable" in text and code in ("TAG_INVALID", "TAG_IMMUTABLE", "DENIED"):
