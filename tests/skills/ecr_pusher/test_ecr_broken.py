@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,18 +112,6 @@ def test_two_pushes_of_one_tag(pusher: Pusher, repository: str, tmp_path: Path) 
     assert pusher.tagged(repository)["2"] == (one, other)[codes.index(0)].digest
     for process in (*same, *both):
         process.communicate()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_is_exit_8(pusher: Pusher, repository: str, tmp_path: Path, small_disk: Path) -> None:
