@@ -119,19 +119,10 @@ def lifecycle(region: Region) -> dict[str, Any] | None:
 def checks(region: Region) -> list[shell.Check]:
     """Where it differs from one that `ensure` makes."""
     described, where = region.described, region.name
-    mutability = str(described.get("imageTagMutability", "MUTABLE"))
-    immutable = mutability.startswith("IMMUTABLE")
     scans = bool(described.get("imageScanningConfiguration", {}).get("scanOnPush"))
-    change = f"aws ecr put-image-tag-mutability --region {where} --repository-name {region.repository}"
     scan = f"aws ecr put-image-scanning-configuration --region {where} --repository-name {region.repository}"
     return [
-        shell.Check(
-            "repository.tags",
-            "pass" if immutable else "warn",
-            f"{where}: tags are {'immutable' if immutable else 'mutable: a tag may become another image'}",
-            mutability,
-            None if immutable else f"{change} --image-tag-mutability IMMUTABLE",
-        ),
+        _mutability_check(region),
         shell.Check(
             "repository.scan",
             "pass" if scans else "warn",
@@ -141,6 +132,21 @@ def checks(region: Region) -> list[shell.Check]:
         ),
         _lifecycle_check(region),
     ]
+
+
+def _mutability_check(region: Region) -> shell.Check:
+    id, where = "repository.tags", region.name
+    mutability = str(region.described.get("imageTagMutability", "MUTABLE"))
+    filters = [str(each.get("filter")) for each in region.described.get("imageTagMutabilityExclusionFilters", [])]
+    evidence = " ".join([mutability, *filters])
+    if mutability.startswith("IMMUTABLE"):
+        if not (more := sorted(set(filters) - set(FREE))):
+            return shell.Check(id, "pass", f"{where}: tags are immutable", evidence)
+        summary = f"{where}: tags like {', '.join(more)} may become another image"
+        return shell.Check(id, "warn", shell.clean(summary, 400), evidence, "deploy by digest")
+    change = f"aws ecr put-image-tag-mutability --region {where} --repository-name {region.repository}"
+    summary = f"{where}: tags are mutable: a tag may become another image"
+    return shell.Check(id, "warn", summary, evidence, f"{change} --image-tag-mutability IMMUTABLE")
 
 
 def _lifecycle_check(region: Region) -> shell.Check:

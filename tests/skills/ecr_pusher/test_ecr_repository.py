@@ -48,6 +48,16 @@ def test_a_users_repository_is_not_changed(pusher: Pusher, image: Made) -> None:
     assert json.loads(ecr.get_lifecycle_policy(repositoryName="theirs")["lifecyclePolicyText"])["rules"] == [rule]
 
 
+def test_an_exclusion_of_everything_is_seen(pusher: Pusher) -> None:
+    """Immutable in name: all tags beginning with v may move."""
+    excluded = [{"filterType": "WILDCARD", "filter": each} for each in ("latest", "v*")]
+    pusher.ecr().create_repository(
+        repositoryName="net", imageTagMutability="IMMUTABLE_WITH_EXCLUSION", imageTagMutabilityExclusionFilters=excluded
+    )
+    check = pusher.call("ensure-repo", "net").check("repository.tags")
+    assert check["status"] == "warn" and "v*" in check["summary"] and "latest" not in check["summary"], check
+
+
 def test_a_repository_of_ours_is_completed(pusher: Pusher, repository: str) -> None:
     """A call that was killed before it set the policy; one of theirs without a policy stays as it is."""
     pusher.ecr().delete_lifecycle_policy(repositoryName=repository)
