@@ -158,18 +158,18 @@ def _lifecycle_check(region: Region) -> shell.Check:
     risky = _expiring(found or {})
     if risky:
         fix = "rules on tagPatternList build-* and cache-* only, as `ensure-repo NAME --dry-run` of a new name prints them"
-        summary = f"{where}: the lifecycle policy also expires images that are deployed by digest"
+        summary = f"{where}: the lifecycle policy also expires or archives images that are deployed by digest"
         return shell.Check(id, "warn", summary, shell.clean(json.dumps(risky), 400), fix)
-    return shell.Check(id, "pass", f"{where}: no rule expires an image that is deployed by digest")
+    return shell.Check(id, "pass", f"{where}: no rule expires or archives an image that is deployed by digest")
 
 
 def _expiring(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The selections of rules that may delete an image without a build or cache tag."""
+    """The selections of rules that may delete an image without a build or cache tag, or archive it: then no node can pull it."""
     rules = found.get("rules", [])
     selections = [
         rule.get("selection", {})
         for rule in (rules if isinstance(rules, list) else [])
-        if isinstance(rule, dict) and rule.get("action", {}).get("type") == "expire"
+        if isinstance(rule, dict) and rule.get("action", {}).get("type") in ("expire", "transition")
     ]
     return [each for each in selections if not _is_ours(each)]
 
