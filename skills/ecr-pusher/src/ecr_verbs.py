@@ -101,7 +101,9 @@ def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wis
     chosen = wish.choose(digest, lambda: tagged(places))
     _refuse_several(source, in_each(places, look_again), found)
     rows = in_each(places, one)
-    checks = region_checks(places, "promote.region", "would be tagged" if dry_run else "tagged and verified") + [*chosen.checks]
+    checks = region_checks(places, "promote.region", "would be tagged" if dry_run else "{uri} is tagged and verified") + [
+        *chosen.checks
+    ]
     good = next(row for row in rows if "error" not in row)
     data = {"repository": repository, "digest": good["digest"], "reference": good["uri"], "tags": list(chosen.names)}
     return shell.Result(data | {"tag_reason": chosen.why, "regions": rows}, checks, changes(places, dry_run=dry_run))
