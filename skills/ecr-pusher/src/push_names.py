@@ -15,7 +15,7 @@ REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REGION = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,16}){1,4}")
-REGISTRY = re.compile(r"(?:(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)|public\.ecr)\.[a-z.]+")
+REGISTRY = re.compile(r"(?:\d{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)|public\.ecr)\.[a-z0-9.]+")
 """The host of one of ECR's registries. By ECR's rule it is also a valid beginning of a repository's name."""
 LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
 MIN_CHARS, MAX_CHARS = 2, 256

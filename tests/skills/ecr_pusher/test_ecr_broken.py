@@ -34,6 +34,25 @@ def test_a_connection_that_always_breaks_ends(pusher: Pusher, repository: str, i
     assert again.code == 0 and (again.data["layers"]["sent"], again.data["layers"]["present"]) == (2, 1), again
 
 
+def test_a_busy_registry_is_asked_again(pusher: Pusher, repository: str, image: Made) -> None:
+    """Each kind of request is throttled, fails or breaks off once: the push completes, and a layer whose answer was lost is not sent again."""
+    busy = {
+        "BatchCheckLayerAvailability": ("TOOMANYREQUESTS", 429),
+        "InitiateLayerUpload": ("UNAVAILABLE", 503),
+        "UploadLayerPart": ("TOOMANYREQUESTS", 429),
+        "CompleteLayerUpload": ("HANG_UP", 500),
+        "PutImage": ("UNKNOWN", 500),
+        "BatchGetImage": ("HANG_UP", 429),
+    }
+    for action, (code, status) in busy.items():
+        pusher.aws.fail(f"ecr:{action}", code, status=status)
+    done = pusher.call("push", image.word, "--repository", repository, "--tag", "1", "--jobs", "1")
+    assert (done.code, done.data["layers"]["sent"]) == (0, 3), done
+    assert pusher.tagged(repository) == {"1": image.digest}
+    refused = [each["action"] for each in pusher.aws.actions()]
+    assert refused.count("ecr:InitiateLayerUpload") == 5, "one for each blob, and for the two that were broken"
+
+
 def test_a_lost_answer_is_no_second_upload(pusher: Pusher, repository: str, image: Made) -> None:
     """The connection breaks in the manifest: it is put again, and the blobs are not."""
     pusher.aws.cut(10, method="PUT", path="manifests")

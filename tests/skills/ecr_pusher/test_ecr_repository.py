@@ -91,6 +91,7 @@ HOSTS = [
     "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/net",
     "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/net",
     "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws/net",
+    "123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov/net",
     "public.ecr.aws/alias/net",
 ]
 """By ECR's own rule these are names of repositories."""

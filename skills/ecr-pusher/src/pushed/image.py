@@ -130,7 +130,6 @@ class Descriptor:
     digest: str
     size: int
     media_type: str
-    platform: dict[str, Any] = field(default_factory=dict)
     annotations: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,10 +147,8 @@ def descriptor(value: Any, what: str) -> Descriptor:
     if value.get("urls"):
         message = f"layer {digest} lies on another server (`urls`)"
         raise shell.SkillError("usage", message, hint="build on a base image whose layers may be distributed")
-    platform, notes = value.get("platform"), value.get("annotations")
-    return Descriptor(
-        digest, size, media_type, platform if isinstance(platform, dict) else {}, notes if isinstance(notes, dict) else {}
-    )
+    notes = value.get("annotations")
+    return Descriptor(digest, size, media_type, notes if isinstance(notes, dict) else {})
 
 
 def descriptors(document: dict[str, Any], member: str, what: str) -> list[Descriptor]:
