@@ -12,6 +12,8 @@ from ecr_call import Pusher
 from ecr_made_images import docker_archive
 
 from tests.components.images.buildkit import BuildKit
+from tests.components.images.fixtures import full_images
+from tests.components.images.new_docker import NewDocker
 from tests.components.images.old_docker import OldDocker
 
 
@@ -126,3 +128,20 @@ def test_an_image_of_buildkit_keeps_its_digest(
         assert built.code == 0, built.log
         done = pusher.call("push", f"oci:{archive}", "--repository", repository, "--tag", compression)
         assert (done.code, done.data["digest"]) == (0, built.digest), done
+
+
+@full_images
+def test_an_image_of_docker_29_keeps_its_digest(
+    pusher: Pusher, repository: str, new_docker: NewDocker, context: Path, tmp_path: Path
+) -> None:
+    """Out of containerd's store, where the image's id is the digest that `docker push` would send; attestations go with it."""
+    built = new_docker.build(context, tag="net:dev")
+    assert built.returncode == 0, built.stderr
+    assert new_docker.run("tag", "net:dev", "net:latest").returncode == 0
+    id = new_docker.run("image", "inspect", "--format", "{{.Id}}", "net").stdout.strip()
+    assert new_docker.run("save", "-o", tmp_path / "saved.tar", "net:dev").returncode == 0
+    pusher.env = new_docker.environment()
+    for tag, word in (("1", "net"), ("2", f"docker-archive:{tmp_path}/saved.tar@net:dev")):
+        done = pusher.call("push", word, "--repository", repository, "--tag", tag)
+        assert (done.code, done.data["digest"], done.data["platforms"]) == (0, id, ["linux/amd64"]), done
+    assert pusher.call("verify", f"{repository}:1", "--digest", id).code == 0
