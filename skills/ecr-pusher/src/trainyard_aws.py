@@ -151,7 +151,8 @@ def refusal(response: dict[str, Any], operation: str, what: str, resource: str) 
     if reason in DENIED or (status == 403 and reason not in SIGNED_OUT):
         return AwsError("permission", reason, message, hint=allowing(text, operation, resource))
     if reason in SIGNED_OUT:
-        return AwsError("credentials", reason, message, hint=f"{SIGN_IN}. {REGION_OR_CLOCK}")
+        more = "" if reason.startswith("ExpiredToken") else f". {REGION_OR_CLOCK}"
+        return AwsError("credentials", reason, message, hint=SIGN_IN + more)
     if reason in BUSY or "Throttl" in reason or status >= 500 or status == 429:
         return AwsError("unreachable", reason, message, hint="AWS is busy: the same call again", retryable=True)
     if "NotFound" in reason or reason.startswith("NoSuch") or status == 404:
