@@ -15,6 +15,8 @@ import trainyard_shell as shell
 
 RENEW_S = 300.0
 """A token is renewed so long before it expires."""
+MAX_JOBS = 16
+"""Layers at a time; with fewer connections urllib3 warns of each that it throws away."""
 MAX_IMAGES, PAGES = 100_000, {"PageSize": 1000}
 
 
@@ -86,7 +88,7 @@ class Region:
 
 def connect(name: str | None, repository: str) -> Region:
     """The client of a region; None: AWS_REGION's or the profile's. Raises AwsError credentials, usage."""
-    client = aws.client("ecr", None if name is None else push_names.region(name))
+    client = aws.client("ecr", None if name is None else push_names.region(name), max_pool_connections=MAX_JOBS)
     if not client.meta.region_name:  # AWS_DEFAULT_REGION= in the environment
         raise shell.SkillError("usage", "no region is named", hint=aws.NAME_A_REGION)
     return Region(client.meta.region_name, client, repository)
