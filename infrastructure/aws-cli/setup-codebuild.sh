@@ -13,7 +13,8 @@ setup-codebuild.sh --destroy [--yes] [the same options]
   --repository  default trainyard/training; builds may push to it and to trainyard/*
   --dry-run     say what would be made
   --destroy     remove all of it, images in the repository included; without --yes it says what it would remove
-Exit: 0 done, 2 wrong words, 4 not signed in or not allowed, 5 something is there that is not ours, 6 --yes is missing.
+Exit: 0 done, 2 wrong words, 4 not signed in, or AWS refused (its words stand above), 5 something is there that is not ours,
+6 --yes is missing, 8 there is no aws on this machine.
 TEXT
 }
 
@@ -24,6 +25,7 @@ DESTROY='' YES='' DRY_RUN=''
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "setup-codebuild.sh: $2"; exit "$1"; }
+trap 'code=$?; ((code < 252)) || exit 4' EXIT # 252 to 255 are the exits of aws
 
 while (($#)); do
   case $1 in
@@ -48,7 +50,7 @@ done
 [[ $REPOSITORY =~ ^[a-z0-9]+([._/-]+[a-z0-9]+)*$ && ${#REPOSITORY} -le 256 ]] || fail 2 "--repository is not a repository's name"
 command -v aws >/dev/null || fail 8 "there is no AWS command line (aws) on this machine"
 [[ -n $REGION ]] || REGION=$(aws configure get region || true)
-[[ $REGION =~ ^[a-z]{2}(-[a-z]+)+-[0-9]+$ ]] || fail 2 "name the region: --region us-east-1, or set AWS_REGION"
+[[ $REGION =~ ^[a-z]{2,4}(-[a-z]+)+-[0-9]+$ ]] || fail 2 "name the region: --region us-east-1, or set AWS_REGION"
 export AWS_REGION=$REGION AWS_DEFAULT_REGION=$REGION AWS_PAGER=''
 
 IDENTITY=$(aws sts get-caller-identity --query '[Account, Arn]' --output text) || fail 4 "not signed in: aws sso login, or set AWS_PROFILE"
@@ -80,6 +82,7 @@ ask() {
   fi
   say "$(<"$said")"
   rm -f "$said"
+  [[ $1 != s3api ]] || say "the bucket $BUCKET is another account's, or you may not look at it: --bucket NAME for another one"
   kill -s TERM $$
   exit 4
 }
@@ -122,7 +125,7 @@ make_bucket() {
   local place=()
   [[ $REGION == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$REGION")
   if ! has bucket; then
-    do_it "bucket $BUCKET" s3api create-bucket --bucket "$BUCKET" --object-ownership BucketOwnerEnforced "${place[@]}"
+    do_it "bucket $BUCKET" s3api create-bucket --bucket "$BUCKET" --object-ownership BucketOwnerEnforced ${place[@]+"${place[@]}"} # bash of macOS: an empty list is unbound
     do_it "  its tag" s3api put-bucket-tagging --bucket "$BUCKET" --tagging "TagSet=[{Key=$TAG_KEY,Value=$TAG_VALUE}]"
   fi
   do_it "  private" s3api put-public-access-block --bucket "$BUCKET" --public-access-block-configuration \
@@ -166,31 +169,43 @@ make_repository() {
 }
 
 remove_bucket() { # every version of every object first
-  local page
+  local page refused
   # shellcheck disable=SC2016  # the back-ticks are JMESPath's
   local query='{Objects: [Versions || `[]`, DeleteMarkers || `[]`][].{Key: Key, VersionId: VersionId}, Quiet: `true`}'
   while :; do
     page=$(aws s3api list-object-versions --bucket "$BUCKET" --max-keys 500 --no-paginate --output json --query "$query")
     grep -q '"Key"' <<<"$page" || break
-    aws s3api delete-objects --bucket "$BUCKET" --delete "$page" >/dev/null
+    # An object that may not be removed is no error of the call.
+    refused=$(aws s3api delete-objects --bucket "$BUCKET" --delete file:///dev/stdin --query 'Errors[0].Message' --output text <<<"$page")
+    [[ $refused == None || -z $refused ]] || fail 4 "an object of the bucket $BUCKET cannot be removed: $refused"
   done
   aws s3api delete-bucket --bucket "$BUCKET" --expected-bucket-owner "$ACCOUNT"
 }
 
+remove_role() { # statements of the user's own, for secrets say, go first
+  local each
+  for each in $(aws iam list-role-policies --role-name "$ROLE" --query 'PolicyNames[]' --output text); do
+    aws iam delete-role-policy --role-name "$ROLE" --policy-name "$each"
+  done
+  for each in $(aws iam list-attached-role-policies --role-name "$ROLE" --query 'AttachedPolicies[].PolicyArn' --output text); do
+    aws iam detach-role-policy --role-name "$ROLE" --policy-arn "$each"
+  done
+  aws iam delete-role --role-name "$ROLE"
+}
+
 destroy() {
   local kind there=()
-  for kind in project role bucket log-group repository; do
-    if has "$kind"; then there+=("$kind"); fi
+  say "in account $ACCOUNT, $REGION:"
+  for kind in "project $PROJECT" "role $ROLE" "bucket $BUCKET with all sources" "log-group $GROUP" "repository $REPOSITORY with all images"; do
+    if has "${kind%% *}"; then there+=("${kind%% *}"); say "  $kind"; fi
   done
   ((${#there[@]})) || { say "nothing of it is there"; return 0; }
-  say "in account $ACCOUNT, $REGION: ${there[*]} (project $PROJECT, role $ROLE, bucket $BUCKET with all sources, log group $GROUP, repository $REPOSITORY with all images)"
   [[ -z $DRY_RUN ]] || return 0
   [[ -n $YES ]] || fail 6 "this would remove them; nothing was done. The same call with --yes"
   for kind in "${there[@]}"; do
     case $kind in
       project) aws codebuild delete-project --name "$PROJECT" >/dev/null ;;
-      role) aws iam delete-role-policy --role-name "$ROLE" --policy-name trainyard-build 2>/dev/null || true
-        aws iam delete-role --role-name "$ROLE" ;;
+      role) remove_role ;;
       bucket) remove_bucket ;;
       log-group) aws logs delete-log-group --log-group-name "$GROUP" ;;
       repository) aws ecr delete-repository --repository-name "$REPOSITORY" --force >/dev/null ;;

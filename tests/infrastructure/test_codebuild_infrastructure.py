@@ -15,7 +15,7 @@ import codebuild_setups as setups
 import pytest
 from codebuild_setups import BUCKET, GROUP, PROJECT, REPOSITORY, ROLE, SCRIPT, TEMPLATE
 
-from tests.components.aws.running import Aws
+from tests.components.aws.running import EVERYTHING, Aws
 from tests.components.images.fixtures import full_images
 
 
@@ -95,7 +95,7 @@ def test_the_script_makes_what_the_template_makes(aws: Aws, script) -> None:  # 
 
 @full_images
 def test_the_script_can_be_repeated_and_undone(aws: Aws, script) -> None:  # type: ignore[no-untyped-def]
-    """A second run changes nothing, --destroy asks, and with --yes leaves nothing: versions of sources and images go too."""
+    """A second run changes nothing, --destroy asks, and with --yes leaves nothing: versions of sources, images and a user's own statements go too."""
     script()
     first = setups.made(aws)
     script()
@@ -104,13 +104,43 @@ def test_the_script_can_be_repeated_and_undone(aws: Aws, script) -> None:  # typ
     for body in (b"1", b"2"):
         store.put_object(Bucket=BUCKET, Key="source/a.zip", Body=body)
     store.delete_object(Bucket=BUCKET, Key="source/a.zip")
-    assert "with --yes" in script("--destroy", code=6) and setups.made(aws) == first
+    iam, own = aws.client("iam"), json.dumps(EVERYTHING)
+    iam.put_role_policy(RoleName=ROLE, PolicyName="secrets", PolicyDocument=own)
+    iam.attach_role_policy(RoleName=ROLE, PolicyArn=iam.create_policy(PolicyName="p", PolicyDocument=own)["Policy"]["Arn"])
+    asked = script("--destroy", code=6)
+    assert "with --yes" in asked and all(name in asked for name in (PROJECT, ROLE, BUCKET, GROUP, REPOSITORY)), asked
     script("--destroy", "--yes")
     assert store.list_buckets()["Buckets"] == [] and aws.client("iam").list_roles()["Roles"] == []
     assert aws.client("codebuild").batch_get_projects(names=[PROJECT])["projects"] == []
     assert aws.client("logs").describe_log_groups(logGroupNamePrefix=GROUP)["logGroups"] == []
     assert aws.client("ecr").describe_repositories()["repositories"] == []
     assert "nothing of it is there" in script("--destroy", "--yes")
+
+
+@full_images
+def test_an_object_that_stays_ends_the_script(aws: Aws, script) -> None:  # type: ignore[no-untyped-def]
+    """S3 answers 200 for a version that it may not remove; asking again and again would not end."""
+    store = aws.client("s3")
+    store.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+    tag = {"Key": "app.kubernetes.io/managed-by", "Value": "trainyard"}
+    store.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": [tag]})
+    locked = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": "2099-01-01"}
+    store.put_object(Bucket=BUCKET, Key="source/a", Body=b"a", **locked)
+    assert "cannot be removed" in script("--destroy", "--yes", code=4)
+    store.delete_object(
+        Bucket=BUCKET,
+        Key="source/a",
+        VersionId=store.list_object_versions(Bucket=BUCKET)["Versions"][0]["VersionId"],
+        BypassGovernanceRetention=True,
+    )
+    script("--destroy", "--yes")
+    assert store.list_buckets()["Buckets"] == []
+
+
+@full_images
+def test_regions_of_all_partitions_are_taken(script) -> None:  # type: ignore[no-untyped-def]
+    for region in ("eusc-de-east-1", "us-gov-west-1", "cn-north-1"):
+        assert region in script("--region", region, "--dry-run")
 
 
 @full_images

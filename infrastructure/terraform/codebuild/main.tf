@@ -4,7 +4,9 @@ resource "aws_iam_role" "build" {
   name               = local.role
   description        = "CodeBuild for trainyard"
   assume_role_policy = jsonencode(local.role_trust)
-  tags               = local.tags
+  # Statements of your own go with it.
+  force_detach_policies = true
+  tags                  = local.tags
 }
 
 resource "aws_iam_role_policy" "build" {

@@ -18,4 +18,8 @@ variable "repository" {
   description = "ECR repository to make; builds may push to it and to trainyard/*."
   type        = string
   default     = "trainyard/training"
+  validation {
+    condition     = can(regex("^[a-z0-9]+([._/-]+[a-z0-9]+)*$", var.repository)) && length(var.repository) <= 256
+    error_message = "Small letters and digits, with . _ - / between them."
+  }
 }

@@ -85,8 +85,7 @@ class ApiWay:
                 self.patience.pause(attempt)
 
     def manifest(self, word: str) -> Manifest | None:
-        image_id = {"imageDigest": word} if word.startswith("sha256:") else {"imageTag": word}
-        return manifest(self.region, image_id)
+        return manifest(self.region, word)
 
     def put(self, manifest: Manifest, tag: str | None) -> None:
         put(self.region, manifest, tag)
@@ -95,20 +94,28 @@ class ApiWay:
         """The client is the region's."""
 
 
-def manifest(region: Region, image_id: dict[str, str]) -> Manifest | None:
-    """Of an image in the repository, byte for byte; None where there is none. Raises SkillError.
+def manifest(region: Region, word: str) -> Manifest | None:
+    """Of the image under a tag or a digest, byte for byte; None where there is none. Raises SkillError.
 
     All media types are accepted: else ECR converts, and the bytes are not those of the digest.
     """
+    image_id = {"imageDigest": word} if word.startswith("sha256:") else {"imageTag": word}
     with region.asking("read a manifest"):
         found = region.client.batch_get_image(repositoryName=region.repository, imageIds=[image_id], acceptedMediaTypes=ACCEPT)
     for each in found.get("images", []):
-        return Manifest(str(each["imageManifest"]).encode(), str(each.get("imageManifestMediaType", "")))
+        read, said = Manifest(str(each["imageManifest"]).encode(), str(each.get("imageManifestMediaType", ""))), each["imageId"]
+        if said.get("imageDigest", read.digest) != read.digest:
+            kind = shell.clean(read.media_type, 120)
+            message = (
+                f"ECR gives {region.repository}:{word} as {kind}, which has not the bytes of its digest {said['imageDigest']}"
+            )
+            raise shell.SkillError("conflict", message, hint="it is of a kind that is not handled here: build and push it anew")
+        return read
     failure: dict[str, object] = next(iter(found.get("failures", [])), {})
     code = str(failure.get("failureCode", ""))
     if code in ("ImageNotFound", "ImageTagDoesNotMatchDigest", ""):
         return None
-    message = f"ECR does not give the manifest of {next(iter(image_id.values()))}: {code} {failure.get('failureReason', '')}"
+    message = f"ECR does not give the manifest of {word}: {code} {failure.get('failureReason', '')}"
     raise shell.SkillError("unreachable" if code.startswith("Upstream") else "conflict", shell.clean(message), hint=AGAIN)
 
 

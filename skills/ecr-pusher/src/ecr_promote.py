@@ -15,16 +15,12 @@ BUILD = "build-"
 """Tags of images that were built and not tested yet; only such a tag is removed."""
 
 
-def promote_in(place: Place, found: Manifest | None, source: str, tags: tuple[str, ...], *, keep: bool, dry_run: bool) -> None:
-    """The tags in one region. Raises TagTaken, SkillError."""
+def promote_in(place: Place, found: Manifest, source: str, tags: tuple[str, ...], *, keep: bool, dry_run: bool) -> None:
+    """The tags in one region; `source` is the tag that it had. Raises TagTaken, SkillError."""
     region = place.region
-    found = found or _promoted_before(region, source, tags)
-    if found is None:
-        hint = f"push_image.py tags {region.repository} --region {region.name}"
-        raise shell.SkillError("not-found", f"there is no image {region.repository}:{source} in {region.name}", hint=hint)
     leaving = source if source.startswith(BUILD) and source not in tags and not keep else None
     place.data |= {"uri": f"{region.uri}@{found.digest}", "digest": found.digest, "tags": list(tags), "verified": False}
-    now = {tag: manifest(region, {"imageTag": tag}) for tag in tags}
+    now = {tag: manifest(region, tag) for tag in tags}
     standing = {tag: each.digest if each else None for tag, each in now.items()}
     push_send.refuse_taken(region, standing, found.digest)
     missing = [tag for tag in tags if standing[tag] != found.digest]
@@ -42,13 +38,21 @@ def promote_in(place: Place, found: Manifest | None, source: str, tags: tuple[st
     place.checks += _left(region, found.digest)
 
 
-def _promoted_before(region: Region, source: str, tags: tuple[str, ...]) -> Manifest | None:
-    """Where the build tag has gone already, a call before this one has done its work: the tags that are asked for have one image."""
-    if not source.startswith(BUILD):
-        return None
-    found = [manifest(region, {"imageTag": tag}) for tag in tags]
-    digests = {each.digest if each else None for each in found}
-    return found[0] if len(digests) == 1 else None
+def promoted_before(place: Place, source: str, tags: tuple[str, ...]) -> Manifest:
+    """Where the build tag has gone already, a call before this one has done its work: the tags that are asked for have one image.
+
+    `tags`: none, where it was asked for by its digest. Raises SkillError not-found.
+    """
+    region = place.region
+    found = [manifest(region, tag) for tag in tags] if source.startswith(BUILD) else []
+    first = found[0] if found else None
+    if first is None or any(each is None or each.digest != first.digest for each in found):
+        hint = f"push_image.py tags {region.repository} --region {region.name}"
+        raise shell.SkillError("not-found", f"there is no image {region.repository}:{source} in {region.name}", hint=hint)
+    summary = f"{region.name}: there is no tag {source}; {', '.join(tags)} was there already, of {first.digest}"
+    fix = f"is that the image? --from {source}@DIGEST makes sure"
+    place.checks.append(shell.Check("promote.before", "warn", summary, None, fix))
+    return first
 
 
 def _verify(region: Region, digest: str, tags: tuple[str, ...]) -> None:
@@ -76,7 +80,7 @@ def _left(region: Region, digest: str) -> list[shell.Check]:
 
 def _untag(region: Region, tag: str, digest: str, tags: tuple[str, ...]) -> str | None:
     """Removes one tag of an image that has others: with its last tag ECR would delete the image."""
-    now = manifest(region, {"imageTag": tag})
+    now = manifest(region, tag)
     if now is None or now.digest != digest:
         return None
     _verify(region, digest, tags)

@@ -15,6 +15,8 @@ import trainyard_shell as shell
 
 RENEW_S = 300.0
 """A token is renewed so long before it expires."""
+MAX_JOBS = 16
+"""Layers at a time; with fewer connections urllib3 warns of each that it throws away."""
 MAX_IMAGES, PAGES = 100_000, {"PageSize": 1000}
 
 
@@ -39,7 +41,10 @@ class Region:
 
     @property
     def arn(self) -> str:
-        return str(self.described.get("repositoryArn") or f"arn:aws:ecr:{self.name}:*:repository/{self.repository}")
+        return str(
+            self.described.get("repositoryArn")
+            or f"arn:{self.client.meta.partition}:ecr:{self.name}:*:repository/{self.repository}"
+        )
 
     @contextmanager
     def asking(self, what: str) -> Iterator[None]:
@@ -58,14 +63,11 @@ class Region:
         self.described = found[0] if found else {}
         return bool(found)
 
-    def need(self) -> None:
-        """Raises SkillError not-found, with the command that makes it."""
+    def need(self, hint: str = "") -> None:
+        """Raises SkillError not-found; the hint is the command that makes it, where no other is given."""
         if not self.describe():
-            raise shell.SkillError(
-                "not-found",
-                f"there is no repository {self.repository} in {self.name}",
-                hint=f"push_image.py ensure-repo {self.repository} --region {self.name}, or push --create",
-            )
+            make = f"push_image.py ensure-repo {self.repository} --region {self.name}, or push --create"
+            raise shell.SkillError("not-found", f"there is no repository {self.repository} in {self.name}", hint=hint or make)
 
     def images(self) -> list[dict[str, Any]]:
         """All images, the newest first. Raises AwsError."""
@@ -86,7 +88,7 @@ class Region:
 
 def connect(name: str | None, repository: str) -> Region:
     """The client of a region; None: AWS_REGION's or the profile's. Raises AwsError credentials, usage."""
-    client = aws.client("ecr", None if name is None else push_names.region(name))
+    client = aws.client("ecr", None if name is None else push_names.region(name), max_pool_connections=MAX_JOBS)
     if not client.meta.region_name:  # AWS_DEFAULT_REGION= in the environment
         raise shell.SkillError("usage", "no region is named", hint=aws.NAME_A_REGION)
     return Region(client.meta.region_name, client, repository)

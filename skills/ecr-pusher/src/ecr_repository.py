@@ -119,19 +119,10 @@ def lifecycle(region: Region) -> dict[str, Any] | None:
 def checks(region: Region) -> list[shell.Check]:
     """Where it differs from one that `ensure` makes."""
     described, where = region.described, region.name
-    mutability = str(described.get("imageTagMutability", "MUTABLE"))
-    immutable = mutability.startswith("IMMUTABLE")
     scans = bool(described.get("imageScanningConfiguration", {}).get("scanOnPush"))
-    change = f"aws ecr put-image-tag-mutability --region {where} --repository-name {region.repository}"
     scan = f"aws ecr put-image-scanning-configuration --region {where} --repository-name {region.repository}"
     return [
-        shell.Check(
-            "repository.tags",
-            "pass" if immutable else "warn",
-            f"{where}: tags are {'immutable' if immutable else 'mutable: a tag may become another image'}",
-            mutability,
-            None if immutable else f"{change} --image-tag-mutability IMMUTABLE",
-        ),
+        _mutability_check(region),
         shell.Check(
             "repository.scan",
             "pass" if scans else "warn",
@@ -143,6 +134,21 @@ def checks(region: Region) -> list[shell.Check]:
     ]
 
 
+def _mutability_check(region: Region) -> shell.Check:
+    id, where = "repository.tags", region.name
+    mutability = str(region.described.get("imageTagMutability", "MUTABLE"))
+    filters = [str(each.get("filter")) for each in region.described.get("imageTagMutabilityExclusionFilters", [])]
+    evidence = " ".join([mutability, *filters])
+    if mutability.startswith("IMMUTABLE"):
+        if not (more := sorted(set(filters) - set(FREE))):
+            return shell.Check(id, "pass", f"{where}: tags are immutable", evidence)
+        summary = f"{where}: tags like {', '.join(more)} may become another image"
+        return shell.Check(id, "warn", shell.clean(summary, 400), evidence, "deploy by digest")
+    change = f"aws ecr put-image-tag-mutability --region {where} --repository-name {region.repository}"
+    summary = f"{where}: tags are mutable: a tag may become another image"
+    return shell.Check(id, "warn", summary, evidence, f"{change} --image-tag-mutability IMMUTABLE")
+
+
 def _lifecycle_check(region: Region) -> shell.Check:
     id, where = "repository.lifecycle", region.name
     try:
@@ -152,18 +158,18 @@ def _lifecycle_check(region: Region) -> shell.Check:
     risky = _expiring(found or {})
     if risky:
         fix = "rules on tagPatternList build-* and cache-* only, as `ensure-repo NAME --dry-run` of a new name prints them"
-        summary = f"{where}: the lifecycle policy also expires images that are deployed by digest"
+        summary = f"{where}: the lifecycle policy also expires or archives images that are deployed by digest"
         return shell.Check(id, "warn", summary, shell.clean(json.dumps(risky), 400), fix)
-    return shell.Check(id, "pass", f"{where}: no rule expires an image that is deployed by digest")
+    return shell.Check(id, "pass", f"{where}: no rule expires or archives an image that is deployed by digest")
 
 
 def _expiring(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The selections of rules that may delete an image without a build or cache tag."""
+    """The selections of rules that may delete an image without a build or cache tag, or archive it: then no node can pull it."""
     rules = found.get("rules", [])
     selections = [
         rule.get("selection", {})
         for rule in (rules if isinstance(rules, list) else [])
-        if isinstance(rule, dict) and rule.get("action", {}).get("type") == "expire"
+        if isinstance(rule, dict) and rule.get("action", {}).get("type") in ("expire", "transition")
     ]
     return [each for each in selections if not _is_ours(each)]
 

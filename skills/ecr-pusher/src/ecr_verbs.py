@@ -8,7 +8,7 @@ import ecr_repository
 import push_names
 import trainyard_shell as shell
 from ecr_layers import manifest as manifest_of
-from ecr_promote import promote_in
+from ecr_promote import promote_in, promoted_before
 from ecr_verify import verify_in
 from pushed.image import Manifest
 from push_patience import Patience
@@ -61,10 +61,10 @@ def verify(
         push_names.digest(digest)
 
     def one(place: Place) -> None:
-        place.region.need()
+        place.region.need("are name, region and account those of the image? --region, AWS_PROFILE")
         verify_in(place, wanted, digest, platform, patience)
 
-    places = connected(regions, wanted.repository)
+    places = connected(regions or wanted.regions, wanted.repository)
     data = {"repository": wanted.repository, "reference": reference, "regions": in_each(places, one)}
     found = sorted({place.data["digest"] for place in places if "digest" in place.data})
     checks = region_checks(places, "verify.region", "its checks follow")
@@ -77,13 +77,21 @@ def verify(
 
 def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wish, keep: bool, dry_run: bool) -> shell.Result:
     """Another tag for an image that is in the registry."""
-    image_id = {"imageDigest": source} if push_names.DIGEST.fullmatch(source) else {"imageTag": push_names.tag(source)}
+    tag, wanted = push_names.tag_or_digest(source)
     places = connected(regions, repository)
     found: dict[str, Manifest | None] = {}
 
     def look(place: Place) -> None:
         place.region.need()
-        found[place.name] = manifest_of(place.region, image_id)
+        found[place.name] = manifest_of(place.region, wanted or tag)
+
+    def look_again(place: Place) -> None:
+        found[place.name] = found[place.name] or promoted_before(place, source, () if wanted else chosen.names)
+
+    def one(place: Place) -> None:
+        image = found[place.name]
+        assert image is not None, "look_again has found it"
+        promote_in(place, image, tag, chosen.names, keep=keep, dry_run=dry_run)
 
     in_each(places, look)
     digest = next((each.digest for each in found.values() if each), "")
@@ -91,15 +99,20 @@ def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wis
         hint = f"push_image.py tags {repository}"
         raise shell.SkillError("not-found", f"there is no image {repository}:{source} to take a tag from", hint=hint)
     chosen = wish.choose(digest, lambda: tagged(places))
-    rows = in_each(places, lambda place: promote_in(place, found[place.name], source, chosen.names, keep=keep, dry_run=dry_run))
-    checks = region_checks(places, "promote.region", "would be tagged" if dry_run else "tagged and verified")
-    checks += [*chosen.checks, *_one_image(source, rows)]
+    _refuse_several(source, in_each(places, look_again), found)
+    rows = in_each(places, one)
+    checks = region_checks(places, "promote.region", "would be tagged" if dry_run else "{uri} is tagged and verified") + [
+        *chosen.checks
+    ]
     good = next(row for row in rows if "error" not in row)
     data = {"repository": repository, "digest": good["digest"], "reference": good["uri"], "tags": list(chosen.names)}
     return shell.Result(data | {"tag_reason": chosen.why, "regions": rows}, checks, changes(places, dry_run=dry_run))
 
 
-def _one_image(source: str, rows: list[dict[str, Any]]) -> list[shell.Check]:
-    digests = sorted({row["digest"] for row in rows if "digest" in row and "error" not in row})
-    summary = f"{source} is another image in each region"
-    return [shell.Check("promote.digest", "fail", summary, ", ".join(digests))] if len(digests) > 1 else []
+def _refuse_several(source: str, rows: list[dict[str, Any]], found: dict[str, Manifest | None]) -> None:
+    """Raises SkillError conflict before a tag is set, where one tag would become two images."""
+    digests = {region: each.digest for region, each in found.items() if each}
+    if len(set(digests.values())) > 1:
+        told = ", ".join(f"{digest} in {region}" for region, digest in digests.items())
+        message = f"{source} is not one image in all regions: {told}; nothing was tagged"
+        raise shell.SkillError("conflict", message, hint="--from DIGEST, or one --region a call", data={"regions": rows})

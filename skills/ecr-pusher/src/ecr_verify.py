@@ -10,7 +10,7 @@ import trainyard_shell as shell
 from push_names import Reference
 from push_patience import Patience
 from push_regions import Place
-from pushed.image import INDEXES, MAX_BLOBS, Descriptor, Manifest, contents, descriptors, parse, platform_of
+from pushed.image import INDEXES, MAX_BLOBS, Descriptor, Manifest, contents, descriptors, digest_of, parse, platform_of
 from registry_push import RegistryWay
 
 JOBS = 8
@@ -21,8 +21,8 @@ def verify_in(place: Place, wanted: Reference, digest: str | None, platform: str
     region = place.region
     way = push_send.registry_of(region, patience, JOBS)
     if wanted.host and wanted.host != region.host:
-        message = f"{wanted.host} is not the registry of {region.name}: that is {region.host}"
-        raise shell.SkillError("usage", message, hint="name the region of the reference: --region")
+        message = f"the image is said to be in {wanted.host}, and this call asks {region.host} ({region.name})"
+        raise shell.SkillError("usage", message, hint="the account and the region of the image: AWS_PROFILE, --region")
     try:
         top = way.manifest(wanted.word)
         if top is None:
@@ -46,29 +46,30 @@ class _Found:
 
     def __init__(self, way: RegistryWay, region: str) -> None:
         self.way, self.region = way, region
+        self.seen: set[str] = set()
         self.blobs: dict[str, Descriptor] = {}
         self.missing: list[str] = []
+        """Or there with other bytes."""
         self.platforms: list[str] = []
 
     def add(self, found: Manifest, what: str, depth: int = 0) -> None:
         document = parse(found.raw, f"the manifest of {what}")
         if found.media_type in INDEXES and depth < 3:
-            for child in descriptors(document, "manifests", what):
-                below = self.way.manifest(child.digest)
-                if below is None:
-                    self.missing.append(child.digest)
+            for digest in [each.digest for each in descriptors(document, "manifests", what) if each.digest not in self.seen]:
+                self.seen.add(digest)
+                below = self.way.manifest(digest)
+                if below is None or below.digest != digest:
+                    self.missing.append(digest)
                 else:
-                    self.add(below, child.digest, depth + 1)
+                    self.add(below, digest, depth + 1)
             return
         config, *_ = parts = contents(document, what)
         self.blobs |= {each.digest: each for each in parts[:MAX_BLOBS]}
-        try:
-            raw: dict[str, Any] = parse(self.way.blob(config.digest), f"the config of {what}")
-        except shell.SkillError as error:
-            if error.code != "not-found":
-                raise
+        kept = self.way.blob(config.digest)
+        if kept is None or digest_of(kept) != config.digest:
             self.missing.append(config.digest)
             return
+        raw: dict[str, Any] = parse(kept, f"the config of {what}")
         if (name := platform_of(raw)) and name != "unknown/unknown" and name not in self.platforms:
             self.platforms.append(name)
 
@@ -79,7 +80,7 @@ class _Found:
         missing = [*self.missing, *(digest for digest, is_there in there.items() if not is_there)]
         id, total = "verify.layers", len(self.blobs)
         if missing:
-            summary = f"{self.region}: {len(missing)} of {total} blobs are missing"
+            summary = f"{self.region}: {len(missing)} of {total} blobs are missing, or have other bytes"
             return shell.Check(id, "fail", summary, ", ".join(missing[:5]), "push the image again")
         return shell.Check(id, "pass", f"{self.region}: config and layers are there, {total} blobs")
 

@@ -18,6 +18,7 @@ import trainyard_shell as shell
 DEADLINE_S = 20.0
 MAX_ANSWER_BYTES = 1 << 20
 QUIET = ("--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.pager=cat")
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
 OR_NAME_IT = "name the tag: --tag 1.4.0"
 
 
@@ -65,7 +66,9 @@ def _why_not(program: str, folder: str, said: str) -> str:
 
 def _git(program: str, folder: str, *words: str) -> tuple[int, str, str]:
     """(exit code, stdout, stderr), both bounded."""
-    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    # A hook of git has GIT_DIR set, to its own project.
+    env = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    env |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             done = subprocess.run(

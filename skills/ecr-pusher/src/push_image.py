@@ -19,17 +19,20 @@ from typing import Any
 import click
 from trainyard_seconds import Seconds
 
-REGION = click.option("--region", "regions", multiple=True, help="May be repeated.  [default: AWS_REGION, or the profile's]")
+REGION = click.option(
+    "--region", "regions", multiple=True, metavar="NAME", help="May be repeated.  [default: AWS_REGION, or the profile's]"
+)
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
-TIMEOUT = click.option("--timeout", default=7200.0, show_default=True, type=Seconds(1, 1e6), help="Seconds for all of it.")
+TIMEOUT = click.option(
+    "--timeout", default=7200.0, show_default=True, type=Seconds(1, 1e6), metavar="SECONDS", help="For all of it."
+)
 
 
 @shell.program("ecr-pusher")
 def cli() -> None:
     """Push an image to Amazon ECR, by digest: one region or several, each verified. No Docker is needed for an archive.
 
-    IMAGE is the name of an image of the local Docker, oci:PATH (an OCI layout, as a folder or a tar) or docker-archive:PATH (of
-    `docker save`). A push that broke goes on with the same call: layers that are there are not sent again.
+    A push that broke goes on with the same call: layers that are there are not sent again.
     """
 
 
@@ -52,10 +55,14 @@ def cli() -> None:
     help="auto: git tag at HEAD, else BRANCH-SHA; semver: the next version; latest: with another beside it.  [default: auto]",
 )
 @click.option("--bump", type=click.Choice(["patch", "minor", "major"]), default="patch", show_default=True, help="For semver.")
-@click.option("--project", default=".", show_default=True, help="Folder whose git names the tag.")
+@click.option("--project", default=".", show_default=True, metavar="FOLDER", help="Folder whose git names the tag.")
 @click.option("--create", is_flag=True, help="Make the repository where it is missing, as ensure-repo does.")
 @click.option(
-    "--via", type=click.Choice(["registry", "api"]), default="registry", show_default=True, help="api: layers in parts."
+    "--via",
+    type=click.Choice(["registry", "api"]),
+    default="registry",
+    show_default=True,
+    help="api: a broken layer goes on in its middle.",
 )
 @click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 16), help="Layers at a time.")
 @click.option("--tries", default=6, show_default=True, type=click.IntRange(1, 100), help="Of a layer that breaks.")
@@ -65,6 +72,9 @@ def push(
     tags: tuple[str, ...], strategy: str | None, bump: str, project: str, tries: int, timeout: float, **given: Any
 ) -> shell.Result:
     """Push IMAGE and verify its digest in each region. `data.reference` is what a job file's `image.uri` takes.
+
+    IMAGE is the name of an image of the local Docker, oci:PATH (an OCI layout, as a folder or a tar) or docker-archive:PATH (of
+    `docker save`). PATH@DIGEST or PATH@NAME:TAG chooses one of several.
 
     Exit 1: a region failed and another has it. Exit 5: the tag is taken by another image.
     """
@@ -98,7 +108,7 @@ def ensure_repo(**given: Any) -> shell.Result:
     epilog=shell.examples("push_image.py tags my-project", "push_image.py tags team/net --region us-west-2 --limit 5"),
 )
 @click.argument("repository")
-@click.option("--region", help="[default: AWS_REGION, or the profile's]")
+@click.option("--region", metavar="NAME", help="[default: AWS_REGION, or the profile's]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images, the newest first.")
 def tags(**given: Any) -> shell.Result:
     """The images of a repository: digest, tags, compressed size, date of the push."""
@@ -135,16 +145,19 @@ def verify(**given: Any) -> shell.Result:
     )
 )
 @click.argument("repository")
-@click.option("--from", "source", required=True, metavar="TAG|DIGEST", help="The image as it is tagged now.")
+@click.option("--from", "source", required=True, metavar="TAG|DIGEST|TAG@DIGEST", help="The image as it is now.")
 @REGION
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
 @click.option("--tag-strategy", "strategy", type=click.Choice(["auto", "semver", "git-sha", "latest"]), help="As for push.")
 @click.option("--bump", type=click.Choice(["patch", "minor", "major"]), default="patch", show_default=True, help="For semver.")
-@click.option("--project", default=".", show_default=True, help="Folder whose git names the tag.")
+@click.option("--project", default=".", show_default=True, metavar="FOLDER", help="Folder whose git names the tag.")
 @click.option("--keep", is_flag=True, help="Keep the tag build-... that it came from.")
 @DRY_RUN
 def promote(tags: tuple[str, ...], strategy: str | None, bump: str, project: str, **given: Any) -> shell.Result:
-    """Give an image of the registry another tag, without a pull. A build tag goes once the new tag is verified."""
+    """Give an image of the registry another tag, without a pull. A build tag goes once the new tag is verified.
+
+    With TAG@DIGEST it is the image of the digest, and TAG goes where it is that image's still.
+    """
     from ecr_verbs import promote as do
     from push_tags import Wish
 

@@ -15,6 +15,8 @@ REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REGION = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,16}){1,4}")
+REGISTRY = re.compile(r"(?:\d{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)|public\.ecr)\.[a-z0-9.]+")
+"""The host of one of ECR's registries. By ECR's rule it is also a valid beginning of a repository's name."""
 LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
 MIN_CHARS, MAX_CHARS = 2, 256
 
@@ -29,9 +31,10 @@ class Reference:
     host: str | None = None
 
     @property
-    def image_id(self) -> dict[str, str]:
-        """As ECR's operations take it; the digest counts before the tag."""
-        return {"imageDigest": self.digest} if self.digest else {"imageTag": self.tag or ""}
+    def regions(self) -> tuple[str, ...]:
+        """That of the host, where it says one."""
+        found = REGISTRY.fullmatch(self.host or "")
+        return (found["region"],) if found and found["region"] else ()
 
     @property
     def word(self) -> str:
@@ -41,6 +44,12 @@ class Reference:
 
 def repository(name: str) -> str:
     """The name, where ECR would take it. Raises SkillError usage."""
+    host, _, rest = name.partition("/")
+    if REGISTRY.fullmatch(host):
+        hint = (
+            f"the name alone ({rest}): the registry is that of --region, in the account that you are signed in to (AWS_PROFILE)"
+        )
+        raise shell.SkillError("usage", f"{host} is the host of a registry, no part of a repository's name", hint=hint)
     if MIN_CHARS <= len(name) <= MAX_CHARS and REPOSITORY.fullmatch(name):
         return name
     hint = "small letters, digits and single . _ - / between them, 2 to 256 characters, without the registry's host: team/net"
@@ -62,6 +71,14 @@ def digest(text: str) -> str:
         f"{shell.clean(text, 80)!r} is not a valid digest",
         hint="sha256: and 64 hexadecimal digits, as `push` prints it",
     )
+
+
+def tag_or_digest(text: str) -> tuple[str, str]:
+    """TAG, DIGEST or TAG@DIGEST; what is not named is empty. Raises SkillError usage."""
+    if DIGEST.fullmatch(text):
+        return "", text
+    name, at, given = text.partition("@")
+    return tag(name), digest(given) if at else ""
 
 
 def region(name: str) -> str:

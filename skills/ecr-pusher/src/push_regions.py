@@ -74,14 +74,14 @@ def _first_error(places: list[Place], rows: list[dict[str, Any]]) -> shell.Skill
 
 
 def region_checks(places: list[Place], id: str, done: str) -> list[shell.Check]:
-    """A check for each region, then those of the regions."""
+    """A check for each region, then those of the regions. `done` may have {names} of the region's data."""
     rows = []
     for place in places:
         if place.error:
             summary = shell.clean(f"{place.name}: {place.error}", 600)
             rows.append(shell.Check(id, "fail", summary, place.error.code, place.error.hint or AGAIN))
         else:
-            rows.append(shell.Check(id, "pass", f"{place.name}: {done}"))
+            rows.append(shell.Check(id, "pass", f"{place.name}: {done.format(**place.data)}"))
     return rows + [check for place in places for check in place.checks]
 
 

@@ -48,8 +48,9 @@ def push(
 
         rows = in_each(places, one)
     data = _answer(repository, found, chosen, rows) | {"seconds": round(time.monotonic() - began, 2)}
-    done = "would be pushed" if dry_run else f"{found.digest} is there and verified"
-    following = [f"push_image.py verify {repository}:{chosen.names[0]} --digest {found.digest}"]
+    done = "would be pushed" if dry_run else "{uri} is there and verified"
+    named = "".join(f" --region {each}" for each in regions)
+    following = [f"push_image.py verify {repository}:{chosen.names[0]} --digest {found.digest}{named}"]
     checks = [*region_checks(places, "push.region", done), *chosen.checks]
     return shell.Result(data, checks, changes(places, dry_run=dry_run), [] if dry_run else following)
 

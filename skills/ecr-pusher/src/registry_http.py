@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -136,9 +137,9 @@ class Registry:
                 return Answer(response.status_code, {k.lower(): v for k, v in response.headers.items()}, self._body(response))
         except requests.exceptions.SSLError as error:
             hint = "a proxy with its own certificate? AWS_CA_BUNDLE=/path/to/ca.pem"
-            raise shell.SkillError("unreachable", f"{self.host}: {shell.clean(str(error), 300)}", hint=hint) from error
+            raise shell.SkillError("unreachable", f"{self.host}: {told(error)}", hint=hint) from error
         except (requests.exceptions.RequestException, OSError) as error:
-            raise Broken(f"{type(error).__name__}: {shell.clean(str(error), 300)}") from error
+            raise Broken(told(error)) from error
 
     def _body(self, response: Any, limit: int = MAX_MANIFEST_BYTES) -> bytes:
         found = bytearray()
@@ -169,8 +170,8 @@ class Registry:
                 if response.status_code != 200:
                     raise Broken(f"{parts.netloc} answered {response.status_code}")
                 return self._body(response)
-        except requests.exceptions.RequestException as error:
-            raise Broken(f"{type(error).__name__}: {shell.clean(str(error), 300)}") from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise Broken(told(error)) from error
 
     def unreachable(self, what: str, why: str) -> shell.SkillError:
         message = f"{self.host} broke off {self.patience.tries} times ({what} in {self.repository}): {why}"
@@ -183,8 +184,7 @@ class Registry:
         if answer.is_signed_out():
             return shell.SkillError("credentials", message, hint=aws.SIGN_IN)
         if answer.status == 403:
-            statement = aws.statement(text, action, self.arn)
-            return shell.SkillError("permission", message, hint=f"a policy needs this statement: {statement}")
+            return shell.SkillError("permission", message, hint=aws.allowing(text, action, self.arn))
         if code == "NAME_UNKNOWN":
             return shell.SkillError("not-found", message, hint=f"push_image.py ensure-repo {self.repository}, or push --create")
         if "immutable" in text and code in ("TAG_INVALID", "TAG_IMMUTABLE", "DENIED"):
@@ -194,6 +194,12 @@ class Registry:
         if answer.status == 404:
             return shell.SkillError("not-found", message, hint="is the name right, and the region?")
         return shell.SkillError("usage", message, hint="the registry does not take this image: correct what the message names")
+
+
+def told(error: Exception) -> str:
+    """What broke, without the URL: that of a layer in S3 is signed, and whoever has it may read the layer."""
+    text = re.sub(r"(with url: |://)[^ )]*", r"\1...", str(error))
+    return shell.clean(f"{type(error).__name__}: {text}", 300)
 
 
 def session(connections: int, *, is_local: bool) -> Any:

@@ -22,15 +22,27 @@ SIGNED_OUT = {
     "RequestExpired",
     "InvalidClientTokenId",
     "InvalidAccessKeyId",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
     "UnrecognizedClientException",
     "InvalidSignatureException",
     "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
     "AuthFailure",
     "OptInRequired",
 }
-BUSY = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "InternalFailure"}
+BUSY = {"TooManyRequestsException", "RequestLimitExceeded", "SlowDown", "InternalFailure", "RequestTimeout"}
+"""Besides whatever has `Throttl` in it."""
+ACTIONS = {"HeadObject": "GetObject", "HeadBucket": "ListBucket"}
+"""Operations whose permission has another name, and whose refusal has no text."""
+ELSEWHERE = re.compile(
+    r"(?:explicit deny in an? |because no (?!identity-based))(?P<kind>[A-Za-z -]{1,60}?(?:policy|boundary))\b"
+)
+"""Where a statement in the caller's own policies changes nothing."""
 DENIAL = re.compile(r"not authorized to perform: (?P<action>[a-z0-9-]+:[A-Za-z*]+)(?: on resource: \"?(?P<resource>[^\s\"]+))?")
-SIGN_IN = "aws sso login, or set AWS_PROFILE or AWS_ACCESS_KEY_ID; `aws sts get-caller-identity` shows who you are"
+SIGN_IN = "aws sso login or aws login, or set AWS_PROFILE or AWS_ACCESS_KEY_ID; `aws sts get-caller-identity` shows who you are"
+REGION_OR_CLOCK = "A region that the account has not switched on answers the same, and so does a clock that is wrong"
 NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
 
 
@@ -60,9 +72,14 @@ def client(service: str, region: str | None = None, **config: Any) -> Any:
         "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
     } | config
     with asking(f"open {service}"):
-        return _session().client(
-            service, region_name=region or os.environ.get("AWS_REGION") or None, config=botocore.config.Config(**config)
-        )
+        try:
+            return _session().client(
+                service, region_name=region or os.environ.get("AWS_REGION") or None, config=botocore.config.Config(**config)
+            )
+        except ValueError as error:  # of AWS_ENDPOINT_URL
+            raise AwsError(
+                "usage", "ValueError", f"cannot open {service}: {error}", hint="AWS_ENDPOINT_URL=https://HOST"
+            ) from error
 
 
 def _session() -> Any:
@@ -89,21 +106,40 @@ def asking(what: str, resource: str = "*") -> Iterator[None]:
         yield
     except aws.ClientError as error:
         raise refusal(error.response, error.operation_name, what, resource) from error
-    except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound, aws.TokenRetrievalError) as error:
-        raise AwsError("credentials", type(error).__name__, f"cannot {what}: {error}", hint=SIGN_IN) from error
-    except (aws.SSOError, aws.CredentialRetrievalError, aws.RefreshWithMFAUnsupportedError) as error:
+    except _known("MissingDependencyException") as error:
+        hint = "install it where this program runs: TRAINYARD_PYTHON, or what install.sh made"
+        raise AwsError("dependency", type(error).__name__, f"cannot {what}: {error}", hint=hint) from error
+    except _known(*NOT_SIGNED_IN) as error:
         raise AwsError("credentials", type(error).__name__, f"cannot {what}: {error}", hint=SIGN_IN) from error
     except (aws.NoRegionError, aws.InvalidRegionError) as error:
         raise AwsError("usage", type(error).__name__, f"cannot {what}: {error}", hint=NAME_A_REGION) from error
-    except aws.ParamValidationError as error:
-        raise AwsError(
-            "usage", "ParamValidationError", f"cannot {what}: {error}", hint="correct what the message names"
-        ) from error
+    except (aws.ParamValidationError, aws.ConfigParseError, aws.ConfigNotFound, aws.InvalidConfigError) as error:
+        hint = "correct what the message names"
+        raise AwsError("usage", type(error).__name__, f"cannot {what}: {error}", hint=hint) from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         hint = "is the region right, and is there a network or a proxy (HTTPS_PROXY)? Then the same call again"
         raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint=hint, retryable=True) from error
     except aws.BotoCoreError as error:
         raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint="the same call again") from error
+
+
+NOT_SIGNED_IN = (
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "CredentialRetrievalError",
+    "RefreshWithMFAUnsupportedError",
+    "SSOError",
+    "LoginError",  # `aws login`, from botocore 1.41 on
+)
+
+
+def _known(*names: str) -> tuple[type[Exception], ...]:
+    """Those of botocore's exceptions that this version has."""
+    import botocore.exceptions as aws
+
+    return tuple(getattr(aws, name) for name in names if hasattr(aws, name))
 
 
 def refusal(response: dict[str, Any], operation: str, what: str, resource: str) -> AwsError:
@@ -113,12 +149,11 @@ def refusal(response: dict[str, Any], operation: str, what: str, resource: str) 
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     message = f"cannot {what}: {operation}: {reason}: {text}"
     if reason in DENIED or (status == 403 and reason not in SIGNED_OUT):
-        return AwsError(
-            "permission", reason, message, hint=f"a policy needs this statement: {statement(text, operation, resource)}"
-        )
+        return AwsError("permission", reason, message, hint=allowing(text, operation, resource))
     if reason in SIGNED_OUT:
-        return AwsError("credentials", reason, message, hint=SIGN_IN)
-    if reason in BUSY or status >= 500 or status == 429:
+        more = "" if reason.startswith("ExpiredToken") else f". {REGION_OR_CLOCK}"
+        return AwsError("credentials", reason, message, hint=SIGN_IN + more)
+    if reason in BUSY or "Throttl" in reason or status >= 500 or status == 429:
         return AwsError("unreachable", reason, message, hint="AWS is busy: the same call again", retryable=True)
     if "NotFound" in reason or reason.startswith("NoSuch") or status == 404:
         return AwsError("not-found", reason, message, hint="is the name right, and the region?")
@@ -127,9 +162,13 @@ def refusal(response: dict[str, Any], operation: str, what: str, resource: str) 
     return AwsError("usage", reason, message, hint="correct what the message names")
 
 
-def statement(text: str, operation: str, resource: str) -> str:
-    """The policy statement that would allow what `text` refused; AWS names the action in most refusals, the resource in some."""
-    found = DENIAL.search(text)
-    action = found["action"] if found else operation
+def allowing(text: str, operation: str, resource: str) -> str:
+    """The hint for a refusal: the statement that a policy needs; AWS names the action in most refusals, the resource in some."""
+    found, elsewhere = DENIAL.search(text), ELSEWHERE.search(text)
     named = (found["resource"] if found else None) or resource
-    return json.dumps({"Effect": "Allow", "Action": action, "Resource": named.rstrip(".")})
+    service = named.split(":")[2] + ":" if named.startswith("arn:") and ":" not in operation else ""
+    action = found["action"] if found else service + ACTIONS.get(operation, operation)
+    if elsewhere:
+        return f"the {elsewhere['kind']} stands against {action}: ask whoever keeps it; a statement in your own policy changes nothing"
+    wanted = json.dumps({"Effect": "Allow", "Action": action, "Resource": named.rstrip(".")})
+    return f"a policy needs this statement: {wanted}"

@@ -17,7 +17,10 @@ import trainyard_shell as shell
 
 ANSWER_S = 20.0
 MAX_ANSWER_CHARS = 4 << 20
-START_IT = "start Docker (`systemctl start docker`, or Docker Desktop), or let AWS do it: the program of the same skill with `_codebuild`"
+START_IT = (
+    "start Docker (`systemctl start docker`, or Docker Desktop). Without it images are built and tested on AWS "
+    "(build_image_codebuild.py, test_image_codebuild.py), and push_image.py takes an archive (oci:PATH)"
+)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,15 @@ def repository(pusher: Pusher) -> str:
     pusher.ecr().create_repository(**WOULD["would_create"])
     pusher.ecr().put_lifecycle_policy(repositoryName="team/net", lifecyclePolicyText=json.dumps(WOULD["lifecycle_policy"]))
     return "team/net"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +32,25 @@ def test_a_connection_that_always_breaks_ends(pusher: Pusher, repository: str, i
     assert pusher.tagged(repository) == {}
     again = pusher.call("push", image.word, "--repository", repository, "--tag", "1")
     assert again.code == 0 and (again.data["layers"]["sent"], again.data["layers"]["present"]) == (2, 1), again
+
+
+def test_a_busy_registry_is_asked_again(pusher: Pusher, repository: str, image: Made) -> None:
+    """Each kind of request is throttled, fails or breaks off once: the push completes, and a layer whose answer was lost is not sent again."""
+    busy = {
+        "BatchCheckLayerAvailability": ("TOOMANYREQUESTS", 429),
+        "InitiateLayerUpload": ("UNAVAILABLE", 503),
+        "UploadLayerPart": ("TOOMANYREQUESTS", 429),
+        "CompleteLayerUpload": ("HANG_UP", 500),
+        "PutImage": ("UNKNOWN", 500),
+        "BatchGetImage": ("HANG_UP", 429),
+    }
+    for action, (code, status) in busy.items():
+        pusher.aws.fail(f"ecr:{action}", code, status=status)
+    done = pusher.call("push", image.word, "--repository", repository, "--tag", "1", "--jobs", "1")
+    assert (done.code, done.data["layers"]["sent"]) == (0, 3), done
+    assert pusher.tagged(repository) == {"1": image.digest}
+    refused = [each["action"] for each in pusher.aws.actions()]
+    assert refused.count("ecr:InitiateLayerUpload") == 5, "one for each blob, and for the two that were broken"
 
 
 def test_a_lost_answer_is_no_second_upload(pusher: Pusher, repository: str, image: Made) -> None:
@@ -114,18 +131,6 @@ def test_two_pushes_of_one_tag(pusher: Pusher, repository: str, tmp_path: Path) 
     assert pusher.tagged(repository)["2"] == (one, other)[codes.index(0)].digest
     for process in (*same, *both):
         process.communicate()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no tmpfs here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_is_exit_8(pusher: Pusher, repository: str, tmp_path: Path, small_disk: Path) -> None:

@@ -39,6 +39,38 @@ def test_a_promotion_by_digest_takes_no_tag(pusher: Pusher, built: str, image: M
     assert plain.code == 0 and "1.0.0" in pusher.tagged(built), "only a build tag is taken"
 
 
+def test_a_promotion_takes_the_tested_image(pusher: Pusher, built: str, image: Made, tmp_path: Path) -> None:
+    """Another build has taken the build tag meanwhile: TAG@DIGEST promotes the image that was tested, and leaves the other its tag."""
+    other = oci(tmp_path / "other.tar", [b"other"])
+    assert pusher.call("push", other.word, "--repository", built, "--tag", "build-1").code == 0
+    words = ("promote", built, "--from", f"build-1@{image.digest}", "--tag", "1.0.0")
+    for _ in range(2):
+        done = pusher.call(*words)
+        assert done.code == 0 and pusher.tagged(built) == {"1.0.0": image.digest, "build-1": other.digest}, done
+    assert pusher.call("promote", built, "--from", f"build-1@{other.digest}", "--tag", "2").code == 0
+    assert pusher.tagged(built) == {"1.0.0": image.digest, "2": other.digest}
+    nobodys = f"build-1@sha256:{'0' * 64}"
+    assert pusher.call("promote", built, "--from", nobodys, "--tag", "2").code == 3
+
+
+def test_a_tag_becomes_one_image(pusher: Pusher, built: str, image: Made, tmp_path: Path) -> None:
+    """build-1 is another image in each region: exit 5, and no immutable tag is set in either."""
+    other = oci(tmp_path / "other.tar", [b"other"])
+    regions = ("--region", "us-east-1", "--region", "us-west-2")
+    assert pusher.call("push", other.word, "--repository", built, "--tag", "build-1", "--create", *regions[2:]).code == 0
+    done = pusher.call("promote", built, "--from", "build-1", "--tag", "1.0.0", *regions)
+    assert done.code == 5 and other.digest in done.error["message"] and image.digest in done.error["message"], done
+    assert "1.0.0" not in pusher.tagged(built) | pusher.tagged(built, "us-west-2")
+
+
+def test_a_build_tag_that_is_not_there_is_told(pusher: Pusher, built: str) -> None:
+    """A second call finds its work done; so does a wrong name, which therefore is a warning."""
+    first = pusher.call("promote", built, "--from", "build-1", "--tag", "1.0.0")
+    assert "promote.before" not in {check["id"] for check in first.document["checks"]}
+    again = pusher.call("promote", built, "--from", "build-2", "--tag", "1.0.0")
+    assert again.code == 0 and "no tag build-2" in again.check("promote.before")["summary"], again
+
+
 def test_a_taken_tag_keeps_both(pusher: Pusher, built: str, image: Made, tmp_path: Path) -> None:
     """Exit 5, and the build tag stays."""
     other = oci(tmp_path / "other.tar", [b"other"])
@@ -88,3 +120,10 @@ def test_regions_that_differ_are_found(pusher: Pusher, built: str, tmp_path: Pat
     assert pusher.call("push", other.word, "--repository", built, "--tag", "build-1", "--create", *west).code == 0
     done = pusher.call("verify", f"{built}:build-1", "--region", "us-east-1", *west)
     assert done.code == 1 and done.check("verify.regions")["status"] == "fail"
+
+
+def test_a_reference_brings_its_region(pusher: Pusher, built: str) -> None:
+    """`reference` of push is asked for where it lies, whatever AWS_REGION says; the control is one without a host."""
+    done = pusher.call("verify", f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{built}:build-1")
+    assert done.code == 3 and "in us-west-2" in done.error["message"], done
+    assert pusher.call("verify", f"{built}:build-1").code == 0

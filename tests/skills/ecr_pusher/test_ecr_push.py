@@ -127,6 +127,9 @@ def test_two_regions_have_one_digest(pusher: Pusher, image: Made) -> None:
         ("us-west-2", image.digest, True),
     ]
     assert pusher.tagged("net", "us-west-2") == {"1": image.digest}
+    for region, check in zip(done.data["regions"], done.document["checks"], strict=True):
+        assert region["uri"] in check["summary"], "a table cuts it short where the regions are listed"
+    assert f"verify net:1 --digest {image.digest} --region us-east-1" in done.document["next"][0]
     assert pusher.call("verify", "net:1", "--digest", image.digest, *regions).code == 0
 
 

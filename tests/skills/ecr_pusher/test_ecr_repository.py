@@ -48,6 +48,16 @@ def test_a_users_repository_is_not_changed(pusher: Pusher, image: Made) -> None:
     assert json.loads(ecr.get_lifecycle_policy(repositoryName="theirs")["lifecyclePolicyText"])["rules"] == [rule]
 
 
+def test_an_exclusion_of_everything_is_seen(pusher: Pusher) -> None:
+    """Immutable in name: all tags beginning with v may move."""
+    excluded = [{"filterType": "WILDCARD", "filter": each} for each in ("latest", "v*")]
+    pusher.ecr().create_repository(
+        repositoryName="net", imageTagMutability="IMMUTABLE_WITH_EXCLUSION", imageTagMutabilityExclusionFilters=excluded
+    )
+    check = pusher.call("ensure-repo", "net").check("repository.tags")
+    assert check["status"] == "warn" and "v*" in check["summary"] and "latest" not in check["summary"], check
+
+
 def test_a_repository_of_ours_is_completed(pusher: Pusher, repository: str) -> None:
     """A call that was killed before it set the policy; one of theirs without a policy stays as it is."""
     pusher.ecr().delete_lifecycle_policy(repositoryName=repository)
@@ -72,12 +82,22 @@ def test_an_unknown_repository_is_exit_3(pusher: Pusher, image: Made, verb: str)
         "verify": ("verify", "net:1"),
         "promote": ("promote", "net", "--from", "build-1", "--tag", "1"),
     }[verb]
-    done = pusher.call(*words)
-    assert (done.code, done.error["code"]) == (3, "not-found") and "ensure-repo net" in done.error["hint"], done
+    done, hint = pusher.call(*words), "--region" if verb == "verify" else "ensure-repo net"
+    assert (done.code, done.error["code"]) == (3, "not-found") and hint in done.error["hint"], done
     assert pusher.ecr().describe_repositories()["repositories"] == []
 
 
-@pytest.mark.parametrize("name", ["Net", "a//b", "-net", "net:1", "a" * 257, "x", "net;id", "127.0.0.1:5000/net"])
+HOSTS = [
+    "123456789012.dkr.ecr.us-east-1.amazonaws.com/team/net",
+    "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/net",
+    "123456789012.dkr-ecr-fips.us-gov-west-1.on.aws/net",
+    "123456789012.dkr.ecr.us-iso-east-1.c2s.ic.gov/net",
+    "public.ecr.aws/alias/net",
+]
+"""By ECR's own rule these are names of repositories."""
+
+
+@pytest.mark.parametrize("name", ["Net", "a//b", "-net", "net:1", "a" * 257, "x", "net;id", "127.0.0.1:5000/net", *HOSTS])
 def test_wrong_names_are_refused(pusher: Pusher, name: str) -> None:
     done = pusher.call("ensure-repo", "--", name)
     assert done.code == 2 and pusher.aws.actions() == [], done

@@ -18,6 +18,9 @@ from ecr_made_images import Made, oci
 
 from tests.calling import Answer, call
 
+NOBODYS = "sha256:" + "0" * 64
+MANIFEST = json.dumps({"schemaVersion": 2, "config": {"mediaType": "a/b", "digest": NOBODYS, "size": 2}, "layers": []}).encode()
+
 
 class Strange(BaseHTTPRequestHandler):
     """ECR's API and a registry in one, as strange as `mode` says."""
@@ -25,6 +28,8 @@ class Strange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     mode: ClassVar[str] = ""
     leaks: ClassVar[list[str]] = []
+    put: ClassVar[list[str]] = []
+    """Operations besides those that read."""
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -37,7 +42,7 @@ class Strange(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         target = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         here = f"127.0.0.1:{self.server.server_address[1]}"  # type: ignore[index]
         if target == "DescribeRepositories":
@@ -47,6 +52,14 @@ class Strange(BaseHTTPRequestHandler):
         elif target == "GetAuthorizationToken":
             token = base64.b64encode(b"AWS:secret").decode()
             self.answer(200, json.dumps({"authorizationData": [{"authorizationToken": token}]}).encode())
+        elif target == "BatchGetImage":
+            wanted = json.loads(body)["imageIds"][0]
+            given = {"imageDigest": "sha256:" + "0" * 64, **wanted}
+            image = {"imageId": given, "imageManifest": "{}", "imageManifestMediaType": "application/vnd.a"}
+            self.answer(200, json.dumps({"images": [image], "failures": []}).encode())
+        elif target:
+            self.put.append(target)
+            self.answer(200, b"{}")
         elif self.mode == "location":
             self.answer(202, Location=f"http://localhost:{here.partition(':')[2]}/elsewhere")
         else:
@@ -62,7 +75,13 @@ class Strange(BaseHTTPRequestHandler):
         self.answer(404)
 
     def do_GET(self) -> None:
-        if self.mode == "endless":
+        if self.mode in ("signed", "other bytes") and "/manifests/" in self.path:
+            self.answer(200, MANIFEST, Content_Type="application/vnd.oci.image.manifest.v1+json")
+        elif self.mode == "other bytes":
+            self.answer(200, b"{}")
+        elif self.mode == "signed":
+            self.answer(307, Location="https://127.0.0.1:9/layer?X-Amz-Signature=SIGNED")
+        elif self.mode == "endless":
             self.send_response(200)
             self.end_headers()
             try:
@@ -89,7 +108,13 @@ def image(tmp_path: Path) -> Made:
 
 
 def push(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made, mode: str) -> Answer:
+    words = ("push", image.word, "--repository", "net", "--tag", "1", "--tries", "1")
+    return ask(monkeypatch, endpoint, mode, *words)
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, endpoint: str, mode: str, *words: str) -> Answer:
     monkeypatch.setattr(Strange, "mode", mode)
+    monkeypatch.setattr(Strange, "put", [])
     monkeypatch.setattr(Strange, "leaks", [])
     env = {
         "AWS_ENDPOINT_URL": endpoint,
@@ -99,7 +124,7 @@ def push(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made, mode: str)
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
-    return call(PROGRAM, "push", image.word, "--repository", "net", "--tag", "1", "--tries", "1", env=env)
+    return call(PROGRAM, *words, env=env)
 
 
 def test_the_sign_in_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made) -> None:
@@ -123,3 +148,22 @@ def test_what_it_says_is_bounded(monkeypatch: pytest.MonkeyPatch, endpoint: str,
 def test_a_registry_elsewhere_is_asked_with_tls(monkeypatch: pytest.MonkeyPatch, endpoint: str, image: Made) -> None:
     done = push(monkeypatch, endpoint, image, "host")
     assert done.code == 8 and "registry.example.invalid" in done.error["message"] and "HTTPS" in done.error["message"], done
+
+
+def test_a_signed_address_is_not_told(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """A layer lies in S3 under a signed URL: when it cannot be had, the host is named and the signature is not."""
+    done = ask(monkeypatch, endpoint, "signed", "verify", "net:1", "--timeout", "4")
+    assert done.code in (7, 8), done
+    assert "SIGNED" not in json.dumps(done.document) + done.stderr, done
+
+
+def test_a_config_with_other_bytes_is_found(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Exit 1: the image in the registry is not whole. It is not the fault of an archive."""
+    done = ask(monkeypatch, endpoint, "other bytes", "verify", "net:1")
+    assert done.code == 1 and NOBODYS in done.check("verify.layers")["evidence"], done
+
+
+def test_a_converted_manifest_is_not_promoted(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Bytes that have not the digest ECR names would be another image under the new tag."""
+    done = ask(monkeypatch, endpoint, "", "promote", "net", "--from", "build-1", "--tag", "1")
+    assert (done.code, done.error["code"], Strange.put) == (5, "conflict", []), done

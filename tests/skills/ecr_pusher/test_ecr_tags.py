@@ -73,6 +73,16 @@ def test_a_long_branch_keeps_its_commit(pusher: Pusher, repository: str, image: 
     assert len(tag) == 128 and tag.endswith(f"b-{project.sha}")
 
 
+def test_a_hook_of_git_does_not_change_the_project(
+    pusher: Pusher, repository: str, image: Made, project: Project, tmp_path: Path
+) -> None:
+    """There git sets GIT_DIR to the project of the hook."""
+    other = Project(tmp_path / "other")
+    pusher.env = {"GIT_DIR": f"{other.folder}/.git", "GIT_WORK_TREE": str(other.folder)}
+    project.git("tag", "v3")
+    assert tags_of(pusher, image, "--project", project.folder) == ["v3"]
+
+
 def test_no_git_is_told(pusher: Pusher, image: Made, tmp_path: Path) -> None:
     """Exit 2 for a folder without git, exit 8 where there is no program git; both name --tag, and nobody was asked."""
     words = ("push", image.word, "--repository", "net")

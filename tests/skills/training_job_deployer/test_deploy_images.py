@@ -64,6 +64,8 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
         2,
         "v1",
     )
+    tested = next(call for call in project.calls() if call[1] == "run")
+    assert builder == "docker" or values(push, "from")[0].partition("@")[2] == tested[2].partition("@")[2] != "", "that digest"
 
 
 def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -> None:

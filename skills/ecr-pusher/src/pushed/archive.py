@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 import trainyard_files as files
 import trainyard_shell as shell
-from pushed.layer import Part
+from pushed.layer import Part, cannot_read
 from pushed.image import MAX_BLOB_BYTES, unusable
 
 MAX_MEMBERS = 20_000
@@ -77,7 +78,7 @@ def link_target(member: tarfile.TarInfo, what: str) -> str:
 
 
 class Names:
-    """What lies under which name; `T` of each file is the caller's."""
+    """Which names are links, and where they lead."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -151,7 +152,7 @@ class FolderFiles:
                 raise unusable(self.what, str(error)) from error
             except OSError as error:
                 raise cannot_read(path, error) from error
-            self.opened[name] = Part(file, 0, path.stat().st_size)
+            self.opened[name] = Part(file, 0, os.fstat(file.fileno()).st_size)
         return self.opened[name]
 
     def resolve(self, name: str) -> str:
@@ -160,12 +161,6 @@ class FolderFiles:
     def close(self) -> None:
         for part in self.opened.values():
             part.file.close()
-
-
-def cannot_read(path: Path, error: OSError) -> shell.SkillError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return shell.SkillError("not-found", f"{path} does not exist", hint="is the path right?")
-    return shell.SkillError("permission", f"{path} cannot be read: {error.strerror or error}", hint=f"ls -ld {path}")
 
 
 @contextmanager
@@ -185,4 +180,8 @@ def opened(path: Path, what: str) -> Iterator[TarFiles | FolderFiles]:
     except OSError as error:
         raise cannot_read(path, error) from error
     with file:
-        yield TarFiles(file, what)
+        try:
+            archive = TarFiles(file, what)
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        yield archive

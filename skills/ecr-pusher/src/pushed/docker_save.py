@@ -32,8 +32,10 @@ def read(name: str) -> Image:
     asked = docker.run(found.program, "image", "inspect", "--format", "{{.Id}}", name)
     if asked.code:
         raise _no_image(name, asked.err)
+    # by its id: of a name without a tag `docker save` writes all tags
+    words = [found.program, "save", asked.out.strip()]
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([found.program, "save", name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
         assert process.stdout is not None
         try:
             saved = Saved(_Pipe(process.stdout), f"the answer of `docker save {name}`", lambda: _failed(process, said, name))
@@ -78,7 +80,7 @@ class _Pipe:
     """Reads with a deadline."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.descriptor = stream.fileno()
+        self.descriptor, self.has_ended = stream.fileno(), False
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer at the end only."""
@@ -90,6 +92,7 @@ class _Pipe:
                 raise shell.SkillError("timeout", message, hint="`docker info`, then the same call", retryable=True)
             data = os.read(self.descriptor, min(PIPE_BYTES, size - len(parts)))
             if not data:
+                self.has_ended = True
                 break
             parts += data
             deadline = time.monotonic() + QUIET_S
@@ -109,14 +112,14 @@ class Saved:
                 for member in members(tar, what):
                     self._take(tar, member)
         except (tarfile.TarError, EOFError, shell.SkillError) as error:
-            if why := failed():
+            if stream.has_ended and (why := failed()):
                 raise why from error
             if isinstance(error, shell.SkillError):
                 raise
             raise unusable(what, str(error)) from error
         if why := failed():
             raise why
-        self.small.file.flush()
+        self.small.flush()
 
     def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         if member.issym() or member.islnk():

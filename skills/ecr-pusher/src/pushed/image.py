@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ class Reader(Protocol):
     """Bytes that lie in a file, readable by several threads."""
 
     def at(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes from `offset`; fewer only at the end. Raises OSError."""
+        """At most `size` bytes from `offset`; fewer only at the end. Raises SkillError."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,6 @@ class Descriptor:
     digest: str
     size: int
     media_type: str
-    platform: dict[str, Any] = field(default_factory=dict)
     annotations: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,10 +147,8 @@ def descriptor(value: Any, what: str) -> Descriptor:
     if value.get("urls"):
         message = f"layer {digest} lies on another server (`urls`)"
         raise shell.SkillError("usage", message, hint="build on a base image whose layers may be distributed")
-    platform, notes = value.get("platform"), value.get("annotations")
-    return Descriptor(
-        digest, size, media_type, platform if isinstance(platform, dict) else {}, notes if isinstance(notes, dict) else {}
-    )
+    notes = value.get("annotations")
+    return Descriptor(digest, size, media_type, notes if isinstance(notes, dict) else {})
 
 
 def descriptors(document: dict[str, Any], member: str, what: str) -> list[Descriptor]:
@@ -176,6 +173,3 @@ def platform_of(config: dict[str, Any]) -> str:
 def once(blobs: list[Blob]) -> tuple[Blob, ...]:
     """Without repetitions, in order."""
     return tuple({blob.digest: blob for blob in blobs}.values())
-
-
-Opened = Callable[[], Image]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import struct
 import tempfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import trainyard_shell as shell
-from pushed.image import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Blob
+from pushed.image import OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Blob, unusable
 
 PIECE_BYTES = 1 << 20
 LEVEL = 2
@@ -33,7 +34,20 @@ class Part:
     size: int
 
     def at(self, offset: int, size: int) -> bytes:
-        return os.pread(self.file.fileno(), max(0, min(size, self.size - offset)), self.start + offset)
+        """At most `size` bytes; fewer only at the end. Raises SkillError where the disk fails."""
+        try:
+            return os.pread(self.file.fileno(), max(0, min(size, self.size - offset)), self.start + offset)
+        except OSError as error:
+            raise cannot_read("the image", error) from error
+
+
+def cannot_read(path: object, error: OSError) -> shell.SkillError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return shell.SkillError("not-found", f"{path} does not exist", hint="is the path right?")
+    code = "unreachable" if error.errno in shell.DISK_TROUBLE else "permission"
+    return shell.SkillError(
+        code, f"{path} cannot be read: {error.strerror or error}", hint="is its disk there, and may you read it?"
+    )
 
 
 def scratch_file() -> BinaryIO:
@@ -83,6 +97,20 @@ def compressed(data: Iterable[bytes]) -> tuple[Blob, str]:
     return out.blob(OCI_LAYER_GZIP), "sha256:" + plain.hexdigest()
 
 
+def unpacked_digest(file: io.RawIOBase, what: str) -> str:
+    """Digest of what a gzip stream unpacks to, piece by piece. Raises SkillError usage where it does not."""
+    from isal import igzip, igzip_lib
+
+    digest = hashlib.sha256()
+    try:
+        with igzip.IGzipFile(fileobj=file, mode="rb") as stream:  # type: ignore[no-untyped-call]
+            while piece := stream.read(PIECE_BYTES):
+                digest.update(piece)
+    except (OSError, EOFError, igzip_lib.IsalError) as error:  # type: ignore[misc]
+        raise unusable(what, f"it does not unpack: {error}") from error
+    return "sha256:" + digest.hexdigest()
+
+
 def kept(data: Iterable[bytes], media_type: str) -> Blob:
     """Bytes as they are, in a scratch file."""
     out = Writer()
@@ -110,10 +138,13 @@ class Writer:
         with contextlib.suppress(OSError):  # what is still buffered does not fit either
             self.file.close()
 
-    def blob(self, media_type: str) -> Blob:
+    def flush(self) -> None:
         try:
             self.file.flush()
         except OSError as error:
             self.close()
             raise no_room(error) from error
+
+    def blob(self, media_type: str) -> Blob:
+        self.flush()
         return Blob("sha256:" + self.hash.hexdigest(), self.size, media_type, Part(self.file, 0, self.size))

@@ -43,30 +43,43 @@ class Files(Protocol):
 
 
 def read(source: Files, chosen: str | None = None) -> Image:
-    """The image of an OCI layout; `chosen`: its digest, where the layout has several. Raises SkillError usage, not-found."""
-    index = parse(document(source, "index.json"), f"index.json of {source.what}")
-    top = _choose(descriptors(index, "manifests", source.what), chosen, source.what)
+    """The image of an OCI layout; `chosen`: its digest or its name. Raises SkillError usage, not-found."""
+    return read_from(source, _choose(tops(source), chosen, source.what))
+
+
+def tops(source: Files) -> list[Descriptor]:
+    """What index.json names. Raises SkillError usage."""
+    return descriptors(parse(document(source, "index.json"), f"index.json of {source.what}"), "manifests", source.what)
+
+
+def read_from(source: Files, top: Descriptor) -> Image:
+    """An image, or an index and all of its images. Raises SkillError usage."""
     tree = _Tree(source)
     tree.add(top, depth=1)
     return Image(once(tree.blobs), tuple(tree.manifests.values()), tuple(dict.fromkeys(tree.platforms)))
 
 
 def _choose(found: list[Descriptor], chosen: str | None, what: str) -> Descriptor:
-    if chosen is not None:
-        found = [each for each in found if each.digest == chosen]
-        if not found:
-            raise shell.SkillError(
-                "not-found", f"{what} has no image {chosen}", hint="leave the digest out to see which it has"
-            )
-    unlike = {each.digest: each for each in found}
-    if len(unlike) == 1:
-        return found[0]
     if not found:
         raise unusable(what, "it holds no image")
-    names = ", ".join(list(unlike)[:8])
-    raise shell.SkillError(
-        "usage", f"{what} holds {len(unlike)} images: {names}", hint=f"choose one: oci:PATH@{next(iter(unlike))}"
-    )
+    names = shell.clean(", ".join(dict.fromkeys(" ".join(map(str, _names(each))) for each in found)), 800)
+    fitting = [each for each in found if chosen is None or chosen in _names(each)]
+    unlike = {each.digest for each in fitting}
+    if len(unlike) == 1:
+        return fitting[0]
+    if not fitting:
+        raise shell.SkillError(
+            "not-found", f"{what} has no image {chosen}; it has {names}", hint="oci:PATH@DIGEST or PATH@NAME"
+        )
+    message = f"{what} holds {len(unlike)} images{f' of the name {chosen}' if chosen else ''}: {names}"
+    raise shell.SkillError("usage", message, hint=f"choose one: oci:PATH@{fitting[0].digest}")
+
+
+def _names(top: Descriptor) -> list[object]:
+    """Its digest, and what index.json calls it: `org.opencontainers.image.ref.name` of the specification, and BuildKit's own."""
+    told = [top.annotations.get(key) for key in ("io.containerd.image.name", "org.opencontainers.image.ref.name")]
+    short = [name.removeprefix("docker.io/").removeprefix("library/") for name in told if isinstance(name, str)]
+    return list(dict.fromkeys([top.digest, *(name for name in told if name), *short]))
 
 
 def document(source: Files, name: str) -> bytes:

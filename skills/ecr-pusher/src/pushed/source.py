@@ -9,7 +9,7 @@ from pathlib import Path
 from pushed import docker_archive
 from pushed import oci_layout
 import trainyard_shell as shell
-from push_names import DIGEST, local_image
+from push_names import local_image
 from pushed.image import Image
 from pushed.archive import opened
 
@@ -32,16 +32,17 @@ def image(word: str) -> Iterator[Image]:
     kind, _, rest = word.partition(":")
     if kind == "oci" and rest:
         path, chosen = _path(rest)
-        with opened(path, shell.clean(rest, 200)) as source:
+        with opened(path, shell.clean(str(path), 200)) as source:
             if source.find("index.json") is None:
                 hint = "docker-archive:PATH for what `docker save` wrote; a folder with oci-layout, index.json and blobs/"
-                raise shell.SkillError(
-                    "usage", f"{shell.clean(rest, 200)} is not an OCI layout: it has no index.json", hint=hint
-                )
-            yield oci_layout.read(source, chosen if chosen and DIGEST.fullmatch(chosen) else None)
+                raise shell.SkillError("usage", f"{source.what} is not an OCI layout: it has no index.json", hint=hint)
+            yield oci_layout.read(source, chosen)
     elif kind == "docker-archive" and rest:
         path, chosen = _path(rest)
-        with opened(path, shell.clean(rest, 200)) as source:
+        with opened(path, shell.clean(str(path), 200)) as source:
+            if source.find("manifest.json") is None:
+                message = f"{source.what} is not what `docker save` writes: it has no manifest.json"
+                raise shell.SkillError("usage", message, hint="oci:PATH for an OCI layout")
             yield docker_archive.image(source, chosen)
     else:
         from pushed import docker_save
@@ -50,7 +51,7 @@ def image(word: str) -> Iterator[Image]:
 
 
 def _path(text: str) -> tuple[Path, str | None]:
-    """PATH or PATH@DIGEST, PATH@NAME:TAG; a file whose own name has an @ counts first."""
+    """PATH, or PATH@ and a digest or a name; a file whose own name has an @ counts first."""
     if "\0" in text:
         raise shell.SkillError("usage", "the path has a NUL in it", hint="oci:PATH")
     if Path(text).exists() or "@" not in text:

@@ -132,7 +132,8 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     tags = [*([] if _image(job).tag == "auto" else [_image(job).tag]), tag(deployment)]
     words = [word for each in tags for word in ("--tag", each)]
     if _image(job).builder == "codebuild":
-        return Call(["promote", repository(job), "--from", str(built.get("tag")), *words, *_region(job)])
+        tested = f"{built.get('tag')}@{built.get('digest')}"  # another build may have taken the tag meanwhile
+        return Call(["promote", repository(job), "--from", tested, *words, *_region(job)])
     return Call(
         ["push", f"{built.get('image')}:{built.get('tag')}", "--repository", repository(job), "--create", *words, *_region(job)]
     )

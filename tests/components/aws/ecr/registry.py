@@ -88,7 +88,9 @@ class Registry(Exchange):
             raise RegistryError(404, "UNSUPPORTED", "The operation is unsupported.")
         name = found["name"]
         arn = f"arn:aws:ecr:{self.region}:{ACCOUNT}:repository/{name}"
-        guard.allow(self.world, caller, action_of(self.command, found.groupdict()), arn)
+        action = action_of(self.command, found.groupdict())
+        self.world.failures.strike(action)
+        guard.allow(self.world, caller, action, arn)
         held = repository(self.world, self.region, name)
         if found["reference"]:
             self.manifest(held, found["reference"])
