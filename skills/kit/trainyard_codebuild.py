@@ -23,7 +23,8 @@ KEY = "TRAINYARD_KEY"
 NEWEST = 100
 """So many of a project's builds are looked at: one page of ListBuildsForProject, one BatchGetBuilds."""
 QUEUE_RETRY_S = 5.0
-SETUP = "infrastructure/aws-cli/setup-codebuild.sh makes it; or --project NAME for another one"
+SETUP = "infrastructure/aws-cli/setup-codebuild.sh makes it; or name another project (--help)"
+LIST = "build_image_codebuild.py list"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def check_id(text: str) -> str:
     """Raises SkillError usage for what is not an id of a build (`project:uuid`)."""
     if not BUILD_ID.fullmatch(text):
         message = f"{shell.clean(text, 100)!r} is not the id of a build"
-        raise shell.SkillError("usage", message, hint="an id looks like trainyard-image-builder:1b2c...; `list` shows them")
+        raise shell.SkillError("usage", message, hint=f"an id looks like trainyard-image-builder:1b2c...; `{LIST}` shows them")
     return text
 
 
@@ -128,7 +129,9 @@ def get(client: Any, build_id: str) -> Build:
         answer = client.batch_get_builds(ids=[build_id])
     if not answer.get("builds"):
         region = client.meta.region_name
-        raise shell.SkillError("not-found", f"no build {build_id} in {region}", hint="`list` shows the builds; --region")
+        raise shell.SkillError(
+            "not-found", f"no build {build_id} in {region}", hint=f"`{LIST}` shows the builds; or another --region"
+        )
     return Build(answer["builds"][0])
 
 
@@ -222,7 +225,7 @@ def _refused(error: AwsError, client: Any, project: str, *, expired: bool) -> No
             hint="only AWS Support lifts it, whatever Service Quotas shows: open a case; until then build with Docker (build_image.py)",
         ) from error
     if expired:
-        hint = "wait for builds to end (`list`), then the same call; or ask for a higher quota of CodeBuild"
+        hint = f"wait for builds to end (`{LIST}`), then the same call; or ask for a higher quota of CodeBuild"
         raise shell.SkillError("timeout", f"the queue of CodeBuild stays full: {error}", hint=hint, retryable=True) from error
 
 

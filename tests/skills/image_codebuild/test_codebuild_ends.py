@@ -47,7 +47,7 @@ def test_waiting_ends_before_the_build(codebuild: CodeBuild) -> None:
     (build_id,) = started.data["build_ids"]
     assert started.document["next"] == [f"build_image_codebuild.py wait {build_id}"]
     early = codebuild("wait", build_id, "--timeout", "1")
-    assert (early.code, early.error["retryable"], early.error["hint"]) == (7, True, f"wait {build_id}"), early
+    assert (early.code, early.error["retryable"], early.error["hint"]) == (7, True, f"build_image_codebuild.py wait {build_id}"), early
     assert codebuild("status", build_id).data["status"] == "IN_PROGRESS"
     done = codebuild("wait", build_id)
     assert done.code == 0 and done.data["digest"] == codebuild.digest("trainyard/net", done.data["tag"]), done
