@@ -15,13 +15,18 @@ BUILD = "build-"
 """Tags of images that were built and not tested yet; only such a tag is removed."""
 
 
-def promote_in(place: Place, found: Manifest | None, source: str, tags: tuple[str, ...], *, keep: bool, dry_run: bool) -> None:
-    """The tags in one region. Raises TagTaken, SkillError."""
+def promote_in(
+    place: Place, found: Manifest | None, source: str, wanted: str | None, tags: tuple[str, ...], *, keep: bool, dry_run: bool
+) -> None:
+    """The tags in one region. `wanted`: the digest that it must have. Raises TagTaken, SkillError."""
     region = place.region
     found = found or _promoted_before(region, source, tags)
     if found is None:
         hint = f"push_image.py tags {region.repository} --region {region.name}"
         raise shell.SkillError("not-found", f"there is no image {region.repository}:{source} in {region.name}", hint=hint)
+    if wanted and found.digest != wanted:
+        message = f"{region.repository}:{source} in {region.name} is {found.digest} by now, not {wanted}"
+        raise shell.SkillError("conflict", message, hint="test what it is now, or promote --from the digest")
     leaving = source if source.startswith(BUILD) and source not in tags and not keep else None
     place.data |= {"uri": f"{region.uri}@{found.digest}", "digest": found.digest, "tags": list(tags), "verified": False}
     now = {tag: manifest(region, {"imageTag": tag}) for tag in tags}

@@ -75,8 +75,11 @@ def verify(
     return shell.Result({**data, "digest": found[0] if len(found) == 1 else None}, checks)
 
 
-def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wish, keep: bool, dry_run: bool) -> shell.Result:
+def promote(
+    *, repository: str, source: str, digest: str | None, regions: tuple[str, ...], wish: Wish, keep: bool, dry_run: bool
+) -> shell.Result:
     """Another tag for an image that is in the registry."""
+    wanted = push_names.digest(digest) if digest is not None else None
     image_id = {"imageDigest": source} if push_names.DIGEST.fullmatch(source) else {"imageTag": push_names.tag(source)}
     places = connected(regions, repository)
     found: dict[str, Manifest | None] = {}
@@ -91,7 +94,9 @@ def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wis
         hint = f"push_image.py tags {repository}"
         raise shell.SkillError("not-found", f"there is no image {repository}:{source} to take a tag from", hint=hint)
     chosen = wish.choose(digest, lambda: tagged(places))
-    rows = in_each(places, lambda place: promote_in(place, found[place.name], source, chosen.names, keep=keep, dry_run=dry_run))
+    rows = in_each(
+        places, lambda place: promote_in(place, found[place.name], source, wanted, chosen.names, keep=keep, dry_run=dry_run)
+    )
     checks = region_checks(places, "promote.region", "would be tagged" if dry_run else "tagged and verified")
     checks += [*chosen.checks, *_one_image(source, rows)]
     good = next(row for row in rows if "error" not in row)

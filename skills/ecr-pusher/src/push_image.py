@@ -136,6 +136,7 @@ def verify(**given: Any) -> shell.Result:
 )
 @click.argument("repository")
 @click.option("--from", "source", required=True, metavar="TAG|DIGEST", help="The image as it is tagged now.")
+@click.option("--digest", metavar="SHA256", help="The digest that it must have, or nothing is tagged.")
 @REGION
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
 @click.option("--tag-strategy", "strategy", type=click.Choice(["auto", "semver", "git-sha", "latest"]), help="As for push.")

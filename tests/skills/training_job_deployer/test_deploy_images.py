@@ -56,6 +56,7 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
     project.deploy("run", "--yes", "--detach")
     assert done(project) == programs
     assert image_of(project).startswith("127.0.0.1:5055/team/net@sha256:")
+    test = next(call for call in project.calls() if call[0] == programs[1])
     build = next(call for call in project.calls() if call[0] == programs[0])
     assert values(build, "user") == ["0"], "the volume of the job belongs to root"
     push = next(call for call in project.calls() if call[0] == "push_image" and call[1] in ("promote", "push"))
@@ -64,6 +65,9 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
         2,
         "v1",
     )
+    # whatever takes the tag meanwhile, what was built is tested, and what was tested is pushed
+    pushed = values(push, "digest")[0] if builder == "codebuild" else push[2]
+    assert pushed.startswith("sha256:") and test[2].endswith(pushed)
 
 
 def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -> None:
@@ -77,14 +81,26 @@ def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -
     assert project.deploy("plan").data["image"] == {"reference": first}
 
 
-@pytest.mark.parametrize("change", ["train.py", "requirements.txt", {"test": "full"}, {"tag": "v2"}], ids=str)
-def test_another_source_or_test_is_another_image(project: ClusterProject, change: str | dict[str, str]) -> None:
-    """A requirements.txt is no program file, and still another image."""
+CHANGES: list[str | dict[str, Any]] = [
+    "train.py",
+    "requirements.txt",
+    {"image": {"build": "auto", "test": "full"}},
+    {"image": {"build": "auto", "tag": "v2"}},
+    {"run": "torchrun other.py"},
+    {"run": "torchrun -m train"},
+    {"env": {"PYTHONPATH": "/opt/more"}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_another_source_or_test_is_another_image(project: ClusterProject, change: str | dict[str, Any]) -> None:
+    """A requirements.txt is no program file, and still another image; an entry point that was never looked at is another test."""
+    (project.folder / "net" / "other.py").write_text("import trainyard\n")
     write(project)
     project.deploy("run", "--yes", "--detach")
     project.deploy("stop")
     if isinstance(change, dict):
-        write(project, **change)
+        project.write_job(**{"source": "net", "run": "torchrun train.py", "image": {"build": "auto"}, **change})
     else:
         (project.folder / "net" / change).write_text("# changed\n")
     project.deploy("run", "--fresh", "--yes", "--detach")
@@ -124,6 +140,29 @@ def test_an_image_tested_for_tcp_is_not_taken_for_efa(project: ClusterProject) -
         project.deploy("run", "--fresh", "--yes", "--detach")
         project.deploy("stop")
     assert len(done(project)) == 6
+
+
+def test_the_options_of_a_script_are_no_other_image(project: ClusterProject) -> None:
+    """Control: below level full nothing of them is tried."""
+    for steps in (4, 5):
+        project.write_job(source="net", run=f"torchrun train.py --steps {steps}", image={"build": "auto"})
+        project.deploy("run", "--fresh", "--yes", "--detach")
+        project.deploy("stop")
+    assert len(done(project)) == 3
+
+
+def test_another_run_was_faster(project: ClusterProject) -> None:
+    """Two runs of one job build, test and push at once: the second takes what the first has pushed. Control: a tag of another image."""
+    write(project)
+    project.say(answers={"faster": True})
+    assert project.deploy("run", "--yes", "--detach").exit_code == 0
+    assert image_of(project) and len(done(project)) == 3
+    project.deploy("stop")
+    (project.folder / "net" / "train.py").write_text("# changed\n")
+    error = {"code": "conflict", "message": "v1 is another image's", "hint": "another tag", "retryable": False}
+    project.say(answers={"push": {"error": error}})
+    refused = project.deploy("run", "--fresh", "--yes", "--detach")
+    assert refused.exit_code == 5 and "v1 is another image's" in refused.error["message"]
 
 
 def test_no_job_is_made_of_an_image_without_a_digest(project: ClusterProject) -> None:
