@@ -136,19 +136,17 @@ def get(client: Any, build_id: str) -> Build:
 
 
 def newest(client: Any, project: str, limit: int = NEWEST) -> list[Build]:
-    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out.
-
-    Raises SkillError not-found: no such project.
-    """
+    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out. Raises as `pages`."""
     builds: list[Build] = []
-    for ids in _pages(client, project, limit):
+    for ids in pages(client, project, limit):
         with asking(f"look at builds of {project}"):
             found = {each["id"]: Build(each) for each in client.batch_get_builds(ids=ids).get("builds") or []}
         builds += [found[each] for each in ids if each in found]
     return builds
 
 
-def _pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
+def pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
+    """Ids of up to `limit` builds, the newest first, at most 100 at a time. Raises SkillError not-found: no such project."""
     more: dict[str, str] = {}
     while limit > 0:
         try:
