@@ -58,7 +58,9 @@ class Reading:
         except InvalidRequirement:
             self.unread.append(f"{where}: {shell.clean(LOGIN.sub('//***@', text), 80)}")
             return
-        if len(self.found) < MAX_NAMES:
+        if len(self.found) >= MAX_NAMES:
+            self.unread.append(f"{where}: {each.name}: more than {MAX_NAMES} packages are not tried")
+        else:
             name = re.sub(r"[-_.]+", "-", each.name).lower()
             marker = str(each.marker) if each.marker else ""
             self.found.setdefault(f"{name} {marker}", Declared(name, str(each.specifier), marker, where))

@@ -48,6 +48,14 @@ def test_a_taken_tag_keeps_both(pusher: Pusher, built: str, image: Made, tmp_pat
     assert pusher.tagged(built) == {"1.0.0": other.digest, "build-1": image.digest}
 
 
+def test_a_tag_that_moved_is_not_promoted(pusher: Pusher, built: str, image: Made) -> None:
+    """Another image than the one that was tested: exit 5, and nothing is tagged. Control: the right digest."""
+    words = ("promote", built, "--from", "build-1", "--tag", "1.0.0", "--digest")
+    moved = pusher.call(*words, "sha256:" + "0" * 64)
+    assert (moved.code, moved.error["code"], pusher.tagged(built)) == (5, "conflict", {"build-1": image.digest}), moved
+    assert pusher.call(*words, image.digest).code == 0
+
+
 def test_a_dry_promotion_changes_nothing(pusher: Pusher, built: str, image: Made) -> None:
     done = pusher.call("promote", built, "--from", "build-1", "--tag-strategy", "semver", "--dry-run")
     row = done.data["regions"][0]
