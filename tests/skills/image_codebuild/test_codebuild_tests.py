@@ -104,6 +104,17 @@ def test_a_log_that_comes_late_or_never(tester: Prober, log: str, code: int) -> 
     assert code == 1 or (tested.error["retryable"] and tested.document["checks"] == [])
 
 
+@full_images
+def test_a_log_that_may_not_be_read(tester: Prober) -> None:
+    """Exit 4 names the action; another call would end in the same way."""
+    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    granted = policies.policy("test", repository="trainyard/net", without="logs:GetLogEvents")
+    tester.codebuild.user = tester.codebuild.aws.user(granted)
+    denied = tester("run", reference, "--level", "quick")
+    assert (denied.code, denied.error["code"], denied.error["retryable"]) == (4, "permission", False), denied
+    assert "logs:GetLogEvents" in denied.error["message"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_a_test_that_nobody_waits_for_is_stopped(tester: Prober, number: signal.Signals) -> None:
     """At Ctrl-C, and at the SIGTERM that the deployer sends then: nobody else could read its answer."""

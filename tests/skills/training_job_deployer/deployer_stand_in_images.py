@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def build() -> None:
     data = {"image": name, "tag": f"build-{digest[:12]}", "source_digest": digest, "bases": ["base:1"], "builder": PROGRAM}
     if "--dry-run" in WORDS:
         answer({**data, "estimate": {"minutes": 7, "usd": 0.14}})
+    time.sleep(60 if read("answers.json").get("hangs") else 0)
     made = {"digest": f"sha256:{digest}"} if "codebuild" in PROGRAM else {"image_id": f"sha256:{digest}"}
     answer({**data, **made}, changed=[f"image {name}"])
 

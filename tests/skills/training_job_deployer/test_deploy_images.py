@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +74,12 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
 
 
 def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -> None:
+    """Also for other options of its script: below level full nothing of them is tried."""
     write(project)
     project.deploy("run", "--yes", "--detach")
     first = image_of(project)
     project.deploy("stop")
+    project.write_job(source="net", run="torchrun train.py --steps 5", image={"build": "auto"})
     project.deploy("run", "--fresh", "--yes", "--detach")
     assert (len(done(project)), image_of(project)) == (3, first)
     assert project.run_json()["stages"]["build"]["result"]["skipped"]
@@ -142,15 +147,6 @@ def test_an_image_tested_for_tcp_is_not_taken_for_efa(project: ClusterProject) -
     assert len(done(project)) == 6
 
 
-def test_the_options_of_a_script_are_no_other_image(project: ClusterProject) -> None:
-    """Control: below level full nothing of them is tried."""
-    for steps in (4, 5):
-        project.write_job(source="net", run=f"torchrun train.py --steps {steps}", image={"build": "auto"})
-        project.deploy("run", "--fresh", "--yes", "--detach")
-        project.deploy("stop")
-    assert len(done(project)) == 3
-
-
 def test_another_run_was_faster(project: ClusterProject) -> None:
     """Two runs of one job build, test and push at once: the second takes what the first has pushed. Control: a tag of another image."""
     write(project)
@@ -163,6 +159,21 @@ def test_another_run_was_faster(project: ClusterProject) -> None:
     project.say(answers={"push": {"error": error}})
     refused = project.deploy("run", "--fresh", "--yes", "--detach")
     assert refused.exit_code == 5 and "v1 is another image's" in refused.error["message"]
+
+
+def test_ctrl_c_says_that_the_build_goes_on(project: ClusterProject) -> None:
+    """On CodeBuild, where it costs money; how to end it is the hint."""
+    write(project)
+    project.say(answers={"hangs": True})
+    with project.running() as process:
+        deadline = time.monotonic() + 30
+        while not done(project) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["retryable"]) == (7, True) and "goes on" in error["message"], out
+    assert "cancel BUILD_ID" in error["hint"]
 
 
 def test_no_job_is_made_of_an_image_without_a_digest(project: ClusterProject) -> None:

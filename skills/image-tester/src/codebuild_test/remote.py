@@ -10,7 +10,6 @@ import secrets
 import signal
 import time
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +130,11 @@ def followed(order: Order, builds: Any, logs: Any, build_id: str, timeout_s: flo
         signal.signal(signal.SIGTERM, terminated)
     until = time.monotonic() + LATE_S
     while build.status == "SUCCEEDED" and not order.is_whole and time.monotonic() < until:
-        _take_all(order, running.LogTail(logs).lines(build))
+        tail = running.LogTail(logs)
+        for line in tail.lines(build):
+            order.take(line)
+        if tail.silent:
+            raise _unreadable(build, tail.silent)
         time.sleep(1.0)
     return build
 
@@ -139,6 +142,8 @@ def followed(order: Order, builds: Any, logs: Any, build_id: str, timeout_s: flo
 def _given_up(builds: Any, build_id: str, why: str) -> shell.SkillError:
     """It is stopped: only this process could read its answer."""
     try:
+        while follower := codebuilds.get(builds, build_id).retry:  # CodeBuild has started it again
+            build_id = follower
         codebuilds.stop(builds, build_id)
         told = f"the test {build_id} was stopped"
     except shell.SkillError as error:
@@ -148,9 +153,12 @@ def _given_up(builds: Any, build_id: str, why: str) -> shell.SkillError:
     )
 
 
-def _take_all(order: Order, lines: Iterable[str]) -> None:
-    for line in lines:
-        order.take(line)
+def _unreadable(build: Build, why: str) -> shell.SkillError:
+    """Another test would end in the same way."""
+    denied = "AccessDenied" in why
+    hint = "allow it" if denied else "a project whose log is in CloudWatch Logs: --codebuild-project NAME"
+    message = f"the test {build.id} has run, and its answer is in a log that cannot be read: {why}"
+    return shell.SkillError("permission" if denied else "conflict", message, hint=hint, data={"build_id": build.id})
 
 
 def answer(order: Order, build: Build) -> tuple[Ran, int, int]:

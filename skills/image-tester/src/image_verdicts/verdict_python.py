@@ -42,7 +42,7 @@ def imports(scene: Scene) -> Iterator[Verdict]:
     """`imports`: of all that is declared for this Python; `imports.versions`: what is installed meets what was asked."""
     if not scene.asked.packages:
         unread = "\n".join(scene.asked.unread[:SHOWN])
-        summary = "nothing that the project declares was understood" if unread else "no project and no package was named"
+        summary = "nothing that the project declares was understood" if unread else "no package is named or declared"
         status = "warn" if unread else "skipped"
         yield Verdict(Check("imports", status, summary, unread or None, "--project FOLDER, or --package NAME"))
         return
