@@ -34,6 +34,15 @@ SIGN_IN = "aws sso login, or set AWS_PROFILE or AWS_ACCESS_KEY_ID; `aws sts get-
 NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
 
 
+REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+", re.ASCII)
+
+
+def same_registry(host: str, other: str) -> bool:
+    """Whether two hosts of ECR are of one account and region: FIPS and dual stack have names of their own."""
+    one, two = (found.groups() if (found := REGISTRY.fullmatch(each)) else each for each in (host, other))
+    return one == two
+
+
 class AwsError(shell.SkillError):
     """AWS said no: `reason` is its own code (RepositoryNotFoundException, NoSuchBucket, ...).
 
