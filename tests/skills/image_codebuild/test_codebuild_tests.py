@@ -159,7 +159,14 @@ def test_an_image_without_python(tester: Prober) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "code"), [("trainyard/net", 2), ("trainyard/net:none", 3), ("nobody/there:v1", 3), ("a;b:c", 2)]
+    ("image", "code"),
+    [
+        ("trainyard/net", 2),
+        ("trainyard/net:none", 3),
+        ("nobody/there:v1", 3),
+        ("a;b:c", 2),
+        ("else.where:5000/trainyard/net:v1", 2),
+    ],
 )
 def test_an_image_that_is_not_there(tester: Prober, image: str, code: int) -> None:
     tester.codebuild.project()

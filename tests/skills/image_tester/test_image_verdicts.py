@@ -120,3 +120,19 @@ def test_what_docker_cannot_give_is_no_fault_of_the_image(said: str, code: str |
     fault = container.fault_of_the_host(container.Ran(error=f"Error response from daemon: {said}"))
     assert (fault and fault.code) == code
     assert container.fault_of_the_host(container.Ran(output=b"TY1", error=f"Error response from daemon: {said}")) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "same"),
+    [
+        ("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", True),
+        ("123456789012.dkr-ecr.us-east-1.on.aws", True),
+        ("123456789012.dkr.ecr.us-west-2.amazonaws.com", False),
+        ("210987654321.dkr.ecr.us-east-1.amazonaws.com", False),
+        ("127.0.0.1:5055", False),
+    ],
+)
+def test_a_host_of_another_region_or_account(host: str, same: bool) -> None:
+    """An image of the same name in it is another image."""
+    same_registry = probing.module("trainyard_aws").same_registry
+    assert same_registry(host, "123456789012.dkr.ecr.us-east-1.amazonaws.com") is same
