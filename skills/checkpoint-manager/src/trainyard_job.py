@@ -173,3 +173,5 @@ class Request(Job):
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
 RAY_ENGINES = ("rayjob", "raycluster")
+RUNTIME = "0.1.0"
+"""Version of the runtime `trainyard` that these skills go with: pyproject.toml's."""

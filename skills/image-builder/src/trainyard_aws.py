@@ -46,6 +46,15 @@ REGION_OR_CLOCK = "A region that the account has not switched on answers the sam
 NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
 
 
+REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+", re.ASCII)
+
+
+def same_registry(host: str, other: str) -> bool:
+    """Whether two hosts of ECR are of one account and region: FIPS and dual stack have names of their own."""
+    one, two = (found.groups() if (found := REGISTRY.fullmatch(each)) else each for each in (host, other))
+    return one == two
+
+
 class AwsError(shell.SkillError):
     """AWS said no: `reason` is its own code (RepositoryNotFoundException, NoSuchBucket, ...).
 

@@ -25,6 +25,7 @@ def buckets(codebuild: CodeBuild) -> list[str]:
         (("--project", "x y"), 2, "CodeBuild project"),
         (("--project", "nobody"), 3, "no CodeBuild project nobody"),
         (("--push", "nobody/there"), 3, "no repository nobody/there"),
+        (("--push", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/trainyard/net"), 2, "another registry"),
         (("--bucket", "nobodys-bucket"), 3, "no bucket nobodys-bucket"),
         (("--secret", "id=a,src=/etc/passwd"), 2, "not sent"),
         (("--build-arg", "A=1\n--push"), 2, "--build-arg"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,7 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
     project.deploy("run", "--yes", "--detach")
     assert done(project) == programs
     assert image_of(project).startswith("127.0.0.1:5055/team/net@sha256:")
+    test = next(call for call in project.calls() if call[0] == programs[1])
     build = next(call for call in project.calls() if call[0] == programs[0])
     assert values(build, "user") == ["0"], "the volume of the job belongs to root"
     push = next(call for call in project.calls() if call[0] == "push_image" and call[1] in ("promote", "push"))
@@ -64,29 +68,44 @@ def test_built_tested_pushed_and_run_by_its_digest(project: ClusterProject, buil
         2,
         "v1",
     )
-    tested = next(call for call in project.calls() if call[1] == "run")
-    assert builder == "docker" or values(push, "from")[0].partition("@")[2] == tested[2].partition("@")[2] != "", "that digest"
+    # whatever takes the tag meanwhile, what was built is tested, and what was tested is pushed
+    pushed = values(push, "from")[0].partition("@")[2] if builder == "codebuild" else push[2]
+    assert pushed.startswith("sha256:") and test[2].endswith(pushed)
 
 
 def test_an_image_that_went_through_is_taken_as_it_is(project: ClusterProject) -> None:
+    """Also for other options of its script: below level full nothing of them is tried."""
     write(project)
     project.deploy("run", "--yes", "--detach")
     first = image_of(project)
     project.deploy("stop")
+    project.write_job(source="net", run="torchrun train.py --steps 5", image={"build": "auto"})
     project.deploy("run", "--fresh", "--yes", "--detach")
     assert (len(done(project)), image_of(project)) == (3, first)
     assert project.run_json()["stages"]["build"]["result"]["skipped"]
     assert project.deploy("plan").data["image"] == {"reference": first}
 
 
-@pytest.mark.parametrize("change", ["train.py", "requirements.txt", {"test": "full"}, {"tag": "v2"}], ids=str)
-def test_another_source_or_test_is_another_image(project: ClusterProject, change: str | dict[str, str]) -> None:
-    """A requirements.txt is no program file, and still another image."""
+CHANGES: list[str | dict[str, Any]] = [
+    "train.py",
+    "requirements.txt",
+    {"image": {"build": "auto", "test": "full"}},
+    {"image": {"build": "auto", "tag": "v2"}},
+    {"run": "torchrun other.py"},
+    {"run": "torchrun -m train"},
+    {"env": {"PYTHONPATH": "/opt/more"}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_another_source_or_test_is_another_image(project: ClusterProject, change: str | dict[str, Any]) -> None:
+    """A requirements.txt is no program file, and still another image; an entry point that was never looked at is another test."""
+    (project.folder / "net" / "other.py").write_text("import trainyard\n")
     write(project)
     project.deploy("run", "--yes", "--detach")
     project.deploy("stop")
     if isinstance(change, dict):
-        write(project, **change)
+        project.write_job(**{"source": "net", "run": "torchrun train.py", "image": {"build": "auto"}, **change})
     else:
         (project.folder / "net" / change).write_text("# changed\n")
     project.deploy("run", "--fresh", "--yes", "--detach")
@@ -126,6 +145,35 @@ def test_an_image_tested_for_tcp_is_not_taken_for_efa(project: ClusterProject) -
         project.deploy("run", "--fresh", "--yes", "--detach")
         project.deploy("stop")
     assert len(done(project)) == 6
+
+
+def test_another_run_was_faster(project: ClusterProject) -> None:
+    """Two runs of one job build, test and push at once: the second takes what the first has pushed. Control: a tag of another image."""
+    write(project)
+    project.say(answers={"faster": True})
+    assert project.deploy("run", "--yes", "--detach").exit_code == 0
+    assert image_of(project) and len(done(project)) == 3
+    project.deploy("stop")
+    (project.folder / "net" / "train.py").write_text("# changed\n")
+    error = {"code": "conflict", "message": "v1 is another image's", "hint": "another tag", "retryable": False}
+    project.say(answers={"push": {"error": error}})
+    refused = project.deploy("run", "--fresh", "--yes", "--detach")
+    assert refused.exit_code == 5 and "v1 is another image's" in refused.error["message"]
+
+
+def test_ctrl_c_says_that_the_build_goes_on(project: ClusterProject) -> None:
+    """On CodeBuild, where it costs money; how to end it is the hint."""
+    write(project)
+    project.say(answers={"hangs": True})
+    with project.running() as process:
+        deadline = time.monotonic() + 30
+        while not done(project) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["retryable"]) == (7, True) and "goes on" in error["message"], out
+    assert "cancel BUILD_ID" in error["hint"]
 
 
 def test_no_job_is_made_of_an_image_without_a_digest(project: ClusterProject) -> None:

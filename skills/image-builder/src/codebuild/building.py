@@ -10,6 +10,7 @@ from pathlib import Path
 
 import build_source
 import image_naming
+import trainyard_aws
 import trainyard_shell as shell
 from attempts.trying import Attempts, Ran, attempted
 from build_recipe import Recipe
@@ -77,7 +78,7 @@ def _source(path: str, options: Options) -> Source:
 def _order(source: Source, options: Options, several: bool) -> Order:
     name = options.name or image_naming.from_folder(source.folder.path)
     tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
-    found, missing = _repository(options, _repository_name(options, name))
+    found, missing = _repository(options, *_repository_name(options, name))
     base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
     machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
@@ -93,22 +94,26 @@ def _order(source: Source, options: Options, several: bool) -> Order:
     return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
 
 
-def _repository(options: Options, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
+def _repository(options: Options, host: str, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
     """A plan may come before its repository, which somebody makes before the build."""
     try:
-        return repository.find(options.account, name), ()
+        found = repository.find(options.account, name)
+        if host and not trainyard_aws.same_registry(host, found.host):
+            message = f"--push {options.push} is in another registry than {found.uri}, the one of these keys and this region"
+            raise shell.SkillError("usage", message, hint="--region of that registry, or the keys of its account")
+        return found, ()
     except shell.SkillError as error:
         if not options.dry_run or error.code != "not-found":
             raise
         return Repository(name, name, "MUTABLE", ()), (shell.Check("registry.repository", "warn", str(error), fix=error.hint),)
 
 
-def _repository_name(options: Options, name: str) -> str:
-    """`--push` takes a name, or the whole of it as in build_image.py: the registry's host before it."""
+def _repository_name(options: Options, name: str) -> tuple[str, str]:
+    """Host and name. `--push` takes a name, or the whole of it as in build_image.py: the registry's host before it."""
     if options.push is None:
-        return f"{NAMESPACE}/{name}"
+        return "", f"{NAMESPACE}/{name}"
     host, _, rest = options.push.partition("/")
-    return rest if rest and re.search(r"[.:]", host) else options.push
+    return (host, rest) if rest and re.search(r"[.:]", host) else ("", options.push)
 
 
 def _together(orders: list[Order]) -> list[Ended]:

@@ -14,7 +14,7 @@ import msgspec
 import trainyard_shell as shell
 from deploy_siblings import Answer, Call, call, options
 from deploy_stage import METERED, Stage
-from trainyard_job import Image, Job
+from trainyard_job import RUNTIME, Image, Job
 
 if TYPE_CHECKING:
     from deployment import Deployment
@@ -25,6 +25,7 @@ BUILD = {"codebuild": ("image-builder", "build_image_codebuild.py"), "docker": (
 TEST = {"codebuild": ("image-tester", "test_image_codebuild.py"), "docker": ("image-tester", "test_image.py")}
 PUSH = ("ecr-pusher", "push_image.py")
 LOOK_S, BUILD_S, TEST_S, PUSH_S = 180.0, 6 * 3600.0, 3600.0, 2 * 3600.0
+STOP = "build_image_codebuild.py list, and cancel BUILD_ID"
 FOUND = "this source was built, tested and pushed before"
 MAX_ELASTIC_TORCH = (2, 12)
 """hyperpod-elastic-agent 1.1.3 requires torch < 2.12."""
@@ -57,15 +58,20 @@ def problems(deployment: Deployment) -> list[shell.Check]:
     deployment.answers["plan"] = plan
     if any(check.status == "fail" for check in plan.checks):
         return plan.checks
-    found = call(
-        PUSH, ["verify", f"{repository(deployment.job)}:{tag(deployment)}", *_region(deployment.job)], timeout_s=LOOK_S
-    )
-    if found.error_code != "not-found":
-        found.or_raise()
-    if not found.ok or not _by_digest(found.data):
+    found = _there(deployment)
+    if found is None:
         return [*plan.checks, shell.Check("image", "pass", _told(plan.data))]
     deployment.answers["push"] = found
     return [shell.Check("image", "pass", f"{FOUND}: {_by_digest(found.data)}")]
+
+
+def _there(deployment: Deployment) -> Answer | None:
+    """The image that went through all three stages, whole in the registry."""
+    image = f"{repository(deployment.job)}:{tag(deployment)}"
+    found = call(PUSH, ["verify", image, *_region(deployment.job)], timeout_s=LOOK_S)
+    if found.error_code != "not-found":
+        found.or_raise()
+    return found if found.ok and _by_digest(found.data) else None
 
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
@@ -90,8 +96,10 @@ def repository(job: Job) -> str:
 def tag(deployment: Deployment) -> str:
     """`src-SOURCE-TESTED`: digests of the source, and of what the stages depend on beside it."""
     job, image = deployment.job, _image(deployment.job)
-    tested_for = [image.test, image.tag, job.engine, job.network, msgspec.to_builtins(job.resources)]
-    tested_for += [job.run, job.env, job.nodes, job.procs_per_node] if image.test == "full" else []
+    command = deployment.job_file.command
+    starts = [command.words[0], command.script, command.is_module]
+    tested_for = [RUNTIME, image.test, image.tag, job.engine, job.network, msgspec.to_builtins(job.resources), starts, job.env]
+    tested_for += [job.run, job.nodes, job.procs_per_node] if image.test == "full" else []
     source = str(deployment.answers["plan"].data.get("source_digest", ""))
     short = hashlib.sha256(json.dumps(tested_for, sort_keys=True).encode()).hexdigest()[:8]
     return f"src-{source.removeprefix('sha256:')[:16]}-{short}"
@@ -134,9 +142,7 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     if _image(job).builder == "codebuild":
         tested = f"{built.get('tag')}@{built.get('digest')}"  # another build may have taken the tag meanwhile
         return Call(["promote", repository(job), "--from", tested, *words, *_region(job)])
-    return Call(
-        ["push", f"{built.get('image')}:{built.get('tag')}", "--repository", repository(job), "--create", *words, *_region(job)]
-    )
+    return Call(["push", _local(built), "--repository", repository(job), "--create", *words, *_region(job)])
 
 
 def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
@@ -145,7 +151,16 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
         return {"skipped": FOUND, **(deployment.answers["push"].data if name == "push" else {})}
     made = _repository(deployment.job) if name == "build" else []
     limit = {"build": BUILD_S, "test": TEST_S, "push": PUSH_S}[name]
-    answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True).or_raise()
+    try:
+        answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True)
+    except KeyboardInterrupt:
+        if name != "build" or _image(deployment.job).builder != "codebuild":
+            raise
+        message = "interrupted; what was started on CodeBuild goes on, and the same call finds it"
+        raise shell.SkillError("timeout", message, hint=f"to end it: {STOP}", retryable=True) from None
+    if name == "push" and answer.error_code == "conflict" and (there := _there(deployment)):
+        answer = there  # somebody else's run of this very job was faster
+    answer.or_raise()
     if not answer.ok:
         raise _refused(name, answer)
     if name == "push" and not _by_digest(answer.data):
@@ -155,7 +170,20 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     deployment.answers[name] = answer
     if name == "test":
         _fits_engine(deployment.job, answer)
-    kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "facts", "unproven", "level", "repository", "regions")
+    kept = (
+        "image",
+        "image_id",
+        "tag",
+        "digest",
+        "size_bytes",
+        "seconds",
+        "log",
+        "facts",
+        "unproven",
+        "level",
+        "repository",
+        "regions",
+    )
     changed = [*made, *(answer.document.get("changed") or [])]
     return {key: answer.data[key] for key in kept if key in answer.data} | {"changed": changed}
 
@@ -190,11 +218,16 @@ def _test(deployment: Deployment, run: Run, built: dict[str, Any]) -> Call:
     job = deployment.job
     instance = job.resources.instance_type if job.resources else None
     on_aws = _image(job).builder == "codebuild"
-    image = f"{built.get('image')}@{built.get('digest')}" if on_aws else f"{built.get('image')}:{built.get('tag')}"
+    image = f"{built.get('image')}@{built.get('digest')}" if on_aws else _local(built)
     words = ["run", image, "--level", _image(job).test, "--request", "-", "--project", str(deployment.job_file.source)]
     region = _region(job) if on_aws else []
     document = {**msgspec.to_builtins(job), "run_id": run.run_id, "start": run.starts}
     return Call([*words, *options(instance_type=instance), *region], document)
+
+
+def _local(built: dict[str, Any]) -> str:
+    """The very image that was built: another build may take its tag before it is tested and pushed."""
+    return str(built.get("image_id") or f"{built.get('image')}:{built.get('tag')}")
 
 
 def _refused(name: str, answer: Answer) -> shell.SkillError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -87,10 +88,22 @@ class Log:
             self.waiting.append((time.time(), text[:LINE_CHARS]))
             self.tick()
 
+    @property
+    def late_s(self) -> float:
+        return self.build.fault.log_late_s if self.build.fault.log == "late" else 0.0
+
     def tick(self) -> None:
-        late = self.build.fault.log_late_s if self.build.fault.log == "late" else 0.0
-        if self.waiting and (time.monotonic() - self.sent_at > FLUSH_S + late or len(self.waiting) >= BATCH):
+        if self.waiting and (time.monotonic() - self.sent_at > FLUSH_S + self.late_s or len(self.waiting) >= BATCH):
             self.flush()
+
+    def close(self) -> None:
+        """The last lines; those of a late log come when the build has ended."""
+        if not self.late_s:
+            self.flush()
+            return
+        last = threading.Timer(self.late_s, self.flush)
+        last.daemon = True
+        last.start()
 
     def flush(self) -> None:
         """Everything that waits; a log that cannot be written does not fail a build."""
