@@ -176,7 +176,7 @@ def _build(deployment: Deployment, *more: str) -> Call:
         *options(dockerfile=image.dockerfile, base=image.base, instance_type=instance),
     ]
     words += options(job_network=job.network, entry=deployment.job_file.command.script)
-    # A new volume belongs to root, and fsGroup does not reach volumes that several pods write (FSx, EFS).
+    # A new volume belongs to root, and fsGroup does not reach volumes that several nodes write (FSx, EFS): decision 0026.
     words += ["--user", "0"] if job.checkpoints.storage else []
     if image.builder == "codebuild":
         words += ["--push", repository(job), *_region(job)]
