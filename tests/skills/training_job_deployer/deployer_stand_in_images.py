@@ -66,6 +66,12 @@ def push() -> None:
     images = read("images.json")
     if VERB == "ensure-repo":
         answer({"repository": WORDS[1]})
+    if VERB == "tags":
+        rows = [{"digest": digest, "tags": [], "immutable": []} for digest in dict.fromkeys(images.values())]
+        for row in rows:
+            row["tags"] = [tag for tag, digest in images.items() if digest == row["digest"]]
+            row["immutable"] = [tag for tag in row["tags"] if not tag.startswith(("build-", "latest"))]
+        answer({"images": rows})
     if VERB == "verify":
         repository, _, tag = WORDS[1].rpartition(":")
         if tag not in images:
@@ -91,6 +97,6 @@ def push() -> None:
 with (FOLDER / "calls.jsonl").open("a") as calls:
     calls.write(json.dumps([PROGRAM, *WORDS]) + "\n")
 STAGE = {"image-builder": "build", "image-tester": "test", "ecr-pusher": "push"}[SKILL]
-if (override := read("answers.json").get(STAGE)) and VERB != "verify":
+if (override := read("answers.json").get(STAGE)) and VERB not in ("verify", "tags"):
     answer(override.get("data", {}), ok=override.get("ok", False), checks=override.get("checks", []))
 {"build": build, "test": test, "push": push}[STAGE]()
