@@ -53,6 +53,8 @@ def build() -> None:
     name = f"{HOST}/{option('push')}" if "codebuild" in PROGRAM else option("image-name")
     data = {"image": name, "tag": f"build-{digest[:12]}", "source_digest": digest, "bases": ["base:1"], "builder": PROGRAM}
     if "--dry-run" in WORDS:
+        lines = (source / "Dockerfile").read_text().splitlines() if (source / "Dockerfile").exists() else []
+        data["user"] = next((line.removeprefix("USER ") for line in lines if line.startswith("USER ")), option("user"))
         answer({**data, "estimate": {"minutes": 7, "usd": 0.14}})
     answer({**data, "digest": f"sha256:{digest}"}, changed=[f"image {name}"])
 

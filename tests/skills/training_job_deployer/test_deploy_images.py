@@ -163,6 +163,19 @@ def test_a_tag_that_a_push_of_this_source_has_set_is_no_obstacle(project: Cluste
     assert project.deploy("run", "--yes", "--detach").exit_code == 0
 
 
+def test_an_image_of_another_user_on_a_volume_of_several_nodes_is_said_in_the_plan(project: ClusterProject) -> None:
+    def owner() -> str | None:
+        checks = project.deploy("plan").document["checks"]
+        return next((check["summary"] for check in checks if check["id"] == "volume.owner"), None)
+
+    write(project)
+    assert owner() is None, "a generated image is root's"
+    (project.folder / "net" / "Dockerfile").write_text("FROM base:1\nUSER 1000:1000\n")
+    assert "the Dockerfile ends as user 1000:1000" in str(owner())
+    project.write_job(source="net", run="torchrun train.py", image={"build": "auto"}, cluster={"security": {"run_as_user": 0}})
+    assert owner() is None
+
+
 def test_a_missing_skill_is_named(eks: ClusterProject) -> None:
     eks.write_job(image={"build": "auto"})
     refused = eks.deploy("run", "--yes")

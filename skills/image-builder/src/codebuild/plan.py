@@ -25,6 +25,7 @@ def plan(orders: list[Order]) -> shell.Result:
                 "dockerfile_text": recipe.dockerfile.splitlines() if recipe.generated else None,
                 "notes": list(each.source.notes),
                 "bases": recipe.bases,
+                "user": recipe.user,
                 "context": {"files": len(each.source.listing.files), "size_bytes": size},
                 "would": [
                     f"upload {packing.key(recipe)[:12]} to {each.place.bucket or 'the bucket of Trainyard'} unless it is there",
