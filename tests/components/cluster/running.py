@@ -164,6 +164,13 @@ class Cluster:
         self.apply([volumes_of.SHARED_CLASS, *volumes])
         return names
 
+    def make_claim(self, namespace: str, name: str) -> Path:
+        """A claim on one of them, bound; the volume's folder."""
+        self.apply([volumes_of.claim(name)], "--namespace", namespace)
+        bound = "--for=jsonpath={.status.phase}=Bound"
+        self.kubectl("wait", "pvc", name, "--namespace", namespace, bound, "--timeout=30s")
+        return self.place.state / "volumes" / str(self.get("pvc", name, "--namespace", namespace)["spec"]["volumeName"])
+
 
 @contextmanager
 def session_cluster() -> Iterator[Cluster]:

@@ -37,3 +37,8 @@ def shared_volume(name: str, folder: Path, size: str, owner: dict[str, Any]) -> 
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
+
+
+def claim(name: str) -> dict[str, Any]:
+    spec = {"storageClassName": "test-shared", "accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}

@@ -4,7 +4,6 @@ the job ends at once and says whose the volume is. Every job is of two real pods
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +13,6 @@ from tests.components.cluster.running import TRAINER_IMAGE, Cluster
 
 USER = ("--run-as-user", "1000")
 TRAIN = ("--", "torchrun", "tests/e2e/slow_loop.py", "3", "0")
-
-
-def claim(cluster: Cluster, namespace: str, name: str) -> Path:
-    """A claim of that name on a new volume; its folder on this machine."""
-    spec = {"storageClassName": "test-shared", "accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    made = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
-    cluster.apply([made], "--namespace", namespace)
-    cluster.kubectl("wait", "pvc", name, "--namespace", namespace, "--for=jsonpath={.status.phase}=Bound", "--timeout=30s")
-    volume = cluster.get("pv", cluster.get("pvc", name, "--namespace", namespace)["spec"]["volumeName"])["spec"]
-    return Path((volume.get("local") or volume["hostPath"])["path"])
 
 
 def create(manager: Manager, name: str, claim: str) -> Any:
@@ -36,7 +25,7 @@ def create(manager: Manager, name: str, claim: str) -> Any:
 def test_the_runs_own_volume_is_given_to_a_group_of_its_pods(cluster: Cluster, namespace: str, manager: Manager) -> None:
     cluster.make_volumes(namespace, 1, local=True)
     own = f"mine-{RUN[:8]}"
-    folder = claim(cluster, namespace, own)
+    folder = cluster.make_claim(namespace, own)
     assert folder.stat().st_uid == folder.stat().st_gid == 0, "new, and root's"
     ended = create(manager, "mine", own)
     assert ended.code == 0 and ended.data["state"] == "finished", ended
@@ -52,7 +41,7 @@ def test_a_volume_that_nobody_gives_away_ends_the_job_and_says_whose_it_is(
 ) -> None:
     """A claim that the run did not make is left as it is, also where Kubernetes could change it."""
     cluster.make_volumes(namespace, 1, local=local)
-    folder = claim(cluster, namespace, name)
+    folder = cluster.make_claim(namespace, name)
     ended = create(manager, "mine", name)
     assert ended.code == 1 and ended.data["state"] == "failed", ended
     found = next(each for each in manager("status", "mine").data["findings"] if each["id"] == "volume.owner")
