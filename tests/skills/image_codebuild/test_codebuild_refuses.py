@@ -45,6 +45,9 @@ def test_a_taken_tag_is_said_before_the_build(codebuild: CodeBuild) -> None:
     assert codebuild("build", folder, "--image-tag", "v1").code == 0
     assert codebuild("build", folder, "--image-tag", "latest").code == 0
     (folder / "train.py").write_text("print(2)\n")
+    planned = codebuild("build", folder, "--image-tag", "v1", "--dry-run")
+    found = next(each for each in planned.document["checks"] if each["id"] == "registry.tag")
+    assert (planned.code, found["status"]) == (1, "fail") and "is taken by sha256:" in found["summary"]
     taken = codebuild("build", folder, "--image-tag", "v1")
     assert (taken.code, taken.error["code"]) == (5, "conflict") and len(codebuild.builds()) == 2, taken
     moved = codebuild("build", folder, "--image-tag", "latest")

@@ -39,7 +39,7 @@ def write(project: ClusterProject, **image: Any) -> None:
 
 def done(project: ClusterProject) -> list[str]:
     """The image programs that were called to do something, in order."""
-    looks = ("verify", "ensure-repo")
+    looks = ("verify", "tags", "ensure-repo")
     return [
         call[0] for call in project.calls() if call[0] in ON_AWS + HERE and call[1] not in looks and "--dry-run" not in call
     ]
@@ -183,6 +183,47 @@ def test_no_job_is_made_of_an_image_without_a_digest(project: ClusterProject) ->
     refused = project.deploy("run", "--yes", "--detach")
     assert refused.exit_code == 70 and "digest" in refused.error["message"]
     assert project.made()["jobs"] == {}
+
+
+def test_a_tag_that_another_source_has_is_found_before_the_build(project: ClusterProject) -> None:
+    write(project, repository="team/net", tag="v1")
+    digest = "sha256:" + "0" * 64
+    project.say(images={"v1": digest, "src-0123456789abcdef-01234567": digest})
+    found = project.deploy("plan").check("image.tag")
+    assert (
+        found["status"] == "fail" and f"team/net:v1 is {digest}, of another source (src-0123456789abcdef-" in found["summary"]
+    )
+    refused = project.deploy("run", "--yes", "--detach")
+    assert refused.exit_code != 0 and done(project) == [] and not project.made()["claims"]
+    assert "another image.tag" in refused.check("image.tag")["fix"]
+    project.say(images={"latest": digest})
+    write(project, repository="team/net", tag="latest")
+    assert project.deploy("run", "--yes", "--detach").exit_code == 0, "a tag that moves is moved"
+
+
+def test_a_tag_that_a_push_of_this_source_has_set_is_no_obstacle(project: ClusterProject) -> None:
+    """A promotion was killed between its two tags; and a push from here, which leaves nothing that says whose the image is."""
+    write(project, repository="team/net", tag="v1")
+    built, digest = project.deploy("plan").data["image"]["tag"].split("-")[1][:12], "sha256:" + "0" * 64
+    project.say(images={"v1": digest, f"build-{built}": digest})
+    assert "image.tag" not in {check["id"] for check in project.deploy("plan").document["checks"]}
+    write(project, builder="docker", repository="team/net", tag="v1")
+    project.say(images={"v1": digest})
+    assert project.deploy("plan").check("image.tag")["status"] == "warn"
+    assert project.deploy("run", "--yes", "--detach").exit_code == 0
+
+
+def test_an_image_of_another_user_on_a_volume_of_several_nodes_is_said_in_the_plan(project: ClusterProject) -> None:
+    def owner() -> str | None:
+        checks = project.deploy("plan").document["checks"]
+        return next((check["summary"] for check in checks if check["id"] == "volume.owner"), None)
+
+    write(project)
+    assert owner() is None, "a generated image is root's"
+    (project.folder / "net" / "Dockerfile").write_text("FROM base:1\nUSER 1000:1000\n")
+    assert "the Dockerfile ends as user 1000:1000" in str(owner())
+    project.write_job(source="net", run="torchrun train.py", image={"build": "auto"}, cluster={"security": {"run_as_user": 0}})
+    assert owner() is None
 
 
 def test_a_missing_skill_is_named(eks: ClusterProject) -> None:

@@ -30,6 +30,7 @@ def plan(sources: list[Source], orders: list[Order], checks: list[list[shell.Che
                 "dockerfile": "generated" if order.recipe.generated else "given",
                 "dockerfile_text": order.recipe.dockerfile.splitlines() if order.recipe.generated else None,
                 "bases": order.recipe.bases,
+                "user": order.recipe.user,
                 "context": {
                     "files": len(source.listing.files),
                     "size_bytes": source.listing.size_bytes,

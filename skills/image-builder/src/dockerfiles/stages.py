@@ -67,6 +67,15 @@ class Dockerfile:
             found.append(before)
         return found
 
+    def user(self, stage: Stage) -> str | None:
+        """As the last USER before the end of a stage says it; None: that of its base image, which only the image tells."""
+        users = ((each, values) for part in self.chain(stage) for each, values in reversed(part.body) if each.keyword == "USER")
+        found = next(users, None)
+        try:
+            return expand(found[0].value, found[1]).strip() if found else None
+        except CannotExpand:
+            return None
+
     def used(self) -> list[Stage]:
         """The stages whose files may be in the image: the last one's chain and, again and again, what these copy from."""
         waiting, found = list(self.chain(self.stages[-1])), []

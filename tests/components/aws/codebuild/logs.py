@@ -56,13 +56,12 @@ class Log:
         self.make()
 
     def make(self) -> None:
+        """Raises PhaseFailed, as CodeBuild does: FAILED and ACCESS_DENIED with this sentence in every record seen, never FAULT. The phase
+        is PROVISIONING in records of 2017 and QUEUED in newer ones. That a group which may not be made is told so too is assumed."""
         from botocore.exceptions import ClientError
 
         try:
-            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
-        except self.client.exceptions.ResourceNotFoundException:
-            self.create(self.client.create_log_group, logGroupName=self.group)
-            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
+            self.make_stream()
         except ClientError as error:
             self.on = False
             raise PhaseFailed(
@@ -70,6 +69,13 @@ class Log:
                 f"Service role {self.build.settings['serviceRole']} does not allow AWS CodeBuild to create Amazon CloudWatch "
                 f"Logs log streams for build {self.build.arn}. Error message: {error.response['Error']['Message']}",
             ) from error
+
+    def make_stream(self) -> None:
+        try:
+            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
+        except self.client.exceptions.ResourceNotFoundException:
+            self.create(self.client.create_log_group, logGroupName=self.group)
+            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
 
     def create(self, call: Any, **names: str) -> None:
         """Another build may have made the group in the meantime."""
