@@ -1,8 +1,9 @@
-"""pyproject.toml, uv.lock and setup.py: what they ask for, with the line. setup.py is read as a tree and never run."""
+"""pyproject.toml, setup.cfg and setup.py: what they ask for, with the line. setup.py is read as a tree and never run."""
 
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -12,13 +13,8 @@ import trainyard_files
 from asked.files import Folder, line_of
 from asked.versions import specifiers
 from asked.wants import NoRequirement, Place, Want, want
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-LOCKED = re.compile(
-    r'^\[\[package\]\]\nname = "([^"\n]{1,200})"\nversion = "([^"\n]{1,200})"\n(?:source = (\{[^\n]*\})\n)?', re.MULTILINE
-)
-MAX_LOCK_BYTES = 8 << 20
 INDEX = re.compile(r"https?://[^\s\"']+")
 
 
@@ -36,7 +32,20 @@ class Metadata:
     indexes: list[tuple[str, Place]] = field(default_factory=list)
     wrong: list[tuple[Place, str]] = field(default_factory=list)
     computed: bool = False
-    """setup.py: the list is computed, so what it holds is unknown."""
+    """The list is computed by a program, so what it holds is unknown."""
+    groups: list[str] = field(default_factory=list)
+    """Those of `extras` that are dependency groups (PEP 735)."""
+    files: list[str] = field(default_factory=list)
+    """Requirement files that it takes its list from."""
+    commands: bool = False
+    """Whether the project has commands of its own, which exist only when it is installed."""
+    torch_indexes: dict[str, str] = field(default_factory=dict)
+    """Extra ("" for all) -> the index that uv takes torch from."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has a list, be it one that is not known."""
+        return bool(self.wants or self.files or self.computed)
 
 
 def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
@@ -52,17 +61,50 @@ def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
         return None
     found = Metadata(name)
     project, tool = _table(document, "project"), _table(document, "tool")
-    found.name = _text(project.get("name"))
+    poetry = _table(tool, "poetry")
+    found.name = _text(project.get("name")) or _text(poetry.get("name"))
+    found.commands = bool(_table(project, "scripts") or _table(poetry, "scripts"))
     _requirements(found, project.get("dependencies"), found.wants, text)
     for extra, lines in _table(project, "optional-dependencies").items():
         _requirements(found, lines, found.extras.setdefault(str(extra), []), text)
+    for group, lines in _table(document, "dependency-groups").items():
+        _requirements(found, lines, found.extras.setdefault(str(group), []), text)
+        found.groups.append(str(group))
+    _dynamic(found, _table(_table(_table(tool, "setuptools"), "dynamic"), "dependencies").get("file"))
+    hatch = _table(_table(_table(tool, "hatch"), "metadata"), "hooks")
+    _dynamic(found, _table(hatch, "requirements_txt").get("files"))
     found.python = _text(project.get("requires-python"))
-    _poetry(found, _table(_table(tool, "poetry"), "dependencies"), text)
+    _poetry(found, _table(poetry, "dependencies"), text)
     found.python_line = line_of(text, "requires-python") if "requires-python" in text else line_of(text, "python =")
-    found.indexes = [
-        (url, Place(name, line_of(text, url))) for url in INDEX.findall(text) if re.search(r"/(?:whl|simple)(?:/|$)", url)
-    ]
+    _indexes(found, _table(tool, "uv"), poetry, text)
     return found
+
+
+def _dynamic(found: Metadata, files: Any) -> None:
+    """`file = "requirements.txt"`, or a list of names."""
+    found.files += [each for each in ([files] if isinstance(files, str) else files or []) if isinstance(each, str)]
+
+
+def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: str) -> None:
+    """The indexes that every package may come from, and the ones of torch alone: `[tool.uv.sources]` may tie them to an extra."""
+    rows = [each for part in (uv.get("index"), poetry.get("source")) if isinstance(part, list) for each in part]
+    rows = [each for each in rows if isinstance(each, dict) and isinstance(each.get("url"), str)]
+    named = {str(each.get("name")): each["url"] for each in rows}
+    open_ = [
+        each["url"] for each in rows if not each.get("explicit") and each.get("priority") not in ("explicit", "supplemental")
+    ]
+    open_ += [url for key in ("index-url", "extra-index-url") for url in _texts(uv.get(key))]
+    found.indexes = [(url, Place(found.file, line_of(text, url))) for url in open_]
+    sources = _table(uv, "sources").get("torch")
+    for each in sources if isinstance(sources, list) else [sources]:
+        if not isinstance(each, dict) or re.search(r"darwin|win32|Windows|Darwin", str(each.get("marker") or "")):
+            continue
+        if str(each.get("index")) in named:
+            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), named[str(each["index"])])
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
 def _table(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -121,22 +163,35 @@ def caret(text: str) -> str:
     return ",".join(parts)
 
 
-def lock(folder: Folder, name: str = "uv.lock") -> list[Want]:
-    """The versions that uv has chosen. It writes the file itself, so its lines are as regular as these patterns."""
-    text = folder.text(name, MAX_LOCK_BYTES)
-    found = []
-    at, line = 0, 1
-    for match in LOCKED.finditer((text or "").replace("\r\n", "\n")):
-        line += (text or "").count("\n", at, match.start())
-        at = match.start()
-        allowed = specifiers(f"=={match[2]}")
-        if allowed is not None and "virtual" not in (match[3] or "") and "editable" not in (match[3] or ""):
-            url = next(iter(INDEX.findall(match[3] or "")), "")
-            place = Place(name, line + 1)
-            found.append(
-                Want(canonicalize_name(match[1]), match[1], place, allowed, text=match[2], indexes=(url,) if url else ())
-            )
+def setup_cfg(folder: Folder, name: str = "setup.cfg") -> Metadata | None:
+    """`install_requires`, `python_requires` and extras of `[options]`; None where there is no file or no such part."""
+    text = folder.text(name)
+    if text is None:
+        return None
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        folder.refuse(name, f"it is no configuration file: {error}")
+        return None
+    if not parser.has_section("options"):
+        return None
+    found = Metadata(name, name=parser.get("metadata", "name", fallback=None))
+    said = parser.get("options", "install_requires", fallback="").strip()
+    if said.startswith("file:"):
+        _dynamic(found, [each.strip() for each in said[5:].split(",")])
+    else:
+        _requirements(found, _lines(said), found.wants, text)
+    for extra, lines in parser.items("options.extras_require") if parser.has_section("options.extras_require") else []:
+        _requirements(found, _lines(lines), found.extras.setdefault(extra, []), text)
+    found.python = parser.get("options", "python_requires", fallback=None)
+    found.python_line = line_of(text, "python_requires")
+    found.commands = "console_scripts" in text
     return found
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in re.split(r"[\n;]" if ";" in text and "\n" not in text else r"\n", text) if line.strip()]
 
 
 def setup_py(folder: Folder, name: str = "setup.py") -> Metadata | None:
@@ -154,17 +209,24 @@ def setup_py(folder: Folder, name: str = "setup.py") -> Metadata | None:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    found = Metadata(name)
+    found = Metadata(name, commands="console_scripts" in text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "setup":
             for keyword in node.keywords:
                 value = known.get(keyword.value.id, keyword.value) if isinstance(keyword.value, ast.Name) else keyword.value
                 _keyword(found, keyword.arg, value)
+    if found.computed:  # a list that is read from a file is that file's
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        named = [each for each in dict.fromkeys(texts) if re.search(r"require[\w./-]*\.(?:txt|in)$", each)]
+        found.files = [each for each in named if folder.exists(each) and not re.search(r"dev|test|doc|lint", each)]
+        found.computed = not found.files
     return found
 
 
 def _keyword(found: Metadata, name: str | None, value: ast.expr) -> None:
-    if name == "python_requires" and isinstance(value, ast.Constant):
+    if name == "name" and isinstance(value, ast.Constant):
+        found.name = _text(value.value)
+    elif name == "python_requires" and isinstance(value, ast.Constant):
         found.python, found.python_line = _text(value.value), value.lineno
     elif name == "install_requires" and not isinstance(value, ast.List | ast.Tuple):
         found.computed = True
@@ -190,7 +252,3 @@ def parsed(folder: Folder, name: str, text: str) -> ast.Module | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         folder.refuse(name, f"it is not Python that {ast.__name__} of this Python reads: {error}")
         return None
-
-
-def allowed_python(text: str | None) -> SpecifierSet | None:
-    return specifiers(text) if text else None

@@ -6,14 +6,22 @@ import re
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
-from conflicts.scene import DEFAULT_PYTHON, Scene, allows
+from conflicts.scene import Scene
+from image_project import DEFAULT_PYTHON
 from image_tables import table
-from asked.versions import minor, newest, specifiers, version
+from asked.versions import allows, minor, newest, specifiers, version
 from asked.wants import WHEEL, Want
 from packaging.version import Version
 
 LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"
 """What stands for `numpy<2` and `pip<25.3` where a pin is written."""
+
+
+OF_NGC = frozenset({"flash-attn", "transformer-engine", "transformer-engine-torch", "apex"})
+"""Built into NVIDIA's PyTorch images."""
+CUDA_COMPILER = re.compile(
+    r"cuda-toolkit|cuda-nvcc|nvidia-cuda-toolkit|cuda-compiler|cuda_[\d._]+_linux|nvidia-cuda-nvcc|cuda-\d+-\d+"
+)
 
 
 def rules(name: str) -> dict[str, dict[str, object]]:
@@ -23,25 +31,41 @@ def rules(name: str) -> dict[str, dict[str, object]]:
 
 def numpy(scene: Scene) -> Iterator[Finding]:
     """NumPy 2 beside extensions that were built against NumPy 1."""
-    old = [each for each in scene.wants if each.name in rules("numpy_2") and _is_old(each)]
+    old = [each for each in scene.wants if each.name in rules("numpy_2") and _is_old(each, scene.taken(each))]
     asked = scene.named("numpy")
-    limits = [each.allowed for each in asked + [each for each in scene.project.constraints if each.name == "numpy"]]
     if not old:
         if asked:
             yield passed("numpy.abi", "nothing that is asked for is known to be built against NumPy 1")
         return
-    fitting = [v for v, python in table("package_rules")["numpy"].items() if allows(python, scene.python or DEFAULT_PYTHON)]
-    taken = [
-        v
-        for v in fitting
-        if all(limit.contains(v) for limit in limits) and not any(_caps(each) and Version(v) >= Version("2") for each in old)
-    ]
-    newest_ = max(taken, key=Version, default=None)
-    if newest_ is None or Version(newest_) < Version("2"):
-        yield passed("numpy.abi", f"NumPy stays below 2 beside {', '.join(each.name for each in old)}")
+    names = ", ".join(each.name for each in old)
+    if scene.torch_is_unknown and not asked:
+        yield skipped("numpy.abi", f"which NumPy {scene.image} has beside {names} is not known")
+        return
+    taken = scene.resolution.versions("numpy")[-1:] if scene.resolution.chosen else _numpy_of_table(scene, old)
+    if not taken or Version(taken[0]) < Version("2"):
+        yield passed("numpy.abi", f"NumPy stays below 2 beside {names}" if taken else f"{names} brings no NumPy")
         return
     for each in old:
-        yield _old(each, asked, newest_)
+        yield _old(each, asked, taken[0])
+
+
+def _numpy_of_table(scene: Scene, old: list[Want]) -> list[str]:
+    """The newest NumPy that Python, pins and known caps of other packages allow; none where nothing brings NumPy."""
+    asked = scene.named("numpy")
+    if not asked and not scene.named(*table("package_rules")["bring_numpy"]):
+        return []
+    limits = [each.allowed for each in asked + [each for each in scene.project.constraints if each.name == "numpy"]]
+    capped = any(_caps(each) for each in old) or any(_keeps_numpy_1(scene, each) for each in scene.wants)
+    rows = {v: need for v, need in table("package_rules")["numpy"].items() if not (capped and Version(v) >= Version("2"))}
+    fitting = [
+        v for v, need in rows.items() if allows(need, scene.python or DEFAULT_PYTHON) and all(one.contains(v) for one in limits)
+    ]
+    return [max(fitting, key=Version)] if fitting else []
+
+
+def _keeps_numpy_1(scene: Scene, each: Want) -> bool:
+    row = table("package_rules")["keep_numpy_1"].get(each.name)
+    return row is not None and each.pin is not None and (specifiers(row) or each.allowed).contains(each.pin)
 
 
 def _old(each: Want, asked: list[Want], newest_: str) -> Finding:
@@ -60,15 +84,15 @@ def _old(each: Want, asked: list[Want], newest_: str) -> Finding:
     )
 
 
-def _is_old(each: Want) -> bool:
-    """Whether every version that is allowed is older than the first that was built against NumPy 2."""
-    first = str(rules("numpy_2")[each.name]["first"])
-    if each.pin:
-        pin = version(each.pin)
-        return pin is not None and pin < Version(first)
-    return bool(str(each.allowed)) and not any(
-        each.allowed.contains(v) for v in (first, f"{Version(first).major + 1}.0", "9999")
-    )
+def _is_old(each: Want, taken: str | None) -> bool:
+    """Whether what is taken, or every version that is allowed, is older than the first that was built against NumPy 2."""
+    first = Version(str(rules("numpy_2")[each.name]["first"]))
+    if taken:
+        has = version(taken)
+        return has is not None and has < first
+    edges = [edge for one in each.allowed if (edge := version(one.version.removesuffix(".*")))]
+    tried = [first, Version("9999"), *edges, *(Version(f"{edge.base_version}.9999") for edge in edges)]
+    return bool(str(each.allowed)) and not any(v >= first and each.allowed.contains(v) for v in tried)
 
 
 def _caps(each: Want) -> bool:
@@ -101,8 +125,8 @@ def with_torch(scene: Scene) -> Iterator[Finding]:
         versions = row["versions"]
         assert isinstance(versions, dict)
         for each in scene.named(name):
-            if not versions or torch is None:
-                continue
+            if not versions or torch is None or each.name in scene.resolution.chosen.get(each.group, {}):
+                continue  # its own pins are met: uv has read them
             yield _against(each, {str(key): str(value) for key, value in versions.items()}, torch.version, str(row["evidence"]))
 
 
@@ -150,6 +174,9 @@ def needs_nvcc(scene: Scene) -> Iterator[Finding]:
             held = scene.base.packages.get(name) if scene.base else None
             if extra and extra not in each.extras:
                 continue
+            if name in OF_NGC and scene.base and scene.base.source == "ngc" and each.pin is None and each.url is None:
+                yield passed("extension.build", f"{name} is in NVIDIA's image")
+                continue
             if wheel := WHEEL.search(each.url or ""):
                 yield from _wheel(scene, each, wheel)
             elif held and each.allowed.contains(held):
@@ -159,10 +186,13 @@ def needs_nvcc(scene: Scene) -> Iterator[Finding]:
 
 
 def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Finding]:
-    compiler = has_nvcc(scene.image)
-    missing = (
-        [] if "--no-build-isolation" in each.options else ["--no-build-isolation (its build imports the torch of the image)"]
+    docker = scene.project.docker
+    text = (docker.text if docker else "") + (scene.project.folder.text("pyproject.toml") or "")
+    compiler = True if docker and CUDA_COMPILER.search(docker.text) else has_nvcc(scene.image)
+    isolated = "--no-build-isolation" not in each.options and not re.search(
+        r"NO_BUILD_ISOLATION|no-build-isolation|extra-build-depend", text
     )
+    missing = ["--no-build-isolation (its build imports the torch of the image)"] if isolated else []
     missing += ["an image with nvcc (its name ends in -devel)"] if compiler is False else []
     if not missing and compiler is None:
         yield skipped(
@@ -176,7 +206,7 @@ def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Findin
     wheels = f", or a wheel of {row['wheels']} for this torch, CUDA and Python" if row["wheels"] else ""
     yield Finding(
         "extension.build",
-        "fail",
+        "warn" if (row.get("unsure") and not isolated) or each.place.file.endswith(".py") else "fail",
         f"{each.name} needs {' and '.join(missing)}",
         each.place,
         why,
