@@ -8,16 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import trainyard_shell as shell
-from dockerfiles.installs import Copies, Install, copies, installs
+from dockerfiles.copies import Copies, copies
+from dockerfiles.installs import Install, installs
 from dockerfiles.stages import Dockerfile, parse
 from dockerfiles.text import NotADockerfile
 from asked.conda import read as read_conda
 from asked.files import Folder
 from asked.imports import imported
 from asked.locked import lock
-from asked.metadata import Metadata, pyproject, setup_cfg, setup_py
+from asked.metadata import Metadata, pyproject
 from asked.requirements import Requirements
 from asked.requirements import read as read_requirements
+from asked.setup_files import setup_cfg, setup_py
 from asked.wants import Place, Want
 
 CONDA_FILES = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")

@@ -185,6 +185,10 @@ FOLLOWED = {
     "a shell in a shell": ('RUN bash -lc "pip install sklearn"\n', "Dockerfile"),
     "conda run": ("RUN conda run -n env pip install sklearn\n", "Dockerfile"),
     "xargs": ("RUN echo x | xargs -n 1 pip install sklearn\n", "Dockerfile"),
+    "a stage that is mounted": (
+        "RUN pip install sklearn\nFROM python:3.12-slim\nRUN --mount=type=bind,from=base,target=/m cp -r /m /n\n",
+        "Dockerfile",
+    ),
     "conda's file": ("COPY src/env.yml /e/\nRUN conda env create -n x -f /e/env.yml\n", "src/env.yml"),
     "none": ("RUN pip install -e sklearn\n", None),
 }
@@ -308,5 +312,5 @@ STARTS: dict[str, tuple[tuple[str, ...], str | None]] = {
 @pytest.mark.parametrize("name", STARTS)
 def test_what_is_started_is_what_a_person_would_start(tmp_path: Path, name: str) -> None:
     names, start = STARTS[name]
-    text = text_of(made(tmp_path, {file: TRAIN for file in names}, base="python:3.11-slim"))
+    text = text_of(made(tmp_path, dict.fromkeys(names, TRAIN), base="python:3.11-slim"))
     assert (f'CMD ["python3", "{start}"]' in text) == (start is not None) and ("CMD" in text) == (start is not None), text

@@ -128,6 +128,13 @@ def test_the_tables_alone_judge_where_nobody_is_asked(tmp_path: Path, index: Ind
     assert found.data["judged_by"] | {"dates": 0} == {"judge": "table", "index_asked": False, "why": "--offline", "dates": 0}
 
 
+def test_what_a_lock_decides_is_not_asked_for(tmp_path: Path, index: Index) -> None:
+    lock = 'version = 1\n[[package]]\nname = "tidy"\nversion = "1.0"\nsource = { registry = "https://x.example/simple" }\n'
+    files = {"pyproject.toml": '[project]\nname = "n"\ndependencies = ["tidy"]\n', "uv.lock": lock}
+    found = index.check(project(tmp_path, files))
+    assert found.code == 0 and index.asked == [] and "uv.lock" in found.data["judged_by"]["why"]
+
+
 def test_an_index_that_is_not_there_is_said_and_the_tables_judge(tmp_path: Path, index: Index) -> None:
     started = time.monotonic()
     found = index.check(needs(tmp_path, "torch==2.4.0\ntorchvision==0.20.0\n"), url="http://127.0.0.1:9/simple")
@@ -137,11 +144,11 @@ def test_an_index_that_is_not_there_is_said_and_the_tables_judge(tmp_path: Path,
 
 
 def test_a_slow_index_is_left_after_the_time_that_was_given(tmp_path: Path, index: Index) -> None:
-    index.delay_s = 4.0
+    index.delay_s = 20.0
     started = time.monotonic()
     found = index.check(needs(tmp_path, "tidy\nserving\n"), "--index-timeout", "1")
-    assert time.monotonic() - started < 4 and found.code == 0
-    assert found.data["judged_by"]["judge"] == "table" and "in time" in found.data["judged_by"]["why"]
+    assert time.monotonic() - started < 15 and found.code == 0
+    assert found.data["judged_by"]["judge"] == "table" and "within --index-timeout" in found.data["judged_by"]["why"]
 
 
 def test_no_setup_py_is_run_and_what_needs_one_is_named(tmp_path: Path, index: Index) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from conflicts import fix as image_fix
 import trainyard_shell as shell
 from conflicts.findings import Finding
-from image_rules import base_image, gpu_fit, names, packages, resolved, torch_family
+from image_rules import base_image, gpu_fit, names, numpy_fit, packages, resolved, torch_family
 from conflicts.scene import Scene
 
 RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
@@ -19,8 +19,8 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     torch_family.again,
     torch_family.findings,
     gpu_fit.findings,
-    packages.numpy,
-    packages.numpy_python,
+    numpy_fit.numpy,
+    numpy_fit.numpy_python,
     packages.with_torch,
     packages.needs_nvcc,
     packages.nccl,

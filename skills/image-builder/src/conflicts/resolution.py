@@ -6,19 +6,13 @@ on the index as source only tells its needs to nobody but its own setup.py: it i
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import trainyard_shell as shell
 from asked.wants import Place, Want
+from conflicts.uv_call import Answer, Asker, platform_of, program, told
 from image_tables import date_of
 
 TABLES = ("package_rules", "base_images", "gpu_builds")
@@ -60,6 +54,7 @@ class Resolution:
     """Group -> package -> version."""
     left_out: set[str] = field(default_factory=set)
     conflicts: list[Conflict] = field(default_factory=list)
+    asked: bool = False
 
     def versions(self, package: str) -> list[str]:
         """What the commands take, in their order."""
@@ -68,7 +63,7 @@ class Resolution:
     def judged_by(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "judge": self.judge,
-            "index_asked": self.judge == "uv",
+            "index_asked": self.asked,
             "dates": {name: date_of(name) for name in TABLES},
         }
         if self.judge == "table":
@@ -82,87 +77,15 @@ class Resolution:
         return {**found, **told, "why": self.why or None}
 
 
-class Answer(NamedTuple):
-    """Of uv."""
-
-    code: int | None
-    """None: the time was over."""
-    said: str
-    complaint: str
-
-
-@dataclass
-class Asker:
-    """uv with a deadline."""
-
-    python: str
-    platform: str
-    deadline: float
-    calls: int = 0
-
-    def compile(
-        self, lines: list[str], limits: list[str], options: list[str], excluded: set[str], indexes: tuple[str, ...]
-    ) -> Answer:
-        """Constraints hold for what is installed, and install nothing."""
-        self.calls += 1
-        with tempfile.TemporaryDirectory(prefix="trainyard-resolve-") as place:
-            words = [
-                program() or "uv",
-                "pip",
-                "compile",
-                "-",
-                "--quiet",
-                "--no-header",
-                "--no-annotate",
-                "--no-build",
-                "--no-python-downloads",
-            ]
-            words += [
-                "--color",
-                "never",
-                "--python",
-                sys.executable,
-                "--python-version",
-                self.python,
-                "--python-platform",
-                self.platform,
-                *options,
-            ]
-            for option, content in (("--excludes", sorted(excluded)), ("--constraints", limits)):
-                if content:
-                    (Path(place) / f"{option[2:]}.txt").write_text("\n".join(content))
-                    words += [option, f"{option[2:]}.txt"]
-            # Addresses of indexes may hold passwords: they go by the environment, which others cannot read.
-            env = {**os.environ, "UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "1"}
-            env |= {"UV_INDEX": " ".join((*env.get("UV_INDEX", "").split(), *indexes))} if indexes else {}
-            try:
-                done = subprocess.run(
-                    words,
-                    cwd=place,
-                    env=env,
-                    input="\n".join(lines).encode(),
-                    capture_output=True,
-                    timeout=max(0.1, self.deadline - time.monotonic()),
-                )
-            except subprocess.TimeoutExpired:
-                return Answer(None, "", "")
-        return Answer(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
-
-
-def program() -> str | None:
-    """uv of this Python's environment, else of PATH."""
-    beside = Path(sys.executable).parent / "uv"
-    return str(beside) if beside.is_file() else shutil.which("uv")
-
-
 def resolve(
     wants: list[Want], constraints: list[Want], python: str, glibc: str | None, torch: str | None, timeout_s: float
 ) -> Resolution:
     """Command by command, as they stand in the Dockerfile: what one has installed stays for the next where that allows it."""
-    found = Resolution(python=python, platform=_platform(glibc))
+    found = Resolution(python=python, platform=platform_of(glibc))
     if program() is None:
         found.why = "uv is not installed"
         return found
+    found.why = ""
     asker = Asker(python, found.platform or "", time.monotonic() + timeout_s)
     groups = sorted({each.group for each in wants})
     for group in groups[:MAX_GROUPS]:
@@ -177,17 +100,9 @@ def resolve(
                 found.why = failed
                 break
             torch = found.chosen.get(group, {}).get("torch", torch)
-    found.judge = "uv" if found.chosen or found.conflicts else "table"
-    found.why = "" if found.judge == "uv" and found.why == "--offline" else found.why
+    found.judge, found.asked = "uv" if found.chosen or found.conflicts else "table", asker.calls > 0
+    found.why = found.why or ("" if asker.calls else "uv.lock, conda or addresses say every version")
     return found
-
-
-def _platform(glibc: str | None) -> str:
-    """uv knows 2.17 and 2.28 to 2.40; Amazon Linux 2023, the newest of the table's images, has 2.34."""
-    if glibc == "musl":
-        return "x86_64-unknown-linux-musl"
-    minor = int((glibc or "2.34").partition(".")[2])
-    return f"x86_64-manylinux_2_{min(minor, 40) if minor >= 28 else 17}"
 
 
 def _askable(each: Want) -> bool:
@@ -231,12 +146,12 @@ def _group(asker: Asker, found: Resolution, group: int, asked: list[Want], limit
         answer = _without_sources(asker, found, question, torch)
         complaint = answer.complaint
         if answer.code is None:
-            return f"no answer of the index in time ({asker.calls} calls)"
+            return f"no answer within --index-timeout, in {asker.calls} calls; the same call again begins with what was fetched"
         if answer.code and (UNREACHABLE.search(complaint) or "unexpected argument" in complaint):
             continue
         found.backend = backend or found.backend
         return _judged(asker, found, group, question, answer, torch, all_indexes=bool(indexes) or not others)
-    return _told(complaint, 200)
+    return told(complaint, 200)
 
 
 def _judged(
@@ -246,7 +161,7 @@ def _judged(
         found.chosen[group] = dict(PLAIN.findall(answer.said))
         return None
     if "No solution found" not in answer.complaint:
-        return _told(answer.complaint, 300) or f"uv ended with {answer.code}"
+        return told(answer.complaint, 300) or f"uv ended with {answer.code}"
     if torch and re.search(r"\btorch\b", answer.complaint):
         free = _without_sources(asker, found, question, None)
         if free.code == 0:
@@ -275,12 +190,7 @@ def _without_sources(asker: Asker, found: Resolution, question: Question, torch:
 
 
 def _conflict(asked: list[Want], complaint: str, *, missing: bool = False, replaces: str | None = None) -> Conflict:
-    told = _told(complaint.partition("cause:")[2].partition("hint:")[0], 500)
-    named = [each for each in asked if re.search(rf"(?<![\w-]){re.escape(each.name)}(?![\w-])", told)]
+    words = told(complaint.partition("cause:")[2].partition("hint:")[0], 500)
+    named = [each for each in asked if re.search(rf"(?<![\w-]){re.escape(each.name)}(?![\w-])", words)]
     place = (named or asked)[0].place
-    return Conflict(place, tuple(dict.fromkeys(each.name for each in named)), told, missing, replaces)
-
-
-def _told(text: str, limit: int) -> str:
-    """uv's words on one line, without what an address may hold before its @."""
-    return shell.clean(re.sub(r"//[^/@\s]+@", "//", " ".join(text.split())), limit)
+    return Conflict(place, tuple(dict.fromkeys(each.name for each in named)), words, missing, replaces)

@@ -112,7 +112,12 @@ def _python(found: Scene) -> None:
     """The base image's; else what conda installs, or without a Dockerfile what a file names; a range is none."""
     if found.base and found.base.python:
         found.python, found.python_why = found.base.python, f"{found.base.image} has it"
-    elif found.project.pythons and (found.image is None or found.project.named("python")):
+        return
+    for each in found.project.named("python"):
+        if match := re.search(r"==(\d+\.\d+)", str(each.allowed)):
+            found.python, found.python_why = match[1], f"{each.place} asks for it"
+            return
+    if found.project.pythons and found.image is None:
         found.python, where = found.project.pythons[0]
         found.python_why = f"{where} asks for it"
     elif found.base and found.project.docker and not OTHER_PYTHON.search(found.project.docker.text):

@@ -8,7 +8,7 @@ import trainyard_shell as shell
 from asked.imports import imports_torch
 from asked.versions import specifiers, version
 from bases import answer
-from bases.choice import Needs, candidates
+from bases.choice import candidates
 from trainyard_gpus import Target, target
 from bases.images import known
 from image_naming import reference
@@ -75,8 +75,7 @@ def _torch(project: Project) -> str | None:
 def _of_table(project: Project, python: Python, goal: Target | None, job_network: str, why: str) -> Chosen:
     """The table's; where none of it fits, Python's own image, into which torch comes as a wheel with its own CUDA."""
     asked = answer.needs(project, None, None, None, None)
-    torch = asked.torch if asked.torch is not None else _of_torchvision(project)
-    needs = Needs(goal, torch, asked.python if str(asked.python or "") else _exactly(python), asked.today)
+    needs = replace(asked, target=goal, torch=asked.torch if asked.torch is not None else _of_torchvision(project))
     fitting, refused = candidates(needs)
     fitting = [
         each for each in fitting if (each.base.efa or job_network != "efa") and (each.base.python or needs.python is None)
@@ -100,11 +99,6 @@ def _of_torchvision(project: Project) -> SpecifierSet | None:
     pins = [pin for each in project.named("torchvision") if (pin := version(each.pin))]
     rows = [row for row in table("package_rules")["torch"].values() for pin in pins if version(row["torchvision"]) == pin]
     return specifiers(f"=={rows[0]['newest']}") if rows else SpecifierSet("<1") if pins and pins[0].release < (0, 15) else None
-
-
-def _exactly(python: Python) -> SpecifierSet | None:
-    """Only where the project says which Python: a default is no wish."""
-    return specifiers(f"=={python.value}.*") if python.asked else None
 
 
 def _with_efa(chosen: Chosen, job_network: str) -> Chosen:

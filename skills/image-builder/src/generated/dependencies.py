@@ -69,7 +69,9 @@ def _calls(words: tuple[str, ...], single: list[Want], options: tuple[str, ...])
 
 
 def _indexes(project: Project) -> list[str]:
-    return [url for each in project.wants for url in each.indexes] + [url for url, _ in project.indexes]
+    """Without those that hold a password: that would stand in the image's history."""
+    urls = [url for each in project.wants for url in each.indexes] + [url for url, _ in project.indexes]
+    return [url for url in urls if "@" not in url]
 
 
 def _text(each: Want) -> str:

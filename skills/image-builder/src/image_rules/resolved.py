@@ -14,7 +14,9 @@ def findings(scene: Scene) -> Iterator[Finding]:
     if not scene.wants:
         return
     if found.judge == "table":
-        yield skipped("requirements.resolve", f"no index was asked: {found.why}")
+        yield skipped(
+            "requirements.resolve", f"{'the index gave no answer' if found.asked else 'no index was asked'}: {found.why}"
+        )
         return
     yield from (_conflict(scene, each) for each in found.conflicts)
     if found.chosen and not found.conflicts:
