@@ -128,7 +128,9 @@ def test_run_folders_of_ours_are_never_in_it(tmp_path: Path) -> None:
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n" + "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n" * 3
 SECRET_FILES = {
-    ".env": "A=1",
+    ".env": "A=\nB= 'x'\n",
+    "prod.env": "A=1",
+    "boto.cfg": "aws_secret_access_key = q9ZkT3vN7xR2mB8wL5yH" + "1cD6fJ4gS0aP/uE+iQoK\n",
     "conf/.env.local": "A=1",
     "id_ed25519": "x",
     "notes.txt": KEY,
@@ -143,6 +145,9 @@ HARMLESS = {
     "check.py": "if b'PRIVATE KEY' in data: ...",
     "environment.yml": "a: 1",
     "half_hf_token.py": "hf_token = None",
+    "placeholder.sh": "export HF_TOKEN=hf_" + "x" * 37 + " GH=ghp_" + "X" * 36,
+    ".env.local": "# fill in\nAPI_KEY=\nexport WANDB=''\nHOST:\n",
+    "example.env": "A=1",
 }
 
 

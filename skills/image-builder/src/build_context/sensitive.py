@@ -5,8 +5,14 @@ from __future__ import annotations
 import re
 
 MAX_SCANNED_BYTES = 1 << 20
+ENVIRONMENT = "an environment file"
+SETTING = re.compile(rb"(?m)^[ \t]*(?:export[ \t]+)?\w+[ \t]*[=:][ \t]*(?![\"']{2}[ \t\r]*$)[^\s#]")
+"""A line of an environment file that gives a value."""
 NAMES = (
-    (re.compile(r"\.env(?:\.(?!example$|sample$|template$|dist$|defaults$).+)?|[\w.-]+\.env"), "an environment file"),
+    (
+        re.compile(r"\.env(?:[.-](?!example$|sample$|template$|dist$|defaults?$).+)?|(?!example|sample|template)[\w.-]+\.env"),
+        ENVIRONMENT,
+    ),
     (re.compile(r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?"), "a private SSH key"),
     (re.compile(r"\.netrc|_netrc|\.git-credentials|\.pgpass|\.htpasswd|kaggle\.json"), "a file of passwords"),
     (re.compile(r".+\.(?:p12|pfx|jks|kdbx)"), "a store of keys"),
@@ -25,6 +31,12 @@ CONTENT: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
         "a private key",
     ),
     (b"AKIA", re.compile(rb"(?<![A-Z0-9])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Z0-9])"), "an AWS access key"),
+    (
+        b"aws_secret",
+        re.compile(rb"(?i)aws_secret(?:_access)?_key[\"']?\s*[=:]\s*[\"']?(?=[\w/+]*\d)[A-Za-z0-9/+]{40}(?![\w/+=])"),
+        "an AWS secret key",
+    ),
+    (b"sk-", re.compile(rb"(?<![\w-])sk-(?:proj|ant|svcacct)-[\w-]{40,}"), "an API key"),
     (b"ghp_", re.compile(rb"(?<!\w)ghp_[A-Za-z0-9]{36}(?!\w)"), "a GitHub token"),
     (b"github_pat_", re.compile(rb"(?<!\w)github_pat_[A-Za-z0-9_]{50,}"), "a GitHub token"),
     (b"glpat-", re.compile(rb"(?<!\w)glpat-[\w-]{20,}"), "a GitLab token"),
@@ -46,6 +58,16 @@ def by_name(path: str) -> str | None:
     )
 
 
+def holds_values(content: bytes) -> bool:
+    """Whether an environment file says anything: one with names alone is a template."""
+    return SETTING.search(content) is not None
+
+
 def by_content(head: bytes) -> str | None:
     """What the first bytes of a file hold. The plain words are looked for first: they are found at the speed of memory."""
-    return next((what for word, pattern, what in CONTENT if word in head and pattern.search(head)), None)
+    return next((what for word, pattern, what in CONTENT if word in head and _real(pattern, head)), None)
+
+
+def _real(pattern: re.Pattern[bytes], head: bytes) -> bool:
+    """Whether one hit is no placeholder: `hf_xxxxxxxx...` has few different characters."""
+    return any(len(set(hit[0])) > 5 for hit in pattern.finditer(head))

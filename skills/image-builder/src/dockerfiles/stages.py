@@ -89,9 +89,12 @@ class Dockerfile:
         return sorted(found, key=lambda each: each.index)
 
     def copied(self, stage: Stage) -> Iterator[Stage]:
+        """The stages that it copies from, or mounts."""
         for each, _ in stage.body:
-            if each.keyword == "COPY" and (source := self.stage(each.flags.get("from", ""))) and source.index < stage.index:
-                yield source
+            mounted = re.findall(r"(?:^|,|\n)from=([^,\n]+)", each.flags.get("mount", ""))
+            for name in [each.flags.get("from", ""), *mounted] if each.keyword in ("COPY", "RUN") else []:
+                if (source := self.stage(name)) and source.index < stage.index:
+                    yield source
 
 
 def parse(text: str, file: str = "Dockerfile", build_args: dict[str, str] | None = None) -> Dockerfile:
