@@ -12,7 +12,7 @@ from tests.calling import SKILLS
 from tests.skills.image_builder.image_call import module
 
 CAUSES: Any = module("attempts.causes")
-REMEDIES: Any = module("attempts.remedies")
+REMEDIES: Any = module("attempts.next_attempt")
 TABLE = yaml.safe_load((SKILLS / "image-builder" / "assets" / "build_failures.yaml").read_text())
 ROWS = TABLE["patterns"]
 

@@ -21,6 +21,7 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     gpu_fit.findings,
     packages.numpy,
     packages.numpy_python,
+    packages.wheels,
     packages.with_torch,
     packages.needs_nvcc,
     packages.nccl,

@@ -94,6 +94,19 @@ def numpy_python(scene: Scene) -> Iterator[Finding]:
             yield Finding("python.numpy", "fail", text, each.place, why, f"numpy=={fitting}", edits)
 
 
+def wheels(scene: Scene) -> Iterator[Finding]:
+    """A pin that has no wheel for the Python of the image, and whose source cannot be built there."""
+    for name, row in rules("wheels").items():
+        first, python = str(row["first"]), str(row["python"])
+        for each in scene.named(name):
+            pin = version(each.pin) if each.pin else None
+            if pin is None or scene.python is None or pin >= Version(first) or not allows(python, scene.python):
+                continue
+            summary = f"{each.asked} {each.pin} has no wheel for Python {scene.python}"
+            why = f"{scene.python_why}; the source of an older one than {first} {row['why']}"
+            yield Finding("python.wheel", "fail", summary, each.place, why, f"{each.asked}=={first}", rewritten(each, first))
+
+
 def with_torch(scene: Scene) -> Iterator[Finding]:
     """Packages that work with some versions of torch only."""
     torch = scene.torch
