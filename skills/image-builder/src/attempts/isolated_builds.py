@@ -31,7 +31,9 @@ NAMED = (
     re.compile(r"indicates that `(?P<name>[\w.-]+)@"),
     re.compile(r"Failed building wheel for (?P<name>[\w.-]+)"),
 )
-COLLECTED = re.compile(r"\s*Collecting (?P<name>[\w.-]+)|\s*Building wheel for (?P<name2>[\w.-]+)")
+COLLECTED = re.compile(
+    r"\s*Collecting (?P<name>[\w.-]+)|\s*Building wheel for (?P<name2>[\w.-]+)|\s*Processing (?:\S*/)?(?P<name3>[A-Za-z]\w*)(?=[-.\s]|$)"
+)
 TOOLS = ("wheel", "packaging", "ninja")
 EXTENSIONS = "flash-attn|causal-conv1d|mamba-ssm|torch-(?:scatter|sparse|cluster|spline-conv)|apex|pytorch3d|detectron2|natten|grouped-gemm|sageattention|transformer-engine-torch|nvdiffrast|tinycudann"
 """Whose builds import torch as well: one attempt for all of them."""
@@ -54,7 +56,7 @@ def package(cause: Cause) -> str | None:
             return found["name"].rstrip(".")
     at = next((index for index, line in enumerate(lines) if line.strip()[:400] == cause.line), len(lines))
     found = next((match for line in reversed(lines[:at]) if (match := COLLECTED.match(line))), None)
-    return (found["name"] or found["name2"]) if found else None
+    return next((name for name in found.groups() if name), None) if found else None
 
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
