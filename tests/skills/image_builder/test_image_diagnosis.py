@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.skills.image_builder.image_diagnosis import PYTHON, client, failed, not_found, not_pulled, read, step
+from tests.skills.image_builder.image_call import module, project
+from tests.skills.image_builder.image_diagnosis import (
+    DIAGNOSIS,
+    NEXT,
+    PYTHON,
+    SOURCE,
+    client,
+    failed,
+    not_found,
+    not_pulled,
+    read,
+    step,
+)
+
+HASHES: Any = module("build_context.hashes")
+PACKING: Any = module("codebuild.packing")
+WORKSPACE: Any = module("builders.workspace")
 
 # --- files --------------------------------------------------------------------------------------------------------
 
@@ -366,3 +384,30 @@ def test_from_whose_variable_is_empty_and_a_question_that_nobody_answers(tmp_pat
     asked = ["#5 [2/2] RUN apt-get install tzdata", "#5 0.1 Please select the geographic area in which you live."]
     found = read(tmp_path / "b", {"Dockerfile": PYTHON + "RUN apt-get install tzdata\n"}, *asked, timed_out=True)
     assert found.kind == "time-out" and "DEBIAN_FRONTEND" in found.fix
+
+
+SHELLS = {
+    "pipefail": ("RUN set -o pipefail && pip freeze | cat", "/bin/sh: 1: set: Illegal option -o pipefail", ["+SHELL [\"/bin/bash\", \"-c\"]", "+SHELL [\"/bin/sh\", \"-c\"]"]),
+    "uv": ("RUN uv pip install six", "error: No virtual environment found; run `uv venv` to create an environment, or pass `--system`", ["+ARG UV_SYSTEM_PYTHON=1"]),
+    "question": ("RUN apt-get update && apt-get install git", "Do you want to continue? [Y/n] Abort.", ["-RUN apt-get update && apt-get install git", "+ARG DEBIAN_FRONTEND=noninteractive", "+RUN apt-get update && apt-get install -y git"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_what_a_step_lacks_to_run_at_all(tmp_path: Path, name: str) -> None:
+    run, log, changes = SHELLS[name]
+    assert read(tmp_path, {"Dockerfile": f"{PYTHON}{run}\n"}, *failed(2, run, log)).changes == changes
+
+
+def test_a_wider_context_is_what_codebuild_gets_too(tmp_path: Path) -> None:
+    """The file that the ignore file had left out is in the ZIP; what it leaves out besides is not."""
+    files = {"Dockerfile": PYTHON + "COPY a.json ./\n", ".dockerignore": "*.json\n", "a.json": "1", "b.json": "2"}
+    folder = project(tmp_path / "p", files)
+    source = SOURCE.given(SOURCE.opened(str(folder)), "Dockerfile", SOURCE.Wanted())
+    cause = DIAGNOSIS.read(source.recipe, not_found(2, "COPY a.json ./", "/a.json"))
+    after = NEXT.next_recipe(source.recipe, cause, set()).recipe
+    listing = WORKSPACE.of_recipe(after, source.recipe, source.listing)
+    (tmp_path / "work").mkdir()
+    packed = PACKING.packer(after, listing, HASHES.known(listing), tmp_path / "work")()
+    assert {"a.json", "Dockerfile"} <= (names := set(zipfile.ZipFile(packed).namelist())) and "b.json" not in names
+    assert PACKING.key(after) != PACKING.key(source.recipe)

@@ -53,7 +53,9 @@ def _waiting(recipe: Recipe, cause: Cause) -> Cause | None:
     """A build that ran out of time with a question on its last lines."""
     asked = next((line for line in cause.cut.lines[-40:] if ANSWER.search(line)), None) if cause.kind == "time-out" else None
     told = causes.classes()["interactive"]
-    return replace(cause, what=told["what"], fix=told["fix"], line=asked.strip()[:400]) if asked else None
+    return (
+        replace(cause, what=told["what"], fix=told["fix"], line=asked.strip()[:400], remedies=("answered",)) if asked else None
+    )
 
 
 def _no_image(recipe: Recipe, cause: Cause) -> Cause | None:
@@ -92,6 +94,9 @@ def _versions(recipe: Recipe, cause: Cause) -> Cause | None:
             need = fits[-1].partition("Requires-Python")[2].strip()
             fix = f"{name}{version} needs Python {need}, and the Python of {image} is another: a base image with such a Python, or another version of {name} (the index has {_last(cause)} for this one)"
             return classified(cause, "python-version", fix=fix)
+    if cuda := re.search(r"\+(cu\d+|cpu|rocm[\d.]+)", version):
+        fix = f"{name}{version} is in PyTorch's own index for {cuda[1]} only: --index-url with that index (pytorch.org, Get started), or {name} without +{cuda[1]}"
+        return replace(cause, fix=fix)
     there = cause.said.get("there", "")
     if version and there and there != "none":
         return replace(

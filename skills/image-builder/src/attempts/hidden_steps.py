@@ -5,6 +5,7 @@ The cause is then in the log of the earlier step. Where that step came from the 
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 
@@ -136,17 +137,29 @@ def _cached(
 
 
 def honest_status(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
-    """The RUN under `bash -eo pipefail`, and without `|| true`; the shell of the steps behind it stays what it was."""
+    """The RUN under `bash -eo pipefail`, and without `|| true`."""
     found = edits.failed(recipe, cause.cut)
     if found is None or hides(*found) is None:
         return None
+    text = _under(recipe, found, ["-eo", "pipefail"], forgiven=False)
+    return ("that step fails where its command fails", replace(recipe, dockerfile=text)) if text else None
+
+
+def with_bash(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """The RUN under bash."""
+    found = edits.failed(recipe, cause.cut)
+    text = _under(recipe, found, []) if found and not json_words(found[1].value) else None
+    return ("that step runs in bash", replace(recipe, dockerfile=text)) if text else None
+
+
+def _under(recipe: Recipe, found: tuple[Stage, Instruction], options: list[str], *, forgiven: bool = True) -> str | None:
+    """The shell of the steps behind it stays what it was. None where the image has no bash, or the step runs so already."""
     stage, run = found
-    if NO_BASH.search(recipe.parsed.chain(stage)[-1].image):
-        return None
     shells = [each.value for each, _ in stage.body if each.keyword == "SHELL" and each.line < run.line]
+    bash = f"SHELL {json.dumps(['/bin/bash', *options, '-c'])}"
+    usual = f"SHELL {shells[-1] if shells else json.dumps(['/bin/sh', '-c'])}"
+    if NO_BASH.search(recipe.parsed.chain(stage)[-1].image) or bash == usual:
+        return None
     lines = recipe.dockerfile.split("\n")[run.line - 1 : edits.last_line(run)]
-    lines = [FORGIVEN.sub("", line) for line in lines]
-    strict = 'SHELL ["/bin/bash", "-eo", "pipefail", "-c"]'
-    usual = shells[-1] if shells else '["/bin/sh", "-c"]'
-    text = edits.replaced(recipe.dockerfile, run, [strict, *lines, f"SHELL {usual}"])
-    return "that step fails where its command fails", replace(recipe, dockerfile=text)
+    lines = lines if forgiven else [FORGIVEN.sub("", line) for line in lines]
+    return edits.replaced(recipe.dockerfile, run, [bash, *lines, usual])

@@ -29,6 +29,7 @@ PATHS = (
     re.compile(r"(?P<path>/[^\s:'\"]+)['\"]?: Permission denied|open (?P<path2>/\S+): permission denied"),
 )
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "root", "run", "sbin", "sys", "usr", "var")
+INSTALLER = re.compile(r"\b(?:apt-get|apt|dnf|yum|apk)\b")
 HOMELESS = re.compile(r"/(?:\.cache|\.local|\.config|\.triton|\.nv|\.keras|\.conda|nonexistent)(?:/|$)")
 LIBRARIES = re.compile(r"/(?:site|dist)-packages(?:/|$)|/usr/local/(?:lib|bin)|/opt/conda")
 
@@ -80,7 +81,7 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         return None
     found = refused(recipe, cause)
     if found is None:
-        return _of_root(recipe, cause)
+        return _without_path(recipe, cause)
     lines = [f"{recipe.dockerfile_name}:{found.set_by.line}: USER {found.set_by.value}", place(recipe, found.run)]
     return classified(
         cause, "permission", fix=_fix(recipe, found), places=lines, what=f"the user {found.user} may not write {found.path}"
@@ -100,7 +101,7 @@ def _fix(recipe: Recipe, found: Refused) -> str:
         return f"{found.user} has no home folder, so its caches go to /: RUN useradd --create-home {_account(found.user)} {keep}, or ENV HOME=/tmp/home"
     if LIBRARIES.search(found.path):
         return f"the packages of this Python belong to root: install them {keep}, or with `pip install --user`, or in a virtual environment that {found.user} owns; USER {found.user} stays"
-    if re.search(r"\b(?:apt-get|apt|dnf|yum|apk)\b", found.run.value):
+    if INSTALLER.search(found.run.value):
         return f"only root installs packages of the system: move that RUN {keep}; USER {found.user} stays"
     if found.folder is None:
         return f"{found.path} belongs to the system: let {found.user} write somewhere else, or do it {keep}; USER {found.user} stays"
@@ -126,14 +127,23 @@ def _chown(found: Refused) -> str:
     return f"{made}chown {owner} {found.folder}"
 
 
-def _of_root(recipe: Recipe, cause: Cause) -> Cause | None:
-    """No USER in the file: the base image sets one, or the script is not executable."""
+def _without_path(recipe: Recipe, cause: Cause) -> Cause | None:
+    """The log names no path: who runs that step still says what is missing."""
     found = edits.failed(recipe, cause.cut)
-    if found is None or any(each.keyword == "USER" for stage in recipe.parsed.chain(found[0]) for each, _ in stage.body):
+    if found is None:
         return None
-    image = recipe.parsed.chain(found[0])[-1].image
-    fix = f"the Dockerfile sets no USER, so that of {image} holds, which is not root: USER root before line {found[1].line}, and that user again behind it"
-    return classified(cause, "permission", fix=fix, places=[place(recipe, found[1])])
+    stage, run = found
+    chain = [(one, each) for each in recipe.parsed.chain(stage) for one, _ in each.body if one.keyword == "USER"]
+    before = [one for one, each in chain if each is not stage or one.line < run.line]
+    if not before:
+        image = recipe.parsed.chain(stage)[-1].image
+        fix = f"the Dockerfile sets no USER, so that of {image} holds, which is not root: USER root before line {run.line}, and that user again behind it"
+        return classified(cause, "permission", fix=fix, places=[place(recipe, run)])
+    last = max(before, key=lambda one: one.line)
+    user = last.value.strip()
+    what = "only root installs packages of the system" if INSTALLER.search(run.value) else "what that step does is root's"
+    fix = f"{what}: move it before USER {user} (line {last.line}); USER {user} stays"
+    return classified(cause, "permission", fix=fix, places=[place(recipe, last), place(recipe, run)])
 
 
 def given_to_user(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:

@@ -132,6 +132,13 @@ def managed_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     return _with(recipe, text, "pip may install into the image's own Python")
 
 
+def system_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """ARG, not ENV: it holds while the image is built and is not in it."""
+    if "ARG UV_SYSTEM_PYTHON=" in recipe.dockerfile:
+        return None
+    return _with(recipe, edits.before(recipe, cause.cut, ["ARG UV_SYSTEM_PYTHON=1"]), "uv installs into the image's own Python")
+
+
 def without_isolation(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     """pip's setting is named after the option --no-build-isolation: 0 means that the isolation is off."""
     if "ARG PIP_NO_BUILD_ISOLATION=" in recipe.dockerfile:

@@ -210,3 +210,15 @@ def archived_sources(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
         if text
         else None
     )
+
+
+def answered(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """-y for apt in the RUN that asked, and debconf takes its defaults."""
+    found = edits.failed(recipe, cause.cut)
+    if found is None or "ARG DEBIAN_FRONTEND=" in recipe.dockerfile:
+        return None
+    lines = recipe.dockerfile.split("\n")
+    for number in range(found[1].line - 1, edits.last_line(found[1])):
+        lines[number] = re.sub(r"\b(apt(?:-get)?\s+(?:-\S+\s+)*(?:install|upgrade))\b(?!.*\s-y)", r"\1 -y", lines[number])
+    text = edits.inserted("\n".join(lines), found[1].line, ["ARG DEBIAN_FRONTEND=noninteractive"])
+    return "apt takes yes and its defaults for an answer", replace(recipe, dockerfile=text)
