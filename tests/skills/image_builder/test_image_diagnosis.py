@@ -214,6 +214,29 @@ def test_a_step_that_hides_nothing_is_not_blamed(tmp_path: Path, run: str) -> No
     assert found.kind == "missing-module" and found.places[0].startswith("Dockerfile:4")
 
 
+@pytest.mark.parametrize(
+    "last", ["COPY --from=builder /w /w", "RUN --mount=type=cache,target=/c pip install --no-index -f /w six"]
+)
+def test_wheels_that_another_stage_did_not_make(tmp_path: Path, last: str) -> None:
+    make = "RUN pip wheel -w /w -r requirements.txt || true"
+    docker = f"FROM python:3.11-slim AS builder\nCOPY requirements.txt .\n{make}\n{PYTHON}COPY --from=builder /w /w\n{last}\n"
+    log = step(3, make, *CYTHON)
+    ended = (
+        not_found(5, last, "/w")
+        if last.startswith("COPY")
+        else failed(6, last, "ERROR: No matching distribution found for six")
+    )
+    found = read(tmp_path, {"Dockerfile": docker, "requirements.txt": "PyYAML==5.4.1\n"}, *(line.replace("[3/9]", "[builder 3/9]") for line in log), *ended)  # fmt: skip
+    assert (found.kind, found.line) == ("package-build", "AttributeError: cython_sources") and "line 3" in found.fix
+
+
+def test_a_warning_of_apt_about_permissions_is_no_cause(tmp_path: Path) -> None:
+    warning = "W: Download is performed unsandboxed as root as file '/x.deb' couldn't be accessed by user '_apt'. - pkgAcquire::Run (13: Permission denied)"
+    run = "RUN apt-get update && apt-get install -y x"
+    found = read(tmp_path, {"Dockerfile": f"{PYTHON}{run}\n"}, *failed(2, run, warning, "E: Unable to locate package x"))
+    assert found.kind == "no-distribution"
+
+
 def test_a_fallback_that_worked_and_another_packages_failure_are_no_cause(tmp_path: Path) -> None:
     run = "RUN pip install six==99 || pip install six; ls"
     files = {"Dockerfile": f"{PYTHON}{run}\nRUN python -c 'import yaml'\n"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 
+from attempts import edits
 from attempts.causes import Cause, classified
 from attempts.stage_names import IMAGES
 from build_recipe import Recipe
@@ -18,9 +20,11 @@ KNOWN = (
     "mambaorg/micromamba",
 )
 
+KINDS = ("base-image", "rate-limit", "registry-login", "registry-denied", "network", "certificate", "architecture")
+
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
-    if cause.kind != "base-image":
+    if cause.kind not in KINDS or edits.instruction(recipe, cause.cut) is not None:
         return None
     text = "\n".join([cause.line, *cause.evidence, *cause.cut.lines[-20:]])
     for stage in recipe.parsed.stages:
@@ -32,6 +36,9 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         if not re.search(rf"(?:^|[\s/\"']){re.escape(name)}(?::|[\s\"'@]|$)", text):
             continue
         near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
+        here = f"{recipe.dockerfile_name}:{stage.line}: FROM {stage.image}"
+        if cause.kind != "base-image":
+            return replace(cause, places=(here,))
         if name in KNOWN:
             fix = f"{name} has no tag {tag} for this platform: its tags are listed in its registry; `base_image_selector.py select FOLDER` names one"
         elif near:
@@ -40,5 +47,5 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
             )
         else:
             fix = cause.fix
-        return classified(cause, "base-image", fix=fix, places=[f"{recipe.dockerfile_name}:{stage.line}: FROM {stage.image}"])
+        return classified(cause, "base-image", fix=fix, places=[here])
     return None

@@ -59,20 +59,28 @@ def _unquoted(text: str) -> str:
 
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
-    """The first cause in the log of an earlier step of the same stages; else an installation that the cache hides."""
+    """The first cause in the log of an earlier step that this one builds on; else an installation that the cache hides."""
     found = edits.instruction(recipe, cause.cut)
-    if cause.kind not in SYMPTOMS or found is None:
+    if found is None or not _is_symptom(cause, found[1]):
         return None
     docker = recipe.parsed
-    chain = {stage.index for stage in docker.chain(found[0])}
+    chain = docker.chain(found[0])
+    reached = {stage.index for stage in (*chain, *(other for stage in chain for other in docker.copied(stage)))}
     earlier = [(step, at) for step in cause.cut.others if (at := edits.of_step(docker, step)) and at[1].keyword == "RUN"]
-    earlier = [(step, at) for step, at in earlier if at[0].index in chain and at[1].line < found[1].line]
+    earlier = [(step, at) for step, at in earlier if at[0].index in reached and at[1].line < found[1].line]
     for step, (stage, run) in sorted(earlier, key=lambda item: item[1][1].line):
         inner = _inside(step, run)
         lost = hides(stage, run)
         if inner is not None and lost is not None and _linked(recipe, cause, stage, run):
             return _told(recipe, cause, inner, run, found[1], lost)
     return _cached(recipe, cause, earlier, found[1])
+
+
+def _is_symptom(cause: Cause, each: Instruction) -> bool:
+    """Wheels that another stage should have made are missed by COPY --from, or by pip --no-index."""
+    if cause.kind == "missing-file":
+        return "from" in each.flags
+    return cause.kind in SYMPTOMS or (cause.kind == "no-distribution" and "--no-index" in each.value)
 
 
 def _inside(step: Step, run: Instruction) -> Cause | None:
