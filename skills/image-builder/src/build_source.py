@@ -11,6 +11,7 @@ from pathlib import Path
 import trainyard_files
 import trainyard_shell as shell
 from asked.files import Folder, open_folder
+from attempts import foreseen
 from build_context import hashes, ignore, listing
 from build_context.hashes import Known
 from build_context.listing import Entry, Listing
@@ -115,7 +116,7 @@ def sourced(
         files=tuple(files),
         options=wanted.options,
     )
-    return Source(folder, found, known, recipe, tuple(_checks(found, left_out, wanted)), tuple(notes))
+    return Source(folder, found, known, recipe, (*_checks(found, left_out, wanted), *foreseen.checks(recipe)), tuple(notes))
 
 
 def opened(path: str) -> Folder:

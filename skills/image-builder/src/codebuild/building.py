@@ -11,10 +11,11 @@ import build_several
 import trainyard_aws
 import trainyard_shell as shell
 from attempts.trying import Attempts, Ran, attempted
+from build_context import hashes
 from build_recipe import Recipe
 from build_source import Source
 from builders.logs import BuildLog
-from builders.workspace import workspace
+from builders.workspace import of_recipe, workspace
 from codebuild import compute, one, outcome, packing, repository
 from codebuild.answer import answer
 from codebuild.looking import INTERRUPTED, PROGRAM
@@ -132,9 +133,9 @@ def _follow(order: Order, ended: Ended) -> None:
 
 
 def _start(order: Order, recipe: Recipe, place: Path, ended: Ended) -> Build:
-    source, changed = one.send(
-        order.place, packing.packer(recipe, order.source.listing, order.source.known, place), packing.key(recipe)
-    )
+    listing = of_recipe(recipe, order.source.recipe, order.source.listing)
+    known = order.source.known if listing is order.source.listing else hashes.known(listing)
+    source, changed = one.send(order.place, packing.packer(recipe, listing, known, place), packing.key(recipe))
     started, is_new = one.start(order.place, order.ask(recipe), source, order.machine)
     ended.builds.append(started.id)
     ended.changed += [*changed, *([f"build {started.id}"] if is_new else [])]

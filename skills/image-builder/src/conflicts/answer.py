@@ -21,6 +21,7 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     gpu_fit.findings,
     numpy_fit.numpy,
     numpy_fit.numpy_python,
+    packages.wheels,
     packages.with_torch,
     packages.needs_nvcc,
     packages.nccl,

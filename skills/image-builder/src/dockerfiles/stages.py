@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -75,6 +76,17 @@ class Dockerfile:
             return expand(found[0].value, found[1]).strip() if found else None
         except CannotExpand:
             return None
+
+    def workdir(self, stage: Stage, before: Instruction | None = None) -> str:
+        """The folder in which an instruction of the stage runs; where the image alone decides it is taken for `/`."""
+        parent = self.parent(stage)
+        found = self.workdir(parent) if parent else "/"
+        for each, values in stage.body:
+            if before is not None and each.line >= before.line:
+                break
+            if each.keyword == "WORKDIR":
+                found = posixpath.join(found, expand(each.value, values).strip("\"'"))
+        return posixpath.normpath(found)
 
     def used(self) -> list[Stage]:
         """The stages whose files may be in the image: the last one's chain and, again and again, what these copy from."""

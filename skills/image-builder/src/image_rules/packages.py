@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from conflicts.findings import Finding, passed, rewritten, skipped
 from conflicts.scene import Scene
 from image_tables import table
-from asked.versions import minor, newest, specifiers
+from asked.versions import allows, minor, newest, specifiers, version
 from asked.wants import WHEEL, Want
+from packaging.version import Version
 
 LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"
 """What stands for `numpy<2` and `pip<25.3` where a pin is written."""
@@ -25,6 +26,19 @@ CUDA_COMPILER = re.compile(
 def rules(name: str) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = table("package_rules")[name]
     return found
+
+
+def wheels(scene: Scene) -> Iterator[Finding]:
+    """A pin that has no wheel for the Python of the image, and whose source cannot be built there."""
+    for name, row in rules("wheels").items():
+        first, python = str(row["first"]), str(row["python"])
+        for each in scene.named(name):
+            pin = version(each.pin) if each.pin else None
+            if pin is None or scene.python is None or pin >= Version(first) or not allows(python, scene.python):
+                continue
+            summary = f"{each.asked} {each.pin} has no wheel for Python {scene.python}"
+            why = f"{scene.python_why}; the source of an older one than {first} {row['why']}"
+            yield Finding("python.wheel", "fail", summary, each.place, why, f"{each.asked}=={first}", rewritten(each, first))
 
 
 def with_torch(scene: Scene) -> Iterator[Finding]:
