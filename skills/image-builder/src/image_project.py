@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import trainyard_shell as shell
 from dockerfiles.installs import Install, copied_files, installs
-from dockerfiles.stages import Dockerfile, parse
+from dockerfiles.stages import DOCKERFILES, Dockerfile, parse
 from dockerfiles.text import NotADockerfile
 from asked.conda import pip_want
 from asked.conda import read as read_conda
@@ -20,7 +20,6 @@ from asked.requirements import read as read_requirements
 from asked.wants import Place, Want
 
 CONDA_FILES = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
-DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")
 
 
 @dataclass

@@ -12,14 +12,13 @@ from typing import Any
 
 import build_source
 import image_naming
+import image_source
 import trainyard_shell as shell
-from build_source import Source, Wanted
+from build_source import Source, Wanted, Wishes
 from builders import answers, engines, guarded, needs
 from builders.commands import Caches, Output
 from builders.engines import Engine
 from builders.local_build import Order, build
-from generated import source as generated
-from generated.source import Wishes
 
 MAX_FOLDERS = 32
 AT_ONCE = 4
@@ -98,7 +97,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     if len(folders) > MAX_FOLDERS or (len(folders) > 1 and (options.name or options.archive or options.push)):
         message = f"{len(folders)} folders: at most {MAX_FOLDERS}, and each gets its own name: without --image-name, --push and --archive"
         raise shell.SkillError("usage", message, hint="a call for each folder")
-    sources = [_source(each, options) for each in folders]
+    sources = [image_source.source_of(each, options.wanted, options.wishes) for each in folders]
     outputs = [_output(source, options) for source in sources]
     twice = {each.reference for each in outputs if [other.reference for other in outputs].count(each.reference) > 1}
     if twice:
@@ -120,36 +119,16 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     checks = [_judged(source, engine, options) for source in sources]
     if options.dry_run:
         return answers.plan(sources, orders, checks)
-    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in image_source.kept(source)]
     for source in sources:
-        _show(source)
+        image_source.show(source)
     for each in [check for some in checks for check in some if check.status == "warn"]:
         shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
     return answers.answer(orders, checks, _together(orders), written)
 
 
 def _judged(source: Source, engine: Engine, options: Options) -> list[shell.Check]:
-    made = generated.checks(source) if source.recipe.generated else []
-    return [*source.checks, *made, *needs.checks(source.recipe, engine, options.caches.goals)]
-
-
-def _kept(source: Source) -> list[str]:
-    return generated.write(source) if source.recipe.generated else []
-
-
-def _show(source: Source) -> None:
-    if source.recipe.generated:
-        shell.progress(f"{source.folder.path.name} has no Dockerfile; this one is built:")
-        for line in source.recipe.dockerfile.splitlines():
-            shell.progress(f"    {line}")
-
-
-def _source(path: str, options: Options) -> Source:
-    folder = build_source.opened(path)
-    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is not None:
-        return build_source.given(folder, name, options.wanted)
-    return generated.generated(folder, options.wanted, options.wishes)
+    return [*image_source.checks(source), *needs.checks(source.recipe, engine, options.caches.goals)]
 
 
 def _output(source: Source, options: Options) -> Output:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import build_source
 import image_naming
+import image_source
 import trainyard_shell as shell
 from attempts.trying import Attempts, Ran, attempted
 from build_recipe import Recipe
@@ -24,7 +24,6 @@ from codebuild.options import Options
 from codebuild.order import Ended, Order
 from codebuild.plan import plan
 from codebuild.repository import Repository
-from generated import source as generated
 from trainyard_codebuild import Build
 
 AT_ONCE = 8
@@ -36,7 +35,7 @@ NAMESPACE = "trainyard"
 
 def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     """Raises SkillError; with several folders those that fail are rows of the answer."""
-    sources = [_source(each, options) for each in folders]
+    sources = [image_source.source_of(each, options.wanted, options.wishes) for each in folders]
     orders = [_order(source, options, len(sources) > 1) for source in sources]
     references = [each.reference for each in orders]
     twice = sorted({each for each in references if references.count(each) > 1})
@@ -44,7 +43,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
         raise shell.SkillError("usage", f"two folders would give {', '.join(twice)}", hint="a call for each, with --image-name")
     if options.dry_run:
         return plan(orders)
-    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in image_source.kept(source)]
     for order in orders:
         _show(order)
     found = answer(_together(orders))
@@ -52,26 +51,11 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     return found
 
 
-def _kept(source: Source) -> list[str]:
-    return generated.write(source) if source.recipe.generated else []
-
-
 def _show(order: Order) -> None:
     for each in order.checks:
         if each.status == "warn":
             shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
-    if order.source.recipe.generated:
-        shell.progress(f"{order.source.folder.path.name} has no Dockerfile; this one is built:")
-        for line in order.source.recipe.dockerfile.splitlines():
-            shell.progress(f"    {line}")
-
-
-def _source(path: str, options: Options) -> Source:
-    folder = build_source.opened(path)
-    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is not None:
-        return build_source.given(folder, name, options.wanted)
-    return generated.generated(folder, options.wanted, options.wishes)
+    image_source.show(order.source)
 
 
 def _order(source: Source, options: Options, several: bool) -> Order:
