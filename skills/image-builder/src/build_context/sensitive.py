@@ -37,18 +37,23 @@ CONTENT: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
     (b"client-key-data", re.compile(rb"client-key-data:\s*[A-Za-z0-9+/=]{64}"), "a kubeconfig"),
 )
 """A word, what it is part of, and its name. Three letters come by chance: their patterns begin with them, which is searched faster."""
-WORDS = tuple(
-    map(
-        re.compile,
-        (
-            rb"K(?:(?<=PRIVATE K)EY|(?<=AK)IA|(?<=WANDB_API_K)EY)",
-            rb"xox",
-            rb"-(?:(?<=glpat-)|(?<=pypi-)Ag|(?<=client-)key-data)",
-            rb"_(?:(?<=ghp_)|(?<=github_)pat_|(?<=hf_)|authToken|(?<=\"private_)key\")",
-        ),
-    )
-)
-"""The words of CONTENT, each from its rarest letter on: memchr skips what lies between, and the twelve take four readings."""
+RARE = (b"K", b"x", b"-", b"_")
+"""Each word has one of them. They are rare in text, the first most."""
+
+
+def _finders(words: list[bytes]) -> list[re.Pattern[bytes]]:
+    """Patterns that find the words, each from its rarest letter on: memchr skips what lies between."""
+    found = []
+    for letter in RARE:
+        cut = [word.partition(letter) for word in words if letter in word]
+        words = [word for word in words if letter not in word]
+        branches = b"|".join(b"(?<=%b)%b" % (re.escape(before + letter), re.escape(after)) for before, _, after in cut)
+        found.append(re.compile(letter + b"(?:" + branches + b")"))
+    assert not words, f"none of {RARE} is in {words}"
+    return found
+
+
+WORDS = _finders([word for word, _, _ in CONTENT])
 
 
 def by_name(path: str) -> str | None:
@@ -60,7 +65,7 @@ def by_name(path: str) -> str | None:
 
 
 def by_content(head: bytes) -> str | None:
-    """What the first bytes of a file hold. The plain words are looked for first, in a fifth of the time of one search each."""
+    """What the first bytes of a file hold. The plain words are looked for first, in a fifth of the time that one search each takes."""
     if not any(each.search(head) for each in WORDS):
         return None
     return next((what for word, pattern, what in CONTENT if word in head and pattern.search(head)), None)
