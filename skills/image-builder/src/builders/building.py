@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import image_naming
 import image_source
 import trainyard_shell as shell
 from build_source import Source, Wanted, Wishes
-from builders import answers, engines, guarded, needs
+from builders import answers, guarded, needs
 from builders.commands import Caches, Output
 from builders.engines import Engine
 from builders.local_build import Order, build
@@ -37,7 +37,6 @@ class Options:
     tag: str
     push: str | None
     archive: Path | None
-    builder: str
     caches: Caches
     attempts: int
     timeout_s: float
@@ -73,7 +72,6 @@ def options(given: dict[str, Any]) -> Options:
         tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),
         push=image_naming.repository(given["push"]) if given["push"] else None,
         archive=_archive(given["archive"]),
-        builder=given["builder"],
         caches=Caches(given["cache_from"], given["cache_to"], given["no_cache"]),
         attempts=given["attempts"],
         timeout_s=given["timeout"],
@@ -92,8 +90,8 @@ def _archive(text: str | None) -> Path | None:
     return path
 
 
-def build_all(folders: Sequence[str], options: Options) -> shell.Result:
-    """Raises SkillError: for one folder with its cause's code, for several usage errors only."""
+def build_all(folders: Sequence[str], options: Options, found: Future[Engine]) -> shell.Result:
+    """With the engine that is being looked for. Raises SkillError: for one folder with its cause's code, for several usage errors only."""
     if len(folders) > MAX_FOLDERS or (len(folders) > 1 and (options.name or options.archive or options.push)):
         message = f"{len(folders)} folders: at most {MAX_FOLDERS}, and each gets its own name: without --image-name, --push and --archive"
         raise shell.SkillError("usage", message, hint="a call for each folder")
@@ -104,7 +102,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
         raise shell.SkillError(
             "usage", f"two folders would give {', '.join(sorted(twice))}", hint="a call for each, with --image-name"
         )
-    engine = engines.find(options.builder, has_output=bool(options.push or options.archive))
+    engine = found.result()
     if not engine.has_store and not (options.push or options.archive):
         raise shell.SkillError(
             "usage", "buildctl keeps no images: say where this one goes", hint="--push REPOSITORY, or --archive FILE.tar"
