@@ -166,6 +166,13 @@ def test_what_only_speaks_of_secrets_stops_nothing(tmp_path: Path) -> None:
     SOURCE.refuse_secrets(found, HASHES.known(found), ())
 
 
+def test_of_a_binary_file_the_beginning_is_searched() -> None:
+    token = b"ghp_" + b"aB3" * 12
+    assert SECRETS.by_content(bytes(60_000) + token)
+    assert SECRETS.by_content(b" " * 900_000 + token)
+    assert not SECRETS.by_content(bytes(70_000) + token)
+
+
 def test_no_word_is_lost_by_searching_faster() -> None:
     """Each word that a secret is told by is found from its rarest letter, wherever it stands; a part of it is not."""
     for word, _, _ in SECRETS.CONTENT:
