@@ -101,7 +101,7 @@ class _Bench:
     def __post_init__(self) -> None:
         self.sizes: list[float] = []
         self.aws.make_project("trainyard-image-builder")
-        self.aws.builds_fault(phase="QUEUED", times=1_000_000)
+        self.aws.builds_fault(phase="QUEUED", status_code="CLIENT_ERROR", times=1_000_000)
         self.aws.client("ecr").create_repository(repositoryName=REPOSITORY)
         own = {**self.aws.environment, "AWS_ENDPOINT_URL_S3": self.endpoint}
         self.env = places(self.folder, **own, PATH=f"{tools.aws_folder() / 'bin'}:{places(self.folder)['PATH']}")
