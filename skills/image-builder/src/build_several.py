@@ -1,4 +1,7 @@
-"""The folders of one `build`, however they are built: each read, named, shown, and all of them built side by side."""
+"""The folders of one `build`, however they are built: each read, named, shown, and all of them built side by side.
+
+What makes a Dockerfile is imported only where there is none: it takes longer to start than all the rest of a rebuild.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,7 @@ from typing import Protocol, TypeVar
 import build_source
 import image_naming
 import trainyard_shell as shell
-from build_source import Source, Wanted
-from generated import source as generated
-from generated.source import Wishes
+from build_source import Source, Wanted, Wishes
 
 Order = TypeVar("Order")
 Ended = TypeVar("Ended")
@@ -38,7 +39,18 @@ def read(path: str, options: Options) -> Source:
     name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
     if name is not None:
         return build_source.given(folder, name, options.wanted)
-    return generated.generated(folder, options.wanted, options.wishes)
+    from generated.source import generated
+
+    return generated(folder, options.wanted, options.wishes)
+
+
+def checks(source: Source) -> list[shell.Check]:
+    """What was found in the source, and about a Dockerfile that nobody has read yet."""
+    if not source.recipe.generated:
+        return list(source.checks)
+    from generated.source import checks as of_generated
+
+    return [*source.checks, *of_generated(source)]
 
 
 def named(source: Source, options: Options) -> tuple[str, str]:
@@ -56,7 +68,11 @@ def refuse_twice(references: Sequence[str]) -> None:
 def written(sources: Iterable[Source], options: Options) -> list[str]:
     """What `--write` has put into the folders."""
     made = [source for source in sources if options.write and source.recipe.generated]
-    return [f"{name} in {source.folder.path}" for source in made for name in generated.write(source)]
+    if not made:
+        return []
+    from generated.source import write
+
+    return [f"{name} in {source.folder.path}" for source in made for name in write(source)]
 
 
 def show(source: Source, checks: Iterable[shell.Check]) -> None:

@@ -17,9 +17,8 @@ from build_context.hashes import Known
 from build_context.listing import Entry, Listing
 from build_context.sensitive import ENVIRONMENT, by_name, holds_values
 from build_recipe import Recipe
-from dockerfiles.stages import parse
+from dockerfiles.stages import DOCKERFILES, parse
 from dockerfiles.text import NotADockerfile
-from image_project import DOCKERFILES
 
 MAX_DOCKERFILE_BYTES = 1 << 20
 SECRET_ARG = re.compile(r"(?i)(?:token|passw|secret|api_?key|credential|private)")
@@ -38,6 +37,18 @@ class Wanted:
     allowed_secret_files: tuple[str, ...] = ()
     context_limit_bytes: int = listing.DEFAULT_LIMIT_BYTES
     options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the call says about a generated Dockerfile."""
+
+    base: str | None = None
+    instance_type: str | None = None
+    job_network: str = "auto"
+    entry: str | None = None
+    runtime_wheel: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True)

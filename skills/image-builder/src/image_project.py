@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import trainyard_shell as shell
 from dockerfiles.copies import Copies, copies
 from dockerfiles.installs import Install, installs
-from dockerfiles.stages import Dockerfile, parse
+from dockerfiles.stages import DOCKERFILES, Dockerfile, parse
 from dockerfiles.text import NotADockerfile
 from asked.conda import read as read_conda
 from asked.files import Folder
@@ -23,7 +23,6 @@ from asked.setup_files import setup_cfg, setup_py
 from asked.wants import Place, Want
 
 CONDA_FILES = ("environment.yml", "environment.yaml", "conda.yml", "conda.yaml")
-DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")
 FOR_TRAINING = re.compile(r"requirements[-_.]train(?:ing)?\.txt")
 SOME = re.compile(r"(?:requirements/)?[\w.-]*(?:requirements|base|train)[\w.-]*\.txt|requirements/[\w.-]+\.txt", re.ASCII)
 MAIN = re.compile(r"requirements/(?:requirements|base|main|core|common|prod|train(?:ing)?)\.txt")

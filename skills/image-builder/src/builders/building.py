@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,11 @@ import build_several
 import build_source
 import image_naming
 import trainyard_shell as shell
-from build_source import Source, Wanted
-from builders import answers, engines, guarded, needs
+from build_source import Source, Wanted, Wishes
+from builders import answers, guarded, needs
 from builders.commands import Caches, Output
 from builders.engines import Engine
 from builders.local_build import Order, build
-from generated import source as generated
-from generated.source import Wishes
 
 MAX_FOLDERS = 32
 AT_ONCE = 4
@@ -37,7 +36,6 @@ class Options:
     tag: str
     push: str | None
     archive: Path | None
-    builder: str
     caches: Caches
     attempts: int
     timeout_s: float
@@ -73,7 +71,6 @@ def options(given: dict[str, Any]) -> Options:
         tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),
         push=image_naming.repository(given["push"]) if given["push"] else None,
         archive=_archive(given["archive"]),
-        builder=given["builder"],
         caches=Caches(given["cache_from"], given["cache_to"], given["no_cache"]),
         attempts=given["attempts"],
         timeout_s=given["timeout"],
@@ -92,15 +89,15 @@ def _archive(text: str | None) -> Path | None:
     return path
 
 
-def build_all(folders: Sequence[str], options: Options) -> shell.Result:
-    """Raises SkillError: for one folder with its cause's code, for several usage errors only."""
+def build_all(folders: Sequence[str], options: Options, found: Future[Engine]) -> shell.Result:
+    """With the engine that is being looked for. Raises SkillError: for one folder with its cause's code, for several usage errors only."""
     if len(folders) > MAX_FOLDERS or (len(folders) > 1 and (options.name or options.archive or options.push)):
         message = f"{len(folders)} folders: at most {MAX_FOLDERS}, and each gets its own name: without --image-name, --push and --archive"
         raise shell.SkillError("usage", message, hint="a call for each folder")
     sources = [build_several.read(each, options) for each in folders]
     outputs = [Output(*build_several.named(source, options), options.push, options.archive) for source in sources]
     build_several.refuse_twice([each.reference for each in outputs])
-    engine = engines.find(options.builder, has_output=bool(options.push or options.archive))
+    engine = found.result()
     if not engine.has_store and not (options.push or options.archive):
         raise shell.SkillError(
             "usage", "buildctl keeps no images: say where this one goes", hint="--push REPOSITORY, or --archive FILE.tar"
@@ -123,8 +120,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
 
 
 def _judged(source: Source, engine: Engine, options: Options) -> list[shell.Check]:
-    made = generated.checks(source) if source.recipe.generated else []
-    return [*source.checks, *made, *needs.checks(source.recipe, engine, options.caches.goals)]
+    return [*build_several.checks(source), *needs.checks(source.recipe, engine, options.caches.goals)]
 
 
 def _order(source: Source, output: Output, engine: Engine, options: Options, several: bool) -> Order:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from dockerfiles.expand import CannotExpand, expand
 from dockerfiles.text import Instruction, NotADockerfile, instructions
 
+DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")
+"""Where one is looked for in a project."""
 PLATFORM = {
     "TARGETPLATFORM": "linux/amd64",
     "TARGETOS": "linux",

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import trainyard_files
 import trainyard_shell as shell
 from asked.files import Folder
 from build_context import ignore
-from build_source import Source, Wanted, sourced
+from build_source import Source, Wanted, Wishes, sourced
 from generated import base, dependencies, entry, runtime_wheel, text
 from image_project import Project, read_project
 from image_python import Python, python_of
 
 NAME = "Dockerfile"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the call says about a generated Dockerfile."""
-
-    base: str | None = None
-    instance_type: str | None = None
-    job_network: str = "auto"
-    entry: str | None = None
-    runtime_wheel: str | None = None
-    user: str | None = None
 
 
 def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
