@@ -14,6 +14,7 @@ from attempts.causes import Cause, classified
 from attempts.context_files import place
 from build_recipe import Recipe
 from dockerfiles.copies import Source, context_sources
+from dockerfiles.text import Instruction
 
 MAX_SCRIPT_BYTES = 1 << 20
 NOT_THERE = re.compile(r"not found|[Nn]o such file|required file")
@@ -62,23 +63,17 @@ def _read(recipe: Recipe, name: str) -> bytes:
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
     found = edits.instruction(recipe, cause.cut)
-    if cause.kind != "script" or found is None:
+    if found is None or cause.hidden:
+        return None
+    if cause.kind in ("command", "missing-program", "no-file"):
+        return _windows(recipe, cause, found[1])
+    if cause.kind != "script" or cause.id == "bash":
         return None
     here = place(recipe, found[1])
     for name in scripts(recipe, cause):
         raw = _read(recipe, name)
         if b"\r\n" in raw:
-            fix = f"{name} has the line ends of Windows, so the system looks for an interpreter whose name ends in \\r: sed -i 's/\\r$//' {name}, and `*.sh text eol=lf` in .gitattributes"
-            return replace(
-                classified(
-                    cause,
-                    "script",
-                    what="a script of the project has the line ends of Windows",
-                    fix=fix,
-                    places=[f"{name}:1", here],
-                ),
-                id="line-ends",
-            )
+            return _line_ends(cause, name, here)
         if not NOT_THERE.search(cause.line) and not os.stat(recipe.folder / name).st_mode & stat.S_IXUSR:
             fix = f"{name} is not executable: chmod +x {name} in the project (`git update-index --chmod=+x {name}`), COPY --chmod=755, or `RUN sh {name}`"
             return classified(cause, "script", what="a script is not executable", fix=fix, places=[name, here])
@@ -92,6 +87,22 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         return classified(cause, "no-file", fix=fix, places=[here])
     fix = "it lies in the image without its executable bit: COPY --chmod=755, or RUN chmod +x before it, or start it with its interpreter"
     return classified(cause, "script", what="a script is not executable", fix=fix, places=[here])
+
+
+def _windows(recipe: Recipe, cause: Cause, run: Instruction) -> Cause | None:
+    """A script with line ends of Windows that the RUN names: what it says then is anything, for `-e` is `-e\\r` in it."""
+    for word in re.findall(r"[\w./-]+", run.value):
+        named = replace(cause, said={"file": word})
+        for name in scripts(recipe, named) if re.search(r"\w", word) else ():
+            if b"\r\n" in _read(recipe, name):
+                return replace(_line_ends(named, name, place(recipe, run)), remedies=("unix_line_ends",))
+    return None
+
+
+def _line_ends(cause: Cause, name: str, here: str) -> Cause:
+    fix = f"{name} has the line ends of Windows, so every line of it ends in \\r, which belongs to its last word: sed -i 's/\\r$//' {name}, and `*.sh text eol=lf` in .gitattributes"
+    what = "a script of the project has the line ends of Windows"
+    return replace(classified(cause, "script", what=what, fix=fix, places=[f"{name}:1", here]), id="line-ends")
 
 
 def unix_line_ends(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
