@@ -7,6 +7,7 @@ import posixpath
 import re
 import stat
 from dataclasses import replace
+from itertools import islice
 
 import trainyard_files
 from attempts import edits
@@ -16,7 +17,7 @@ from build_recipe import Recipe
 from dockerfiles.copies import Source, context_sources
 from dockerfiles.text import Instruction
 
-MAX_SCRIPT_BYTES = 1 << 20
+MAX_SCRIPT_BYTES, MAX_SCRIPTS = 1 << 20, 200
 NOT_THERE = re.compile(r"not found|[Nn]o such file|required file")
 
 
@@ -36,21 +37,12 @@ def scripts(recipe: Recipe, cause: Cause) -> list[str]:
 
 
 def _of(recipe: Recipe, source: Source) -> list[str]:
-    """Scripts of the context below what a COPY names."""
+    """Files that a COPY names, and scripts below a folder that it names."""
     top = recipe.folder / source.path
     if top.is_file():
         return [source.path]
-    found = []
-    for path in (
-        sorted(top.rglob("*.sh"))[:200]
-        if top.is_dir()
-        else sorted(recipe.folder.glob(source.path))[:200]
-        if "**" not in source.path
-        else ()
-    ):
-        if path.is_file():
-            found.append(path.relative_to(recipe.folder).as_posix())
-    return found
+    matched = recipe.folder.glob(source.path) if source.is_pattern and "**" not in source.path else top.rglob("*.sh")
+    return [path.relative_to(recipe.folder).as_posix() for path in islice(matched, MAX_SCRIPTS) if path.is_file()]
 
 
 def _read(recipe: Recipe, name: str) -> bytes:
