@@ -152,7 +152,7 @@ def test_a_registry_elsewhere_is_asked_with_tls(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_signed_address_is_not_told(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """A layer lies in S3 under a signed URL: when it cannot be had, the host is named and the signature is not."""
-    done = ask(monkeypatch, endpoint, "signed", "verify", "net:1", "--timeout", "4")
+    done = ask(monkeypatch, endpoint, "signed", "verify", "net:1", "--timeout", "1.5")
     assert done.code in (7, 8), done
     assert "SIGNED" not in json.dumps(done.document) + done.stderr, done
 
