@@ -15,8 +15,10 @@ from benchmarks import disk, report
 from benchmarks.measuring import Group, progress
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUPS = ("save", "async", "restore", "ranks", "telling", "help", "reading", "status")
-REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25, "reading": 3, "status": 5}
+IMAGES = {"image-source": 5, "image-check": 15, "image-rebuild": 9, "image-long": 3, "image-skip": 7}
+"""`--only images` is all of them."""
+REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25, "reading": 3, "status": 5, **IMAGES}
+GROUPS = tuple(REPEATS)
 
 
 def main() -> int:
@@ -82,6 +84,15 @@ def _measured(options: argparse.Namespace) -> Iterator[Group]:
                 progress(name)
                 (own := Path(folder) / "status").mkdir()
                 yield job_status.run(ROOT, own, job_status.PODS, repeats)
+            elif name in IMAGES:
+                from benchmarks import images
+
+                if reason := images.reason_against(name):
+                    progress(f"{name} is left out: {reason}")
+                    continue
+                progress(name)
+                (own := Path(folder) / name).mkdir()
+                yield from images.run(name, ROOT, own, repeats)
             else:
                 yield from (_measure_state(name, size, Path(folder), repeats) for size in sizes)
 
@@ -104,7 +115,9 @@ def _measure_state(name: str, size: str, folder: Path, repeats: int) -> Group:
 def _options() -> argparse.Namespace:
     defaults = ", ".join(f"{count} for {name}" for name, count in REPEATS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", type=_groups, default=list(GROUPS), help=f"comma-separated, of {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--only", type=_groups, default=list(GROUPS), help=f"comma-separated, of {', '.join(GROUPS)}; or images"
+    )
     parser.add_argument("--size", choices=["small", "2g", "both"], default="both", help="of the state (default: both)")
     parser.add_argument("--nodes", type=int, help="of the cluster that `reading` looks at (default: 100 small, 2000 2g)")
     parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {defaults})")
@@ -118,7 +131,7 @@ def _options() -> argparse.Namespace:
 
 
 def _groups(text: str) -> list[str]:
-    names = text.split(",")
+    names = [each for name in text.split(",") for each in (IMAGES if name == "images" else [name])]
     unknown = sorted(set(names) - set(GROUPS))
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(GROUPS)}")

@@ -43,7 +43,7 @@ def run(root: Path, folder: Path, pods: int, repeats: int) -> Group:
     """Seconds of whole processes, their start included; the number of API calls in a note."""
     with api_server.populated(folder, 0) as kubeconfig:
         progress(f"making a job of {pods} pods")
-        _Writer(kubeconfig).fill(pods)
+        Writer(kubeconfig).fill(pods)
         env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         program = [sys.executable, str(root / SOURCE / "manage_pytorchjob.py"), "status", "big", "--limit", str(pods)]
         listing = [sys.executable, "-c", LISTING.format(pods=pods)]
@@ -65,7 +65,7 @@ def _process(command: list[str], env: dict[str, str]) -> Contestant:
     return once
 
 
-class _Writer:
+class Writer:
     """Makes the kind, the job and its running pods: there is no operator here."""
 
     def __init__(self, kubeconfig: Path) -> None:

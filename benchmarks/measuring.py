@@ -65,6 +65,30 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A goal without a peer: the median of `values` must not exceed it."""
+
+    what: str
+    values: tuple[float, ...]
+    goal: float
+    unit: str = "s"
+    """s | x, for a ratio"""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def verdict(self) -> str:
+        """met | MISS"""
+        return "met" if self.median <= self.goal else "MISS"
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"what": self.what, "median": self.median, "values": list(self.values)}
+        return {**told, "goal": self.goal, "unit": self.unit, "verdict": self.verdict}
+
+
 @dataclass
 class Group:
     """One question: who ran, and what came out."""
@@ -73,12 +97,14 @@ class Group:
     series: list[Series] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    bounds: list[Bound] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "title": self.title,
             "series": [series.as_json() for series in self.series],
             "comparisons": [comparison.as_json() for comparison in self.comparisons],
+            "bounds": [bound.as_json() for bound in self.bounds],
             "notes": self.notes,
         }
 
@@ -97,6 +123,11 @@ def interleave(contestants: dict[str, Contestant], repeats: int) -> dict[str, Se
             if turn >= 0:
                 seconds[name].append(taken_s)
     return {name: Series(name, tuple(seconds[name])) for name in names}
+
+
+def more(ours: Series, peer: Series) -> tuple[float, ...]:
+    """What ours took beyond the peer, round by round."""
+    return tuple(mine - theirs for mine, theirs in zip(ours.seconds, peer.seconds, strict=True))
 
 
 def best(series: list[Series]) -> Series:

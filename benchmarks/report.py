@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Comparison, Group, Series
+from benchmarks.measuring import Bound, Comparison, Group, Series
 
 COMPARISON_HEAD = ("ratio", "min .. max", "goal", "verdict", "what", "trainyard's", "peer's", "peer")
+BOUND_HEAD = ("median", "min .. max", "goal", "verdict", "what")
 SERIES_HEAD = ("median s", "min .. max", "runs", "who")
 
 
@@ -29,10 +30,19 @@ def machine(file_system: str) -> dict[str, Any]:
 
 
 def group_as_text(group: Group) -> str:
-    """Ratios, seconds and notes of one group, in aligned columns."""
-    ratios = _aligned(COMPARISON_HEAD, [_comparison_row(each) for each in group.comparisons])
-    seconds = _aligned(SERIES_HEAD, [_series_row(each) for each in group.series])
-    return "\n".join([f"== {group.title}", ratios, seconds, *(f"  {note}" for note in group.notes)])
+    """Ratios, bounds, seconds and notes of one group, in aligned columns."""
+    tables = [_aligned(head, rows) for head, rows in _tables(group)]
+    return "\n".join([f"== {group.title}", *tables, *(f"  {note}" for note in group.notes)])
+
+
+def _tables(group: Group) -> list[tuple[tuple[str, ...], list[list[str]]]]:
+    """Those that have rows."""
+    tables = [
+        (COMPARISON_HEAD, [_comparison_row(each) for each in group.comparisons]),
+        (BOUND_HEAD, [_bound_row(each) for each in group.bounds]),
+        (SERIES_HEAD, [_series_row(each) for each in group.series]),
+    ]
+    return [(head, rows) for head, rows in tables if rows]
 
 
 def as_markdown(document: dict[str, Any], groups: list[Group]) -> str:
@@ -41,8 +51,9 @@ def as_markdown(document: dict[str, Any], groups: list[Group]) -> str:
     lines += [f"Note: {document['note']}"] if document["note"] else []
     lines += ["", summary(groups)]
     for group in groups:
-        lines += ["", f"## {group.title}", *_pipes(COMPARISON_HEAD, [_comparison_row(each) for each in group.comparisons])]
-        lines += ["", *_pipes(SERIES_HEAD, [_series_row(each) for each in group.series]), ""]
+        lines += ["", f"## {group.title}"]
+        for head, rows in _tables(group):
+            lines += [*_pipes(head, rows), ""]
         lines += [f"- {note}" for note in group.notes]
     return "\n".join(lines) + "\n"
 
@@ -59,7 +70,7 @@ def write(path: Path, document: dict[str, Any], groups: list[Group]) -> None:
 
 
 def summary(groups: list[Group]) -> str:
-    judged = [each for group in groups for each in group.comparisons if each.goal is not None]
+    judged = [each for group in groups for each in [*group.comparisons, *group.bounds] if each.goal is not None]
     missed = [each for each in judged if each.verdict == "MISS"]
     return f"{len(judged) - len(missed)} of {len(judged)} goals met" + (f", {len(missed)} MISSED" if missed else "")
 
@@ -75,6 +86,11 @@ def _comparison_row(each: Comparison) -> list[str]:
         f"{each.peer.median_s:.4f} s",
         each.peer.name,
     ]
+
+
+def _bound_row(each: Bound) -> list[str]:
+    spread = f"{min(each.values):.4f} .. {max(each.values):.4f}"
+    return [f"{each.median:.4f} {each.unit}", spread, f"<= {each.goal:g} {each.unit}", each.verdict, each.what]
 
 
 def _series_row(each: Series) -> list[str]:

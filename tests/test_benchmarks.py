@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import disk, report
-from benchmarks.measuring import Comparison, Group, Series, interleave
+from benchmarks.measuring import Bound, Comparison, Group, Series, interleave, more
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +27,9 @@ def compare(ours: float, peer: float, goal: float | None) -> Comparison:
 def test_every_group_prints_ratios_and_keeps_them(tmp_path: Path) -> None:
     kept = tmp_path / "out" / "result.json"
     words = ["--size", "small", "--repeat", "1", "--dir", str(tmp_path), "--output", str(kept), "--note", "a test"]
-    done = run("--only", "save,async,restore,ranks,telling,help", *words)  # what looks at a cluster has a test of its own
+    done = run(
+        "--only", "save,async,restore,ranks,telling,help,image-check", *words
+    )  # what looks at a cluster has a test of its own
     assert done.returncode == 0, done.stderr
     for title in (
         "durable save, 8 MB",
@@ -36,13 +38,15 @@ def test_every_group_prints_ratios_and_keeps_them(tmp_path: Path) -> None:
         "durable save at 2 ranks",
         "telling of a step",
         "--help",
+        "conflicts of an image",
     ):
         assert f"== {title}" in done.stdout
     assert re.search(r"\d+ of \d+ goals met", done.stdout.splitlines()[-1])
     groups = json.loads(kept.read_text())["groups"]
-    assert len(groups) == 6
+    assert len(groups) == 7
     for group in groups:
-        assert group["comparisons"] and all(each["ratio"] > 0 for each in group["comparisons"])
+        assert group["comparisons"] or group["bounds"]
+        assert all(each["ratio"] > 0 for each in group["comparisons"])
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "the measured folder was left behind"
 
 
@@ -56,6 +60,15 @@ def test_a_ratio_over_its_goal_is_printed_as_a_miss() -> None:
 def test_a_ratio_without_a_goal_is_neither_met_nor_missed() -> None:
     assert compare(9.0, 1.0, None).verdict == "-"
     assert report.summary([Group("load", comparisons=[compare(9.0, 1.0, None)])]) == "0 of 0 goals met"
+
+
+def test_a_median_over_its_bound_is_printed_as_a_miss() -> None:
+    """Without a peer, or as what was taken beyond it."""
+    ours, peer = Series("ours", (1.0, 3.0, 2.0)), Series("peer", (0.5, 1.0, 1.5))
+    group = Group("check", bounds=[Bound("beyond", more(ours, peer), 0.4), Bound("alone", ours.seconds, 2.0)])
+    missed, met = report.group_as_text(group).splitlines()[2:4]
+    assert missed.split()[:2] == ["0.5000", "s"] and "MISS" in missed and "MISS" not in met and "met" in met
+    assert report.summary([group]) == "1 of 2 goals met, 1 MISSED"
 
 
 def test_the_ratio_is_the_median_of_repetitions_that_ran_side_by_side() -> None:

@@ -6,8 +6,10 @@ boto3 is imported by `client`, not with this file: it takes half a second.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +48,15 @@ REGION_OR_CLOCK = "A region that the account has not switched on answers the sam
 NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
 
 
+REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+", re.ASCII)
+
+
+def same_registry(host: str, other: str) -> bool:
+    """Whether two hosts of ECR are of one account and region: FIPS and dual stack have names of their own."""
+    one, two = (found.groups() if (found := REGISTRY.fullmatch(each)) else each for each in (host, other))
+    return one == two
+
+
 class AwsError(shell.SkillError):
     """AWS said no: `reason` is its own code (RepositoryNotFoundException, NoSuchBucket, ...).
 
@@ -71,7 +82,7 @@ def client(service: str, region: str | None = None, **config: Any) -> Any:
         "read_timeout": READ_S,
         "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
     } | config
-    with asking(f"open {service}"):
+    with asking(f"open {service}"), _OPENING:
         try:
             return _session().client(
                 service, region_name=region or os.environ.get("AWS_REGION") or None, config=botocore.config.Config(**config)
@@ -82,8 +93,15 @@ def client(service: str, region: str | None = None, **config: Any) -> Any:
             ) from error
 
 
+_OPENING = threading.Lock()
+"""A session is not thread-safe (boto3's guide to sessions); its clients are."""
+
+
+@functools.cache
 def _session() -> Any:
-    """As the environment says; a variable that is set to nothing counts as unset, where botocore looks for a profile called ''."""
+    """One for all clients: each of its own would read AWS's endpoints again, 40 ms. As the environment says; a variable that is set
+    to nothing counts as unset, where botocore looks for a profile called ''.
+    """
     import os
 
     import boto3

@@ -23,7 +23,8 @@ KEY = "TRAINYARD_KEY"
 NEWEST = 100
 """So many of a project's builds are looked at: one page of ListBuildsForProject, one BatchGetBuilds."""
 QUEUE_RETRY_S = 5.0
-SETUP = "infrastructure/aws-cli/setup-codebuild.sh makes it; or --project NAME for another one"
+SETUP = "infrastructure/aws-cli/setup-codebuild.sh makes it; or name another project (--help)"
+LIST = "build_image_codebuild.py list"
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def check_id(text: str) -> str:
     """Raises SkillError usage for what is not an id of a build (`project:uuid`)."""
     if not BUILD_ID.fullmatch(text):
         message = f"{shell.clean(text, 100)!r} is not the id of a build"
-        raise shell.SkillError("usage", message, hint="an id looks like trainyard-image-builder:1b2c...; `list` shows them")
+        raise shell.SkillError("usage", message, hint=f"an id looks like trainyard-image-builder:1b2c...; `{LIST}` shows them")
     return text
 
 
@@ -128,24 +129,24 @@ def get(client: Any, build_id: str) -> Build:
         answer = client.batch_get_builds(ids=[build_id])
     if not answer.get("builds"):
         region = client.meta.region_name
-        raise shell.SkillError("not-found", f"no build {build_id} in {region}", hint="`list` shows the builds; --region")
+        raise shell.SkillError(
+            "not-found", f"no build {build_id} in {region}", hint=f"`{LIST}` shows the builds; or another --region"
+        )
     return Build(answer["builds"][0])
 
 
 def newest(client: Any, project: str, limit: int = NEWEST) -> list[Build]:
-    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out.
-
-    Raises SkillError not-found: no such project.
-    """
+    """Up to `limit` builds of a project, the newest first; a build that was deleted in between is left out. Raises as `pages`."""
     builds: list[Build] = []
-    for ids in _pages(client, project, limit):
+    for ids in pages(client, project, limit):
         with asking(f"look at builds of {project}"):
             found = {each["id"]: Build(each) for each in client.batch_get_builds(ids=ids).get("builds") or []}
         builds += [found[each] for each in ids if each in found]
     return builds
 
 
-def _pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
+def pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
+    """Ids of up to `limit` builds, the newest first, at most 100 at a time. Raises SkillError not-found: no such project."""
     more: dict[str, str] = {}
     while limit > 0:
         try:
@@ -222,7 +223,7 @@ def _refused(error: AwsError, client: Any, project: str, *, expired: bool) -> No
             hint="only AWS Support lifts it, whatever Service Quotas shows: open a case; until then build with Docker (build_image.py)",
         ) from error
     if expired:
-        hint = "wait for builds to end (`list`), then the same call; or ask for a higher quota of CodeBuild"
+        hint = f"wait for builds to end (`{LIST}`), then the same call; or ask for a higher quota of CodeBuild"
         raise shell.SkillError("timeout", f"the queue of CodeBuild stays full: {error}", hint=hint, retryable=True) from error
 
 

@@ -120,7 +120,9 @@ def _patiently(builds: Any, build_id: str, away: bool) -> Build | None:
         return get(builds, build_id)
     except AwsError as error:
         if not error.retryable:
-            raise
+            raise shell.SkillError(
+                error.code, f"{error}; the build goes on", hint=f"{error.hint}; then the same call", data={"build_id": build_id}
+            ) from error
         if not away:
             shell.progress(f"{error}; waiting for it")
         return None
@@ -157,7 +159,7 @@ def still_going(build_id: str, timeout_s: float, build: Build | None) -> shell.S
     return shell.SkillError(
         "timeout",
         f"{build_id} has not ended within {timeout_s:.0f} s; it is {where}, and goes on",
-        hint=f"wait {build_id}",
+        hint=f"build_image_codebuild.py wait {build_id}",
         retryable=True,
         data={"build_id": build_id, "status": build.status if build else None, "phase": build.phase if build else None},
     )

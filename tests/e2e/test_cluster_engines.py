@@ -31,6 +31,7 @@ REQUEST: dict[str, Any] = {
         "queue": "team-a",
         "priority": "high",
         "image_pull_secrets": ["registry"],
+        "security": {"run_as_user": 1000},
     },
     "checkpoints": {"storage": {"class": "fsx"}, "rolling_steps": 20},
     "env": {"NCCL_DEBUG": "INFO", "SEED": "7"},
@@ -47,6 +48,7 @@ REQUEST: dict[str, Any] = {
     },
     "network_env": {"NCCL_NET": "AWS Libfabric", "NCCL_DEBUG": "WARN"},
 }
+KEPT = ("nodeSelector", "tolerations", "imagePullSecrets", "priorityClassName", "securityContext")
 OWN_VARIABLES = ("RAY_", "TRAINYARD_POD_UID")
 """What an engine needs beyond the job."""
 
@@ -97,7 +99,7 @@ def given(job: dict[str, Any]) -> dict[str, Any]:
         "resources": resources,
         "shm": volumes["shm"]["emptyDir"],
         "claim": volumes["trainyard"]["persistentVolumeClaim"]["claimName"],
-        **{key: pod.get(key) for key in ("nodeSelector", "tolerations", "imagePullSecrets", "priorityClassName")},
+        **{key: pod.get(key) for key in KEPT},
         "grace_s": pod["terminationGracePeriodSeconds"],
         "spread": [pod.get(key) for key in ("affinity", "topologySpreadConstraints")],
     }
@@ -118,6 +120,7 @@ def test_the_pods_of_all_engines_are_given_the_same(engines: dict[str, dict[str,
     assert expected["shm"] == {"medium": "Memory", "sizeLimit": str(50 << 30)}
     assert (expected["grace_s"], expected["priorityClassName"]) == (43, None), "with a queue it is the workload's priority"
     assert expected["labels"]["kueue.x-k8s.io/priority-class"] == "high"
+    assert expected["securityContext"] == {"runAsUser": 1000, "fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
     assert expected["nodeSelector"]["topology.kubernetes.io/zone"] == "us-west-2a"
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,10 +20,14 @@ from tests.components.build_host import tools
 from tests.components.build_host.fixtures import BUILDER, BuildHost
 from tests.components.cluster.ports import shared_port
 from tests.components.cluster.running import Cluster
+from tests.components.images.buildkit import BuildKit
 from tests.components.images.fixtures import full_images
 from tests.components.images.old_docker import OldDocker
+from tests.components.images.registry import Registry
+from tests.components.images.small_torch import libraries
 
 STEPS = 20
+RUNTIME = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 BUILDERS = ("docker", "codebuild")
 
 
@@ -78,8 +83,29 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def job(cluster: Cluster, namespace: str, folder: Path, builder: str) -> DeployedJob:
-    image = {"build": "auto", "builder": builder, "repository": "team/net", "base": "python:3.11-slim", "test": "quick"}
+@pytest.fixture
+def base(buildkit: BuildKit, mirror: Registry, tmp_path: Path) -> str:
+    """An image of docker.io that has torch with the real NCCL: in the small torch a stub stands in its place, which no test passes."""
+    real = libraries.real("libnccl.so.2")
+    if real is None:
+        pytest.skip("by design: torch is the build for CPUs here")
+    folder = tmp_path / "base"
+    folder.mkdir()
+    shutil.copy(real, folder)
+    site = "/usr/local/lib/python3.11/dist-packages/nvidia/nccl/lib"
+    lines = (
+        "FROM python:3.11-slim",
+        "RUN pip install --quiet --no-index torch numpy",
+        f"COPY libnccl.so.2 {site}/libnccl.so.2",
+    )
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
+    built = buildkit.build(folder, push=f"{mirror.address}/library/torch-nccl:1")
+    assert built.code == 0, built.log
+    return "torch-nccl:1"
+
+
+def job(cluster: Cluster, namespace: str, folder: Path, builder: str, base: str) -> DeployedJob:
+    image = {"build": "auto", "builder": builder, "repository": "team/net", "base": base, "test": "full"}
     place = {"namespace": namespace, "node_selector": {"type": "real"}, "image_pull_secrets": ["registry"]}
     keys: dict[str, Any] = {"source": str(project(folder / "net")), "image": image, "cluster": place}
     keys |= {"name": "net", "run": f"torchrun train.py {STEPS} 0.05"}
@@ -88,14 +114,18 @@ def job(cluster: Cluster, namespace: str, folder: Path, builder: str) -> Deploye
 
 @full_images
 @pytest.mark.parametrize("builder", BUILDERS)
-def test_source_becomes_a_run(cluster: Cluster, machine: Aws, namespace: str, tmp_path: Path, builder: str) -> None:
+def test_source_becomes_a_run(cluster: Cluster, machine: Aws, namespace: str, base: str, tmp_path: Path, builder: str) -> None:
+    """Tested at level full, which holds the others: every check passes but the GPU's, which is named as unproven."""
     cluster.make_volumes(namespace, 2)
-    deployed = job(cluster, namespace, tmp_path, builder)
+    deployed = job(cluster, namespace, tmp_path, builder, base)
     plan = deployed.call("plan")["data"]
     assert (plan["image"]["repository"], plan["image"]["there"]) == ("team/net", None)
 
     ended = deployed.call("run", "--yes", "--timeout", "600")["data"]
     assert (ended["state"], ended["step"]) == ("finished", STEPS)
+    tested = json.loads((deployed.run_dir / "run.json").read_text())["stages"]["test"]["result"]
+    assert (tested["level"], [each["id"] for each in tested["unproven"]]) == ("full", ["cuda.run"])
+    assert tested["facts"]["nccl"].startswith("2.") and tested["facts"]["trainyard"] == RUNTIME
     images = {
         tag
         for each in machine.client("ecr").describe_images(repositoryName="team/net")["imageDetails"]
@@ -106,7 +136,7 @@ def test_source_becomes_a_run(cluster: Cluster, machine: Aws, namespace: str, tm
     # the same source again, as another run: nothing is built, tested or pushed
     builds = machine.client("codebuild").list_builds()["ids"] if builder == "codebuild" else []
     (tmp_path / "again").mkdir()
-    again = job(cluster, namespace, tmp_path / "again", builder)
+    again = job(cluster, namespace, tmp_path / "again", builder, base)
     again.change(name="net-again")
     began = time.monotonic()
     assert again.call("plan")["data"]["image"]["there"] is not None

@@ -14,8 +14,8 @@ UNASKED = {"sts:GetCallerIdentity"}
 """Everybody may; no policy needs it."""
 AFTER_TROUBLE = {"s3:DeleteBucket", "s3:AbortMultipartUpload"}
 """Called only where something else has failed."""
-
-
+AT_CTRL_C = {"codebuild:StopBuild"}
+"""Of a test, whose answer is lost then."""
 IN_ANOTHER_CALL = {"s3:PutBucketOwnershipControls", "ecr:TagResource"}
 """Asked for by AWS within another call, and not by the stand-in: S3's reference of CreateBucket (`x-amz-object-ownership`), ECR's of
 CreateRepository (`tags`)."""

@@ -148,7 +148,9 @@ def test_a_read_only_file_system_is_refused_in_words(zygote: Zygote, tmp_path: P
 def test_a_folder_of_another_user_is_refused_in_words(zygote: Zygote, tmp_path: Path, memory_path: Path) -> None:
     memory_path.chmod(0o755)
     ended = zygote.run(memory_path, steps=1, uid=NOBODY)
-    assert ended.code == 1 and "Permission denied; choose another with TRAINYARD_CHECKPOINTS" in ended.stderr
+    told = f"Permission denied: {memory_path} belongs to user 0, group 0 (drwxr-xr-x), and this process is user {NOBODY}"
+    assert ended.code == 1 and told in ended.stderr
+    assert f"chown -R {NOBODY} {memory_path}, or choose another with TRAINYARD_CHECKPOINTS" in ended.stderr
     memory_path.chmod(0o777)
     assert zygote.run(memory_path, steps=1, uid=NOBODY).code == 0
 
@@ -162,7 +164,7 @@ def test_a_run_folder_that_cannot_be_written_costs_the_telemetry_and_not_the_tra
     (memory_path / "open").chmod(0o777)
     env = {"TRAINYARD_CHECKPOINTS": str(memory_path / "open")}
     ended = zygote.start(memory_path / "forbidden", env=env, steps=2, uid=NOBODY).wait()
-    assert ended.code == 0 and "trainyard step=2" in ended.stdout and "cannot be written (Permission denied)" in ended.stderr
+    assert ended.code == 0 and "trainyard step=2" in ended.stdout and "cannot be written (Permission denied: " in ended.stderr
     assert fmt.verify_folder(memory_path / "open" / "step_00000002")
 
 

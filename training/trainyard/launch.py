@@ -16,8 +16,9 @@ PET_NPROC_PER_NODE, MASTER_ADDR and MASTER_PORT (or PET_MASTER_ADDR, PET_MASTER_
     TRAINYARD_SUBMISSION      which start by the user this is: each has its own budget, and what was given up stays so
     TRAINYARD_POD_UID         the same without it, where the kubelet restarts containers in place
 
-Exit code: 0 every rank of every node finished, and nothing else; 143 stopped by SIGTERM; 1 given up, for good; 2 wrong words; 134 this
-launcher could not go on (its port is taken, no process can be started, a bug of ours): the next container can, perhaps.
+Exit code: 0 every rank of every node finished, and nothing else; 143 stopped by SIGTERM; 1 given up, for good (also where the run
+folder lets this user do nothing); 2 wrong words; 134 this launcher could not go on (its port is taken, no process can be started, a bug
+of ours): the next container can, perhaps.
 How it recovers: shared-docs/decisions/0011-several-nodes.md. Who may take part: 0016-who-belongs-to-a-job.md.
 """
 
@@ -34,11 +35,12 @@ from types import TracebackType
 
 from trainyard.launch_coordinator import GOODBYE_S, Coordinator
 from trainyard.launch_hub import Hub
-from trainyard.launch_key import make_key
+from trainyard.launch_key import make_key, read_key
 from trainyard.launch_node import STOPPED, Node
 from trainyard.launch_ranks import become_subreaper
-from trainyard.launch_record import Record, say
+from trainyard.launch_record import Record, say, tell_kubernetes
 from trainyard.launch_settings import Settings
+from trainyard.whose import reason, remedy
 
 PORT_S = 5.0
 """For a port that is taken."""
@@ -66,8 +68,12 @@ def main(words: list[str]) -> int:
     for number in PASSED_ON if is_program else ():
         signal.signal(number, node.pass_on)
     say(f"node {settings.node} of {settings.nodes} on {socket.gethostname()}: {' '.join(words)}")
-    if settings.node == 0:
-        node.lead(coordinate(settings))
+    try:
+        enter(settings)
+        if settings.node == 0:
+            node.lead(coordinate(settings))
+    except PermissionError as error:
+        return refused(error)
     code = node.run()
     if node.coordinator is not None and code != STOPPED:
         node.coordinator.done.wait(GOODBYE_S + 1)
@@ -97,6 +103,27 @@ def end_this_container(error: BaseException | None) -> None:
         traceback.print_exception(error)
     finally:
         os._exit(BROKEN)
+
+
+def enter(settings: Settings) -> None:
+    """Every node of several needs the run folder, where the key lies. Raises PermissionError where it lets this user do nothing."""
+    if settings.nodes == 1 or settings.run_dir is None:
+        return
+    try:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        read_key(settings.run_dir)
+    except PermissionError:
+        raise
+    except OSError:
+        return  # node 0 says what is wrong with it; the others wait for its key, and say so
+
+
+def refused(error: PermissionError) -> int:
+    """For good: the next container is the same user, and the folder the same folder."""
+    why = f"the run folder: {reason(error)}; {remedy(error)}"
+    say(f"giving up: {why}")
+    tell_kubernetes("failed", 0, why)
+    return 1
 
 
 def coordinate(settings: Settings) -> Coordinator:

@@ -16,6 +16,7 @@ from trainyard.launch_ranks import CODE_NOT_FOUND, CannotStartError, Ranks
 from trainyard.launch_record import say
 from trainyard.launch_settings import Settings
 from trainyard.launch_wire import Message, Wire, connect
+from trainyard.whose import reason
 
 STOPPED = 143
 ABORT_GRACE_S = 3.0
@@ -92,7 +93,7 @@ class Node:
             try:
                 key, why = read_key(settings.run_dir), "is not there yet"
             except OSError as error:
-                why = f"cannot be read ({error.strerror})"
+                why = f"cannot be read ({reason(error)})"
             if key is None:
                 return self._wait_for(f"has no key in {settings.run_dir}, the same volume for every node: it {why}")
         credentials = Credentials(settings.run_id, settings.node, key)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.files import read_json_bounded, write_atomically
+from trainyard.whose import reason
 
 RUNNING = "running"
 """A run that was left in this state lost its coordinator in mid-run. What was gathering or backing off is counted already."""
@@ -118,18 +119,7 @@ class Record:
     def end(self, state: str, reason: str, exit_code: int) -> None:
         self.save(state=state, reason=reason, exit_code=exit_code, ended=time.time())
         self.event("run-ended", state=state, exit_code=exit_code, reason=reason)
-        self.tell_kubernetes(TERMINATION_LOG)
-
-    def tell_kubernetes(self, file: Path) -> None:
-        """The end, for whoever reads the status of this pod."""
-        told = {
-            "state": self.document["state"],
-            "restarts": self.restarts,
-            "reason": self.document["reason"][:MAX_REASON_CHARS],
-        }
-        with contextlib.suppress(OSError):
-            if file.is_file():
-                file.write_text(json.dumps({"trainyard": told}))
+        tell_kubernetes(state, self.restarts, reason)
 
     def event(self, type: str, **fields: Any) -> None:
         line = json.dumps({"time": time.time(), "type": type, "source": "runner", **fields}) + "\n"
@@ -149,7 +139,15 @@ class Record:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                say(f"{self.folder} cannot be written ({error.strerror}); the job goes on")
+                say(f"{self.folder} cannot be written ({reason(error)}); the job goes on")
+
+
+def tell_kubernetes(state: str, restarts: int, reason: str) -> None:
+    """The end, for whoever reads the status of this pod."""
+    with contextlib.suppress(OSError):
+        if TERMINATION_LOG.is_file():
+            told = {"state": state, "restarts": restarts, "reason": reason[:MAX_REASON_CHARS]}
+            TERMINATION_LOG.write_text(json.dumps({"trainyard": told}))
 
 
 def _read(path: Path, run_id: str) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _read(path: Path, run_id: str) -> dict[str, Any]:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise
-            say(f"{path} cannot be read ({error.strerror}); trying again")
+            say(f"{path} cannot be read ({reason(error)}); trying again")
             time.sleep(1)
     return document if document is not None and document.get("run_id") == run_id and _is_whole(document) else {}
 

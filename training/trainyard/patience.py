@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from trainyard.checkpoint_bytes import MissingError
 from trainyard.speaking import warn
+from trainyard.whose import whose
 
 READ_TIMEOUT_S = 60.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 5.0
@@ -72,7 +73,8 @@ def told(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         name = errno.errorcode.get(error.errno, str(error.errno))
         where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
-        return f"{where}{error.strerror} ({name})"
+        owner = whose(error)
+        return f"{where}{error.strerror} ({name})" + (f": {owner}" if owner else "")
     return str(error)
 
 

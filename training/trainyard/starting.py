@@ -20,6 +20,7 @@ from trainyard.rank_errors import as_data
 from trainyard.speaking import warn
 from trainyard.store import Store, told_problems
 from trainyard.telemetry import Telemetry
+from trainyard.whose import reason, remedy
 
 
 def open_store(folder: Path, policy: SavePolicy, claim: Claim | None = None) -> Store:
@@ -43,8 +44,8 @@ def claim_folder(
             lock = claim.lock
             outcome = {"run_id": lock.run_id, "incarnation": lock.incarnation, "origin": lock.origin}
         except OSError as error:
-            words = f"checkpoint folder {folder}: {error.strerror}; choose another with TRAINYARD_CHECKPOINTS"
-            outcome = {"error": as_data(FolderError(words))}
+            ways = [*filter(None, [remedy(error)]), "choose another with TRAINYARD_CHECKPOINTS"]
+            outcome = {"error": as_data(FolderError(f"checkpoint folder {folder}: {reason(error)}; {', or '.join(ways)}"))}
         except TrainyardError as error:
             outcome = {"error": as_data(error)}
     outcome = agreement.broadcast(outcome)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainyard.charts import Charts, TensorBoard, Wandb
 from trainyard.errors import FolderError
 from trainyard.speaking import say, warn
+from trainyard.whose import reason
 
 if TYPE_CHECKING:
     import torch
@@ -162,5 +163,5 @@ class Telemetry:
         """Once for each file."""
         if name not in self._told:
             self._told.add(name)
-            reason = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
-            warn(f"trainyard: {name} cannot be written ({reason}); training goes on")
+            why = reason(error) if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+            warn(f"trainyard: {name} cannot be written ({why}); training goes on")

@@ -45,6 +45,22 @@ class Toleration(Section):
     tolerationSeconds: int | None = None
 
 
+Id = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class Security(Section):
+    """As whom the pods run. Without it: as the image says."""
+
+    run_as_user: Annotated[Id | None, Meta(description="User of the containers, a number; default: the image's.")] = None
+    run_as_group: Annotated[Id | None, Meta(description="Group of the containers, a number; default: the image's.")] = None
+    fs_group: Annotated[
+        Id | None,
+        Meta(
+            description="Group that Kubernetes gives the volume to, where its driver can; default: 1000 on the run's own volume."
+        ),
+    ] = None
+
+
 class Cluster(Section):
     """Where the job goes on Kubernetes. Ignored on local."""
 
@@ -56,6 +72,7 @@ class Cluster(Section):
     tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = []
     service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
     image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = []
+    security: Security | None = None
 
 
 class Resources(Section):
@@ -173,3 +190,5 @@ class Request(Job):
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
 RAY_ENGINES = ("rayjob", "raycluster")
+RUNTIME = "0.1.0"
+"""Version of the runtime `trainyard` that these skills go with: pyproject.toml's."""

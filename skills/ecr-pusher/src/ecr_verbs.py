@@ -12,6 +12,7 @@ from ecr_promote import promote_in, promoted_before
 from ecr_verify import verify_in
 from pushed.image import Manifest
 from push_patience import Patience
+from push_send import is_immutable
 from push_regions import Place, changes, connected, in_each, region_checks, tagged
 from push_tags import Wish
 
@@ -42,6 +43,7 @@ def tags(*, repository: str, region: str | None, limit: int) -> shell.Result:
     rows = [
         {
             "tags": [shell.clean(tag, 300) for tag in each.get("imageTags", [])],
+            "immutable": [shell.clean(tag, 300) for tag in each.get("imageTags", []) if is_immutable(place, tag)],
             "digest": each["imageDigest"],
             "size_bytes": each.get("imageSizeInBytes"),
             "pushed_at": each["imagePushedAt"].isoformat() if each.get("imagePushedAt") else None,
@@ -53,10 +55,10 @@ def tags(*, repository: str, region: str | None, limit: int) -> shell.Result:
 
 
 def verify(
-    *, reference: str, regions: tuple[str, ...], digest: str | None, platform: str | None, timeout: float
+    *, reference: str, regions: tuple[str, ...], digest: str | None, platform: str | None, patience: Patience
 ) -> shell.Result:
     """Whether an image is whole in each region."""
-    wanted, patience = push_names.reference(reference), Patience(timeout)
+    wanted = push_names.reference(reference)
     if digest is not None:
         push_names.digest(digest)
 

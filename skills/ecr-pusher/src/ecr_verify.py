@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import push_send
@@ -10,6 +9,7 @@ import trainyard_shell as shell
 from push_names import Reference
 from push_patience import Patience
 from push_regions import Place
+from push_threads import side_by_side
 from pushed.image import INDEXES, MAX_BLOBS, Descriptor, Manifest, contents, descriptors, digest_of, parse, platform_of
 from registry_push import RegistryWay
 
@@ -75,8 +75,9 @@ class _Found:
 
     def layers(self) -> shell.Check:
         digests = [each for each in self.blobs if each not in self.missing]
-        with ThreadPoolExecutor(max_workers=JOBS) as pool:
-            there = dict(zip(digests, pool.map(self.way.has, digests), strict=True))
+        there, errors = side_by_side(self.way.has, digests, JOBS)
+        for error in errors:
+            raise error
         missing = [*self.missing, *(digest for digest, is_there in there.items() if not is_there)]
         id, total = "verify.layers", len(self.blobs)
         if missing:

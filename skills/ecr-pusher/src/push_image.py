@@ -82,7 +82,9 @@ def push(
     from push_tags import Wish
     from push_verb import push as do
 
-    return do(wish=Wish(tags, strategy, bump, project), patience=Patience(timeout, tries), **given)
+    patience = Patience(timeout, tries)
+    with patience.bound():
+        return do(wish=Wish(tags, strategy, bump, project), patience=patience, **given)
 
 
 @cli.command(
@@ -111,7 +113,7 @@ def ensure_repo(**given: Any) -> shell.Result:
 @click.option("--region", metavar="NAME", help="[default: AWS_REGION, or the profile's]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images, the newest first.")
 def tags(**given: Any) -> shell.Result:
-    """The images of a repository: digest, tags, compressed size, date of the push."""
+    """The images of a repository: digest, tags and which of them cannot move, compressed size, date of the push."""
     from ecr_verbs import tags as do
 
     return do(**given)
@@ -128,14 +130,17 @@ def tags(**given: Any) -> shell.Result:
 @click.option("--digest", metavar="SHA256", help="The digest that it must have.")
 @click.option("--platform", metavar="OS/ARCH", help="The platform that it must have.")
 @TIMEOUT
-def verify(**given: Any) -> shell.Result:
+def verify(timeout: float, **given: Any) -> shell.Result:
     """Is REFERENCE (NAME:TAG, NAME@DIGEST, or either with the registry's host) whole in the registry: manifest, config, every layer?
 
     Exit 1: no, or it differs between the regions.
     """
     from ecr_verbs import verify as do
+    from push_patience import Patience
 
-    return do(**given)
+    patience = Patience(timeout)
+    with patience.bound():
+        return do(patience=patience, **given)
 
 
 @cli.command(

@@ -9,7 +9,7 @@ from typing import Any
 import push_names
 import trainyard_shell as shell
 from ecr_region import Region, connect
-from push_patience import AGAIN
+from push_patience import AGAIN, TimeUp
 
 
 @dataclass
@@ -44,15 +44,19 @@ def connected(names: tuple[str, ...], repository: str) -> list[Place]:
 def in_each(places: list[Place], do: Callable[[Place], None]) -> list[dict[str, Any]]:
     """`do` in one region after the other, where nothing has failed yet; the rows of the answer.
 
-    Raises the first SkillError where every region has failed.
+    Raises the first SkillError where every region has failed. Once the time is up, none has any left.
     """
-    for place in places:
-        if place.error is None:
-            try:
-                do(place)
-            except shell.SkillError as error:
-                place.error = error
-                place.checks += error.checks
+    late: shell.SkillError | None = None
+    for place in [place for place in places if place.error is None]:
+        try:
+            if late:
+                raise late
+            do(place)
+        except TimeUp as stopped:
+            place.error = late = stopped.error
+        except shell.SkillError as error:
+            place.error = error
+            place.checks += error.checks
     rows = [place.row() for place in places]
     if all(place.error for place in places):
         raise _first_error(places, rows)

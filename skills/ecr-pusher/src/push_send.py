@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Protocol
 
 import push_names
@@ -12,6 +11,7 @@ from ecr_layers import ApiWay
 from ecr_region import EcrToken, Region
 from push_patience import Patience, Stopped
 from push_progress import Progress
+from push_threads import side_by_side
 from pushed.image import Blob, Image, Manifest
 from registry_http import Registry, TagTaken
 from registry_push import RegistryWay
@@ -110,14 +110,11 @@ def _blobs(way: Way, blobs: tuple[Blob, ...], progress: Progress, patience: Pati
             patience.stopped.set()
             raise
 
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="layer") as pool:
-        try:
-            tasks = [pool.submit(one, blob) for blob in blobs]
-            wait(tasks, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            patience.stopped.set()
-            raise
-    failures = [error for task in tasks if (error := task.exception())]
+    try:
+        _, failures = side_by_side(one, blobs, jobs)
+    except BaseException:
+        patience.stopped.set()
+        raise
     patience.stopped.clear()  # the next region begins anew
     for error in sorted(failures, key=lambda each: isinstance(each, Stopped)):
         raise error

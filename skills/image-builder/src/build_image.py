@@ -70,9 +70,12 @@ def build(folders: tuple[str, ...], **given: Any) -> shell.Result:
 
     Exit 0: built. Exit 1: a step failed, data.attempts says why. Other codes: what could not begin, or what its cause is.
     """
+    from builders import engines
+
+    engine = engines.soon(given["builder"], has_output=bool(given["push"] or given["archive"]))
     from builders.building import build_all, options
 
-    return build_all(folders, options(given))
+    return build_all(folders, options(given), engine)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,12 @@ class Recipe:
         return list(dict.fromkeys(found))
 
     @property
+    def user(self) -> str | None:
+        """Of the image, where the Dockerfile says it."""
+        docker = self.parsed
+        return docker.user((docker.stage(self.target) if self.target else None) or docker.stages[-1])
+
+    @property
     def ignore_file(self) -> bytes:
         return written(self.ignore)
 

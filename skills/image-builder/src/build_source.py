@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import trainyard_files
 import trainyard_shell as shell
 from asked.files import Folder, open_folder
+from attempts import foreseen
 from build_context import hashes, ignore, listing
 from build_context.hashes import Known
-from build_context.listing import Listing
-from build_context.sensitive import by_name
+from build_context.listing import Entry, Listing
+from build_context.sensitive import ENVIRONMENT, by_name, holds_values
 from build_recipe import Recipe
-from dockerfiles.stages import parse
+from dockerfiles.stages import DOCKERFILES, parse
 from dockerfiles.text import NotADockerfile
-from image_project import DOCKERFILES
 
 MAX_DOCKERFILE_BYTES = 1 << 20
 SECRET_ARG = re.compile(r"(?i)(?:token|passw|secret|api_?key|credential|private)")
@@ -36,6 +37,18 @@ class Wanted:
     allowed_secret_files: tuple[str, ...] = ()
     context_limit_bytes: int = listing.DEFAULT_LIMIT_BYTES
     options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the call says about a generated Dockerfile."""
+
+    base: str | None = None
+    instance_type: str | None = None
+    job_network: str = "auto"
+    entry: str | None = None
+    runtime_wheel: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ def sourced(
         files=tuple(files),
         options=wanted.options,
     )
-    return Source(folder, found, known, recipe, tuple(_checks(found, left_out, wanted)), tuple(notes))
+    return Source(folder, found, known, recipe, (*_checks(found, left_out, wanted), *foreseen.checks(recipe)), tuple(notes))
 
 
 def opened(path: str) -> Folder:
@@ -136,6 +149,7 @@ def refuse_secrets(found: Listing, known: dict[str, Known], allowed: Sequence[st
     hits = []
     for each in found.entries:
         what = by_name(each.path) if each.kind != "folder" else None
+        what = None if what == ENVIRONMENT and _is_template(found.root, each) else what
         what = what or (known[each.path].secret if each.kind == "file" else None)
         if what and each.path not in allowed:
             hits.append({"path": shell.clean(each.path, 200), "what": what})
@@ -147,6 +161,14 @@ def refuse_secrets(found: Listing, known: dict[str, Known], allowed: Sequence[st
         raise shell.SkillError(
             "usage", f"the build context holds what looks like secrets: {told}", hint=hint, data={"secret_files": hits[:100]}
         )
+
+
+def _is_template(root: Path, each: Entry) -> bool:
+    """Whether an environment file holds names without values."""
+    try:
+        return each.kind == "file" and not holds_values(trainyard_files.read_regular(root / each.path, MAX_DOCKERFILE_BYTES))
+    except (OSError, trainyard_files.Unusable):
+        return False
 
 
 def _checks(found: Listing, left_out: ignore.Ignore, wanted: Wanted) -> list[shell.Check]:

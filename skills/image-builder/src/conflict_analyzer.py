@@ -4,22 +4,25 @@
 #   "click>=8.1",
 #   "packaging>=24.0",
 #   "PyYAML>=6.0.2",
+#   "uv>=0.9",  # optional: asks the package index which versions go together
 # ]
 # ///
-"""Find what will not work in a training image before it is built: a Dockerfile and requirements, judged offline."""
+"""Find what will not work in a training image before it is built: a Dockerfile and requirements, judged by tables and by the package index."""
 
 from __future__ import annotations
 
 import trainyard_shell as shell
 
 import click
+from trainyard_seconds import Seconds
 
 
 @shell.program("image-builder")
 def cli() -> None:
     """Find conflicts in a project's Dockerfile and requirements before an image is built.
 
-    Dated tables judge; no index and no registry is asked, and nothing of the project is run.
+    uv asks the package index which versions go together, where it is installed and the index answers; dated tables judge the rest. Nothing
+    of the project is run or built.
     """
 
 
@@ -37,9 +40,20 @@ def cli() -> None:
 @click.option("--fix", is_flag=True, help="Print the changes that can be made as a diff; change nothing.")
 @click.option("--apply", is_flag=True, help="Make these changes in FOLDER.")
 @click.option("--dry-run", is_flag=True, help="With --apply: as --fix.")
+@click.option("--offline", is_flag=True, help="Ask no package index; the tables judge alone.")
+@click.option(
+    "--index-timeout", default=30.0, show_default=True, type=Seconds(1, 600), help="Seconds for all questions to the index."
+)
 @click.option("--as-of", metavar="DATE", help="Judge as on this day, YYYY-MM-DD.  [default: today]")
 def check(
-    folder: str, as_of: str | None, instance_type: str | None, driver: str | None, dockerfile: str | None, **how: bool
+    folder: str,
+    as_of: str | None,
+    instance_type: str | None,
+    driver: str | None,
+    dockerfile: str | None,
+    index_timeout: float,
+    offline: bool,
+    **how: bool,
 ) -> shell.Result:
     """Judge FOLDER's Dockerfile and what it installs.
 
@@ -54,7 +68,8 @@ def check(
 
     goal = target(instance_type) if instance_type else None
     project = read_project(open_folder(folder), dockerfile)
-    found = scene(project, goal, conflict_answer.driver(driver), day(as_of))
+    ask_s = 0.0 if offline else index_timeout
+    found = scene(project, goal, conflict_answer.driver(driver), day(as_of), ask_s)
     return conflict_answer.answer(found, fix=how["fix"] or how["dry_run"], apply=how["apply"] and not how["dry_run"])
 
 

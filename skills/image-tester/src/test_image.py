@@ -16,6 +16,7 @@ import trainyard_shell as shell
 from typing import Any
 
 import click
+from trainyard_seconds import Seconds
 
 
 @shell.program("image-tester")
@@ -48,19 +49,15 @@ def cli() -> None:
 @click.option("--memory", default="4Gi", show_default=True, help="Memory of the container; half of it is /tmp.")
 @click.option("--shm", metavar="SIZE", help="/dev/shm.  [default: the request's, else 64Mi]")
 @click.option("--pids", default=512, show_default=True, type=click.IntRange(16, 65536), help="Processes and threads.")
-@click.option(
-    "--timeout", "timeout_s", metavar="S", type=click.FloatRange(1, 86400), help="Seconds for all.  [default: all probes']"
-)
-@click.option(
-    "--probe-timeout", "probe_s", metavar="S", type=click.FloatRange(1, 86400), help="At most so many seconds for each probe."
-)
+@click.option("--timeout", "timeout_s", metavar="S", type=Seconds(1, 86400), help="Seconds for all.  [default: all probes']")
+@click.option("--probe-timeout", "probe_s", metavar="S", type=Seconds(1, 86400), help="At most so many seconds for each probe.")
 @click.option(
     "--step-timeout",
     "step_s",
     metavar="S",
     default=180.0,
     show_default=True,
-    type=click.FloatRange(1, 86400),
+    type=Seconds(1, 86400),
     help="Seconds to the job's first step.",
 )
 @click.option("--network", is_flag=True, help="With the network; without it by default.")

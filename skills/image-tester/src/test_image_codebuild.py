@@ -67,7 +67,13 @@ def cli() -> None:
     help="Seconds to the job's first step.",
 )
 @click.option("--network", is_flag=True, help="With the network; without it by default.")
-@click.option("--compute-type", type=click.Choice(["MEDIUM", "LARGE", "XLARGE", "2XLARGE"]), default="LARGE", show_default=True)
+@click.option(
+    "--compute-type",
+    type=click.Choice(["MEDIUM", "LARGE", "XLARGE", "2XLARGE"]),
+    default="LARGE",
+    show_default=True,
+    help="Size of the host.",
+)
 @click.option("--codebuild-project", default="trainyard-image-builder", show_default=True, help="It is never changed.")
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @REGION

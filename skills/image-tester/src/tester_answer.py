@@ -13,6 +13,7 @@ from tester_bundle import Plan
 
 MAX_OUTPUT_BYTES = 8 << 20
 MAX_LINE_BYTES = 1 << 18
+MAX_TEXT_CHARS = 4000
 STATES = ("done", "failed", "unproven", "absent", "raised", "died", "timeout", "flooded", "memory")
 
 
@@ -120,9 +121,9 @@ def _outcome(id: str, index: int, state: str, document: dict[str, Any]) -> Outco
         step=shell.clean(str(document.get("step", "")), 300),
         seconds=float(seconds) if isinstance(seconds, int | float) else 0.0,
         data=_cleaned(data) if isinstance(data, dict) else {},
-        text=shell.clean(_words(state, document)),
+        text=shell.clean(_words(state, document), MAX_TEXT_CHARS),
         needs=shell.clean(str(document.get("needs", "")), 20),
-        output=shell.clean(str(document.get("output", "")), 4000),
+        output=shell.clean(str(document.get("output", "")), MAX_TEXT_CHARS),
     )
 
 

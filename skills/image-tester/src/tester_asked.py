@@ -11,21 +11,25 @@ import trainyard_launchers as launchers
 import trainyard_shell as shell
 from tester_project import Declared
 from trainyard_gpus import Target
+from trainyard_job import RAY_ENGINES, RUNTIME
 
 LEVELS = ("quick", "standard", "full")
-RUNTIME = "0.1.0"
-"""Version of the runtime `trainyard` that these skills go with."""
 MIB = 1 << 20
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 SIZE = re.compile(r"(\d{1,12})(?:\.(\d{1,3}))?([kmgt]i?)?b?", re.IGNORECASE)
 
 
+PYTHONS = ("python3", "python")
+"""Looked for in the image's PATH where no job says which."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """What the job starts with: a script, or a module behind -m."""
+    """What the job starts with: a script, or a module behind -m; and the program of its command, where that is not Python."""
 
     path: str = ""
     module: str = ""
+    program: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,12 @@ class Asked:
     entry: Entry | None = None
     command: tuple[str, ...] = ()
     """The words of the job's run."""
+    pythons: tuple[str, ...] = PYTHONS
+    """The first of these that the image has tries it."""
+    env: dict[str, str] = field(default_factory=dict)
+    """The job's own variables: its pods have them, and so each probe."""
     environment: dict[str, str] = field(default_factory=dict)
+    """All that the job's command is given."""
     secrets: tuple[str, ...] = ()
     """Variables of the job that a test is not given."""
     model: str | None = None
@@ -68,25 +77,41 @@ def size_bytes(text: str) -> int:
 
 
 def entry_of(words: list[str] | tuple[str, ...]) -> Entry | None:
-    """The script or module in a command; None where it is not Python's."""
+    """Script, module and program of a command; None where there is nothing to look for."""
     words = list(words)
     found = launchers.find_launcher(words)
     if found:
         launcher, length = found
         rest = words[length:]
+        # torchrun stands for the engine's own launcher
+        program = "" if launcher is launchers.TORCHRUN or is_python(words[0]) else words[0]
         try:
             position, options = launcher.script_position(rest)
         except launchers.LauncherError:
-            return None
+            return Entry(program=program) if program else None
         if "--module" in options:
-            return Entry(module=rest[position])
-        return Entry(path=rest[position]) if launcher.names_file(rest[position], options) else None
+            return Entry(module=rest[position], program=program)
+        path = rest[position] if launcher.names_file(rest[position], options) else ""
+        return Entry(path=path, program=program) if path or program else None
     module = launchers.python_module(words)
     if module:
         return Entry(module=module[1])
-    is_python = bool(words) and launchers.PYTHON.fullmatch(PurePosixPath(words[0]).name) is not None
-    script = next((word for word in words[1:] if not word.startswith("-")), "") if is_python else ""
+    if not is_python(words[0]):
+        return Entry(program=words[0])
+    script = next((word for word in words[1:] if not word.startswith("-")), "")
     return Entry(path=script) if script.endswith(".py") else None
+
+
+def is_python(word: str) -> bool:
+    return launchers.PYTHON.fullmatch(PurePosixPath(word).name) is not None
+
+
+def pythons_of(words: tuple[str, ...], engine: str | None) -> tuple[str, ...]:
+    """The Python that starts the job: the command's own, else the one that the engine's launcher is started with."""
+    found = launchers.find_launcher(list(words))
+    if is_python(words[0]) and not (found and found[0] is launchers.TORCHRUN):
+        return (words[0],)
+    return ("python",) if engine in RAY_ENGINES else ("python3",)
 
 
 def started(words: tuple[str, ...], python: str) -> list[str]:
@@ -122,4 +147,11 @@ def of_request(request: Any) -> dict[str, Any]:
     words = tuple(trainyard_request.words_of(request.run))
     environment = {**request.env, **trainyard_request.saving_variables(request), **topology(_ranks(request))}
     environment.update(TRAINYARD_RUN_ID=request.run_id or "0" * 16, TRAINYARD_ATTEMPT="0")
-    return {"command": words, "entry": entry_of(words), "environment": environment, "secrets": tuple(request.secrets)}
+    return {
+        "command": words,
+        "entry": entry_of(words),
+        "pythons": pythons_of(words, request.engine),
+        "env": dict(request.env),
+        "environment": environment,
+        "secrets": tuple(request.secrets),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import select
 import subprocess
@@ -21,6 +22,8 @@ from trainyard_docker import Docker
 
 MAX_OUTPUT_BYTES = 8 << 20
 MAX_ERROR_BYTES = 64 << 10
+IMAGES_FAULT = re.compile(r'exec: "|exec format error|unable to find (?:user|group)|no matching entries|not a directory')
+"""In a daemon's refusal: what only another image cures."""
 REAPER = Path(__file__).with_name("tester_reaper.py")
 
 
@@ -76,11 +79,27 @@ def run(docker: Docker, image: str, python: str, text: str, limits: Limits) -> R
         container = made.out.strip().splitlines()[-1]
         ran = _attached(docker, container, text.encode("ascii"), limits.timeout_s)
         ran.state = state_of(docker, container)
+        if fault := fault_of_the_host(ran):
+            raise fault
     finally:
         # On any way out but a kill; after that the reaper finds its pipe at its end.
         remove(docker, tester_owner.of_token(docker, token))
         _dismiss(reaper)
     return ran
+
+
+def fault_of_the_host(ran: Ran) -> shell.SkillError | None:
+    """What the daemon could not give the container; None where it began, or where what it lacks is the image's."""
+    said = ran.error or ran.state.error
+    if ran.output or "Error response from daemon" not in said or IMAGES_FAULT.search(said):
+        return None
+    if "capabilities: [[gpu]]" in said:
+        hint = "install NVIDIA's container toolkit (`docker run --gpus all` shows whether it works); or test without --gpus"
+        return shell.SkillError("usage", f"this Docker has no GPU for a container: {said}", hint=hint)
+    message = f"Docker could not start the container, which says nothing about the image: {said}"
+    return shell.SkillError(
+        "unreachable", message, hint="`docker info`, `docker system df`; then the same call", retryable=True
+    )
 
 
 def remove(docker: Docker, containers: list[str]) -> None:

@@ -16,15 +16,16 @@ def facts(scene: Scene) -> dict[str, Any]:
     torch, python, user = answers.data("torch"), answers.data("python"), answers.data("user")
     cuda = torch.get("cuda")
     packages = {each.name: outcome.data.get("version") for each, outcome in _pairs(scene) if outcome.data.get("version")}
+    installed = python.get("packages") or {}
     return {
-        "torch": torch.get("version") or packages.get("torch"),
+        "torch": torch.get("version") or installed.get("torch"),
         "cuda": cuda,
         "driver_min": driver_of(str(cuda)) if cuda else None,
         "architectures": architectures(torch),
         "python": python.get("version"),
         "python_path": answers.begin.get("executable"),
         "libc": python.get("libc"),
-        "trainyard": answers.data("trainyard").get("version") or packages.get("trainyard"),
+        "trainyard": answers.data("trainyard").get("version") or installed.get("trainyard"),
         "nccl": answers.data("nccl").get("version"),
         "libfabric": answers.data("libfabric").get("version"),
         "ofi_nccl": answers.data("ofi_nccl").get("version"),

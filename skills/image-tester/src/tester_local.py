@@ -22,7 +22,6 @@ from tester_plan import plan_of
 from tester_verdict import answer, inside
 from trainyard_docker import Docker
 
-PYTHONS = ("python", "python3", "/opt/venv/bin/python", "/usr/bin/python3")
 NOT_THERE = ("executable file not found", "no such file or directory")
 
 
@@ -43,7 +42,7 @@ def would(name: str, asked: Asked, room: Room) -> shell.Result:
     image = image_of(docker, name)
     plan = plan_of(asked, image)
     limits = limits_of(asked, room, plan)
-    create = [docker.program, *tester_container.words(image.id, PYTHONS[0], limits, tester_owner.labels("TOKEN"))]
+    create = [docker.program, *tester_container.words(image.id, asked.pythons[0], limits, tester_owner.labels("TOKEN"))]
     probes = [{"id": each.id, "items": len(each.items), "limit_s": each.limit_s} for each in plan.probes]
     return shell.Result(
         data={"image": name, "level": asked.level, "would_call": create, "probes": probes, "timeout_s": limits.timeout_s}
@@ -58,7 +57,7 @@ def test(name: str, asked: Asked, room: Room) -> shell.Result:
     plan = plan_of(asked, image)
     limits = limits_of(asked, room, plan)
     shell.progress(f"testing {name} at level {asked.level}: {len(plan.probes)} probes, at most {limits.timeout_s:.0f} s")
-    ran, answers = _run(docker, image, plan, limits)
+    ran, answers = _run(docker, image, asked.pythons, plan, limits)
     scene = Scene(asked, image, answers)
     daemon_arch = LOCAL_ARCH.get(docker.arch, docker.arch)
     outside = [verdict_container.platform(scene, daemon_arch), *verdict_container.container(scene, ran)]
@@ -78,10 +77,10 @@ def limits_of(asked: Asked, room: Room, plan: Plan) -> Limits:
     )
 
 
-def _run(docker: Docker, image: Image, plan: Plan, limits: Limits) -> tuple[Ran, Answers]:
+def _run(docker: Docker, image: Image, pythons: tuple[str, ...], plan: Plan, limits: Limits) -> tuple[Ran, Answers]:
     """With the first Python that is there."""
     text = tester_bundle.text(plan)
-    for python in PYTHONS:
+    for python in pythons:
         ran = tester_container.run(docker, image.id, python, text, limits)
         answers = tester_answer.read(ran.output, plan)
         said = f"{ran.error} {ran.state.error}".lower()

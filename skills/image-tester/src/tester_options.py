@@ -13,7 +13,9 @@ from tester_project import Declared, declared
 PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 GPUS = re.compile(r"all|[1-9]\d{0,2}")
 SHM_BYTES = 64 * MIB
-"""Docker's own default, and what a pod without a mount has."""
+"""Docker's own default."""
+SHM_OF_A_POD = "1Gi"
+"""The least that a job's pod gets where its shm is auto."""
 
 
 def size(option: str, text: str, *, least_bytes: int) -> int:
@@ -80,7 +82,7 @@ def _of_request(path: str) -> dict[str, Any]:
     resources = request.resources
     fit = request.fit
     told["instance_type"] = (resources and resources.instance_type) or (fit and fit.instance_type)
-    told["shm"] = resources.shm if resources and resources.shm != "auto" else (fit and fit.pod and fit.pod.shm)
+    told["shm"] = resources.shm if resources and resources.shm != "auto" else (fit and fit.pod and fit.pod.shm) or SHM_OF_A_POD
     told["efa"] = {"efa": True, "tcp": False}.get(request.network)
     return told
 

@@ -17,6 +17,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 MAX_FILE_BYTES = 1 << 20
 MAX_FILES, MAX_NAMES = 20, 300
 COMMENT = re.compile(r"(?:^|\s)#.*$")
+LOGIN = re.compile(r"//[^/@\s]+@")
+"""In an address: a password may stand there."""
+EDITABLE = re.compile(r"-e\b|--editable\b")
+"""A package without a name that could be looked for, as are a path and an address: not understood. Other options bring none."""
 INCLUDE = re.compile(r"(?:-r|--requirement)[\s=]*(\S+)")
 
 
@@ -52,16 +56,18 @@ class Reading:
         try:
             each = Requirement(text)
         except InvalidRequirement:
-            self.unread.append(f"{where}: {shell.clean(text, 80)}")
+            self.unread.append(f"{where}: {shell.clean(LOGIN.sub('//***@', text), 80)}")
             return
-        if len(self.found) < MAX_NAMES:
+        if len(self.found) >= MAX_NAMES:
+            self.unread.append(f"{where}: {each.name}: more than {MAX_NAMES} packages are not tried")
+        else:
             name = re.sub(r"[-_.]+", "-", each.name).lower()
             marker = str(each.marker) if each.marker else ""
             self.found.setdefault(f"{name} {marker}", Declared(name, str(each.specifier), marker, where))
 
 
 def declared(path: str) -> Reading:
-    """Raises SkillError usage: no folder, or nothing in it says what is needed."""
+    """What nothing in the folder declares is said in `unread`. Raises SkillError usage: no folder, a file that cannot be read."""
     folder = Path(path)
     if not folder.is_dir():
         raise shell.SkillError(
@@ -72,8 +78,7 @@ def declared(path: str) -> Reading:
     if not reading.files:
         _pyproject(reading)
     if not reading.files:
-        message = f"{shell.clean(path, 200)} has neither requirements.txt nor pyproject.toml with dependencies"
-        raise shell.SkillError("usage", message, hint="name what must import: --package torch --package numpy")
+        reading.unread.append("the project has neither requirements.txt nor pyproject.toml with dependencies")
     return reading
 
 
@@ -88,7 +93,7 @@ def _requirements(reading: Reading, name: str) -> None:
         line = COMMENT.sub("", line).strip()
         if match := INCLUDE.fullmatch(line):
             _requirements(reading, os.path.normpath(os.path.join(os.path.dirname(name), match[1])))
-        elif line and not line.startswith(("-", ".", "/")) and "://" not in line.partition(" @ ")[0]:
+        elif EDITABLE.match(line) or (line and not line.startswith("-")):
             reading.add(re.split(r"\s--", line)[0].strip(), f"{name}:{number}")
 
 

@@ -17,6 +17,7 @@ from trainyard_podjob_manifest import fill_pod, metadata, resources, shm_size, t
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 PORT = {"name": "pytorchjob-port", "containerPort": 23456}
 GRACE, DEFAULT_GRACE_S = "terminationGracePeriodSeconds", 30.0
+SECURITY = "securityContext"
 STOCK_TORCHRUN = ["python3", "-m", "torch.distributed.run"]
 
 
@@ -70,6 +71,8 @@ def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
     pod["spec"].pop("automountServiceAccountToken", None)
     if GRACE not in api.pod_keys:
         del pod["spec"][GRACE]
+    if SECURITY not in api.pod_keys and not is_asked_security(request):
+        pod["spec"].pop(SECURITY, None)  # Trainer before 2.3: the launcher says whose the volume is, where that matters
     unknown = set() if api.takes_metadata else {"annotations"} & pod["metadata"].keys()
     if missing := sorted(unknown | (pod["spec"].keys() - api.pod_keys)):
         message = f"TrainJob {api.version} ({api.patches}) has no place for {', '.join(missing)} of a pod"
@@ -83,6 +86,11 @@ def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
 def grace_s(request: JobRequest, api: TrainJobApi) -> float:
     """Seconds to save. Trainer before 2.3 cannot set the pods' grace: the kubelet kills after its 30 s, so the save gets 20."""
     return request.grace_s if GRACE in api.pod_keys else min(request.grace_s, DEFAULT_GRACE_S - 10)
+
+
+def is_asked_security(request: JobRequest) -> bool:
+    """Whether a part of the pods' security context was asked for; else what is in it is our default."""
+    return any(each is not None for each in (request.run_as_user, request.run_as_group, request.fs_group))
 
 
 def hyperpodjob(request: JobRequest) -> Object:

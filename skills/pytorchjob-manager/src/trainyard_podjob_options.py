@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import trainyard_shell as shell
-from trainyard_podjob import MAX_NODES, usage
+from trainyard_podjob import MAX_ID, MAX_NODES, usage
 from trainyard_seconds import Seconds, SecondsOrAuto
 
 if TYPE_CHECKING:
     from trainyard_job import Request
 
 Option = Callable[..., Any]
+Id = click.IntRange(0, MAX_ID)
 TOLERATION_KEYS = {"key", "operator", "value", "effect", "tolerationSeconds"}
 INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
 
@@ -52,6 +53,14 @@ OPTIONS: list[Option] = [
     text("--priority", "NAME", "PriorityClass; with --queue the WorkloadPriorityClass."),
     text("--service-account", "NAME", "ServiceAccount; without one the pods get no token."),
     several("--image-pull-secret", "image_pull_secrets", "NAME", "May be repeated."),
+    text("--run-as-user", "ID", "User of the containers, a number.  [default: the image's]", type=Id),
+    text("--run-as-group", "ID", "Group of the containers, a number.  [default: the image's]", type=Id),
+    text(
+        "--fs-group",
+        "ID",
+        "Group that the volume is given to, where its driver can.  [default: 1000 on the run's own]",
+        type=Id,
+    ),
     click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Of all ranks together."),
     click.option("--grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Seconds to save after SIGTERM."),
     click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then."),
@@ -144,9 +153,10 @@ def toleration(text: str) -> dict[str, Any]:
 def of_request(request: Request) -> dict[str, Any]:
     """The fields that a request decides."""
     import msgspec
-    from trainyard_job import Cluster, Monitor
+    from trainyard_job import Cluster, Monitor, Security
 
     cluster, monitor = request.cluster or Cluster(), request.monitor or Monitor()
+    security = cluster.security or Security()
     words, launched = command_of(request)
     fields = {
         "name": request.name,
@@ -164,6 +174,9 @@ def of_request(request: Request) -> dict[str, Any]:
         "priority": cluster.priority,
         "service_account": cluster.service_account,
         "image_pull_secrets": tuple(cluster.image_pull_secrets),
+        "run_as_user": security.run_as_user,
+        "run_as_group": security.run_as_group,
+        "fs_group": security.fs_group,
         "max_restarts": monitor.max_restarts,
         "grace_s": monitor.stop_grace_s,
         "hang": monitor.hang,

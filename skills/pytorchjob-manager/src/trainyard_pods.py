@@ -50,6 +50,11 @@ EVENTS: list[Row] = [
 ]  # fmt: skip
 PULLS = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 NO_START = ("container.start", "is that program in the image, for this architecture?")
+OWNER = (
+    "volume.owner",
+    "cluster.security.run_as_user: 0 (--run-as-user 0), or fs_group (--fs-group) where the volume's driver applies it, "
+    "or give the folder to that user once",
+)
 WAITING = {
     "CreateContainerConfigError": ("container.config", "does the Secret of secrets (--secret) exist, with that key?"),
     "CreateContainerError": NO_START,
@@ -197,6 +202,8 @@ def _ended(pod: Object, ended: Object, name: str) -> Iterator[Finding]:
             f"{name} was killed for memory",
             "a larger resources.memory (--memory), fewer data workers, a smaller batch",
         )
+    elif "Permission denied: " in told and " belongs to user " in told:  # training/trainyard/whose.py
+        yield Finding(OWNER[0], f"{name}: {told}", OWNER[1])
     elif " cannot be started: " in told:
         yield Finding(NO_START[0], f"{name}: {told}", NO_START[1])
     elif ended.get("reason") in ("StartError", "ContainerCannotRun") or "exec format error" in str(ended.get("message")):

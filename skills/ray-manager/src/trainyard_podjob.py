@@ -29,7 +29,11 @@ SECRET_VARIABLE = re.compile(
     r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
 )
 MAX_NODES = 2000
-LATER = ("hang", "hang_after_s")
+MAX_ID = 2**31 - 1
+"""Of a user or a group, in Kubernetes."""
+OWN_GROUP = 1000
+"""Of the run's own volume: the kubelet gives the volume to this group, and every process of the pods is in it, whoever it is."""
+LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group")
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
 
@@ -61,6 +65,11 @@ class PodJob:
     priority: str | None = None
     service_account: str | None = None
     image_pull_secrets: tuple[str, ...] = ()
+    run_as_user: int | None = None
+    """None: the image's; run_as_group too."""
+    run_as_group: int | None = None
+    fs_group: int | None = None
+    """None: OWN_GROUP for the run's own volume, and no change of any other."""
     max_restarts: int = 3
     grace_s: float = 60.0
     """Seconds to save after SIGTERM."""
@@ -80,6 +89,9 @@ class PodJob:
         self._check_variables()
         self._check_names()
         self._check_quantities()
+        for id in (self.run_as_user, self.run_as_group, self.fs_group):
+            if id is not None and not 0 <= id <= MAX_ID:
+                raise usage(f"{id} is no number of a user or a group", f"0 to {MAX_ID}")
 
     def _check_variables(self) -> None:
         for name in [*self.env, *self.secrets]:
@@ -120,6 +132,11 @@ class PodJob:
     def run_dir(self) -> str:
         """On the volume, and in the pod."""
         return f"/trainyard/{self.name}-{self.run_id}"
+
+    @property
+    def owns_volume(self) -> bool:
+        """Whether the claim is the one that checkpoint-manager made for this run: empty at its first start."""
+        return self.claim == f"{self.name}-{self.run_id[:8]}"
 
     @property
     def termination_s(self) -> int:

@@ -6,11 +6,15 @@ import io
 import time
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tests.components.aws.running import Aws
+
+if TYPE_CHECKING:
+    import pytest
+    from botocore.exceptions import ClientError
 
 Document = dict[str, Any]
 DEADLINE_S = 60.0
@@ -73,3 +77,9 @@ def log_of(aws: Aws, build: Document) -> list[str]:
         if page["nextForwardToken"] == token:
             return lines
         token = page["nextForwardToken"]
+
+
+def refusal(raised: pytest.ExceptionInfo[ClientError]) -> tuple[str, str]:
+    """(code, message)."""
+    error = raised.value.response["Error"]
+    return str(error["Code"]), str(error["Message"])

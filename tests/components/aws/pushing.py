@@ -6,10 +6,14 @@ import base64
 import hashlib
 import http.client
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests.components.aws.running import Aws
+
+if TYPE_CHECKING:
+    import pytest
+    from botocore.exceptions import ClientError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -67,3 +71,12 @@ class Pusher:
     def push(self, layer: bytes, tag: str) -> tuple[int, dict[str, str], bytes]:
         """The registry's answer to the manifest."""
         return self.ask("PUT", f"manifests/{tag}", self.manifest(layer), MANIFEST)
+
+
+def make_repository(aws: Aws, name: str = "team/trainer", region: str | None = None, **options: Any) -> str:
+    """A repository; its URI."""
+    return str(aws.client("ecr", region).create_repository(repositoryName=name, **options)["repository"]["repositoryUri"])
+
+
+def code_of(raised: pytest.ExceptionInfo[ClientError]) -> str:
+    return str(raised.value.response["Error"]["Code"])

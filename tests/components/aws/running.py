@@ -79,7 +79,7 @@ class Aws:
         self.control("tokens", **settings)
 
     def cut(self, after_bytes: int, **cut: Any) -> None:
-        """Break connections to a registry after so many bytes of a body: method="PATCH", path=REGEX, times=1, skip=0.
+        """Break connections to a registry after so many bytes of a body: method="PATCH", path=REGEX, times=1, skip=0, stall_s=0.
 
         Layers are downloaded from `/_layers/` with GET.
         """

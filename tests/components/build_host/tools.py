@@ -51,11 +51,11 @@ def make() -> None:
     """What the cache lacks. Raises CalledProcessError, OSError."""
     if buildx().exists() and aws_folder().exists():
         return
-    with _alone():
+    with alone():
         if not buildx().exists():
-            _whole(buildx().parent, _make_buildx)
+            whole(buildx().parent, _make_buildx)
         if not aws_folder().exists():
-            _whole(aws_folder(), _make_aws)
+            whole(aws_folder(), _make_aws)
 
 
 def _make_buildx(folder: Path) -> None:
@@ -79,7 +79,7 @@ def _make_aws(folder: Path) -> None:
     (folder / "bin" / "aws").symlink_to("../venv/bin/aws")
 
 
-def _whole(folder: Path, maker: object) -> None:
+def whole(folder: Path, maker: object) -> None:
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -91,7 +91,7 @@ def _whole(folder: Path, maker: object) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Waits for another session's; the kernel frees the lock of one that was killed."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / "build-host.lock").open("w") as file:

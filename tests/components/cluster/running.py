@@ -144,11 +144,11 @@ class Cluster:
         """See access.make_user."""
         return access.make_user(self, name, namespace, rules=rules, cluster_rules=cluster_rules)
 
-    def make_volumes(self, namespace: str, count: int, size: str = "5Gi") -> list[str]:
+    def make_volumes(self, namespace: str, count: int, size: str = "5Gi", *, local: bool = False) -> list[str]:
         """Volumes of the class `test-shared`, for claims of this namespace: folders of this machine that pods of the real node share.
 
         They hold no claim yet; the first `count` claims that ask for the class get them. They go with the namespace, their
-        folders with the cluster.
+        folders with the cluster. All belong to root; with `local` Kubernetes can give them to a group.
         """
         owner = {
             "apiVersion": "v1",
@@ -159,9 +159,17 @@ class Cluster:
         names = [f"{namespace}-{number}" for number in range(count)]
         for name in names:
             (self.place.state / "volumes" / name).mkdir(parents=True)
-        volumes = [volumes_of.shared_volume(name, self.place.state / "volumes" / name, size, owner) for name in names]
+        kind = volumes_of.local_volume if local else volumes_of.shared_volume
+        volumes = [kind(name, self.place.state / "volumes" / name, size, owner) for name in names]
         self.apply([volumes_of.SHARED_CLASS, *volumes])
         return names
+
+    def make_claim(self, namespace: str, name: str) -> Path:
+        """A claim on one of them, bound; the volume's folder."""
+        self.apply([volumes_of.claim(name)], "--namespace", namespace)
+        bound = "--for=jsonpath={.status.phase}=Bound"
+        self.kubectl("wait", "pvc", name, "--namespace", namespace, bound, "--timeout=30s")
+        return self.place.state / "volumes" / str(self.get("pvc", name, "--namespace", namespace)["spec"]["volumeName"])
 
 
 @contextmanager

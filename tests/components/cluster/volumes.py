@@ -15,6 +15,15 @@ SHARED_CLASS = {
 }
 
 
+def local_volume(name: str, folder: Path, size: str, owner: dict[str, Any]) -> dict[str, Any]:
+    """The same folder as a volume on which the kubelet applies a pod's fsGroup, as on a disk; on a hostPath, as on FSx, it does not."""
+    volume = shared_volume(name, folder, size, owner)
+    volume["spec"] |= {"local": {"path": volume["spec"].pop("hostPath")["path"]}}
+    here = {"key": "type", "operator": "In", "values": ["real"]}
+    volume["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
+    return volume
+
+
 def shared_volume(name: str, folder: Path, size: str, owner: dict[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
@@ -28,3 +37,8 @@ def shared_volume(name: str, folder: Path, size: str, owner: dict[str, Any]) -> 
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
+
+
+def claim(name: str) -> dict[str, Any]:
+    spec = {"storageClassName": "test-shared", "accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}

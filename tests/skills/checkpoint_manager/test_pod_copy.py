@@ -129,3 +129,26 @@ def test_a_helper_pod_is_none_of_the_jobs_pods(tmp_path: Path) -> None:
     own = {"trainyard.dev/helper": "checkpoints", "trainyard.dev/claim-uid": "u"}
     assert made["labels"] == {"app.kubernetes.io/managed-by": "trainyard", **own}
     assert made["annotations"] == run
+
+
+OF_REQUEST = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from checkpoint_pods.helper import helper_manifest
+from checkpoint_pods.place import Target, of_request
+asked = dict(pod=None, container=None, claim=None, image=None, python="python3", timeout_s=60.0, run_as_user=json.loads(sys.argv[3]))
+lists = dict(node_selector=(), toleration=(), image_pull_secret=())
+wanted = Target(**of_request(sys.argv[2], {**asked, **lists})).wanted(writes=True)
+print(json.dumps(helper_manifest(wanted, {"metadata": {"name": "c", "uid": "u"}}, "image")["spec"].get("securityContext")))
+"""
+
+
+@pytest.mark.parametrize(("of_job", "said", "user"), [(0, None, 0), (1000, 7, 7), (None, None, None)])
+def test_a_helper_pod_is_the_jobs_user(tmp_path: Path, of_job: int | None, said: int | None, user: int | None) -> None:
+    """Another one may not remove what the job has written."""
+    job: dict[str, Any] = {"name": "tiny", "run": "torchrun train.py", "image": {"uri": "a:1"}, "claim": "c"}
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(job | ({} if of_job is None else {"cluster": {"security": {"run_as_user": of_job}}})))
+    words = [sys.executable, "-c", OF_REQUEST, str(SRC), str(path), json.dumps(said)]
+    made = json.loads(subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout)
+    assert made == (None if user is None else {"runAsUser": user})

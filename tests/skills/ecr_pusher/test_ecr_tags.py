@@ -152,3 +152,12 @@ def test_an_immutable_tag_stays(pusher: Pusher, repository: str, image: Made, tm
 def test_wrong_tags_are_refused(pusher: Pusher, image: Made, tag: str) -> None:
     done = pusher.call("push", image.word, "--repository", "net", f"--tag={tag}")
     assert done.code == 2 and pusher.aws.actions() == [], done
+
+
+def test_tags_says_which_of_them_cannot_move(pusher: Pusher, repository: str, image: Made) -> None:
+    """By the repository's setting and its exclusions."""
+    assert pusher.call("push", image.word, "--repository", repository, "--tag", "1", "--tag-strategy", "latest").code == 0
+    (row,) = pusher.call("tags", repository).data["images"]
+    assert (sorted(row["tags"]), row["immutable"]) == (["1", "latest"], ["1"])
+    pusher.ecr().put_image_tag_mutability(repositoryName=repository, imageTagMutability="MUTABLE")
+    assert pusher.call("tags", repository).data["images"][0]["immutable"] == []

@@ -12,7 +12,7 @@ from tests.calling import SKILLS
 from tests.skills.image_builder.image_call import module
 
 CAUSES: Any = module("attempts.causes")
-REMEDIES: Any = module("attempts.remedies")
+REMEDIES: Any = module("attempts.next_attempt")
 TABLE = yaml.safe_load((SKILLS / "image-builder" / "assets" / "build_failures.yaml").read_text())
 ROWS = TABLE["patterns"]
 
@@ -116,10 +116,10 @@ def test_any_log_has_a_class(lines: tuple[str, ...]) -> None:
 def test_a_hostile_line_takes_no_time() -> None:
     import time
 
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("Retrying (Retry(" * 2000, "/simple/" * 5000, "': /simple/" + "a" * 50_000, "dial tcp" * 5000, "#" * 100_000):
         kind(*[text] * 50)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 # --- remedies that no build here can need ------------------------------------------------------------------------

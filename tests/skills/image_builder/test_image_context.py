@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -128,7 +129,9 @@ def test_run_folders_of_ours_are_never_in_it(tmp_path: Path) -> None:
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n" + "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n" * 3
 SECRET_FILES = {
-    ".env": "A=1",
+    ".env": "A=\nB= 'x'\n",
+    "prod.env": "A=1",
+    "boto.cfg": "aws_secret_access_key = q9ZkT3vN7xR2mB8wL5yH" + "1cD6fJ4gS0aP/uE+iQoK\n",
     "conf/.env.local": "A=1",
     "id_ed25519": "x",
     "notes.txt": KEY,
@@ -143,6 +146,9 @@ HARMLESS = {
     "check.py": "if b'PRIVATE KEY' in data: ...",
     "environment.yml": "a: 1",
     "half_hf_token.py": "hf_token = None",
+    "placeholder.sh": "export HF_TOKEN=hf_" + "x" * 37 + " GH=ghp_" + "X" * 36,
+    ".env.local": "# fill in\nAPI_KEY=\nexport WANDB=''\nHOST:\n",
+    "example.env": "A=1",
 }
 
 
@@ -165,9 +171,25 @@ def test_what_only_speaks_of_secrets_stops_nothing(tmp_path: Path) -> None:
     SOURCE.refuse_secrets(found, HASHES.known(found), ())
 
 
+def test_of_a_binary_file_the_beginning_is_searched() -> None:
+    token = b"ghp_" + b"aB3" * 12
+    assert SECRETS.by_content(bytes(60_000) + token)
+    assert SECRETS.by_content(b" " * 900_000 + token)
+    assert not SECRETS.by_content(bytes(70_000) + token)
+
+
+def test_no_word_is_lost_by_searching_faster() -> None:
+    """Each word that a secret is told by is found from its rarest letter, wherever it stands; a part of it is not."""
+    for word, _, _ in SECRETS.CONTENT:
+        for around in (b"", b"K_x-", b"a" * 40):
+            assert any(each.search(around + word + around) for each in SECRETS.WORDS), word
+        assert not any(each.search(part) for each in SECRETS.WORDS for part in (word[1:], word[:-1])), word
+
+
 def packed(root: Path, goal: Path) -> bytes:
     found = LISTING.listed(root, IGNORE.read(root, None))
-    ARCHIVE.write(found, HASHES.known(found), goal)
+    stream = ARCHIVE.Stream(found, HASHES.known(found))
+    goal.write_bytes(b"".join(iter(lambda: stream.read(100_001), b"")))
     return goal.read_bytes()
 
 
@@ -202,6 +224,18 @@ def test_the_same_context_gives_the_same_zip(project: Path, tmp_path: Path) -> N
     assert packed(project, tmp_path / "2.zip") == first
     (project / "run.sh").chmod(0o644)
     assert packed(project, tmp_path / "3.zip") != first
+
+
+def test_a_file_that_changed_is_not_packed(project: Path) -> None:
+    """Since it was hashed: the ZIP's name would lie."""
+    found = LISTING.listed(project, IGNORE.read(project, None))
+    known = HASHES.known(found)
+    (project / "text.txt").write_text("b line of text\n" * 20_000)
+    with (
+        contextlib.closing(ARCHIVE.Stream(found, known)) as stream,
+        pytest.raises(SHELL.SkillError, match=r"text\.txt changed"),
+    ):
+        stream.read()
 
 
 def digest(root: Path) -> str:

@@ -56,7 +56,7 @@ CASES = {
     "nvcc": Broken(BASE + "RUN nvcc --version\n", "compiler", 1, of_log="nvcc: not found"),
     "git": Broken(
         BASE + "RUN pip install --no-index git+file:///nowhere\n",
-        "compiler",
+        "missing-program",
         1,
         "install_git",
         words=("--attempts", "1"),

@@ -36,9 +36,9 @@ class CodeBuild:
     def __call__(self, *words: object, env: Mapping[str, str] | None = None, **options: Any) -> Answer:
         return call(PROGRAM, *words, env=self.environment(**(env or {})), timeout_s=90, **options)
 
-    def started(self, *words: object) -> SkillPopen:
+    def started(self, *words: object, program: Path = PROGRAM) -> SkillPopen:
         """In the background, its output in pipes."""
-        command = [sys.executable, str(PROGRAM), *map(str, words)]
+        command = [sys.executable, str(program), *map(str, words)]
         env = {**os.environ, **self.environment()}
         return SkillPopen(command, env=env, text=True, stdin=-3, stdout=-1, stderr=-1)
 

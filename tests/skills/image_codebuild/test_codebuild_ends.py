@@ -47,7 +47,11 @@ def test_waiting_ends_before_the_build(codebuild: CodeBuild) -> None:
     (build_id,) = started.data["build_ids"]
     assert started.document["next"] == [f"build_image_codebuild.py wait {build_id}"]
     early = codebuild("wait", build_id, "--timeout", "1")
-    assert (early.code, early.error["retryable"], early.error["hint"]) == (7, True, f"wait {build_id}"), early
+    assert (early.code, early.error["retryable"], early.error["hint"]) == (
+        7,
+        True,
+        f"build_image_codebuild.py wait {build_id}",
+    ), early
     assert codebuild("status", build_id).data["status"] == "IN_PROGRESS"
     done = codebuild("wait", build_id)
     assert done.code == 0 and done.data["digest"] == codebuild.digest("trainyard/net", done.data["tag"]), done
@@ -130,8 +134,23 @@ def test_logs_are_read_and_streamed(codebuild: CodeBuild) -> None:
     streamed = codebuild("logs", build_id, "--follow", streams=True)
     lines = [each["line"] for each in streamed.stream if each["type"] == "line"]
     assert len(lines) == streamed.data["lines"] == some.data["total"] and lines[-5:] == some.data["lines"]
-    rows = codebuild("list", "--limit", "1").data["builds"]
-    assert [row["build_id"] for row in rows] == [build_id] and rows[0]["ours"]
+    codebuild("build", codebuild.project("other"))
+    listed = codebuild("list", "--limit", "1")
+    assert (len(listed.data["builds"]), listed.data["total"], listed.document["truncated"]) == (1, 2, True)
+    rows = codebuild("list").data["builds"]
+    assert rows[1]["build_id"] == build_id and rows[1]["ours"]
+
+
+def test_keys_that_end_while_it_waits(codebuild: CodeBuild) -> None:
+    """Exit 4 says how to sign in, and that the build goes on; the same call finds it."""
+    folder = codebuild.project()
+    codebuild.aws.builds_fault(phase="PRE_BUILD", slow_s=4)
+    codebuild.aws.fail("codebuild:BatchGetBuilds", "ExpiredTokenException", "The security token is expired", times=1, skip=1)
+    ended = codebuild("build", folder)
+    assert (ended.code, ended.error["code"]) == (4, "credentials") and "the build goes on" in ended.error["message"], ended
+    assert "then the same call" in ended.error["hint"] and len(ended.data["build_ids"]) == 1
+    again = codebuild("build", folder)
+    assert again.code == 0 and again.data["build_ids"] == ended.data["build_ids"], again
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "wait", "cancel"])

@@ -25,6 +25,7 @@ def buckets(codebuild: CodeBuild) -> list[str]:
         (("--project", "x y"), 2, "CodeBuild project"),
         (("--project", "nobody"), 3, "no CodeBuild project nobody"),
         (("--push", "nobody/there"), 3, "no repository nobody/there"),
+        (("--push", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/trainyard/net"), 2, "another registry"),
         (("--bucket", "nobodys-bucket"), 3, "no bucket nobodys-bucket"),
         (("--secret", "id=a,src=/etc/passwd"), 2, "not sent"),
         (("--build-arg", "A=1\n--push"), 2, "--build-arg"),
@@ -44,6 +45,9 @@ def test_a_taken_tag_is_said_before_the_build(codebuild: CodeBuild) -> None:
     assert codebuild("build", folder, "--image-tag", "v1").code == 0
     assert codebuild("build", folder, "--image-tag", "latest").code == 0
     (folder / "train.py").write_text("print(2)\n")
+    planned = codebuild("build", folder, "--image-tag", "v1", "--dry-run")
+    found = next(each for each in planned.document["checks"] if each["id"] == "registry.tag")
+    assert (planned.code, found["status"]) == (1, "fail") and "is taken by sha256:" in found["summary"]
     taken = codebuild("build", folder, "--image-tag", "v1")
     assert (taken.code, taken.error["code"]) == (5, "conflict") and len(codebuild.builds()) == 2, taken
     moved = codebuild("build", folder, "--image-tag", "latest")

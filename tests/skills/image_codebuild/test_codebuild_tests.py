@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -62,9 +64,81 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     assert missing.code == 1 and missing.check("imports")["status"] == "fail", missing.document
 
 
+JOB = "name: net\ntarget: eks\nrun: torchrun train.py\nresources: {shm: 256Mi}\n"
+TRAINS = """
+import trainyard, torch
+trainyard.init_distributed()
+model = torch.nn.Linear(2, 2)
+with trainyard.Checkpointer(model=model, data=None, total_steps=2) as checkpointer:
+    for step in range(checkpointer.restore() + 1, 3):
+        checkpointer.step(step, loss=1.0 / step)
+"""
+
+
+@full_images
+@pytest.mark.parametrize("level", ["standard", "full"])
+def test_every_level_is_tested_there(tester: Prober, level: str) -> None:
+    """On the small torch, whose NCCL is a stub: that alone fails, and only the GPU's work is unproven. Its answer is many lines of the log."""
+    folder = tester.codebuild.project(files={"requirements.txt": "torch\nnumpy\n", "train.py": TRAINS, "job.yaml": JOB})
+    (folder / "Dockerfile").unlink()
+    built = tester.codebuild("build", folder, "--base", "python:3.11-slim")
+    assert built.code == 0, built
+    tested = tester("run", built.data["reference"], "--level", level, "--project", folder, "--request", folder / "job.yaml")
+    checks = {each["id"]: each["status"] for each in tested.document["checks"]}
+    assert tested.code == 1 and [id for id, status in checks.items() if status == "fail"] == ["nccl"], tested.document
+    assert "a stub, not NCCL" in tested.check("nccl")["summary"]
+    assert [each["id"] for each in tested.data["unproven"]] == ["cuda.run"]
+    shown = ("train.step", "allreduce", "checkpoint", "job.run")
+    assert [checks.get(id) for id in shown] == (["pass"] * 4 if level == "full" else [None] * 4)
+    assert tester.containers() == "" and tester.codebuild.builds()[0]["buildStatus"] == "SUCCEEDED"
+
+
+@full_images
+@pytest.mark.parametrize(("log", "code"), [("lost", 8), ("late", 1)])
+def test_a_log_that_comes_late_or_never(tester: Prober, log: str, code: int) -> None:
+    """Without its log nothing is said about the image; lines that come after the build's end are waited for."""
+    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    tester.codebuild.aws.builds_fault(log=log, log_late_s=4)
+    tested = tester("run", reference, "--level", "quick")
+    assert tested.code == code, tested
+    assert code == 1 or (tested.error["retryable"] and tested.document["checks"] == [])
+
+
+@full_images
+def test_a_log_that_may_not_be_read(tester: Prober) -> None:
+    """Exit 4 names the action; another call would end in the same way."""
+    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    granted = policies.policy("test", repository="trainyard/net", without="logs:GetLogEvents")
+    tester.codebuild.user = tester.codebuild.aws.user(granted)
+    denied = tester("run", reference, "--level", "quick")
+    assert (denied.code, denied.error["code"], denied.error["retryable"]) == (4, "permission", False), denied
+    assert "logs:GetLogEvents" in denied.error["message"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_a_test_that_nobody_waits_for_is_stopped(tester: Prober, number: signal.Signals) -> None:
+    """At Ctrl-C, and at the SIGTERM that the deployer sends then: nobody else could read its answer."""
+    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    tester.codebuild.aws.builds_fault(phase="PRE_BUILD", slow_s=60)
+    process = tester.codebuild.started("run", reference, "--level", "quick", program=PROGRAM)
+    until(lambda: tester.codebuild.builds()[0]["currentPhase"] == "PRE_BUILD")
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 7 and "was stopped" in out, out
+    until(lambda: tester.codebuild.builds()[0]["buildStatus"] == "STOPPED")
+
+
+def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @full_images
 def test_a_host_that_fails_says_nothing_about_the_image(tester: Prober) -> None:
-    """Exit 8, retryable: no check of the image failed or passed. A lost log is the same."""
+    """Exit 8, retryable: no check of the image failed or passed."""
     folder = tester.codebuild.project()
     reference = tester.codebuild("build", folder).data["reference"]
     tester.codebuild.aws.builds_fault(phase="PROVISIONING", status_code="CLIENT_ERROR", message="no host", project=PROJECT)
@@ -80,12 +154,19 @@ def test_an_image_without_python(tester: Prober) -> None:
     tester.codebuild.user = tester.codebuild.aws.user(policies.policy("test", repository="trainyard/net"))
     failed = tester("run", reference, "--level", "quick")
     assert failed.code == 1 and failed.check("image.start")["status"] == "fail", failed
-    allowed = policies.actions(policies.policy("test", repository="trainyard/net"))
+    allowed = policies.actions(policies.policy("test", repository="trainyard/net")) - policies.AT_CTRL_C
     assert policies.called(tester.codebuild.aws, tester.codebuild.user) == allowed and tester.containers() == ""
 
 
 @pytest.mark.parametrize(
-    ("image", "code"), [("trainyard/net", 2), ("trainyard/net:none", 3), ("nobody/there:v1", 3), ("a;b:c", 2)]
+    ("image", "code"),
+    [
+        ("trainyard/net", 2),
+        ("trainyard/net:none", 3),
+        ("nobody/there:v1", 3),
+        ("a;b:c", 2),
+        ("else.where:5000/trainyard/net:v1", 2),
+    ],
 )
 def test_an_image_that_is_not_there(tester: Prober, image: str, code: int) -> None:
     tester.codebuild.project()

@@ -80,7 +80,7 @@ def test_memory_runs_out(images: Images, hostile: str) -> None:
 )
 def test_another_program_is_called_python(images: Images, name: str, script: str, says: str) -> None:
     """It prints what a result looks like, prints the probe itself back, prints for ever, or does nothing and ignores signals."""
-    image = images.image(f"python-{name}", {"python": script}, copy="COPY python /usr/local/bin/python")
+    image = images.image(f"python-{name}", {"python": script}, copy="COPY python /usr/local/bin/python3")
     found = images.test(image, "--level", "quick", "--package", "pip", "--timeout", 6)
     assert found.code == 1 and says in found.check("image.start")["summary"], found.document
     assert "pass" not in {status for id, status in statuses(found).items() if id != "image.platform"}
@@ -89,7 +89,7 @@ def test_another_program_is_called_python(images: Images, name: str, script: str
 
 def test_there_is_no_python(images: Images) -> None:
     found = images.test(images.image("empty", {"data.txt": "x"}, base="scratch"), "--level", "quick")
-    assert found.code == 1 and "no Python in the image's PATH" in found.check("image.start")["summary"]
+    assert found.code == 1 and "there is no python3 or python in the image's PATH" in found.check("image.start")["summary"]
 
 
 def test_python_is_for_another_architecture(images: Images) -> None:
@@ -98,7 +98,7 @@ def test_python_is_for_another_architecture(images: Images) -> None:
         b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 183, 1, 0x400078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
     )
     program = header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120, 120, 4096)
-    image = images.image("aarch64-python", {"python": program}, copy="COPY python /usr/local/bin/python")
+    image = images.image("aarch64-python", {"python": program}, copy="COPY python /usr/local/bin/python3")
     found = images.test(image, "--level", "quick")
     assert found.code == 1 and "another processor architecture" in found.check("image.start")["summary"]
     assert "--platform" in found.check("image.start")["fix"]

@@ -118,6 +118,33 @@ def test_a_user_with_a_home(images: Images) -> None:
     assert found.check("user")["status"] == "pass" and "trainer" in found.check("user")["summary"]
 
 
+def test_a_user_that_nobody_knows(images: Images) -> None:
+    """USER with a name that is in no /etc/passwd of the image: the container does not start, and that is the image's."""
+    found = images.test(images.image("no-such-user", APP, *LINES, "USER nobody-here"), "--level", "quick", "--package", "alpha")
+    assert found.code == 1 and "starts as nobody-here" in found.check("image.start")["summary"], found.document
+
+
+def test_this_docker_has_no_gpu(images: Images, good: str) -> None:
+    """What Docker cannot give says nothing about the image: exit 2, and no check."""
+    found = images.test(good, "--level", "quick", "--package", "alpha", "--gpus", "all")
+    assert (found.code, found.error["code"], found.document["checks"]) == (2, "usage", []), found.document
+    assert "this Docker has no GPU" in found.error["message"] and images.containers() == []
+
+
+def test_the_python_that_the_job_starts(images: Images, good: str, tmp_path: Path) -> None:
+    """Its packages count; one that is not there is no other one's affair."""
+    (tmp_path / "job.yaml").write_text("name: tiny\ntarget: eks\nrun: /opt/none/bin/python train.py\n")
+    found = images.test(good, "--level", "quick", "--package", "alpha", "--request", tmp_path / "job.yaml")
+    assert found.code == 1 and "no /opt/none/bin/python" in found.check("image.start")["summary"], found.document
+
+
+def test_a_project_that_declares_nothing(images: Images, good: str, tmp_path: Path) -> None:
+    """Its entry point is looked at all the same, and what was not understood is said. A time limit has to be a number."""
+    found = images.test(good, "--level", "quick", "--project", tmp_path, "--entry", "train.py")
+    assert found.code == 0 and (found.check("imports")["status"], found.check("entry")["status"]) == ("warn", "pass")
+    assert images.test(good, "--probe-timeout", "nan").code == 2
+
+
 def test_shared_memory(images: Images, good: str) -> None:
     """What is asked for is what the container gets, and 64 MiB where nothing is."""
     asked, silent = images.test(good, "--shm", "128Mi"), images.test(good)

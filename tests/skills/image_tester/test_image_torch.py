@@ -130,8 +130,21 @@ def test_a_broken_image_is_diagnosed(images: Images, with_stubs: str, name: str)
     assert says in found.check(check)["summary"] + str(found.check(check)["evidence"]), found.check(check)
 
 
-def test_a_job_that_needs_a_gpu(images: Images, with_stubs: str, tmp_path: Path) -> None:
-    """It ends with torch's own words for that: unknown and named, neither a fail nor a pass."""
-    found = images.test(with_stubs, "--level", "full", "--request", request(tmp_path, "python gpu.py"))
+def test_a_good_nccl_beside_torchs_own(images: Images, with_stubs: str) -> None:
+    """The loader finds a real one, and torch has the stub: that is the one that counts."""
+    real = libraries.real("libnccl.so.2")
+    if real is None:
+        pytest.skip("by design: torch is the build for CPUs here")
+    copy = "COPY libnccl.so.2 /usr/local/lib/libnccl.so.2"
+    found = images.test(
+        images.image("nccl-beside", {"libnccl.so.2": real.read_bytes()}, "RUN ldconfig", base=with_stubs, copy=copy)
+    )
+    assert found.check("nccl")["status"] == "fail" and "a stub, not NCCL" in found.check("nccl")["summary"]
+
+
+@pytest.mark.parametrize("run", ["python gpu.py", "torchrun gpu.py"])
+def test_a_job_that_needs_a_gpu(images: Images, with_stubs: str, tmp_path: Path, run: str) -> None:
+    """It ends with torch's own words for that: unknown and named, neither a fail nor a pass. torchrun's own words come behind."""
+    found = images.test(with_stubs, "--level", "full", "--request", request(tmp_path, run))
     assert found.check("job.run")["status"] == "unknown", found.check("job.run")
     assert {"gpu"} == {each["needs"] for each in found.data["unproven"] if each["id"] == "job.run"}

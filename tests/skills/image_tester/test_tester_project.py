@@ -15,12 +15,15 @@ NumPy == 1.26.4   # pinned
 -e .
 --extra-index-url https://example.com/simple
 ./wheels/own.whl
-https://example.com/x.whl
+git+https://me:s3cr3t@example.com/x.git
 pillow==11.0 --hash=sha256:aa
 transformers[torch] \\
   >=4.40
 not a requirement!
 """
+
+
+UNREAD = ["-e .", "./wheels/own.whl", "git+https://***@example.com/x.git", "not a requirement!"]
 
 
 def declared(folder: Path) -> object:
@@ -32,7 +35,8 @@ def test_requirements(tmp_path: Path) -> None:
     found = declared(tmp_path)
     assert [each.name for each in found.found.values()] == ["torch", "numpy", "pyyaml", "pillow", "transformers"]
     assert [each.specifier for each in found.found.values()] == [">=2.9", "==1.26.4", "", "==11.0", ">=4.40"]
-    assert found.files == ["requirements.txt", "more.txt"] and len(found.unread) == 1
+    assert found.files == ["requirements.txt", "more.txt"]
+    assert [each.rpartition(": ")[2] for each in found.unread] == UNREAD, "what brings a package without a name is said"
 
 
 def test_pyproject(tmp_path: Path) -> None:
@@ -40,13 +44,17 @@ def test_pyproject(tmp_path: Path) -> None:
     assert [each.name for each in declared(tmp_path).found.values()] == ["torch", "numpy"]
 
 
-@pytest.mark.parametrize(
-    "files", [{}, {"pyproject.toml": "[tool.x]\n"}, {"pyproject.toml": "[[["}], ids=["nothing", "no dependencies", "torn"]
-)
+@pytest.mark.parametrize("files", [{}, {"pyproject.toml": "[tool.x]\n"}], ids=["nothing", "no dependencies"])
 def test_nothing_is_declared(tmp_path: Path, files: dict[str, str]) -> None:
-    """Exit 2 and what to write, never an empty pass."""
+    """A project may have its requirements in its imports, in conda's file or nowhere: that is said, and no error."""
     probing.write(tmp_path, files)
-    with pytest.raises(Exception, match=r"neither|cannot be read"):
+    found = declared(tmp_path)
+    assert found.found == {} and "neither requirements.txt nor pyproject.toml" in found.unread[0]
+
+
+def test_a_torn_declaration(tmp_path: Path) -> None:
+    probing.write(tmp_path, {"pyproject.toml": "[[["})
+    with pytest.raises(Exception, match="cannot be read"):
         declared(tmp_path)
 
 
@@ -57,20 +65,25 @@ def test_nothing_outside_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "entry"),
+    ("command", "entry", "python"),
     [
-        ("torchrun --log-dir x train.py --steps 4", ("train.py", "")),
-        ("torchrun -m pkg.train", ("", "pkg.train")),
-        ("python -u train.py", ("train.py", "")),
-        ("python3 -m pkg", ("", "pkg")),
-        ("accelerate launch train.py", ("train.py", "")),
-        ("bash run.sh", None),
-        ("python -c pass", None),
+        ("torchrun --log-dir x train.py --steps 4", ("train.py", "", ""), "python3"),
+        ("torchrun -m pkg.train", ("", "pkg.train", ""), "python3"),
+        ("/opt/conda/bin/python -m torch.distributed.run train.py", ("train.py", "", ""), "python3"),
+        ("python -u train.py", ("train.py", "", ""), "python"),
+        ("/opt/conda/bin/python3 -m pkg", ("", "pkg", ""), "/opt/conda/bin/python3"),
+        ("accelerate launch train.py", ("train.py", "", "accelerate"), "python3"),
+        ("bash run.sh", ("", "", "bash"), "python3"),
+        ("python -c pass", None, "python"),
     ],
 )
-def test_the_entry_point_of_a_command(command: str, entry: tuple[str, str] | None) -> None:
-    found = probing.module("tester_asked").entry_of(command.split())
-    assert (found and (found.path, found.module)) == entry
+def test_the_entry_point_of_a_command(command: str, entry: tuple[str, str, str] | None, python: str) -> None:
+    """And the Python that it is started with, by the engines too: another one in the image would answer for other packages."""
+    asked = probing.module("tester_asked")
+    found = asked.entry_of(command.split())
+    assert (found and (found.path, found.module, found.program)) == entry
+    assert asked.pythons_of(tuple(command.split()), None) == (python,)
+    assert python != "python3" or asked.pythons_of(tuple(command.split()), "rayjob") == ("python",)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ KEYS = {
     "--toleration": "cluster.tolerations",
     "--service-account": "cluster.service_account",
     "--image-pull-secret": "cluster.image_pull_secrets",
+    "--run-as-user": "cluster.security.run_as_user",
     "--image": "image.uri",
     "--cpu": "resources.cpu",
     "--memory": "resources.memory",

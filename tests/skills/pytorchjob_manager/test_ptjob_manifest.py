@@ -200,3 +200,21 @@ def test_a_job_that_was_made_before_hangs_were_acted_on_is_still_recognised() ->
     digest = build("pytorchjob")["metadata"]["annotations"]["trainyard.dev/spec-digest"]
     assert digest == "8322b9c48faf059e75ace7af38a92490", "with all defaults, that of a version without them"
     assert build("pytorchjob", hang="report")["metadata"]["annotations"]["trainyard.dev/spec-digest"] != digest
+
+
+def test_only_the_runs_own_volume_is_given_to_a_group_without_being_asked() -> None:
+    def context(**changes: Any) -> Any:
+        return pods_of(build("pytorchjob", **changes))[0].get("securityContext")
+
+    assert context() == {"fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
+    assert context(claim="shared-fsx") is context(claim=None) is None
+    assert context(claim="shared-fsx", fs_group=7) == {"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"}
+    assert context(claim=None, run_as_user=0, run_as_group=5) == {"runAsUser": 0, "runAsGroup": 5}
+
+
+def test_a_trainjob_leaves_out_the_group_that_its_api_cannot_give_and_nobody_asked_for() -> None:
+    old = {"schema": schema(podTemplateOverrides=OVERRIDES_2_1)}
+    assert "securityContext" not in json.dumps(build("trainjob", **old))
+    assert "securityContext" in json.dumps(build("trainjob", schema=schema(runtimePatches=PATCHES_2_3)))
+    for asked in ({"fs_group": 1000}, {"run_as_user": 0}):
+        assert "securityContext" in build("trainjob", **old, **asked)["message"]

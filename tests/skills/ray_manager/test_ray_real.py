@@ -23,8 +23,14 @@ OWN = f"rc-{RUN_ID[:8]}"
 
 @pytest.fixture(scope="module")
 def real(shared_ray: Ray) -> Ray:
-    """A RayCluster `rc` of a head and a worker, ready, and a RayJob `good` that gets there meanwhile."""
-    made = shared_ray.create("rc", *REAL, nodes=2)
+    """A RayCluster `rc` of a head and a worker, ready, and a RayJob `good` that gets there meanwhile.
+
+    `rc` is not root's, as rayproject/ray is not, and has a new volume, which is.
+    """
+    shared_ray.cluster.make_volumes(shared_ray.namespace, 1, local=True)
+    shared_ray.cluster.make_claim(shared_ray.namespace, OWN)
+    user = ("--run-as-user", "1000", "--env", "HOME=/tmp", "--env", "USER=ray")
+    made = shared_ray.create("rc", *REAL, *user, "--claim", OWN, nodes=2)
     assert made.exit_code == 0, made.document
     ready = shared_ray("wait", "rc", "--timeout", "150")
     assert ready.exit_code == 0, ready.document
@@ -40,6 +46,15 @@ def test_a_command_on_the_head_uses_the_whole_cluster_and_is_streamed(real: Ray)
     assert ran.exit_code == 0 and ran.data["exit_code"] == 0, ran.document
     assert "nodes 2 answer 42" in lines and "this is stderr" in lines
     assert all(each["type"] == "log" and each["pod"] == ran.data["pod"] for each in ran.stream)
+
+
+def test_the_volume_of_a_cluster_takes_what_another_user_than_root_writes(real: Ray) -> None:
+    """On the head and, by Ray, on the other node; the control is in test_ptjob_users.py."""
+    write = "mkdir -p $TRAINYARD_RUN_DIR/$1 && touch $TRAINYARD_RUN_DIR/$1/file && stat -c %u:%g $TRAINYARD_RUN_DIR/$1/file"
+    of_ray = "import ray, subprocess; ray.init(logging_level='ERROR'); f = ray.remote(lambda: subprocess.check_output(['sh', '-c', {write!r}, '-', 'task'], text=True)); print(ray.get(f.remote()))"
+    for words in (("sh", "-c", write, "-", "exec"), ("python", "-c", of_ray.format(write=write))):
+        ran = real("exec", "rc", "--run-id", RUN_ID, "--", *words)
+        assert ran.exit_code == 0 and "1000:1000" in [each["line"] for each in ran.stream], ran.document
 
 
 def test_a_failed_command_is_a_no_with_its_code(real: Ray) -> None:

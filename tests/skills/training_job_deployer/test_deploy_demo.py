@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -29,7 +30,8 @@ def demo(project: Project, run: str, *, ends_after_start: int) -> tuple[int, str
 def test_the_demo_kills_a_rank_and_tells_what_came_of_it(project: Project) -> None:
     code, output, errors = demo(project, "python train.py --steps 5 --until-told", ends_after_start=2)
     assert code == 0, output + errors
-    assert "with SIGKILL at step 4" in output
+    # the demo kills from 45 % of the steps on: at step 3, or at step 4, before which the trainer waits
+    assert re.search(r"with SIGKILL at step [34];", output), output
     assert "kills survived                   1" in output
     assert str(project.run_dir / "report.html") in output
     assert "def main():" in output

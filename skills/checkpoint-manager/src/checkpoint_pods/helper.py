@@ -47,6 +47,8 @@ class Wanted:
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     pull_secrets: tuple[str, ...] = ()
+    run_as_user: int | None = None
+    """As the job, or it may not touch the job's files. None: as the image says."""
 
 
 @contextmanager
@@ -87,6 +89,8 @@ def helper_manifest(wanted: Wanted, claim: kube.Object, image: str) -> kube.Obje
     spec["nodeSelector"] = wanted.node_selector
     spec["tolerations"] = wanted.tolerations
     spec["imagePullSecrets"] = [{"name": name} for name in wanted.pull_secrets]
+    if wanted.run_as_user is not None:
+        spec["securityContext"] = {"runAsUser": wanted.run_as_user}
     container = spec["containers"][0]
     container["image"] = image
     container["command"][0] = wanted.python

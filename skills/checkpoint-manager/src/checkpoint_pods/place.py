@@ -34,6 +34,7 @@ class Target:
     node_selector: tuple[str, ...]
     toleration: tuple[str, ...]
     image_pull_secret: tuple[str, ...]
+    run_as_user: int | None
 
     def __post_init__(self) -> None:
         if bool(self.pod) == bool(self.claim):
@@ -60,6 +61,7 @@ class Target:
             node_selector=dict(_pair(each) for each in self.node_selector),
             tolerations=[_toleration(each) for each in self.toleration],
             pull_secrets=self.image_pull_secret,
+            run_as_user=self.run_as_user,
         )
 
 
@@ -77,6 +79,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             "node_selector",
             "toleration",
             "image_pull_secret",
+            "run_as_user",
         )
         asked = {name: words.pop(name) for name in names}
         if request and not asked["pod"]:
@@ -106,6 +109,9 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--node-selector", metavar="KEY=VALUE", multiple=True, help="Of the helper; may be given again."),
         click.option("--toleration", metavar="JSON", multiple=True, help="Of the helper; may be given again."),
         click.option("--image-pull-secret", metavar="NAME", multiple=True, help="Of the helper; may be given again."),
+        click.option(
+            "--run-as-user", metavar="ID", type=click.IntRange(0, 2**31 - 1), help="Of the helper. Default: the image's user."
+        ),
     ]
     for option in reversed(added):
         option(with_target)
@@ -119,6 +125,7 @@ def of_request(path: str, asked: dict[str, Any]) -> dict[str, Any]:
 
     request = trainyard_request.read(path)
     cluster, fit, storage = request.cluster, request.fit, request.checkpoints.storage
+    security = cluster.security if cluster else None
     selector = (fit and fit.node_selector) or (cluster and cluster.node_selector) or {}
     selector = {**selector, **({ZONE: fit.zone} if fit and fit.zone else {})}
     return {
@@ -134,6 +141,7 @@ def of_request(path: str, asked: dict[str, Any]) -> dict[str, Any]:
             *asked["toleration"],
         ),
         "image_pull_secret": (*(cluster.image_pull_secrets if cluster else []), *asked["image_pull_secret"]),
+        "run_as_user": asked["run_as_user"] if asked["run_as_user"] is not None else security.run_as_user if security else None,
     }
 
 

@@ -8,19 +8,16 @@ from typing import Any
 import trainyard_yaml
 import yaml
 from asked.files import Folder, line_of
+from asked.requirements import Requirements, of_lines
 from asked.versions import specifiers
-from asked.wants import NoRequirement, Place, Want, want
+from asked.wants import Place, Want
+from image_tables import table
 from packaging.utils import canonicalize_name
 from trainyard_files import Unusable
 
+CONDA = frozenset({"conda"})
+"""What `Want.options` of conda's own packages holds."""
 SPEC = re.compile(r"(?:[a-z0-9_./-]+::)?(?P<name>[a-z0-9_][a-z0-9._-]*)\s*(?P<versions>[=<>!~ ].*)?", re.IGNORECASE | re.ASCII)
-NAMES = {
-    "pytorch": "torch",
-    "pytorch-gpu": "torch",
-    "pytorch-cpu": "torch",
-    "py-opencv": "opencv-python",
-    "msgpack-python": "msgpack",
-}
 
 
 def conda_want(text: str, place: Place) -> Want | None:
@@ -29,11 +26,17 @@ def conda_want(text: str, place: Place) -> Want | None:
     if not match:
         return None
     asked = match["name"]
-    name = NAMES.get(asked.lower(), asked)
+    name = str(table("package_rules")["conda"]["names"].get(asked.lower(), asked))
     allowed = specifiers(_versions((match["versions"] or "").strip()))
     if allowed is None:
         return None
-    return Want(canonicalize_name(name), asked, place, allowed, text=text)
+    return Want(canonicalize_name(name), asked, place, allowed, text=text, options=CONDA)
+
+
+def on_index(each: Want) -> bool:
+    """Whether pip's index has a package of this name that is the same; compilers, libraries and drivers are conda's alone."""
+    rules = table("package_rules")["conda"]["only"]
+    return each.options != CONDA or not any(re.fullmatch(rule, each.name) for rule in rules)
 
 
 def _versions(text: str) -> str:
@@ -51,21 +54,22 @@ def _versions(text: str) -> str:
     return ",".join(found)
 
 
-def read(folder: Folder, name: str) -> tuple[list[Want], list[tuple[str, Place]]]:
-    """The packages of conda, and the lines for pip. What is no environment is noted in the folder."""
+def read(folder: Folder, name: str) -> tuple[list[Want], Requirements]:
+    """The packages of conda, and what its part for pip asks for. What is no environment is noted in the folder."""
     text = folder.text(name)
     if text is None:
-        return [], []
+        return [], Requirements()
     try:
         value = trainyard_yaml.load(text)
     except (Unusable, yaml.YAMLError) as error:
         folder.refuse(name, f"it is not YAML: {str(error)[:150]}")
-        return [], []
+        return [], Requirements()
     entries = value.get("dependencies") if isinstance(value, dict) else None
     if not isinstance(entries, list):
         folder.refuse(name, "it has no list `dependencies`")
-        return [], []
-    return _entries(entries, text, name)
+        return [], Requirements()
+    wants, lines = _entries(entries, text, name)
+    return wants, of_lines(folder, lines)
 
 
 def _entries(entries: list[Any], text: str, name: str) -> tuple[list[Want], list[tuple[str, Place]]]:
@@ -78,11 +82,3 @@ def _entries(entries: list[Any], text: str, name: str) -> tuple[list[Want], list
             start = line_of(text, "pip:")
             pip += [(str(line), Place(name, line_of(text, str(line), start))) for line in entry["pip"]]
     return wants, pip
-
-
-def pip_want(line: str, place: Place) -> Want | None:
-    """A line of the pip list; None for an option or a path."""
-    try:
-        return None if line.startswith("-") else want(line, place)
-    except NoRequirement:
-        return None

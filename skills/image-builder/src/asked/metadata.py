@@ -1,4 +1,4 @@
-"""pyproject.toml, uv.lock and setup.py: what they ask for, with the line. setup.py is read as a tree and never run."""
+"""pyproject.toml: what it asks for, with the line; and how a Python file is read as a tree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ import trainyard_files
 from asked.files import Folder, line_of
 from asked.versions import specifiers
 from asked.wants import NoRequirement, Place, Want, want
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-LOCKED = re.compile(
-    r'^\[\[package\]\]\nname = "([^"\n]{1,200})"\nversion = "([^"\n]{1,200})"\n(?:source = (\{[^\n]*\})\n)?', re.MULTILINE
-)
-MAX_LOCK_BYTES = 8 << 20
 INDEX = re.compile(r"https?://[^\s\"']+")
 
 
@@ -36,7 +31,20 @@ class Metadata:
     indexes: list[tuple[str, Place]] = field(default_factory=list)
     wrong: list[tuple[Place, str]] = field(default_factory=list)
     computed: bool = False
-    """setup.py: the list is computed, so what it holds is unknown."""
+    """The list is computed by a program, so what it holds is unknown."""
+    groups: list[str] = field(default_factory=list)
+    """Those of `extras` that are dependency groups (PEP 735)."""
+    files: list[str] = field(default_factory=list)
+    """Requirement files that it takes its list from."""
+    commands: bool = False
+    """Whether the project has commands of its own, which exist only when it is installed."""
+    torch_indexes: dict[str, str] = field(default_factory=dict)
+    """Extra ("" for all) -> the index that uv takes torch from."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it has a list, be it one that is not known."""
+        return bool(self.wants or self.files or self.computed)
 
 
 def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
@@ -52,17 +60,50 @@ def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
         return None
     found = Metadata(name)
     project, tool = _table(document, "project"), _table(document, "tool")
-    found.name = _text(project.get("name"))
-    _requirements(found, project.get("dependencies"), found.wants, text)
+    poetry = _table(tool, "poetry")
+    found.name = text_of(project.get("name")) or text_of(poetry.get("name"))
+    found.commands = bool(_table(project, "scripts") or _table(poetry, "scripts"))
+    requirements(found, project.get("dependencies"), found.wants, text)
     for extra, lines in _table(project, "optional-dependencies").items():
-        _requirements(found, lines, found.extras.setdefault(str(extra), []), text)
-    found.python = _text(project.get("requires-python"))
-    _poetry(found, _table(_table(tool, "poetry"), "dependencies"), text)
+        requirements(found, lines, found.extras.setdefault(str(extra), []), text)
+    for group, lines in _table(document, "dependency-groups").items():
+        requirements(found, lines, found.extras.setdefault(str(group), []), text)
+        found.groups.append(str(group))
+    dynamic(found, _table(_table(_table(tool, "setuptools"), "dynamic"), "dependencies").get("file"))
+    hatch = _table(_table(_table(tool, "hatch"), "metadata"), "hooks")
+    dynamic(found, _table(hatch, "requirements_txt").get("files"))
+    found.python = text_of(project.get("requires-python"))
+    _poetry(found, _table(poetry, "dependencies"), text)
     found.python_line = line_of(text, "requires-python") if "requires-python" in text else line_of(text, "python =")
-    found.indexes = [
-        (url, Place(name, line_of(text, url))) for url in INDEX.findall(text) if re.search(r"/(?:whl|simple)(?:/|$)", url)
-    ]
+    _indexes(found, _table(tool, "uv"), poetry, text)
     return found
+
+
+def dynamic(found: Metadata, files: Any) -> None:
+    """`file = "requirements.txt"`, or a list of names."""
+    found.files += [each for each in ([files] if isinstance(files, str) else files or []) if isinstance(each, str)]
+
+
+def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: str) -> None:
+    """The indexes that every package may come from, and the ones of torch alone: `[tool.uv.sources]` may tie them to an extra."""
+    rows = [each for part in (uv.get("index"), poetry.get("source")) if isinstance(part, list) for each in part]
+    rows = [each for each in rows if isinstance(each, dict) and isinstance(each.get("url"), str)]
+    named = {str(each.get("name")): each["url"] for each in rows}
+    open_ = [
+        each["url"] for each in rows if not each.get("explicit") and each.get("priority") not in ("explicit", "supplemental")
+    ]
+    open_ += [url for key in ("index-url", "extra-index-url") for url in _texts(uv.get(key))]
+    found.indexes = [(url, Place(found.file, line_of(text, url))) for url in open_]
+    sources = _table(uv, "sources").get("torch")
+    for each in sources if isinstance(sources, list) else [sources]:
+        if not isinstance(each, dict) or re.search(r"darwin|win32|Windows|Darwin", str(each.get("marker") or "")):
+            continue
+        if str(each.get("index")) in named:
+            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), named[str(each["index"])])
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
 def _table(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -70,11 +111,11 @@ def _table(value: dict[str, Any], name: str) -> dict[str, Any]:
     return inside if isinstance(inside, dict) else {}
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _requirements(found: Metadata, lines: Any, into: list[Want], text: str) -> None:
+def requirements(found: Metadata, lines: Any, into: list[Want], text: str) -> None:
     for line in lines if isinstance(lines, list) else []:
         if isinstance(line, str):
             place = Place(found.file, line_of(text, line[:80].partition('"')[0]))
@@ -121,64 +162,6 @@ def caret(text: str) -> str:
     return ",".join(parts)
 
 
-def lock(folder: Folder, name: str = "uv.lock") -> list[Want]:
-    """The versions that uv has chosen. It writes the file itself, so its lines are as regular as these patterns."""
-    text = folder.text(name, MAX_LOCK_BYTES)
-    found = []
-    at, line = 0, 1
-    for match in LOCKED.finditer((text or "").replace("\r\n", "\n")):
-        line += (text or "").count("\n", at, match.start())
-        at = match.start()
-        allowed = specifiers(f"=={match[2]}")
-        if allowed is not None and "virtual" not in (match[3] or "") and "editable" not in (match[3] or ""):
-            url = next(iter(INDEX.findall(match[3] or "")), "")
-            place = Place(name, line + 1)
-            found.append(
-                Want(canonicalize_name(match[1]), match[1], place, allowed, text=match[2], indexes=(url,) if url else ())
-            )
-    return found
-
-
-def setup_py(folder: Folder, name: str = "setup.py") -> Metadata | None:
-    """`install_requires` and `python_requires` where they are written out, or a name at the top of the file is."""
-    text = folder.text(name)
-    if text is None:
-        return None
-    tree = parsed(folder, name, text)
-    if tree is None:
-        return None
-    known = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    found = Metadata(name)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "setup":
-            for keyword in node.keywords:
-                value = known.get(keyword.value.id, keyword.value) if isinstance(keyword.value, ast.Name) else keyword.value
-                _keyword(found, keyword.arg, value)
-    return found
-
-
-def _keyword(found: Metadata, name: str | None, value: ast.expr) -> None:
-    if name == "python_requires" and isinstance(value, ast.Constant):
-        found.python, found.python_line = _text(value.value), value.lineno
-    elif name == "install_requires" and not isinstance(value, ast.List | ast.Tuple):
-        found.computed = True
-    elif name == "install_requires" and isinstance(value, ast.List | ast.Tuple):
-        for item in value.elts:
-            if not isinstance(item, ast.Constant) or not isinstance(item.value, str):
-                found.computed = True
-                continue
-            try:
-                found.wants.append(want(item.value, Place(found.file, item.lineno)))
-            except NoRequirement as error:
-                found.wrong.append((Place(found.file, item.lineno), str(error)))
-
-
 def parsed(folder: Folder, name: str, text: str) -> ast.Module | None:
     """The tree of a Python file; what is none is noted in the folder."""
     import warnings
@@ -190,7 +173,3 @@ def parsed(folder: Folder, name: str, text: str) -> ast.Module | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         folder.refuse(name, f"it is not Python that {ast.__name__} of this Python reads: {error}")
         return None
-
-
-def allowed_python(text: str | None) -> SpecifierSet | None:
-    return specifiers(text) if text else None

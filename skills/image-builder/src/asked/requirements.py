@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from asked.files import Folder
@@ -31,6 +31,8 @@ class Requirements:
     """Lines that pip would refuse, and why."""
     local: bool = False
     """Whether the project itself is installed (`-e .`)."""
+    paths: bool = False
+    """Whether it takes anything from the project's folder: `.`, `./sub`, `./wheels/x.whl`, --find-links."""
     files: list[str] = field(default_factory=list)
 
 
@@ -38,6 +40,18 @@ def read(folder: Folder, name: str) -> Requirements:
     """The file, its includes and constraints; each is read once, also where they include each other."""
     found = Requirements()
     _read(folder, name, found, constraint=False)
+    return _indexed(found)
+
+
+def of_lines(folder: Folder, lines: Iterable[tuple[str, Place]]) -> Requirements:
+    """The same of single lines, as the `pip` part of conda's file has them."""
+    found = Requirements()
+    for line, place in lines:
+        _one(folder, line, place, found, constraint=False)
+    return _indexed(found)
+
+
+def _indexed(found: Requirements) -> Requirements:
     indexes = tuple(url for url, _ in found.indexes)
     found.wants = [replace(each, indexes=indexes) for each in found.wants]
     return found
@@ -84,10 +98,11 @@ def _one(folder: Folder, line: str, place: Place, found: Requirements, *, constr
         _local_or_url(match[1], place, found)
     elif match := OPTION.match(line):
         found.indexes.append((match[2], place))
+        found.paths = found.paths or "://" not in match[2]
     elif line.startswith("-"):
         return  # --pre, --no-binary, --trusted-host, ...
     elif is_path(line):
-        found.local = found.local or _is_project(line)
+        _local_or_url(line, place, found)
     else:
         _add(line, place, found, constraint=constraint)
 
@@ -106,7 +121,7 @@ def _local_or_url(text: str, place: Place, found: Requirements) -> None:
     if "://" in text:
         _add(text, place, found, constraint=False)
     else:
-        found.local = found.local or _is_project(text)
+        found.paths, found.local = True, found.local or _is_project(text)
 
 
 def _add(line: str, place: Place, found: Requirements, *, constraint: bool) -> None:

@@ -30,6 +30,12 @@ def minor(text: str) -> str:
     return f"{parsed.major}.{parsed.minor}"
 
 
+def allows(text: str, python: str) -> bool:
+    """Whether a specifier takes this line of Python (3.12), at its first patch or a late one; what is no specifier takes all."""
+    allowed = specifiers(text)
+    return allowed is None or any(allowed.contains(f"{python}.{patch}") for patch in (0, 9, 30))
+
+
 def newest(allowed: SpecifierSet, releases: Iterable[str]) -> str | None:
     """The newest of `releases` that `allowed` takes; pre-releases only where it names one."""
     taken = [each for each in map(Version, releases) if allowed.contains(each)]

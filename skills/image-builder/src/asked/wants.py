@@ -46,6 +46,8 @@ class Want:
     options: frozenset[str] = frozenset()
     """Of the command that installs it: --no-deps, --no-build-isolation, --pre."""
     indexes: tuple[str, ...] = ()
+    group: int = 0
+    """Which of the commands that install asks for it; what one command asks for is resolved together."""
 
     @property
     def pin(self) -> str | None:

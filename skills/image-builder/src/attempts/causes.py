@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trainyard_shell as shell
@@ -26,8 +26,11 @@ class Row:
     id: str
     pattern: re.Pattern[str]
     remedies: tuple[str, ...]
-    weak: bool
-    follows: tuple[str, ...]
+    weak: bool = False
+    follows: tuple[str, ...] = ()
+    what: str | None = None
+    fix: str | None = None
+    """More exact than the class's; `{name}` stands for what the pattern's group of that name took."""
 
 
 @dataclass(frozen=True)
@@ -43,49 +46,62 @@ class Cause:
     """With the lines around it."""
     cut: Cut
     remedies: tuple[str, ...]
+    what: str
+    fix: str
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What the pattern's groups took of the line: a package, a module, a file."""
+    places: tuple[str, ...] = ()
+    """`Dockerfile:9: RUN pip ...`, `.dockerignore:3: *.json`: what is to be changed stands first."""
+    hidden: str = ""
+    """What is said where the step that failed had ended well, and a later one stopped the build."""
 
     @property
-    def told(self) -> dict[str, Any]:
-        found: dict[str, Any] = table(TABLE)["classes"][self.kind]
+    def code(self) -> str | None:
+        """The contract's; None for a command that failed."""
+        found: str | None = classes()[self.kind]["code"]
         return found
+
+    @property
+    def told(self) -> str:
+        """One line for people: what happened, where, and the line of the log."""
+        return f"{self.what}{f' ({self.places[0]})' if self.places else ''}: {self.line}"
 
 
 @dataclass(frozen=True)
 class Hit:
     index: int
     row: Row
-    subject: str | None
-    """The package that the line is about."""
+    said: Mapping[str, str]
+
+    @property
+    def subject(self) -> str | None:
+        """The package that the line is about."""
+        found = self.said.get("subject")
+        return found.lower().replace("_", "-").rstrip(".") if found else None
 
 
 def of(lines: Sequence[str], *, timed_out: bool = False) -> Cause:
     """Always one: `command` where nothing in the log is known."""
-    found = cut(lines)
+    return in_cut(cut(lines), timed_out=timed_out)
+
+
+def in_cut(found: Cut, *, timed_out: bool = False) -> Cause:
     texts = [line[:MAX_LINE_CHARS] for line in found.lines]
-    hit = _first(_hits(texts))
-    if timed_out:  # whatever it said until then
-        last = texts[-1] if texts else ""
-        return _cause(
-            Hit(max(len(texts) - 1, 0), Row("time-out", "time-out", re.compile(""), (), False, ()), None),
-            texts or [last],
-            found,
-        )
+    hit = None if timed_out else _first(hits(texts))
     if hit is None:
-        nothing = Row("command", "command", re.compile(""), (), False, ())
-        return _cause(Hit(max(len(texts) - 1, 0), nothing, None), texts or ["the builder said nothing"], found)
-    return _cause(hit, texts, found)
+        kind = "time-out" if timed_out else "command"  # a time-out whatever it said until then
+        hit = Hit(max(len(texts) - 1, 0), Row(kind, kind, re.compile(""), ()), {})
+    return _cause(hit, texts or ["" if timed_out else "the builder said nothing"], found)
 
 
-def _hits(texts: Sequence[str]) -> list[Hit]:
+def hits(texts: Sequence[str]) -> list[Hit]:
     """The first row that takes each line; rows stand in the order of their precision."""
     found = []
     for index, text in enumerate(texts):
         for row in rows():
             if match := row.pattern.search(text):
-                subject = next(
-                    (value for name, value in match.groupdict().items() if name.startswith("subject") and value), None
-                )
-                found.append(Hit(index, row, subject.lower().replace("_", "-").rstrip(".") if subject else None))
+                said = {name.rstrip("0123456789"): value for name, value in match.groupdict().items() if value}
+                found.append(Hit(index, row, said))
                 break
     return found
 
@@ -107,7 +123,24 @@ def _cause(hit: Hit, texts: Sequence[str], found: Cut) -> Cause:
     before = LAST_LINES if hit.row.kind == "command" else CONTEXT_LINES
     around = texts[max(0, hit.index - before) : hit.index + CONTEXT_LINES + 1]
     evidence = tuple(shell.clean(line, 300) for line in around if line.strip())
-    return Cause(hit.row.kind, hit.row.id, shell.clean(texts[hit.index].strip(), 400), evidence, found, hit.row.remedies)
+    told = classes()[hit.row.kind]
+    what, fix = (_filled(own or told[name], hit.said) for name, own in (("what", hit.row.what), ("fix", hit.row.fix)))
+    line = shell.clean(texts[hit.index].strip(), 400)
+    return Cause(hit.row.kind, hit.row.id, line, evidence, found, hit.row.remedies, what, fix, hit.said)
+
+
+def _filled(text: str, said: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: shell.clean(said.get(match[1], match[0]), 120), text)
+
+
+def classified(cause: Cause, kind: str, *, fix: str, places: Sequence[str] = (), what: str | None = None) -> Cause:
+    """The same failure, understood better: another class, and what to do in words of its own."""
+    return replace(cause, kind=kind, what=what or classes()[kind]["what"], fix=shell.clean(fix, 900), places=tuple(places))
+
+
+def classes() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = table(TABLE)["classes"]
+    return found
 
 
 @functools.cache
@@ -124,4 +157,6 @@ def _row(each: dict[str, Any]) -> Row:
         tuple(each.get("remedy", ())),
         bool(each.get("weak")),
         tuple(each.get("follows", ())),
+        each.get("what"),
+        each.get("fix"),
     )

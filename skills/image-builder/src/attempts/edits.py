@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from attempts.log_cut import Cut
+from attempts.log_cut import Cut, Step
 from build_recipe import Recipe
-from dockerfiles.stages import Stage
-from dockerfiles.text import Instruction
+from dockerfiles.stages import Dockerfile, Stage
+from dockerfiles.text import FLAG, Instruction
+
+COUNTED = ("RUN", "COPY", "ADD", "WORKDIR")
+"""The instructions that BuildKit numbers in its log, beside FROM."""
 
 
 def failed(recipe: Recipe, cut: Cut) -> tuple[Stage, Instruction] | None:
-    """The RUN that failed, by the line that the client names, else by its text."""
-    runs = [(stage, each) for stage in recipe.parsed.stages for each, _ in stage.body if each.keyword == "RUN"]
-    for stage, each in runs:
+    """The RUN that failed."""
+    found = instruction(recipe, cut)
+    return found if found is not None and found[1].keyword == "RUN" else None
+
+
+def instruction(recipe: Recipe, cut: Cut) -> tuple[Stage, Instruction] | None:
+    """What failed, by the line that the client names, else by its text, else by its number in its stage."""
+    docker = recipe.parsed
+    for stage, each in _all(docker):
         if cut.dockerfile_line is not None and each.line <= cut.dockerfile_line <= last_line(each):
             return stage, each
-    wanted = _plain(cut.step or "").removeprefix("RUN ")
-    same = [(stage, each) for stage, each in runs if wanted and _plain(each.value)[:60] == wanted[:60]]
+    if cut.failed is not None:
+        return of_step(docker, cut.failed)
+    return _by_text(docker, cut.step)
+
+
+def of_step(docker: Dockerfile, step: Step) -> tuple[Stage, Instruction] | None:
+    """The instruction that a step of the log ran."""
+    return _by_text(docker, step.title) or _by_number(docker, step)
+
+
+def _all(docker: Dockerfile) -> Iterator[tuple[Stage, Instruction]]:
+    return ((stage, each) for stage in docker.stages for each, _ in stage.body)
+
+
+def _by_text(docker: Dockerfile, title: str | None) -> tuple[Stage, Instruction] | None:
+    keyword, _, rest = _plain(title or "").partition(" ")
+    while match := FLAG.match(rest):
+        rest = rest[match.end() :]
+    same = [
+        (stage, each)
+        for stage, each in _all(docker)
+        if each.keyword == keyword and rest and _plain(each.value)[:60] == rest[:60]
+    ]
     return same[0] if len(same) == 1 or (same and len({stage.index for stage, _ in same}) == 1) else None
+
+
+def _by_number(docker: Dockerfile, step: Step) -> tuple[Stage, Instruction] | None:
+    named = re.fullmatch(r"stage-(\d{1,4})", step.stage)
+    stage = docker.stage(named[1]) if named else docker.stage(step.stage) if step.stage else docker.stages[0]
+    counted = [each for each, _ in stage.body if each.keyword in COUNTED] if stage else []
+    at = step.number - 2
+    if stage is None or not 0 <= at < len(counted) or counted[at].keyword != step.title.partition(" ")[0]:
+        return None
+    return stage, counted[at]
 
 
 def _plain(text: str) -> str:
@@ -35,7 +75,7 @@ def last_line(each: Instruction) -> int:
 def before(recipe: Recipe, cut: Cut, lines: Sequence[str]) -> str | None:
     """The Dockerfile with lines before the step that failed; None where nobody knows which one that is."""
     found = failed(recipe, cut)
-    return _inserted(recipe.dockerfile, found[1].line, lines) if found else None
+    return inserted(recipe.dockerfile, found[1].line, lines) if found else None
 
 
 def before_as_root(recipe: Recipe, cut: Cut, lines: Sequence[str]) -> str | None:
@@ -45,7 +85,7 @@ def before_as_root(recipe: Recipe, cut: Cut, lines: Sequence[str]) -> str | None
         return None
     user = user_at(found[0], found[1])
     around = [*lines] if user is None else ["USER root", *lines, f"USER {user}"]
-    return _inserted(recipe.dockerfile, found[1].line, around)
+    return inserted(recipe.dockerfile, found[1].line, around)
 
 
 def user_at(stage: Stage, run: Instruction) -> str | None:
@@ -54,7 +94,8 @@ def user_at(stage: Stage, run: Instruction) -> str | None:
     return users[-1] if users and users[-1].partition(":")[0] not in ("root", "0") else None
 
 
-def _inserted(text: str, line: int, lines: Sequence[str]) -> str:
+def inserted(text: str, line: int, lines: Sequence[str]) -> str:
+    """With lines before the one of that number."""
     old = text.split("\n")
     return "\n".join([*old[: line - 1], *lines, *old[line - 1 :]])
 

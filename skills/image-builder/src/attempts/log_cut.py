@@ -14,8 +14,24 @@ STEP = re.compile(r"#(\d{1,6}) (.*)")
 OUTPUT = re.compile(r"(?:\d{1,7}\.\d{1,6} )?(.*)", re.DOTALL)
 ID = re.compile(r"sha256:[0-9a-f]{64}")
 """Of the step, as old clients print it."""
-PLACE = re.compile(r"(?:\S*/)?[Dd]ockerfile:(\d{1,6})")
-TITLE = re.compile(r"\[(?:[^\]]*\s)?\d+/\d+\] (.+)")
+PLACE = re.compile(r"(?:\S*/)?[\w.-]*[Dd]ockerfile[\w.-]*:(\d{1,6})")
+TITLE = re.compile(r"\[(?:([^\]]*)\s)?(\d{1,5})/\d{1,5}\] (.+)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the log."""
+
+    title: str
+    """`RUN pip install ...`"""
+    stage: str
+    """`builder`, `stage-1`; empty where the Dockerfile has one stage only."""
+    number: int
+    """In its stage, FROM is 1; COPY, ADD, RUN and WORKDIR count."""
+    lines: tuple[str, ...]
+    """Its output, without the numbers before it."""
+    end: str
+    """DONE, CACHED, ERROR, CANCELED; empty where the log does not say."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +44,50 @@ class Cut:
     """`RUN pip install ...`, as the log names it."""
     dockerfile_line: int | None
     """Where the client says that the step stands."""
+    failed: Step | None = None
+    others: tuple[Step, ...] = ()
+    """The steps of the Dockerfile that did not fail."""
 
 
 def cut(lines: Sequence[str]) -> Cut:
     """The whole log where no step says that it failed."""
-    steps = [match for line in lines if (match := STEP.fullmatch(line))]
-    failed = next((match[1] for match in steps if match[2].startswith("ERROR:")), None)
-    tail = _tail(lines)
+    steps: dict[str, list[str]] = {}
+    failed = None
+    for line in lines:
+        if match := STEP.fullmatch(line):
+            steps.setdefault(match[1], []).append(match[2])
+            failed = match[1] if failed is None and match[2].startswith("ERROR:") else failed
     place = next((int(match[1]) for line in lines[-60:] if (match := PLACE.fullmatch(line.strip()))), None)
+    others = tuple(step for number, own in steps.items() if number != failed and (step := _step(own)))
     if failed is None:
-        return Cut(tuple(text for line in lines if not ID.fullmatch(text := _output(line))), None, place)
-    own = [match[2] for match in steps if match[1] == failed and not ID.fullmatch(match[2])]
-    title = next((match[1] for line in own if (match := TITLE.fullmatch(line))), None)
-    return Cut(tuple([_output(line) for line in own if not TITLE.fullmatch(line)] + tail), title, place)
+        return Cut(tuple(text for line in lines if not ID.fullmatch(text := _output(line))), None, place, None, others)
+    own = _step(steps[failed])
+    said = own.lines if own else tuple(_text(each) for each in steps[failed] if not ID.fullmatch(each))
+    return Cut((*said, *_tail(lines)), own.title if own else None, place, own, others)
+
+
+def _step(own: Sequence[str]) -> Step | None:
+    """None for what is no step of the Dockerfile: `[internal] load ...`, `exporting to image`."""
+    title = next((match for line in own if (match := TITLE.fullmatch(line))), None)
+    if title is None:
+        return None
+    end = next(
+        (word for line in reversed(own) for word in ("DONE", "CACHED", "ERROR", "CANCELED") if line.startswith(word)), ""
+    )
+    lines = tuple(_text(line) for line in own if not TITLE.fullmatch(line) and not ID.fullmatch(line))
+    stage = (title[1] or "").rpartition(" ")[2]
+    return Step(title[3], "" if "/" in stage else stage, int(title[2]), lines, end)
+
+
+def _text(line: str) -> str:
+    found = OUTPUT.fullmatch(line)
+    assert found is not None
+    return found[1]
 
 
 def _output(line: str) -> str:
     match = STEP.fullmatch(line)
-    found = OUTPUT.fullmatch(match[2] if match else line)
-    assert found is not None
-    return found[1]
+    return _text(match[2] if match else line)
 
 
 def _tail(lines: Sequence[str]) -> list[str]:

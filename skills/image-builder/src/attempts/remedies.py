@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from attempts import edits
 from attempts.causes import Cause
+from attempts.system_packages import INSTALL
 from build_recipe import Recipe
 from dockerfiles.text import Instruction, json_words
 
@@ -21,31 +21,6 @@ JOBS = 2
 AUTHORITY = "trainyard-ca"
 AUTHORITY_FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-INSTALL = (
-    "RUN if command -v apt-get >/dev/null; then apt-get update && apt-get install -y --no-install-recommends {apt} && rm -rf /var/lib/apt/lists/*;"
-    " elif command -v dnf >/dev/null; then dnf install -y {dnf} && dnf clean all; else apk add --no-cache {apk}; fi"
-)
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A remedy that can be applied."""
-
-    name: str
-    what: str
-    recipe: Recipe
-
-
-Remedy = Callable[[Recipe, Cause], tuple[str, Recipe] | None]
-
-
-def next_recipe(recipe: Recipe, cause: Cause, seen: set[str]) -> Tried | None:
-    """The first remedy of the cause whose recipe was not tried yet."""
-    for name in cause.remedies:
-        found = REMEDIES[name](recipe, cause)
-        if found is not None and found[1].attempt_key not in seen:
-            return Tried(name, *found)
-    return None
 
 
 def _with(recipe: Recipe, text: str | None, what: str) -> tuple[str, Recipe] | None:
@@ -122,9 +97,10 @@ def install_git(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
 
 
 def install_compiler(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
-    apt = "build-essential cmake ninja-build" + (" python3-dev" if cause.id == "headers" else "")
     line = INSTALL.format(
-        apt=apt, dnf="gcc gcc-c++ make cmake ninja-build python3-devel", apk="build-base cmake ninja python3-dev"
+        apt="build-essential cmake ninja-build",
+        dnf="gcc gcc-c++ make cmake ninja-build python3-devel",
+        apk="build-base cmake ninja python3-dev",
     )
     return _installed(recipe, cause, line, "compilers are installed before that step")
 
@@ -156,12 +132,11 @@ def managed_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     return _with(recipe, text, "pip may install into the image's own Python")
 
 
-def apt_update(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
-    """Base images come without apt's lists."""
-    found = edits.failed(recipe, cause.cut)
-    if found is None or "apt-get update" in found[1].value or "apt update" in found[1].value:
+def system_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
+    """ARG, not ENV: it holds while the image is built and is not in it."""
+    if "ARG UV_SYSTEM_PYTHON=" in recipe.dockerfile:
         return None
-    return _with(recipe, edits.before_as_root(recipe, cause.cut, ["RUN apt-get update"]), "apt-get update before that step")
+    return _with(recipe, edits.before(recipe, cause.cut, ["ARG UV_SYSTEM_PYTHON=1"]), "uv installs into the image's own Python")
 
 
 def without_isolation(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
@@ -247,24 +222,3 @@ def fix_conflicts(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     return f"what conflict_analyzer.py can correct: {told}", replace(
         recipe, dockerfile=text, files=tuple(sorted(files.items()))
     )
-
-
-REMEDIES: dict[str, Remedy] = {
-    each.__name__: each
-    for each in (
-        fewer_jobs,
-        more_patience,
-        from_ecr_public,
-        own_authority,
-        install_git,
-        install_compiler,
-        as_root,
-        managed_python,
-        apt_update,
-        without_isolation,
-        devel_image,
-        without_link,
-        without_heredocs,
-        fix_conflicts,
-    )
-}

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import trainyard_shell as shell
-from attempts import causes
+from attempts import diagnosis
 from attempts.causes import Cause
-from attempts.remedies import Tried, next_recipe
+from attempts.next_attempt import Tried, next_recipe
 from build_recipe import Recipe
 
 MAX_ATTEMPTS = 3
@@ -50,7 +50,7 @@ def attempted(recipe: Recipe, build: Callable[[Recipe], Ran[Image]], limit: int 
         seen.add(recipe.attempt_key)
         ran = build(recipe)
         found.image, found.recipe = ran.image, recipe
-        found.cause = None if ran.image is not None else _cause(recipe, ran)
+        found.cause = None if ran.image is not None else diagnosis.read(recipe, ran.lines, timed_out=ran.timed_out)
         found.rows.append(_row(len(found.rows) + 1, ran, found.cause, tried, before))
         if found.cause is None or len(found.rows) >= limit:
             return found
@@ -58,19 +58,9 @@ def attempted(recipe: Recipe, build: Callable[[Recipe], Ran[Image]], limit: int 
         if tried is None:
             return found
         recipe = tried.recipe
-        shell.progress(f"{found.cause.told['what']}: {found.cause.line}\nattempt {len(found.rows) + 1}: {tried.what}")
+        shell.progress(f"{found.cause.told}\nattempt {len(found.rows) + 1}: {tried.what}")
         for line in diff(before, recipe):
             shell.progress(line)
-
-
-def _cause(recipe: Recipe, ran: Ran[Any]) -> Cause:
-    """An unknown instruction that stands in a heredoc is none: the builder does not know heredocs."""
-    from dataclasses import replace
-
-    cause = causes.of(ran.lines, timed_out=ran.timed_out)
-    if cause.id == "unknown-instruction" and any(each.heredocs for stage in recipe.parsed.stages for each, _ in stage.body):
-        return replace(cause, kind="builder-old")
-    return cause
 
 
 def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, before: Recipe) -> dict[str, Any]:
@@ -80,6 +70,9 @@ def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, b
         "seconds": round(ran.seconds, 3),
         "class": cause.kind if cause else None,
         "cause": cause.line if cause else None,
+        "means": cause.what if cause else None,
+        "where": list(cause.places) if cause else [],
+        "fix": cause.fix if cause else None,
         "evidence": list(cause.evidence) if cause else [],
         "step": shell.clean(cause.cut.step, 300) if cause and cause.cut.step else None,
         "remedy": tried.name if tried else None,
@@ -91,6 +84,8 @@ def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, b
 def diff(before: Recipe, after: Recipe) -> list[str]:
     """What is different, as a unified diff of the build's copies, and the options that came."""
     found = _diff(before.dockerfile, after.dockerfile, before.dockerfile_name)
+    if before.ignore.text != after.ignore.text:
+        found += _diff(before.ignore.text, after.ignore.text, str(after.ignore.source))
     old = dict(before.files)
     for name, data in after.files:
         if old.get(name) != data:
@@ -109,4 +104,9 @@ def _text(held: bytes | None, before: Recipe, name: str) -> str:
 
 
 def _diff(before: str, after: str, name: str) -> list[str]:
-    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=2))
+    return list(difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}", lineterm="", n=2))
+
+
+def _lines(text: str) -> list[str]:
+    """The ends of Windows stay visible: they may be the difference."""
+    return text.removesuffix("\n").replace("\r", "\\r").split("\n") if text else []

@@ -28,6 +28,7 @@ def needs(project: Project, instance_type: str | None, python: str | None, torch
     """What was asked for counts before what the project says. Raises SkillError usage."""
     asked = [each.allowed for each in project.named("torch")]
     said = [found for each in project.metadata if each.python and (found := specifiers(each.python)) is not None]
+    said = said or [SpecifierSet(f"=={line}.*") for line, _ in project.pythons[:1]]
     return Needs(
         target=target(instance_type) if instance_type else None,
         torch=_asked(torch, "--torch") if torch else _joined(asked),

@@ -13,15 +13,14 @@ import stat
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import trainyard_files
-import trainyard_shell as shell
 from build_context.hashes import THREADS, Known, changed
 from build_context.listing import Entry, Listing
 
@@ -50,13 +49,29 @@ class Packed:
     data: bytes
 
 
-def write(listing: Listing, known: dict[str, Known], path: Path, own: Sequence[tuple[str, bytes]] = ()) -> None:
-    """The ZIP at `path`, whole or not at all; `own` files stand behind the context's. Raises SkillError: a file changed, the disk is full."""
-    try:
-        with trainyard_files.replacing(path) as file:
-            _write(chain(_packed(listing, known), _own(own)), file)
-    except OSError as error:
-        raise shell.cannot_write(path, error, "free some space, or set TMPDIR to a larger disk") from error
+class Stream:
+    """The ZIP as a file to be read from front to back: packed while it is sent, and never whole in memory or on a disk.
+
+    `own` files stand behind the context's. Reading raises SkillError conflict where a file has changed.
+    """
+
+    def __init__(self, listing: Listing, known: dict[str, Known], own: Sequence[tuple[str, bytes]] = ()) -> None:
+        self._pieces = _pieces(chain(_packed(listing, known), _own(own)))
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """`size` bytes, fewer only at the end; -1 for all that is left."""
+        parts, held = [self._rest], len(self._rest)
+        while (size < 0 or held < size) and (piece := next(self._pieces, None)) is not None:
+            parts.append(piece)
+            held += len(piece)
+        whole = b"".join(parts)
+        self._rest = whole[size:] if size >= 0 else b""
+        return whole[:size] if size >= 0 else whole
+
+    def close(self) -> None:
+        """What is being packed ahead ends."""
+        self._pieces.close()
 
 
 def _own(files: Sequence[tuple[str, bytes]]) -> Iterator[Packed]:
@@ -64,18 +79,19 @@ def _own(files: Sequence[tuple[str, bytes]]) -> Iterator[Packed]:
         yield Packed(Entry(name, "file", 0o644, len(data)), STORED, zlib.crc32(data), len(data), data)
 
 
-def _write(entries: Iterable[Packed], file: BinaryIO) -> None:
+def _pieces(entries: Iterable[Packed]) -> Generator[bytes, None, None]:
+    """The bytes of the ZIP, in order."""
     directory: list[bytes] = []
     at = 0
     for each in entries:
         head = _local(each)
-        file.write(head)
-        file.write(each.data)
+        yield head
+        yield each.data
         directory.append(_central(each, at))
         at += len(head) + len(each.data)
     whole = b"".join(directory)
-    file.write(whole)
-    file.write(_end(len(directory), len(whole), at))
+    yield whole
+    yield _end(len(directory), len(whole), at)
 
 
 def _packed(listing: Listing, known: dict[str, Known]) -> Iterator[Packed]:

@@ -20,6 +20,8 @@ from build_context.sensitive import MAX_SCANNED_BYTES, by_content
 PIECE_BYTES = 1 << 20
 THREADS = min(8, os.cpu_count() or 1)
 MAX_CACHE_BYTES = 64 << 20
+FILES = "files-2"
+"""Another number where sensitive.py looks for something else: what was found before counts no more."""
 FRESH_NS = 2_000_000_000
 """A file that was written this shortly before it was read may change once more within one tick of the file system's clock."""
 
@@ -98,7 +100,7 @@ def _place(root: Path) -> Path:
 def _load(root: Path) -> dict[str, list[Any]]:
     """{} where there is none, or it is damaged: a cache is only a help."""
     try:
-        rows = trainyard_files.parse(trainyard_files.read_regular(_place(root), MAX_CACHE_BYTES))["files"]
+        rows = trainyard_files.parse(trainyard_files.read_regular(_place(root), MAX_CACHE_BYTES))[FILES]
         return {path: row for path, row in rows.items() if isinstance(row, list) and len(row) == 6 and len(str(row[4])) == 64}
     except (OSError, trainyard_files.Unusable, TypeError, KeyError, AttributeError, RuntimeError):
         return {}
@@ -111,4 +113,4 @@ def _save(listing: Listing, found: dict[str, Known]) -> None:
         OSError, UnicodeError
     ):  # no home, a full disk, a name that is not UTF-8: then the next call reads again
         cache_folder().mkdir(parents=True, exist_ok=True)
-        trainyard_files.replace_file(_place(listing.root), json.dumps({"files": rows}).encode())
+        trainyard_files.replace_file(_place(listing.root), json.dumps({FILES: rows}).encode())

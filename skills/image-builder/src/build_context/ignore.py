@@ -35,6 +35,8 @@ class Pattern:
     includes: bool
     """A `!` stood before it."""
     match: Match
+    line: int = 0
+    """In the ignore file; 0 for Trainyard's own."""
 
     @property
     def fixed(self) -> str:
@@ -64,6 +66,18 @@ class Ignore:
             matched.append(hit)
             left_out = not each.includes if hit else left_out
         return left_out, tuple(matched)
+
+    def leaves_out(self, path: str) -> Pattern | None:
+        """The line that decides that a path is left out; None where it is in the context."""
+        above, out = None, False
+        parts = path.split("/")
+        for depth in range(1, len(parts) + 1):
+            out, above = self.verdict("/".join(parts[:depth]), above)
+        return (
+            next((each for each, hit in zip(reversed(self.patterns), reversed(above or ()), strict=True) if hit), None)
+            if out
+            else None
+        )
 
     def may_hold(self, folder: str) -> bool:
         """Whether something in a folder that is left out can be in the context all the same."""
@@ -98,7 +112,7 @@ def parse(raw: bytes, source: str | None) -> Ignore:
     found: list[Pattern] = []
     for number, line in enumerate(_lines(raw), start=1):
         try:
-            pattern = _pattern(line)
+            pattern = _pattern(line, number)
         except BadPattern as error:
             message = f"{source}:{number}: {shell.clean(line, 80)!r} is not a pattern: {error}"
             raise shell.SkillError("usage", message, hint="correct that line; a build would stop there too") from error
@@ -113,7 +127,7 @@ def _lines(raw: bytes) -> list[str]:
     return [line.removesuffix(b"\r").decode("utf-8", "surrogateescape") for line in lines]
 
 
-def _pattern(line: str) -> Pattern | None:
+def _pattern(line: str, number: int) -> Pattern | None:
     if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
         raise BadPattern("it is too long")
     if line.startswith("#") or not (text := line.strip(SPACES)):
@@ -128,11 +142,11 @@ def _pattern(line: str) -> Pattern | None:
     text = clean(f"!{text}" if includes else text)
     if text == "!":
         raise BadPattern("nothing follows the !")
-    return _pattern_of(text.removeprefix("!") if text[0] == "!" else text, includes=text[0] == "!")
+    return _pattern_of(text.removeprefix("!") if text[0] == "!" else text, includes=text[0] == "!", line=number)
 
 
-def _pattern_of(text: str, *, includes: bool) -> Pattern:
-    return Pattern(text, includes, matcher(text))
+def _pattern_of(text: str, *, includes: bool, line: int = 0) -> Pattern:
+    return Pattern(text, includes, matcher(text), line)
 
 
 def written(ignore: Ignore, also: Sequence[str] = ()) -> bytes:

@@ -30,6 +30,7 @@ def plan(sources: list[Source], orders: list[Order], checks: list[list[shell.Che
                 "dockerfile": "generated" if order.recipe.generated else "given",
                 "dockerfile_text": order.recipe.dockerfile.splitlines() if order.recipe.generated else None,
                 "bases": order.recipe.bases,
+                "user": order.recipe.user,
                 "context": {
                     "files": len(source.listing.files),
                     "size_bytes": source.listing.size_bytes,
@@ -92,12 +93,10 @@ def _next(orders: list[Order], ended: list[Ended]) -> list[str]:
 def _error(order: Order, ended: Attempts[Built]) -> shell.SkillError | None:
     """What the contract has a code for; a command that failed is the answer no."""
     cause = ended.cause
-    if cause is None or cause.told["code"] is None:
+    if cause is None or cause.code is None:
         return None
-    message = f"{order.output.reference} was not built: {cause.told['what']}: {cause.line}"
-    return shell.SkillError(
-        cause.told["code"], message, hint=cause.told["fix"], retryable=cause.told["code"] in ("unreachable", "timeout")
-    )
+    message = f"{order.output.reference} was not built: {cause.told}"
+    return shell.SkillError(cause.code, message, hint=cause.fix, retryable=cause.code in ("unreachable", "timeout"))
 
 
 def _check(order: Order, ended: Ended) -> shell.Check:
@@ -108,11 +107,11 @@ def _check(order: Order, ended: Ended) -> shell.Check:
         told = f"{order.output.reference} in {row['seconds']:g} s, attempt {len(attempts.rows)}"
         return shell.Check("build.done", "pass", told, row["digest"])
     cause = attempts.cause
-    summary = f"{order.output.reference}: {cause.told['what']}: {cause.line}"
+    summary = f"{order.output.reference}: {cause.told}"
     return shell.Check(
         f"build.{cause.kind}",
         "fail",
         shell.clean(summary, 600),
         shell.clean("\n".join(cause.evidence), 1500),
-        cause.told["fix"],
+        cause.fix,
     )

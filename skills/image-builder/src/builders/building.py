@@ -5,26 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import build_several
 import build_source
 import image_naming
 import trainyard_shell as shell
-from build_source import Source, Wanted
-from builders import answers, engines, guarded, needs
+from build_source import Source, Wanted, Wishes
+from builders import answers, guarded, needs
 from builders.commands import Caches, Output
 from builders.engines import Engine
 from builders.local_build import Order, build
-from generated import source as generated
-from generated.source import Wishes
 
 MAX_FOLDERS = 32
 AT_ONCE = 4
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9]+(?:/v\d)?")
-LOGIN = "build_image_codebuild.py needs no Docker here"
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class Options:
     tag: str
     push: str | None
     archive: Path | None
-    builder: str
     caches: Caches
     attempts: int
     timeout_s: float
@@ -74,7 +71,6 @@ def options(given: dict[str, Any]) -> Options:
         tag=given["image_tag"] if given["image_tag"] == "auto" else image_naming.tag(given["image_tag"]),
         push=image_naming.repository(given["push"]) if given["push"] else None,
         archive=_archive(given["archive"]),
-        builder=given["builder"],
         caches=Caches(given["cache_from"], given["cache_to"], given["no_cache"]),
         attempts=given["attempts"],
         timeout_s=given["timeout"],
@@ -93,19 +89,15 @@ def _archive(text: str | None) -> Path | None:
     return path
 
 
-def build_all(folders: Sequence[str], options: Options) -> shell.Result:
-    """Raises SkillError: for one folder with its cause's code, for several usage errors only."""
+def build_all(folders: Sequence[str], options: Options, found: Future[Engine]) -> shell.Result:
+    """With the engine that is being looked for. Raises SkillError: for one folder with its cause's code, for several usage errors only."""
     if len(folders) > MAX_FOLDERS or (len(folders) > 1 and (options.name or options.archive or options.push)):
         message = f"{len(folders)} folders: at most {MAX_FOLDERS}, and each gets its own name: without --image-name, --push and --archive"
         raise shell.SkillError("usage", message, hint="a call for each folder")
-    sources = [_source(each, options) for each in folders]
-    outputs = [_output(source, options) for source in sources]
-    twice = {each.reference for each in outputs if [other.reference for other in outputs].count(each.reference) > 1}
-    if twice:
-        raise shell.SkillError(
-            "usage", f"two folders would give {', '.join(sorted(twice))}", hint="a call for each, with --image-name"
-        )
-    engine = engines.find(options.builder, has_output=bool(options.push or options.archive))
+    sources = [build_several.read(each, options) for each in folders]
+    outputs = [Output(*build_several.named(source, options), options.push, options.archive) for source in sources]
+    build_several.refuse_twice([each.reference for each in outputs])
+    engine = found.result()
     if not engine.has_store and not (options.push or options.archive):
         raise shell.SkillError(
             "usage", "buildctl keeps no images: say where this one goes", hint="--push REPOSITORY, or --archive FILE.tar"
@@ -120,42 +112,15 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     checks = [_judged(source, engine, options) for source in sources]
     if options.dry_run:
         return answers.plan(sources, orders, checks)
-    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
-    for source in sources:
-        _show(source)
-    for each in [check for some in checks for check in some if check.status == "warn"]:
-        shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
-    return answers.answer(orders, checks, _together(orders), written)
+    written = build_several.written(sources, options)
+    for source, some in zip(sources, checks, strict=True):
+        build_several.show(source, some)
+    ended = build_several.together(_ended, orders, AT_ONCE, guarded.stop_all, waits=True)
+    return answers.answer(orders, checks, ended, written)
 
 
 def _judged(source: Source, engine: Engine, options: Options) -> list[shell.Check]:
-    made = generated.checks(source) if source.recipe.generated else []
-    return [*source.checks, *made, *needs.checks(source.recipe, engine, options.caches.goals)]
-
-
-def _kept(source: Source) -> list[str]:
-    return generated.write(source) if source.recipe.generated else []
-
-
-def _show(source: Source) -> None:
-    if source.recipe.generated:
-        shell.progress(f"{source.folder.path.name} has no Dockerfile; this one is built:")
-        for line in source.recipe.dockerfile.splitlines():
-            shell.progress(f"    {line}")
-
-
-def _source(path: str, options: Options) -> Source:
-    folder = build_source.opened(path)
-    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is not None:
-        return build_source.given(folder, name, options.wanted)
-    return generated.generated(folder, options.wanted, options.wishes)
-
-
-def _output(source: Source, options: Options) -> Output:
-    name = options.name or image_naming.from_folder(source.folder.path)
-    tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
-    return Output(name, tag, options.push, options.archive)
+    return [*build_several.checks(source), *needs.checks(source.recipe, engine, options.caches.goals)]
 
 
 def _order(source: Source, output: Output, engine: Engine, options: Options, several: bool) -> Order:
@@ -173,22 +138,9 @@ def _order(source: Source, output: Output, engine: Engine, options: Options, sev
     )
 
 
-def _together(orders: list[Order]) -> list[answers.Ended]:
-    """A build that cannot go on does not end the others; Ctrl-C ends all."""
-
-    def one(order: Order) -> answers.Ended:
-        try:
-            return build(order)
-        except shell.SkillError as error:
-            return error
-
-    pool = ThreadPoolExecutor(min(AT_ONCE, len(orders)))
+def _ended(order: Order) -> answers.Ended:
+    """A build that cannot go on does not end the others."""
     try:
-        waiting = [pool.submit(one, order) for order in orders]
-        return [each.result() for each in waiting]
-    except BaseException:
-        guarded.stop_all()
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
-    finally:
-        pool.shutdown(wait=True)
+        return build(order)
+    except shell.SkillError as error:
+        return error

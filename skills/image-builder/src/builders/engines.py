@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import trainyard_docker
@@ -45,6 +47,20 @@ class Engine:
     def builds(self, frontend: tuple[int, ...]) -> bool | None:
         """Whether its BuildKit is at least of this version; None where that is unknown."""
         return self.buildkit >= frontend if self.buildkit else None
+
+
+def soon(kind: str, *, has_output: bool) -> Future[Engine]:
+    """`find` in the background, while the rest of the program is read and the folders are: the command line takes its time."""
+    future: Future[Engine] = Future()
+
+    def look() -> None:
+        try:
+            future.set_result(find(kind, has_output=has_output))
+        except BaseException as error:  # the caller's to raise
+            future.set_exception(error)
+
+    threading.Thread(target=look, daemon=True).start()  # nobody waits for it where the folders are refused
+    return future
 
 
 def find(kind: str, *, has_output: bool) -> Engine:

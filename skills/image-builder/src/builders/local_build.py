@@ -22,7 +22,7 @@ from builders.commands import Caches, Output
 from builders.engines import Engine
 from builders.logs import BuildLog
 from builders.results import Built
-from builders.workspace import fill, workspace
+from builders.workspace import fill, of_recipe, workspace
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def row(order: Order, ended: Attempts[Built], log: Path) -> dict[str, Any]:
 
 def _attempt(order: Order, recipe: Recipe, place: Path, archive: Path | None, log: BuildLog) -> Ran[Built]:
     log.lines.clear()
-    context = fill(place, recipe, order.listing)
+    context = fill(place, recipe, of_recipe(recipe, order.recipe, order.listing))
     for name in ("metadata.json", "image-id"):
         (place / name).unlink(missing_ok=True)
     words = commands.command(order.engine, recipe, order.output, order.caches, place, context, archive)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import trainyard_shell as shell
-from build_context.listing import Listing
+from build_context.listing import Listing, listed
 from build_recipe import Recipe
 
 PREFIX = "trainyard-image-builder-"
@@ -72,6 +72,11 @@ def fill(place: Path, recipe: Recipe, listing: Listing) -> Path:
         return context
     except OSError as error:
         raise shell.cannot_write(place, error, FREE_SPACE) from error
+
+
+def of_recipe(recipe: Recipe, first: Recipe, listing: Listing) -> Listing:
+    """The listing that a recipe is built from: that of the first, until an attempt lets more into the context."""
+    return listing if recipe.ignore == first.ignore else listed(recipe.folder, recipe.ignore, 1 << 62)
 
 
 def _copy(listing: Listing, context: Path) -> None:

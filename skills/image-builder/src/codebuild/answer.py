@@ -80,17 +80,17 @@ def row(each: Ended) -> dict[str, Any]:
 def _failed(each: Ended) -> shell.Check:
     cause = each.attempts.cause
     assert cause is not None
-    summary = f"{each.order.reference}: {cause.told['what']}: {cause.line}"
+    summary = f"{each.order.reference}: {cause.told}"
     evidence = shell.clean("\n".join(cause.evidence), 1500)
-    return shell.Check(f"build.{cause.kind}", "fail", shell.clean(summary, 600), evidence, cause.told["fix"])
+    return shell.Check(f"build.{cause.kind}", "fail", shell.clean(summary, 600), evidence, cause.fix)
 
 
 def _error(each: Ended) -> shell.SkillError | None:
     """What the contract has a code for; a command that failed is the answer no."""
     cause = each.attempts.cause
     assert cause is not None
-    code = cause.told["code"]
+    code = cause.code
     if code is None:
         return None
-    message = f"{each.order.reference} was not built: {cause.told['what']}: {cause.line}"
-    return shell.SkillError(code, message, hint=cause.told["fix"], retryable=code in ("unreachable", "timeout"))
+    message = f"{each.order.reference} was not built: {cause.told}"
+    return shell.SkillError(code, message, hint=cause.fix, retryable=code in ("unreachable", "timeout"))

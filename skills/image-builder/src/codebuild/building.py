@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import build_source
-import image_naming
+import build_several
+import trainyard_aws
 import trainyard_shell as shell
 from attempts.trying import Attempts, Ran, attempted
+from build_context import hashes
 from build_recipe import Recipe
 from build_source import Source
 from builders.logs import BuildLog
-from builders.workspace import workspace
+from builders.workspace import of_recipe, workspace
 from codebuild import compute, one, outcome, packing, repository
 from codebuild.answer import answer
 from codebuild.looking import INTERRUPTED, PROGRAM
@@ -24,7 +24,6 @@ from codebuild.options import Options
 from codebuild.order import Ended, Order
 from codebuild.plan import plan
 from codebuild.repository import Repository
-from generated import source as generated
 from trainyard_codebuild import Build
 
 AT_ONCE = 8
@@ -36,48 +35,22 @@ NAMESPACE = "trainyard"
 
 def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     """Raises SkillError; with several folders those that fail are rows of the answer."""
-    sources = [_source(each, options) for each in folders]
+    sources = [build_several.read(each, options) for each in folders]
     orders = [_order(source, options, len(sources) > 1) for source in sources]
-    references = [each.reference for each in orders]
-    twice = sorted({each for each in references if references.count(each) > 1})
-    if twice:
-        raise shell.SkillError("usage", f"two folders would give {', '.join(twice)}", hint="a call for each, with --image-name")
+    build_several.refuse_twice([each.reference for each in orders])
     if options.dry_run:
         return plan(orders)
-    written = [f"{name} in {source.folder.path}" for source in sources if options.write for name in _kept(source)]
+    written = build_several.written(sources, options)
     for order in orders:
-        _show(order)
+        build_several.show(order.source, order.checks)
     found = answer(_together(orders))
     found.changed = [*written, *found.changed]
     return found
 
 
-def _kept(source: Source) -> list[str]:
-    return generated.write(source) if source.recipe.generated else []
-
-
-def _show(order: Order) -> None:
-    for each in order.checks:
-        if each.status == "warn":
-            shell.progress(f"{each.id}: {each.summary}" + (f" ({each.fix})" if each.fix else ""))
-    if order.source.recipe.generated:
-        shell.progress(f"{order.source.folder.path.name} has no Dockerfile; this one is built:")
-        for line in order.source.recipe.dockerfile.splitlines():
-            shell.progress(f"    {line}")
-
-
-def _source(path: str, options: Options) -> Source:
-    folder = build_source.opened(path)
-    name = build_source.dockerfile_of(folder, options.wanted.dockerfile)
-    if name is not None:
-        return build_source.given(folder, name, options.wanted)
-    return generated.generated(folder, options.wanted, options.wishes)
-
-
 def _order(source: Source, options: Options, several: bool) -> Order:
-    name = options.name or image_naming.from_folder(source.folder.path)
-    tag = f"build-{source.recipe.source_digest[:12]}" if options.tag == "auto" else options.tag
-    found, missing = _repository(options, _repository_name(options, name))
+    name, tag = build_several.named(source, options)
+    found, missing = _repository(options, *_repository_name(options, name))
     base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
     machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
@@ -93,22 +66,26 @@ def _order(source: Source, options: Options, several: bool) -> Order:
     return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
 
 
-def _repository(options: Options, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
+def _repository(options: Options, host: str, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
     """A plan may come before its repository, which somebody makes before the build."""
     try:
-        return repository.find(options.account, name), ()
+        found = repository.find(options.account, name)
+        if host and not trainyard_aws.same_registry(host, found.host):
+            message = f"--push {options.push} is in another registry than {found.uri}, the one of these keys and this region"
+            raise shell.SkillError("usage", message, hint="--region of that registry, or the keys of its account")
+        return found, ()
     except shell.SkillError as error:
         if not options.dry_run or error.code != "not-found":
             raise
         return Repository(name, name, "MUTABLE", ()), (shell.Check("registry.repository", "warn", str(error), fix=error.hint),)
 
 
-def _repository_name(options: Options, name: str) -> str:
-    """`--push` takes a name, or the whole of it as in build_image.py: the registry's host before it."""
+def _repository_name(options: Options, name: str) -> tuple[str, str]:
+    """Host and name. `--push` takes a name, or the whole of it as in build_image.py: the registry's host before it."""
     if options.push is None:
-        return f"{NAMESPACE}/{name}"
+        return "", f"{NAMESPACE}/{name}"
     host, _, rest = options.push.partition("/")
-    return rest if rest and re.search(r"[.:]", host) else options.push
+    return (host, rest) if rest and re.search(r"[.:]", host) else ("", options.push)
 
 
 def _together(orders: list[Order]) -> list[Ended]:
@@ -122,16 +99,11 @@ def _together(orders: list[Order]) -> list[Ended]:
 
     if len(orders) == 1:
         return [work(orders[0])]
-    pool = ThreadPoolExecutor(min(AT_ONCE, len(orders)))
     try:
-        waiting = [pool.submit(work, order) for order in orders]
-        return [each.result() for each in waiting]
+        return build_several.together(work, orders, AT_ONCE, INTERRUPTED.set, waits=False)
     except KeyboardInterrupt:
-        INTERRUPTED.set()
         hint = f"{PROGRAM} list --project {orders[0].place.project} shows them; the same call finds them again"
         raise shell.SkillError("timeout", "interrupted; the builds go on", hint=hint, retryable=True) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def build(order: Order) -> Ended:
@@ -161,9 +133,9 @@ def _follow(order: Order, ended: Ended) -> None:
 
 
 def _start(order: Order, recipe: Recipe, place: Path, ended: Ended) -> Build:
-    source, changed = one.send(
-        order.place, packing.packer(recipe, order.source.listing, order.source.known, place), packing.key(recipe)
-    )
+    listing = of_recipe(recipe, order.source.recipe, order.source.listing)
+    known = order.source.known if listing is order.source.listing else hashes.known(listing)
+    source, changed = one.send(order.place, packing.packer(recipe, listing, known, place), packing.key(recipe))
     started, is_new = one.start(order.place, order.ask(recipe), source, order.machine)
     ended.builds.append(started.id)
     ended.changed += [*changed, *([f"build {started.id}"] if is_new else [])]

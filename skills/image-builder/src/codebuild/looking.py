@@ -14,6 +14,7 @@ from codebuild.account import Account
 from trainyard_codebuild import Build
 
 PROGRAM = "build_image_codebuild.py"
+MAX_COUNTED = 10_000
 INTERRUPTED = threading.Event()
 """Set by Ctrl-C where several builds are followed at once: a signal reaches the main thread only."""
 
@@ -118,9 +119,10 @@ def cancel(account: Account, build_id: str, *, dry_run: bool, timeout_s: float =
 
 def listed(account: Account, project: str, limit: int) -> shell.Result:
     """The newest builds of a project, those of ours marked."""
-    builds = codebuilds.newest(account.builds, codebuilds.check_project(project), limit + 1)
+    builds = codebuilds.newest(account.builds, codebuilds.check_project(project), limit)
+    total = sum(map(len, codebuilds.pages(account.builds, project, MAX_COUNTED)))
     columns = ("build_id", "status", "phase", "image", "digest", "seconds")
     rows = [
         {**{each: outcome.view(build)[each] for each in columns}, "ours": codebuilds.KEY in build.variables} for build in builds
     ]
-    return shell.Result({"project": project, "builds": rows[:limit]}, truncated=len(rows) > limit)
+    return shell.Result({"project": project, "total": total, "builds": rows}, truncated=total > limit)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
+from build_context.archive import Stream
 from codebuild import bucket, outcome, repository, upload
 from codebuild.account import Account
 from codebuild.ask import Ask, request
@@ -53,12 +53,12 @@ def already(place: Place, ask: Ask) -> Build | None:
     return None
 
 
-def send(place: Place, archive: Callable[[], Path], key: str) -> tuple[Source, list[str]]:
+def send(place: Place, archive: Callable[[], tuple[Stream, int]], key: str) -> tuple[Source, list[str]]:
     """The source in the bucket, and what was changed; it is packed only where it is not there yet."""
     name, changed = bucket.ensure(place.account, place.bucket)
     source = upload.there(place.account, name, key)
     if source is None:
-        source = upload.send(place.account, name, archive(), key)
+        source = upload.send(place.account, name, *archive(), key)
         changed.append(f"s3://{source.location}")
     return source, changed
 

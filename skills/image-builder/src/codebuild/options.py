@@ -11,9 +11,8 @@ import build_source
 import image_naming
 import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
-from build_source import Wanted
+from build_source import Wanted, Wishes
 from codebuild.account import Account
-from generated.source import Wishes
 
 SECRET = re.compile(r"id=([A-Za-z0-9_.-]{1,100}),secretsmanager=([A-Za-z0-9/_+=.@:-]{1,2048})", re.ASCII)
 

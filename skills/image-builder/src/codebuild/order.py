@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import build_several
 import trainyard_shell as shell
 from attempts.trying import Attempts
 from build_recipe import Recipe
@@ -14,7 +15,6 @@ from codebuild.ask import Ask
 from codebuild.compute import Machine
 from codebuild.one import Place
 from codebuild.options import Options
-from generated import source as generated
 from trainyard_codebuild import Build
 
 
@@ -33,7 +33,7 @@ class Order:
 
     @property
     def checks(self) -> list[shell.Check]:
-        return [*self.source.checks, *self.found, *(generated.checks(self.source) if self.source.recipe.generated else [])]
+        return [*build_several.checks(self.source), *self.found]
 
     @property
     def image(self) -> str:

@@ -11,7 +11,7 @@ from trainyard_codebuild import Build
 from trainyard_codebuild_log import still_going
 
 AGAIN = {
-    "TIMED_OUT": "--timeout-minutes more, or a larger --compute-type",
+    "TIMED_OUT": "a longer --timeout, or a larger --compute-type",
     "STOPPED": "somebody stopped it; the same call builds again",
     "FAULT": "a fault of AWS: the same call builds again",
 }

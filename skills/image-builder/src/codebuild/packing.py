@@ -52,16 +52,19 @@ def key(recipe: Recipe) -> str:
     return whole.hexdigest()
 
 
-def packer(recipe: Recipe, found: Listing, known: dict[str, hashes.Known], place: Path) -> Callable[[], Path]:
-    """Packs on call, into the build's folder `place`. Raises SkillError: a file changed, the disk is full."""
+def packer(
+    recipe: Recipe, found: Listing, known: dict[str, hashes.Known], place: Path
+) -> Callable[[], tuple[archive.Stream, int]]:
+    """Gives, on call, the ZIP to be read, and how many bytes it has at most but for its headers. `place`: the build's own folder.
 
-    def pack() -> Path:
+    Raises SkillError: a file changed, the disk is full.
+    """
+
+    def pack() -> tuple[archive.Stream, int]:
         context = fill(place, recipe, found)
         at, whole = (found, known) if not recipe.files else _copied(context)
-        path = place / "source.zip"
         shell.progress(f"packing {len(at.files)} files, {at.size_bytes / 1e6:.1f} MB")
-        archive.write(at, whole, path, tuple(sorted(own_files(recipe).items())))
-        return path
+        return archive.Stream(at, whole, tuple(sorted(own_files(recipe).items()))), at.size_bytes
 
     return pack
 

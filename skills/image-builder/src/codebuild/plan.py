@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trainyard_codebuild as codebuilds
 import trainyard_shell as shell
-from codebuild import compute, packing
+from codebuild import compute, one, packing
 from codebuild.order import Order
 
 
@@ -25,6 +25,7 @@ def plan(orders: list[Order]) -> shell.Result:
                 "dockerfile_text": recipe.dockerfile.splitlines() if recipe.generated else None,
                 "notes": list(each.source.notes),
                 "bases": recipe.bases,
+                "user": recipe.user,
                 "context": {"files": len(each.source.listing.files), "size_bytes": size},
                 "would": [
                     f"upload {packing.key(recipe)[:12]} to {each.place.bucket or 'the bucket of Trainyard'} unless it is there",
@@ -33,7 +34,9 @@ def plan(orders: list[Order]) -> shell.Result:
                 ],
             }
         )
-    checks = [check for each in orders for check in each.checks] + [_project(orders[0])]
+    project = _project(orders[0])
+    taken = [check for each in orders for check in _taken(each)] if project.status == "pass" else []
+    checks = [*(check for each in orders for check in each.checks), project, *taken]
     data = rows[0] if len(rows) == 1 else {"builds": rows, "total": len(rows)}
     return shell.Result(data, checks, next=["the same call without --dry-run"])
 
@@ -49,3 +52,16 @@ def _project(order: Order) -> shell.Check:
         status = "fail" if error.code == "not-found" else "unknown"
         return shell.Check("codebuild.project", status, str(error), fix=error.hint)
     return shell.Check("codebuild.project", "pass", f"the project {name} is in {account.region}")
+
+
+def _taken(order: Order) -> list[shell.Check]:
+    """An immutable tag that another image has: the build would be refused at its start."""
+    if not order.place.repository.keeps(order.tag):
+        return []
+    try:
+        one.already(order.place, order.ask(order.source.recipe))
+    except shell.SkillError as error:
+        if error.code != "conflict":
+            raise
+        return [shell.Check("registry.tag", "fail", str(error), fix=error.hint)]
+    return []

@@ -1,20 +1,22 @@
-"""The packed source goes to the bucket under the name of its own content: once, in parts, in parallel."""
+"""The source goes to the bucket under the name of its own content: once, in parts, in parallel, packed on the way."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from build_context.archive import Stream
 from codebuild.account import Account
 from codebuild.bucket import KEEP_DAYS, PREFIX
 from trainyard_aws import AwsError, asking
 
-PART_BYTES, THREADS = 8 << 20, 8
+PART_BYTES, MAX_PARTS, THREADS = 8 << 20, 10_000, 8
+"""Of 8 MB, more where S3 would not take so many."""
 FRESH_DAYS = KEEP_DAYS - 5
 """An older object could expire before the build reads it: it is sent again."""
 TELL_S = 1.0
@@ -43,10 +45,14 @@ def there(account: Account, bucket: str, digest: str) -> Source | None:
     return Source(bucket, key, _version(found), 0) if found and _is_fresh(found["LastModified"]) else None
 
 
-def send(account: Account, bucket: str, archive: Path, digest: str) -> Source:
-    """Raises SkillError by S3's refusals; an upload that breaks off leaves nothing (unfinished parts are aborted)."""
-    key, size = f"{PREFIX}{digest}.zip", archive.stat().st_size
-    _upload(account, bucket, key, archive, size)
+def send(account: Account, bucket: str, archive: Stream, about_bytes: int, digest: str) -> Source:
+    """Sends it while it is packed; `about_bytes` says how large the parts must be. Raises SkillError by S3's refusals.
+
+    An upload that breaks off leaves nothing (unfinished parts are aborted).
+    """
+    key = f"{PREFIX}{digest}.zip"
+    with contextlib.closing(archive):
+        size = _upload(account, bucket, key, archive, about_bytes)
     sent = _head(account, bucket, key)
     if not sent or sent["ContentLength"] != size:
         message = f"s3://{bucket}/{key} does not hold what was sent"
@@ -79,41 +85,40 @@ def _object_arn(account: Account, bucket: str) -> str:
     return f"arn:{account.partition}:s3:::{bucket}/{PREFIX}*"
 
 
-def _upload(account: Account, bucket: str, key: str, archive: Path, size: int) -> None:
-    import boto3.exceptions
+def _upload(account: Account, bucket: str, key: str, archive: Stream, about_bytes: int) -> int:
+    """Returns how many bytes were sent."""
     from boto3.s3.transfer import TransferConfig
 
-    config = TransferConfig(multipart_threshold=2 * PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=THREADS)
+    part_bytes = max(PART_BYTES, about_bytes // (MAX_PARTS - 1000))
+    config = TransferConfig(multipart_threshold=2 * part_bytes, multipart_chunksize=part_bytes, max_concurrency=THREADS)
     extra = {"ExpectedBucketOwner": account.id, "ContentType": "application/zip"}
-    shown = _Progress(size)
-    try:
-        with asking(f"upload the source to s3://{bucket}", _object_arn(account, bucket)):
-            try:
-                account.store.upload_file(str(archive), bucket, key, ExtraArgs=extra, Config=config, Callback=shown)
-            except boto3.exceptions.S3UploadFailedError as error:
-                raise (error.__context__ or error) from error  # botocore's own error, which `asking` knows
-    except boto3.exceptions.Boto3Error as error:
-        raise shell.SkillError(
-            "unreachable", f"cannot upload the source to s3://{bucket}: {error}", hint="the same call again", retryable=True
-        ) from error
+    shown = _Progress(archive, about_bytes)
+    with asking(f"upload the source to s3://{bucket}", _object_arn(account, bucket)):
+        account.store.upload_fileobj(shown, bucket, key, ExtraArgs=extra, Config=config, Callback=shown.add)
     shown.end()
+    return shown.size
 
 
 class _Progress:
-    """A line a second; boto3 calls it from several threads."""
+    """Hands on what is read, and says once a second how much was sent; boto3 calls `add` from several threads."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self.sent, self.began, self.told = size, 0, time.monotonic(), 0.0
-        self.lock = threading.Lock()
+    def __init__(self, archive: Stream, about_bytes: int) -> None:
+        self.archive, self.about_bytes, self.size, self.sent = archive, about_bytes, 0, 0
+        self.began, self.told, self.lock = time.monotonic(), 0.0, threading.Lock()
 
-    def __call__(self, count: int) -> None:
+    def read(self, size: int = -1) -> bytes:
+        found = self.archive.read(size)
+        self.size += len(found)
+        return found
+
+    def add(self, count: int) -> None:
         with self.lock:
             self.sent += count
             now = time.monotonic()
-            if now - self.told < TELL_S or self.sent >= self.size:
+            if now - self.told < TELL_S:
                 return
             self.told = now
-            shell.progress(f"upload: {100 * self.sent // max(1, self.size)}% of {self.size / 1e6:.1f} MB")
+            shell.progress(f"upload: {self.sent / 1e6:.1f} of at most {self.about_bytes / 1e6:.1f} MB")
 
     def end(self) -> None:
         shell.progress(f"upload: {self.size / 1e6:.1f} MB in {time.monotonic() - self.began:.1f} s")

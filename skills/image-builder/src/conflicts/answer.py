@@ -9,18 +9,19 @@ from typing import Any
 from conflicts import fix as image_fix
 import trainyard_shell as shell
 from conflicts.findings import Finding
-from conflicts.resolution import judged_by
-from image_rules import base_image, gpu_fit, names, packages, torch_family
+from image_rules import base_image, gpu_fit, names, numpy_fit, packages, resolved, torch_family
 from conflicts.scene import Scene
 
 RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     names.readable,
+    resolved.findings,
     base_image.findings,
     torch_family.again,
     torch_family.findings,
     gpu_fit.findings,
-    packages.numpy,
-    packages.numpy_python,
+    numpy_fit.numpy,
+    numpy_fit.numpy_python,
+    packages.wheels,
     packages.with_torch,
     packages.needs_nvcc,
     packages.nccl,
@@ -60,7 +61,7 @@ def answer(scene: Scene, *, fix: bool, apply: bool) -> shell.Result:
         "total": len(bad),
         "image": _image(scene),
         "sources": [shell.clean(name, 200) for name in scene.project.sources],
-        "judged_by": judged_by(),
+        "judged_by": scene.resolution.judged_by(),
         "diff": image_fix.diff(changes) if fix or apply else None,
     }
     return shell.Result(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -76,18 +77,30 @@ def diff(changes: Changes) -> list[str]:
 
 
 def write(folder: Folder, changes: Changes) -> list[str]:
-    """Replaces each file as a whole, its mode kept; returns their names. Raises SkillError where one cannot be written."""
-    for name, (before, after) in changes.files.items():
-        path = (folder.path / name).resolve()
+    """Replaces each file as a whole, its mode and owner kept; returns their names. Raises SkillError where one cannot be written: then none is."""
+    for name, (before, _) in changes.files.items():
         if _raw(folder, name) != before:
             raise shell.SkillError(
-                "conflict", f"{name} changed while it was judged; it was not written", hint="the same call again"
+                "conflict", f"{name} changed while it was judged; nothing was written", hint="the same call again"
             )
+    done: list[str] = []
+    for name, (_, after) in changes.files.items():
         try:
-            mode = path.stat().st_mode & 0o7777
-            with trainyard_files.replacing(path) as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(after.encode("utf-8"))
+            _replace(folder, name, after)
         except OSError as error:
+            for other in done:
+                with contextlib.suppress(OSError):
+                    _replace(folder, other, changes.files[other][0])
             raise shell.cannot_write(name, error, "chmod, or `--fix` and apply the diff yourself") from error
-    return list(changes.files)
+        done.append(name)
+    return done
+
+
+def _replace(folder: Folder, name: str, text: str) -> None:
+    path = (folder.path / name).resolve()
+    there = path.stat()
+    with trainyard_files.replacing(path) as file:
+        with contextlib.suppress(PermissionError):  # only root gives files away
+            os.fchown(file.fileno(), there.st_uid, there.st_gid)
+        os.fchmod(file.fileno(), there.st_mode & 0o7777)
+        file.write(text.encode("utf-8"))

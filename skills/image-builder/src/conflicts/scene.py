@@ -8,14 +8,19 @@ from dataclasses import dataclass, field
 
 from bases.images import Base, known
 from trainyard_gpus import Target
+from conflicts.resolution import Resolution, resolve
 from image_project import Project
+from image_python import python_of
 from image_tables import table
-from asked.versions import minor, newest, specifiers, version
+from asked.versions import allows, exact, minor, newest, version
 from asked.wants import Place, Want, applies
 from packaging.specifiers import SpecifierSet
 
+OTHER_PYTHON = re.compile(
+    r"deadsnakes|conda|mamba|pyenv|uv (?:python|venv|sync)|python3?[.-]?\d\.?\d|python3\d\d|PYTHON_VERSION|Python-3|--python"
+)
+"""What a Dockerfile says that installs a Python besides the distribution's."""
 CUDA_TAG = re.compile(r"(?:^|[/+_.-])(cu\d{3}|cpu)(?:$|[/._-]|torch)")
-DEFAULT_PYTHON = "3.12"
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,42 @@ class Scene:
     torch: Torch | None = None
     wants: list[Want] = field(default_factory=list)
     """Of the project, those whose markers hold in the image."""
+    resolution: Resolution = field(default_factory=Resolution)
+    """What an installer would take, where an index was asked."""
 
     def named(self, *names: str) -> list[Want]:
         return [each for each in self.wants if each.name in names]
 
+    def taken(self, each: Want) -> str | None:
+        """The version that an installer takes: as the index says, else the pin; None: nobody knows."""
+        return self.resolution.chosen.get(each.group, {}).get(each.name) or each.pin
 
-def scene(project: Project, target: Target | None, driver: str | None, today: datetime.date) -> Scene:
+    @property
+    def torch_is_unknown(self) -> bool:
+        """Whether the base image may hold a torch that nobody here knows."""
+        return self.project.docker is not None and (self.base is None or (self.base.has_torch and self.base.torch is None))
+
+
+def scene(project: Project, target: Target | None, driver: str | None, today: datetime.date, ask_s: float = 0.0) -> Scene:
+    """`ask_s`: how long an index may be asked, in seconds; 0: not at all."""
     found = Scene(project, target, driver, today)
     _base(found)
     _python(found)
-    found.wants = [each for each in project.wants if applies(each, found.python or DEFAULT_PYTHON)]
+    python = found.python or python_of(project).value
+    found.wants = [each for each in project.wants if applies(each, python)]
+    if ask_s and found.wants:
+        found.resolution = resolve(
+            found.wants, project.constraints, python, found.base.glibc if found.base else None, _kept(found, python), ask_s
+        )
     found.torch = _torch(found)
     return found
+
+
+def _kept(found: Scene, python: str) -> str | None:
+    """The torch of the base image, where the index has the same release for this Python."""
+    held = version(found.base.torch) if found.base and found.base.has_torch else None
+    row = torch_row(held.public) if held and not held.is_prerelease else None
+    return held.public if held and row and allows(row["python"], python) else None
 
 
 def _base(found: Scene) -> None:
@@ -80,7 +109,7 @@ def _base(found: Scene) -> None:
 
 
 def _python(found: Scene) -> None:
-    """The base image's, else what .python-version or conda's environment pins; a range is none."""
+    """The base image's; else what conda installs, or without a Dockerfile what a file names; a range is none."""
     if found.base and found.base.python:
         found.python, found.python_why = found.base.python, f"{found.base.image} has it"
         return
@@ -88,18 +117,22 @@ def _python(found: Scene) -> None:
         if match := re.search(r"==(\d+\.\d+)", str(each.allowed)):
             found.python, found.python_why = match[1], f"{each.place} asks for it"
             return
-    said = found.project.folder.text(".python-version") if found.base is None else None
-    if said and (match := re.match(r"\s*(\d+\.\d+)", said)):
-        found.python, found.python_why = match[1], ".python-version:1 asks for it"
+    if found.project.pythons and found.image is None:
+        found.python, where = found.project.pythons[0]
+        found.python_why = f"{where} asks for it"
+    elif found.base and found.project.docker and not OTHER_PYTHON.search(found.project.docker.text):
+        system = table("base_images")["system_python"]
+        found.python = next((system[name] for name in system if name in (found.base.system or "")), None)
+        found.python_why = f"{found.base.system} has it"
 
 
-def chosen(want: Want, releases: list[str]) -> str | None:
-    """The version that an installer takes: the pin, else the newest release of the table that is allowed."""
-    return want.pin or newest(want.allowed, releases)
-
-
-def releases() -> list[str]:
-    return [str(row["newest"]) for row in table("package_rules")["torch"].values()]
+def releases(python: str | None, cuda: str | None) -> list[str]:
+    """The newest release of each line of torch that has wheels for this Python and this CUDA build."""
+    rows = table("package_rules")["torch"].values()
+    fitting = [row for row in rows if python is None or allows(row["python"], python)] or list(rows)
+    return [str(row["newest"]) for row in fitting if cuda in (None, "cpu", *row["builds"])] or [
+        str(row["newest"]) for row in fitting
+    ]
 
 
 def torch_row(text: str) -> dict[str, str] | None:
@@ -110,50 +143,68 @@ def torch_row(text: str) -> dict[str, str] | None:
 
 
 def _torch(found: Scene) -> Torch | None:
-    """The base image's where it satisfies what is asked, as pip leaves it in place; else what is asked for."""
-    asked = found.named("torch")
+    """The base image's where it satisfies what is asked, as pip leaves it in place; else what the last command takes that replaces it."""
     held = found.base.torch if found.base and found.base.has_torch else None
-    if held and all(each.allowed.contains(held, prereleases=True) and not each.url for each in asked):
-        assert found.base is not None
-        return Torch(held, None, True, found.base.cuda, f"{found.base.image} has it")
-    if not asked:
+    torch = Torch(held, None, True, found.base.cuda, f"{found.base.image} has it") if held and found.base else None
+    for group in sorted({each.group for each in found.wants}):
+        asked = [each for each in found.named("torch") if each.group == group]
+        taken = found.resolution.chosen.get(group, {}).get("torch")
+        if torch and taken and version(torch.version) == version(taken):
+            continue
+        stays = torch and all(each.allowed.contains(torch.version, prereleases=True) and not each.url for each in asked)
+        if not (stays and taken is None) and (made := _asked(found, group, asked, taken)) is not None:
+            torch = made
+    return torch
+
+
+def _asked(found: Scene, group: int, asked: list[Want], taken: str | None) -> Torch | None:
+    """What one command takes: the version that uv says, the pin, else the newest release of the table that its Python has."""
+    if not asked and not taken:
         return None
     allowed = SpecifierSet()
-    for each in asked + [each for each in found.project.constraints if each.name == "torch"]:
+    for each in asked + [each for each in found.project.constraints if each.name == "torch" and each.group == group]:
         allowed &= each.allowed
-    first = next((each for each in asked if each.pin), asked[0])
-    whole = Want("torch", "torch", first.place, allowed)
-    version_ = chosen(whole, releases())
+    pin = exact(allowed)
+    if pin is None and taken is None and found.torch_is_unknown:
+        return None  # the image may have one that fits
+    if pin is None and taken is None and not asked[0].url:
+        tag = _tag(found, asked[0])[0]
+        taken = newest(allowed, releases(found.python, tag)) or newest(allowed, releases(None, None))
+    version_ = pin if pin and "+" in pin else taken or pin
     if version_ is None or version(version_) is None:
         return None
+    first = next((each for each in asked if each.pin), next(iter(asked), None))
     cuda, why = _cuda(found, first, version_)
-    return Torch(version_, first.place, whole.pin is not None, cuda, why)
+    return Torch(version_, first.place if first else None, pin is not None, cuda, why)
 
 
-def _cuda(found: Scene, asked: Want, version_: str) -> tuple[str | None, str]:
-    """The CUDA build of the wheel: its local version, the wheel's URL, the index, else what PyPI's wheel of that line has."""
-    if asked.place.file.endswith((".yml", ".yaml")) and (conda := found.named("pytorch-cuda")):
-        return str(conda[0].allowed).strip("=.*") or None, f"{conda[0].place} asks for it"
-    for text, why in ((version_, f"{asked.place} names it"), (asked.url or "", f"{asked.place} names it")):
-        if match := CUDA_TAG.search(text):
-            return tagged(match[1]), why
-    backends = [(each.torch_backend, each.place) for each in found.project.installs if each.torch_backend]
-    indexes = (
-        [(url, asked.place) for url in asked.indexes] + found.project.indexes + [(str(name), place) for name, place in backends]
-    )
-    for text, place in indexes:
-        if match := CUDA_TAG.search(text.rstrip("/")):
-            return tagged(match[1]), f"the index that {place} names has it"
+def _cuda(found: Scene, asked: Want | None, version_: str) -> tuple[str | None, str]:
+    """The CUDA build of the wheel: its local version, what the project says of its index, else what PyPI's wheel of that line has."""
     row = torch_row(version_)
-    return (row["cuda"], f"the wheel of torch {minor(version_)} on PyPI has it") if row else (None, "")
+    default = (row["cuda"], f"the wheel of torch {minor(version_)} on PyPI has it") if row else (None, "")
+    if asked is None:
+        return default
+    if match := CUDA_TAG.search(version_):
+        return tagged(match[1]), f"{asked.place} names it"
+    tag, why = _tag(found, asked)
+    return (tag, why) if tag else default
+
+
+def _tag(found: Scene, asked: Want) -> tuple[str | None, str]:
+    """The CUDA build that conda's pytorch-cuda, the wheel's URL, the index or --torch-backend names."""
+    if "conda" in asked.options and (conda := found.named("pytorch-cuda")):
+        return str(conda[0].allowed).strip("=.*") or None, f"{conda[0].place} asks for it"
+    install = found.project.installs[asked.group : asked.group + 1]
+    texts = [(asked.url or "", f"{asked.place} names it")]
+    texts += [(url, f"the index that {asked.place} names has it") for url in asked.indexes]
+    texts += [(each.torch_backend or "", f"--torch-backend of {each.place} names it") for each in install]
+    texts += [(url, f"the index that {place} names has it") for url, place in found.project.indexes if not found.project.docker]
+    for text, why in texts:
+        if match := CUDA_TAG.search(text.rstrip("/")):
+            return tagged(match[1]), why
+    return None, ""
 
 
 def tagged(tag: str) -> str:
     """`cu128` -> 12.8."""
     return tag if tag == "cpu" else f"{tag[2:-1]}.{tag[-1]}"
-
-
-def allows(text: str, python: str) -> bool:
-    """Whether a specifier takes this line of Python (3.12), at its first patch or a late one."""
-    allowed = specifiers(text)
-    return allowed is None or any(allowed.contains(f"{python}.{patch}") for patch in (0, 9, 30))

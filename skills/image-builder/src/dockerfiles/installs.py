@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass, field, replace
 
+from dockerfiles.copies import filled, workdir
 from dockerfiles.expand import CannotExpand, expand
 from dockerfiles.shell import Command, bare, commands
 from dockerfiles.stages import Dockerfile, Stage
-from dockerfiles.text import Instruction
 from asked.conda import conda_want
 from asked.requirements import is_path
 from asked.wants import NoRequirement, Place, Want, told, want
@@ -20,8 +21,9 @@ WITH_VALUE = re.compile(
 )
 """Options that take the next word, of pip, uv and conda."""
 PIP = re.compile(r"(?:.*/)?pip(?:3(?:\.\d+)?)?")
-PYTHON = re.compile(r"(?:.*/)?python(?:3(?:\.\d+)?)?")
 CONDA = re.compile(r"(?:.*/)?(?:conda|mamba|micromamba)")
+RUNNERS = re.compile(r"(?:.*/)?(?:xargs|conda|mamba|micromamba|nice|timeout)")
+"""Programs that run the command behind their own options."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Install:
     """Whether the project itself is installed (`pip install .`)."""
     extras: frozenset[str] = frozenset()
     wrong: tuple[str, ...] = ()
+    folder: str = "/"
+    """The folder of the image in which it runs."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The requirement and environment files whose name is known."""
+        return tuple(file for file in self.files if not re.search(r"[$*`]", file))
 
 
 @dataclass
@@ -59,12 +68,19 @@ class Words:
 def installs(docker: Dockerfile, stage: Stage) -> list[Install]:
     """The installations of one stage, in order."""
     found = []
+    folder = workdir(docker, stage)
     for each, values in stage.body:
-        if each.keyword == "RUN":
+        if each.keyword == "WORKDIR":
+            folder = posixpath.join(folder, filled(each.value, values))
+        elif each.keyword == "RUN":
+            here = folder
             for command in commands(each):
+                words = bare(_filled(command, values)).words
+                if words[:1] == ("cd",) and len(words) > 1:
+                    here = posixpath.join(here, words[1])
                 made = _install(_filled(command, values), docker.file, stage.index)
                 if made is not None:
-                    found.append(_with_environment(made, values))
+                    found.append(_with_environment(replace(made, folder=posixpath.normpath(here)), values))
     return found
 
 
@@ -86,6 +102,8 @@ def _with_environment(made: Install, values: dict[str, str]) -> Install:
     """PIP_INDEX_URL and its like count as options do."""
     names = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX")
     urls = tuple(url for name in names for url in values.get(name, "").split())
+    if made.tool == "uv" and made.torch_backend is None:
+        made = replace(made, torch_backend=values.get("UV_TORCH_BACKEND"))
     if not urls:
         return made
     return replace(made, indexes=made.indexes + urls, wants=tuple(told(list(made.wants), indexes=made.indexes + urls)))
@@ -94,8 +112,9 @@ def _with_environment(made: Install, values: dict[str, str]) -> Install:
 def _install(command: Command, file: str, stage: int) -> Install | None:
     command = bare(command)
     words = command.words
-    if len(words) > 2 and PYTHON.fullmatch(words[0]) and words[1] == "-m":
-        command = Command(words[2:], command.lines[2:])
+    start = next((at for at, word in enumerate(words) if at and PIP.fullmatch(word)), 0) if words else 0
+    if start and (words[start - 1] == "-m" or RUNNERS.fullmatch(words[0])):
+        command = Command(words[start:], command.lines[start:])
         words = command.words
     tool, skip = _tool(words)
     if tool is None:
@@ -117,12 +136,9 @@ def _tool(words: tuple[str, ...]) -> tuple[str | None, int]:
             return "uv", 3
         if words[1:2] in (("sync",), ("add",)):
             return ("uv-sync" if words[1] == "sync" else "uv"), 2
-    if (
-        len(words) > 1
-        and CONDA.fullmatch(words[0])
-        and ("install" in words[1:3] or "update" in words[1:4] or "create" in words[1:4])
-    ):
-        return "conda", 2
+    if words and CONDA.fullmatch(words[0]):
+        verb = next((at for at, word in enumerate(words[1:4], start=1) if word in ("install", "update", "create")), None)
+        return ("conda", verb + 1) if verb else (None, 0)
     if len(words) > 1 and words[0].rpartition("/")[2] == "poetry" and words[1] == "install":
         return "poetry", 2
     return None, 0
@@ -151,9 +167,11 @@ def _sort(words: tuple[str, ...], lines: tuple[int, ...]) -> Words:
 def _of_pip(tool: str, stage: int, place: Place, words: Words) -> Install:
     wants: list[Want] = []
     wrong: list[str] = []
-    local, extras = False, set(words.all("--extra"))
-    for text, line in [*words.plain, *((text, place.line) for name, text in words.valued if name in ("-e", "--editable"))]:
-        if text in ("-", ".") or (is_path(text) and not text.endswith(".whl")):
+    local, extras = False, set(words.all("--extra", "--group"))
+    editable = [(text, place.line) for name, text in words.valued if name in ("-e", "--editable")]
+    for text, line in [*words.plain, *editable]:
+        only_path = (text, line) in editable and "://" not in text  # -e takes a folder or a URL, never a name
+        if text == "-" or only_path or (is_path(text) and not text.endswith(".whl")):
             local = local or text.partition("[")[0].rstrip("/") in (".", "", "./.")
             extras |= set(re.split(r"[,\s]+", text.partition("[")[2].rstrip("]")))
             continue
@@ -181,27 +199,3 @@ def _of_pip(tool: str, stage: int, place: Place, words: Words) -> Install:
         extras=frozenset(extras - {""}),
         wrong=tuple(wrong),
     )
-
-
-def copied_files(stage: Stage) -> dict[str, str]:
-    """Base name in the image -> file of the project, for COPY, ADD and `RUN --mount=type=bind` of single files."""
-    found: dict[str, str] = {}
-    for each, _ in stage.body:
-        found.update(_copied(each))
-    return found
-
-
-def _copied(each: Instruction) -> dict[str, str]:
-    if each.keyword in ("COPY", "ADD") and "from" not in each.flags and not each.value.startswith("["):
-        *sources, goal = [word.strip("\"'") for word in each.value.split()] or [""]
-        named = {source.rpartition("/")[2]: source for source in sources if "*" not in source}
-        if len(sources) == 1 and not goal.endswith(("/", ".")):
-            named[goal.rpartition("/")[2]] = sources[0]
-        return named
-    found = {}
-    for mount in each.flags.get("mount", "").split("\n"):
-        options = dict(part.partition("=")[::2] for part in mount.split(","))
-        source, target = options.get("source") or options.get("src"), options.get("target") or options.get("dst")
-        if options.get("type") == "bind" and source and target and "from" not in options:
-            found[target.rpartition("/")[2]] = source
-    return found

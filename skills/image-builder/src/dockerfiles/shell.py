@@ -32,11 +32,20 @@ def commands(run: Instruction) -> list[Command]:
     if words := json_words(run.value):
         nested = words[2] if len(words) > 2 and words[0].rpartition("/")[2] in ("sh", "bash") and "c" in words[1] else None
         return list(_split([(run.line, nested)])) if nested else [Command(tuple(words), (run.line,) * len(words))]
-    found = list(_split(_without_head(run)))
+    found = [inner for command in _split(_without_head(run)) for inner in _nested(command)]
     for here in run.heredocs:
         if SCRIPT_SHELLS.search(run.value):
             found += _split([(here.line + index, f"{line}\n") for index, line in enumerate(_joined(here.body))])
     return found
+
+
+def _nested(command: Command) -> list[Command]:
+    """The commands in `bash -c "..."`, all on the line of that text; another command as it is."""
+    words = bare(command).words
+    if len(words) < 3 or words[0].rpartition("/")[2] not in ("sh", "bash") or not re.fullmatch(r"-\w*c", words[1]):
+        return [command]
+    line = command.lines[command.words.index(words[2])]
+    return list(_split([(line, words[2])]))
 
 
 def _joined(body: str) -> list[str]:

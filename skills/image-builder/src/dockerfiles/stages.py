@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from dockerfiles.expand import CannotExpand, expand
 from dockerfiles.text import Instruction, NotADockerfile, instructions
 
+DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")
+"""Where one is looked for in a project."""
 PLATFORM = {
     "TARGETPLATFORM": "linux/amd64",
     "TARGETOS": "linux",
@@ -67,6 +70,26 @@ class Dockerfile:
             found.append(before)
         return found
 
+    def user(self, stage: Stage) -> str | None:
+        """As the last USER before the end of a stage says it; None: that of its base image, which only the image tells."""
+        users = ((each, values) for part in self.chain(stage) for each, values in reversed(part.body) if each.keyword == "USER")
+        found = next(users, None)
+        try:
+            return expand(found[0].value, found[1]).strip() if found else None
+        except CannotExpand:
+            return None
+
+    def workdir(self, stage: Stage, before: Instruction | None = None) -> str:
+        """The folder in which an instruction of the stage runs; where the image alone decides it is taken for `/`."""
+        parent = self.parent(stage)
+        found = self.workdir(parent) if parent else "/"
+        for each, values in stage.body:
+            if before is not None and each.line >= before.line:
+                break
+            if each.keyword == "WORKDIR":
+                found = posixpath.join(found, expand(each.value, values).strip("\"'"))
+        return posixpath.normpath(found)
+
     def used(self) -> list[Stage]:
         """The stages whose files may be in the image: the last one's chain and, again and again, what these copy from."""
         waiting, found = list(self.chain(self.stages[-1])), []
@@ -80,9 +103,12 @@ class Dockerfile:
         return sorted(found, key=lambda each: each.index)
 
     def copied(self, stage: Stage) -> Iterator[Stage]:
+        """The stages that it copies from, or mounts."""
         for each, _ in stage.body:
-            if each.keyword == "COPY" and (source := self.stage(each.flags.get("from", ""))) and source.index < stage.index:
-                yield source
+            mounted = re.findall(r"(?:^|,|\n)from=([^,\n]+)", each.flags.get("mount", ""))
+            for name in [each.flags.get("from", ""), *mounted] if each.keyword in ("COPY", "RUN") else []:
+                if (source := self.stage(name)) and source.index < stage.index:
+                    yield source
 
 
 def parse(text: str, file: str = "Dockerfile", build_args: dict[str, str] | None = None) -> Dockerfile:

@@ -5,6 +5,7 @@ Directives, comments, continuation lines and heredocs are known here; what an in
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -120,7 +121,9 @@ def _instruction(pieces: list[tuple[int, str]], lines: Lines) -> Instruction:
     keyword, value = [*(part.strip() for part in re.split(r"[\t\v\f\r ]+", whole, maxsplit=1)), ""][:2]
     keyword = keyword.upper()
     if not KEYWORDS.fullmatch(keyword):
-        raise NotADockerfile(f"line {number}: unknown instruction {keyword[:40]!r}")
+        near = difflib.get_close_matches(keyword[:40], KEYWORDS.pattern.split("|"), n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise NotADockerfile(f"line {number}: unknown instruction {keyword[:40]!r}{meant}")
     if not value and keyword not in ("CMD", "ENTRYPOINT", "RUN", "SHELL"):
         raise NotADockerfile(f"line {number}: {keyword} needs an argument")
     inner, said = [*value.split(None, 1), ""][:2] if keyword == "ONBUILD" else (keyword, value)

@@ -1,11 +1,14 @@
-"""How a generated Dockerfile installs what the project asks for: the file itself where pip reads it, else the requirements one by one."""
+"""How a generated Dockerfile installs what the project asks for: the file itself where pip or uv reads it, else the requirements one by one."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
+from asked.conda import on_index
 from asked.wants import Want
 from image_project import Project
+from image_tables import table
 
 
 @dataclass(frozen=True)
@@ -18,39 +21,57 @@ class Installation:
     reason: str
     unpinned: tuple[str, ...] = field(default=())
     """What pip chooses on the day of the build."""
-    uses_uv: bool = False
-    project: bool = False
-    """Whether the project itself is installed: it has commands of its own."""
+    left_out: tuple[str, ...] = ()
+    """Packages of conda that pip has no equal of."""
+    uv: tuple[str, ...] | None = None
+    """Options of `uv sync` where uv.lock says all."""
+    indexes: tuple[str, ...] = ()
+    """Options that name further indexes."""
+    whole: bool = False
+    """Whether the project itself has to be there: `-e .`, `./wheels`."""
+    project: tuple[str, ...] | None = None
+    """Words that install the project itself: it has commands of its own."""
 
 
 def installation(project: Project) -> Installation:
-    unpinned = tuple(sorted({each.asked for each in project.wants if not each.pin and not each.url and each.name != "python"}))
-    own = any(each.name for each in project.metadata) and _has_commands(project)
-    texts = [name for name in project.sources if name.endswith((".txt", ".in"))]
+    wants = [each for each in project.wants if each.name not in ("python", "pip")]
+    unpinned = tuple(sorted({each.asked for each in wants if not each.pin and not each.url}))
+    left_out = tuple(each.asked for each in wants if not on_index(each))
+    own = _own(project)
+    indexes = tuple(dict.fromkeys(url for url in _indexes(project) if "pypi.org" not in url))
+    options = tuple(word for url in indexes for word in ("--extra-index-url", url))
     if "uv.lock" in project.sources:
-        return Installation(("pyproject.toml", "uv.lock"), (), "uv.lock holds every version", (), True, own)
-    if texts:
-        named = [name for name in texts if name == "requirements.txt"] or _included_by_none(project, texts)
-        constraints = [each.place.file for each in project.constraints if each.place.file not in texts]
-        words = tuple(word for name in named for word in ("-r", name))
+        groups = {name for each in project.metadata for name in each.groups}
+        words = tuple(word for extra in project.extras for word in ("--group" if extra in groups else "--extra", extra))
         return Installation(
-            tuple(dict.fromkeys(texts + constraints)), (words,), f"{', '.join(named)} says it", unpinned, False, own
+            ("pyproject.toml", "uv.lock"), (), "uv.lock holds every version", uv=words, indexes=options, project=own
         )
-    wanted = [each for each in project.wants if each.name not in ("python", "pip")]
-    if not wanted:
-        return Installation((), (), "the project needs no package", (), False, own)
-    sources = ", ".join(project.sources) or "imports"
-    told = "the imports say it: no file of the project does" if project.sources == ["imports"] else f"{sources} says it"
-    return Installation((), (tuple(_text(each) for each in wanted),), told, unpinned, False, own)
+    texts = {name for name in project.sources if re.search(r"\.(?:txt|in|pip|lock)$", name)}
+    files = tuple(dict.fromkeys([*project.tops, *sorted(texts), *(each.place.file for each in project.constraints)]))
+    single = [each for each in wants if each.place.file not in files and on_index(each)]
+    if not files and not single:
+        return Installation((), (), "the project needs no package", left_out=left_out, project=own)
+    told = "the imports say it: no file of the project does" if project.sources == ["imports"] else f"{_said(project)} says it"
+    words = tuple(word for name in project.tops for word in ("-r", name))
+    calls = _calls(words, [] if project.paths and files else single, () if files else options)
+    return Installation(files, calls, told, unpinned, left_out, None, options, project.paths and bool(files), own)
 
 
-def _included_by_none(project: Project, names: list[str]) -> list[str]:
-    """Those files that no other of them includes."""
-    included = set()
-    for name in names:
-        text = project.folder.text(name) or ""
-        included |= {each for each in names if each != name and f"-r {each.rpartition('/')[2]}" in text}
-    return [name for name in names if name not in included] or names
+def _said(project: Project) -> str:
+    return ", ".join(project.tops or project.sources)
+
+
+def _calls(words: tuple[str, ...], single: list[Want], options: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """What is compiled against the torch that is there comes last, in a call of its own."""
+    late = [each for each in single if each.name in table("package_rules")["needs_nvcc"] and each.url is None]
+    first = (*words, *(_text(each) for each in single if each not in late), *options)
+    return tuple(call for call in (first, ("--no-build-isolation", *map(_text, late)) if late else ()) if call)
+
+
+def _indexes(project: Project) -> list[str]:
+    """Without those that hold a password: that would stand in the image's history."""
+    urls = [url for each in project.wants for url in each.indexes] + [url for url, _ in project.indexes]
+    return [url for url in urls if "@" not in url]
 
 
 def _text(each: Want) -> str:
@@ -63,6 +84,19 @@ def _text(each: Want) -> str:
     return f"{name}{extras}{each.allowed}{marker}"
 
 
-def _has_commands(project: Project) -> bool:
-    text = project.folder.text("pyproject.toml") or ""
-    return "[project.scripts]" in text or "entry_points" in (project.folder.text("setup.py") or "")
+def _own(project: Project) -> tuple[str, ...] | None:
+    """A version that is made from git's history is not to be had: the context holds no .git."""
+    if not any(each.name and each.commands for each in project.metadata):
+        return None
+    text = (project.folder.text("pyproject.toml") or "") + (project.folder.text("setup.py") or "")
+    scm = re.search(r"setuptools[-_]scm|hatch-vcs|versioneer|poetry-dynamic-versioning", text)
+    return (
+        *(("env", "SETUPTOOLS_SCM_PRETEND_VERSION=0") if scm else ()),
+        "python3",
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-cache-dir",
+        ".",
+    )

@@ -1,4 +1,4 @@
-"""What the image starts, and which Python it has: found in the project, each with the reason."""
+"""What the image starts, found in the project, with the reason."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import ast
 import re
 from dataclasses import dataclass
 
+from asked.imports import ASIDE
 from asked.metadata import parsed
-from asked.versions import specifiers
 from image_project import Project
 
 USUAL = ("train.py", "main.py", "run.py", "src/train.py", "src/main.py", "scripts/train.py", "finetune.py", "pretrain.py")
-PYTHONS = ("3.12", "3.11", "3.13", "3.10", "3.14")
-"""In the order of preference: what most packages have wheels for comes first."""
-MAX_FILES = 200
+ELSEWHERE = re.compile(
+    r"(?:^|/)(?:extensions?|contrib|third_party|external|tutorials?|evaluat\w*|docker|devtools|agent_\w+|cicd)/"
+)
+"""Folders whose programs are not what the project is for."""
+HELPER = re.compile(r"util|config|args|data|helper|common|tokeniz|tok_|_test|test_|convert|callback|loss")
+MAX_FILES = 400
 
 
 @dataclass(frozen=True)
@@ -29,38 +32,41 @@ def entry_point(project: Project) -> Found:
     for name in USUAL:
         if name in project.files:
             return Found(name, f"{name} is there")
-    programs = [name for name in project.files[:MAX_FILES] if name.endswith(".py") and _is_program(project, name)]
-    training = [name for name in programs if "train" in name.rpartition("/")[2]]
+    names = [name for name in project.files if name.endswith(".py") and not ASIDE.search(name) and not ELSEWHERE.search(name)]
+    names.sort(key=lambda name: (name.count("/"), name))
+    programs = [name for name in names[:MAX_FILES] if _is_program(project, name)]
+    training = [name for name in programs if _trains(name)]
+    highest = [name for name in training if name.count("/") == training[0].count("/") and _is_central(project, name)]
     for found, why in (
         (training, "the only program with `train` in its name"),
+        (highest, "the only program with `train` in its name so far up"),
         (programs, "the only file with `if __name__ == '__main__'`"),
     ):
         if len(found) == 1:
             return Found(found[0], f"{found[0]} is {why}")
+    programs = training or programs
     told = f"{len(programs)} files could be meant: {', '.join(programs[:4])}" if programs else "no Python file is a program"
-    return Found(None, told)
+    return Found(None, f"{told}; --entry FILE names one")
+
+
+def _is_central(project: Project, name: str) -> bool:
+    """At the top, in a package at the top, or where programs usually lie: not one of many examples."""
+    folder = name.rpartition("/")[0]
+    return folder in ("", "src", "scripts", "tools") or f"{folder}/__init__.py" in project.files
+
+
+def _trains(name: str) -> bool:
+    """`train_gpt.py`, `my_train/main.py`; no helper such as train_utils.py."""
+    folder, _, file = name.rpartition("/")
+    if "train" in file or "finetun" in file:
+        return not HELPER.search(file)
+    return "train" in folder.rpartition("/")[2] and file in ("main.py", "run.py", "__main__.py", "launch.py")
 
 
 def _is_program(project: Project, name: str) -> bool:
-    if re.search(r"(?:^|/)(?:tests?|docs?|examples?|setup\.py|conftest\.py)(?:/|$)", name):
-        return False
-    text = project.folder.text(name)
-    tree = parsed(project.folder, name, text) if text and "__main__" in text else None
+    """With a guard; at the top of the folder a file that says by its name that it trains needs none."""
+    text = project.folder.text(name) or ""
+    if "/" not in name and _trains(name):
+        return True
+    tree = parsed(project.folder, name, text) if "__main__" in text else None
     return any(isinstance(node, ast.If) and "__name__" in ast.dump(node.test) for node in tree.body) if tree else False
-
-
-def python_version(project: Project) -> Found:
-    """`3.12`: what .python-version, requires-python or conda's environment says; else what most packages have wheels for."""
-    said = project.folder.text(".python-version")
-    if said and (match := re.match(r"\s*(?:cpython-)?(3\.\d{1,2})", said)):
-        return Found(match[1], f".python-version:1 asks for {match[1]}")
-    for each in project.named("python"):
-        if match := re.search(r"==(3\.\d{1,2})", str(each.allowed)):
-            return Found(match[1], f"{each.place} asks for it")
-    for metadata in project.metadata:
-        allowed = specifiers(metadata.python) if metadata.python else None
-        if allowed is not None:
-            fits = next((each for each in PYTHONS if any(allowed.contains(f"{each}.{patch}") for patch in (0, 9, 99))), None)
-            if fits:
-                return Found(fits, f"{metadata.file}:{metadata.python_line} takes {metadata.python}, and {fits} fits")
-    return Found(PYTHONS[0], "the project does not say; most packages have wheels for it")

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import trainyard_files
 import trainyard_shell as shell
 from asked.files import Folder
 from build_context import ignore
-from build_source import Source, Wanted, sourced
+from build_source import Source, Wanted, Wishes, sourced
 from generated import base, dependencies, entry, runtime_wheel, text
 from image_project import Project, read_project
+from image_python import Python, python_of
 
 NAME = "Dockerfile"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the call says about a generated Dockerfile."""
-
-    base: str | None = None
-    instance_type: str | None = None
-    job_network: str = "auto"
-    entry: str | None = None
-    runtime_wheel: str | None = None
-    user: str | None = None
 
 
 def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
@@ -37,33 +25,42 @@ def generated(folder: Folder, wanted: Wanted, wishes: Wishes) -> Source:
         raise shell.SkillError("usage", message, hint="name the project's folder, or write a Dockerfile")
     parts, wheel, notes = _parts(folder, project, wishes)
     own = (folder.path / ".dockerignore").is_file()
-    left_out = (
-        ignore.read(folder.path, None) if own else ignore.parse(text.ignore_text(own).encode(), "the generated ignore file")
-    )
+    environments = [
+        name for name in ("env", "conda") if folder.exists(f"{name}/pyvenv.cfg") or folder.exists(f"{name}/conda-meta/history")
+    ]
+    made = text.ignore_text(project.files, environments).encode()
+    left_out = ignore.read(folder.path, None) if own else ignore.parse(made, "the generated ignore file")
     files = [(f"{text.WHEELS}/{wheel.name}", wheel.data)] if wheel else []
     return sourced(folder, left_out, text.dockerfile(parts), NAME, wanted, generated=True, files=files, notes=notes)
 
 
 def _parts(folder: Folder, project: Project, wishes: Wishes) -> tuple[text.Parts, runtime_wheel.Wheel | None, list[str]]:
     user = _user(wishes.user)
-    python = entry.python_version(project)
+    python = python_of(project)
     start = _named_entry(folder, wishes.entry) if wishes.entry else entry.entry_point(project)
     install = dependencies.installation(project)
     chosen = base.choose(project, python, wishes.base, wishes.instance_type, wishes.job_network)
     wheel = runtime_wheel.find(wishes.runtime_wheel)
     notes = [
         f"base image {chosen.image}: {chosen.reason}",
-        f"Python {chosen.python}: the base image has it"
-        if chosen.python
-        else f"Python of the base image; {python.value}: {python.reason}",
+        _python(chosen.python, python),
         f"packages: {install.reason}",
         f"starts {start.value or 'nothing'}: {start.reason}",
         f"runtime: {wheel.reason}" if wheel else f"runtime: trainyard is not in the image ({runtime_wheel.GET_IT})",
     ]
+    notes += [f"conda's alone, left out: {', '.join(install.left_out[:20])}"] if install.left_out else []
     notes += [f"not pinned, pip chooses: {', '.join(install.unpinned[:20])}"] if install.unpinned else []
     why = tuple(shell.clean(note, 300).replace("\n", " ") for note in notes)
     has_src = any(name.startswith("src/") and name.endswith(".py") for name in project.files)
     return text.Parts(chosen, install, start.value, wheel.name if wheel else None, has_src, why, user), wheel, list(why)
+
+
+def _python(held: str | None, wanted: Python) -> str:
+    if held is None or held == wanted.value:
+        return (
+            f"Python {wanted.value}: {wanted.reason}" if held else f"Python of the base image; {wanted.value}: {wanted.reason}"
+        )
+    return f"Python {held}: the base image has it" + (f", where {wanted.reason}" if wanted.asked else "")
 
 
 def _user(asked: str | None) -> str:
@@ -89,11 +86,14 @@ def checks(source: Source) -> list[shell.Check]:
     found = [
         shell.Check("generated.dockerfile", "pass", note)
         for note in source.notes
-        if not note.startswith(("not pinned", "runtime: trainyard is"))
+        if not note.startswith(("not pinned", "conda's alone", "runtime: trainyard is"))
     ]
     for note in source.notes:
         if note.startswith("not pinned"):
             found.append(shell.Check("generated.pins", "warn", note, fix="write versions (`pip freeze`, or uv lock)"))
+        if note.startswith("conda's alone"):
+            fix = "nothing where torch's wheels bring them; else a Dockerfile of your own that installs them"
+            found.append(shell.Check("generated.conda", "warn", note, fix=fix))
         if note.startswith("runtime: trainyard is"):
             found.append(shell.Check("generated.runtime", "warn", note, fix=runtime_wheel.GET_IT))
     return found

@@ -19,7 +19,6 @@ IGNORED = (
     ".git",
     ".venv",
     "venv",
-    "env",
     "**/__pycache__",
     "**/*.pyc",
     "**/*.egg-info",
@@ -28,7 +27,8 @@ IGNORED = (
     ".ruff_cache",
 )
 DATA = ("wandb", "runs", "checkpoints", "outputs", "data", "**/.ipynb_checkpoints")
-"""Usual names of what a job reads from a volume or writes."""
+"""Usual names of what a job reads from a volume or writes; code in a folder of such a name stays."""
+CODE = (".py", ".sh", ".json", ".yaml", ".yml", ".toml", ".txt", ".cfg", ".jinja")
 WHEELS = "wheels"
 
 
@@ -54,7 +54,7 @@ def dockerfile(parts: Parts) -> str:
 
 def _two_stages(parts: Parts) -> list[str]:
     return [
-        f"FROM {parts.base.image} AS build",
+        f"FROM {parts.base.build or parts.base.image} AS build",
         "WORKDIR /build",
         # The base image's own packages stay visible: one that nobody knows may have torch.
         'RUN ["python3", "-m", "venv", "--system-site-packages", "/opt/venv"]',
@@ -81,15 +81,28 @@ def _in_place(parts: Parts) -> list[str]:
 
 
 def _installs(parts: Parts) -> list[str]:
-    lines = [_list("COPY", [name, name]) for name in parts.install.files]
-    if parts.install.uses_uv:
-        lines.append(_pip("uv>=0.5"))
-        export = ["uv", "export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", "--output-file", "locked.txt"]
-        lines += [_list("RUN", export), _pip("-r", "locked.txt")]
-    lines += [_pip(*words) for words in parts.install.words]
+    install = parts.install
+    # Where the project is to be found at run time: an editable installation points there.
+    lines = ["WORKDIR /workspace", "COPY . ."] if install.whole else [_list("COPY", [name, name]) for name in install.files]
+    if install.uv is not None:
+        lines += [_pip("uv>=0.5"), *_locked(parts, install.uv)]
+    lines += [_pip(*parts.base.also)] if parts.base.also else []
+    lines += [_pip(*words) for words in install.words]
     if parts.wheel:
         lines += [_list("COPY", [f"{WHEELS}/{parts.wheel}", f"{WHEELS}/{parts.wheel}"]), _pip(f"{WHEELS}/{parts.wheel}")]
     return lines
+
+
+def _locked(parts: Parts, words: tuple[str, ...]) -> list[str]:
+    """uv installs what it has locked; into the Python of an image that has torch pip does, which leaves that torch in its place."""
+    if not parts.base.has_torch:
+        sync = ["uv", "sync", "--frozen", "--inexact", "--no-dev", "--no-install-project", "--no-install-workspace", *words]
+        return [
+            "ENV UV_PROJECT_ENVIRONMENT=/opt/venv UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_CACHE=1",
+            _list("RUN", sync),
+        ]
+    export = ["uv", "export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", "--output-file", "locked.txt", *words]
+    return [_list("RUN", export), _pip("-r", "locked.txt", *parts.install.indexes)]
 
 
 def _project(parts: Parts) -> list[str]:
@@ -102,7 +115,7 @@ def _project(parts: Parts) -> list[str]:
         f"COPY --chown={parts.user} . .",
     ]
     if parts.install.project:
-        lines.append(_list("RUN", ["python3", "-m", "pip", "install", "--no-deps", "--no-cache-dir", "."]))
+        lines.append(_list("RUN", list(parts.install.project)))
     lines.append(f"USER {parts.user}")
     return lines + ([_list("CMD", ["python3", parts.entry])] if parts.entry else [])
 
@@ -115,6 +128,11 @@ def _list(keyword: str, words: list[str]) -> str:
     return f"{keyword} {json.dumps(words, ensure_ascii=False)}"
 
 
-def ignore_text(own: bool) -> str:
-    """What is left out besides, where the project has no ignore file of its own."""
-    return "" if own else "\n".join(IGNORED + DATA) + "\n"
+def ignore_text(files: list[str], environments: list[str]) -> str:
+    """The ignore file of a project that has none of its own."""
+    lines = [*IGNORED, *environments]
+    for name in DATA:
+        lines.append(name)
+        if any(file.startswith(f"{name}/") and file.endswith((".py", ".sh")) for file in files):
+            lines += [f"!{name}/**/*{ending}" for ending in CODE]
+    return "\n".join(lines) + "\n"

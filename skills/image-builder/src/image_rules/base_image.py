@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 from bases.images import TABLE
 from conflicts.findings import Finding, passed, skipped
-from asked.metadata import allowed_python
-from conflicts.scene import Scene, allows
+from conflicts.scene import Scene
 from image_tables import date_of, table
-from asked.versions import version
+from asked.versions import allows, version
 from packaging.version import Version
 
 SOON_DAYS = 60
@@ -93,8 +92,8 @@ def _glibc(scene: Scene) -> Iterator[Finding]:
         return
     for name, floors in table("package_rules")["glibc"].items():
         for each in scene.named(name):
-            taken = scene.torch.version if name == "torch" and scene.torch else each.pin
-            floor = _floor(floors, taken, newest=not str(each.allowed) or not each.pin)
+            taken = scene.torch.version if name == "torch" and scene.torch else scene.taken(each)
+            floor = _floor(floors, taken, newest=each.allowed.contains("9999"))
             if floor is None:
                 continue
             if glibc == "musl":
@@ -132,9 +131,8 @@ def _floor(floors: list[dict[str, str]], taken: str | None, *, newest: bool) -> 
 def _python(scene: Scene) -> Iterator[Finding]:
     """requires-python of the project against the image's Python."""
     for each in scene.project.metadata:
-        if allowed_python(each.python) is None or scene.python is None or scene.base is None:
+        if each.python is None or scene.python is None or scene.base is None:
             continue
-        assert each.python is not None
         if allows(each.python, scene.python):
             yield passed("python.version", f"Python {scene.python} of the image meets {each.python}")
         else:
@@ -152,7 +150,7 @@ def _python(scene: Scene) -> Iterator[Finding]:
 def _efa(scene: Scene) -> Iterator[Finding]:
     """Instance types with EFA want libfabric and aws-ofi-nccl in the image; without, NCCL goes over TCP in silence."""
     docker, goal = scene.project.docker, scene.target
-    if goal is None or not goal.efa or docker is None:
+    if goal is None or not goal.efa or docker is None or not (scene.torch or scene.torch_is_unknown):
         return
     if scene.base and scene.base.efa:
         yield passed("nccl.efa", f"{scene.base.image} has EFA and aws-ofi-nccl")
@@ -163,7 +161,7 @@ def _efa(scene: Scene) -> Iterator[Finding]:
         yield Finding(
             "nccl.efa",
             "warn",
-            f"{scene.image} has no EFA",
+            f"{scene.image} is not known to have EFA",
             scene.image_place,
             why,
             "AWS's container, or the EFA installer (which brings aws-ofi-nccl); one node needs neither",

@@ -21,6 +21,10 @@ def _kernels(scene: Scene) -> Iterator[Finding]:
     if goal is None or goal.sm is None:
         yield skipped("gpu.kernels", "no --instance-type" if goal is None else f"{goal.instance_type} has no GPU")
         return
+    if torch is None and (scene.torch_is_unknown or not scene.named("torch")):
+        nobody = f"nothing is known of the torch in {scene.image}" if scene.torch_is_unknown else "no torch is asked for"
+        yield skipped("gpu.kernels", nobody)
+        return
     if torch is None or torch.cuda is None:
         text = f"nobody knows which CUDA build of torch meets the {goal.gpu} of {goal.instance_type}"
         yield Finding("gpu.kernels", "unknown", text, scene.image_place, instead="pin torch, or a base image of the table")

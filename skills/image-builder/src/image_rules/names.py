@@ -26,12 +26,15 @@ NEVER_HIDDEN = frozenset(sys.builtin_module_names) | {
     "zipimport",
 }
 """Loaded before any file of the project is looked for."""
+OF_CONDA = frozenset({"pytorch", "pytorch-cuda", "yaml", "tensorflow-gpu", "apex"})
+"""Names that are right in conda."""
 
 
 def traps(scene: Scene) -> Iterator[Finding]:
     rows = table("package_rules")["traps"]
     for each in scene.wants:
-        if each.name not in rows or each.url or each.place.file.endswith((".py", ".lock")) or _is_conda(each):
+        code = each.place.file.endswith((".py", ".lock")) and each.place.file != "setup.py"
+        if each.name not in rows or each.url or code or ("conda" in each.options and each.asked.lower() in OF_CONDA):
             continue
         row = rows[each.name]
         instead = row["instead"]
@@ -49,19 +52,12 @@ def traps(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _is_conda(each: Want) -> bool:
-    return each.place.file.endswith((".yml", ".yaml")) and each.name in ("pytorch", "pytorch-cuda")
-
-
 def shadows(scene: Scene) -> Iterator[Finding]:
     """A file at the top of the project with the name of a package or of the standard library."""
     modules = table("package_rules")["modules"]
     packages = {each.name.replace("-", "_"): each for each in scene.wants}
-    packages |= {
-        module: packages[name.lower().replace("-", "_")]
-        for module, name in modules.items()
-        if name.lower().replace("-", "_") in packages
-    }
+    of_modules = {module: (name or "").partition("[")[0].lower().replace("-", "_") for module, name in modules.items()}
+    packages |= {module: packages[name] for module, name in of_modules.items() if name in packages}
     own = {(each.name or "").lower().replace("-", "_") for each in scene.project.metadata}
     for module, file in top_modules(scene.project.files).items():
         if module in packages and module not in own:
@@ -95,7 +91,9 @@ def contradictions(scene: Scene) -> Iterator[Finding]:
         for one, other in combinations(wants[:20], 2):
             if _excluded(one, other):
                 text = f"{name}{one.allowed} here, {name}{other.allowed} at {other.place}"
-                yield Finding("requirements.contradiction", "fail", text, one.place, "no version is both", "one of the two")
+                same = one.group == other.group
+                why = "no version is both" if same else "the later command replaces what the earlier one has installed"
+                yield Finding("requirements.contradiction", "fail" if same else "warn", text, one.place, why, "one of the two")
                 break
 
 
@@ -125,16 +123,10 @@ def readable(scene: Scene) -> Iterator[Finding]:
     for name, why in project.folder.unread.items():
         status = "unknown" if re.search(r"\.(?:txt|toml|lock|ya?ml|in|cfg)$|setup\.py$|^[^.]+$", name) else "warn"
         yield Finding("files.unread", status, f"{name} was not read", None, why, "make it a readable text file in the folder")
-    for each in project.metadata:
-        if each.computed:
-            yield Finding(
-                "requirements.computed",
-                "warn",
-                f"{each.file} computes its install_requires",
-                None,
-                "setup.py is not run here",
-                "requirements.txt or pyproject.toml",
-            )
+    for name in project.computed:
+        text = f"{name} computes its install_requires"
+        instead = "requirements.txt or pyproject.toml"
+        yield Finding("requirements.computed", "warn", text, None, "setup.py is not run here", instead)
     if project.sources or project.wants:
         yield passed("requirements.read", f"{len(scene.wants)} requirements from {', '.join(project.sources)[:200]}")
     elif project.docker:

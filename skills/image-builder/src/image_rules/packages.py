@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
-from conflicts.scene import DEFAULT_PYTHON, Scene, allows
+from conflicts.scene import Scene
 from image_tables import table
-from asked.versions import minor, newest, specifiers, version
+from asked.versions import allows, minor, newest, specifiers, version
 from asked.wants import WHEEL, Want
 from packaging.version import Version
 
@@ -16,82 +16,29 @@ LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"
 """What stands for `numpy<2` and `pip<25.3` where a pin is written."""
 
 
+OF_NGC = frozenset({"flash-attn", "transformer-engine", "transformer-engine-torch", "apex"})
+"""Built into NVIDIA's PyTorch images."""
+CUDA_COMPILER = re.compile(
+    r"cuda-toolkit|cuda-nvcc|nvidia-cuda-toolkit|cuda-compiler|cuda_[\d._]+_linux|nvidia-cuda-nvcc|cuda-\d+-\d+"
+)
+
+
 def rules(name: str) -> dict[str, dict[str, object]]:
     found: dict[str, dict[str, object]] = table("package_rules")[name]
     return found
 
 
-def numpy(scene: Scene) -> Iterator[Finding]:
-    """NumPy 2 beside extensions that were built against NumPy 1."""
-    old = [each for each in scene.wants if each.name in rules("numpy_2") and _is_old(each)]
-    asked = scene.named("numpy")
-    limits = [each.allowed for each in asked + [each for each in scene.project.constraints if each.name == "numpy"]]
-    if not old:
-        if asked:
-            yield passed("numpy.abi", "nothing that is asked for is known to be built against NumPy 1")
-        return
-    fitting = [v for v, python in table("package_rules")["numpy"].items() if allows(python, scene.python or DEFAULT_PYTHON)]
-    taken = [
-        v
-        for v in fitting
-        if all(limit.contains(v) for limit in limits) and not any(_caps(each) and Version(v) >= Version("2") for each in old)
-    ]
-    newest_ = max(taken, key=Version, default=None)
-    if newest_ is None or Version(newest_) < Version("2"):
-        yield passed("numpy.abi", f"NumPy stays below 2 beside {', '.join(each.name for each in old)}")
-        return
-    for each in old:
-        yield _old(each, asked, newest_)
-
-
-def _old(each: Want, asked: list[Want], newest_: str) -> Finding:
-    first = rules("numpy_2")[each.name]["first"]
-    why = f"{each.name} is built against NumPy 2 from {first} on; an installer takes NumPy {newest_}, and the import says _ARRAY_API not found"
-    fitting = [one for one in asked if one.allowed.contains(LAST_NUMPY_1)]
-    edits = rewritten(fitting[0], LAST_NUMPY_1, "<2") if fitting and fitting[0].pin is None else ()
-    return Finding(
-        "numpy.abi",
-        "fail",
-        f"{each.name}{each.allowed} beside NumPy 2",
-        each.place,
-        why,
-        f"numpy<2, or {each.name}>={first}",
-        edits,
-    )
-
-
-def _is_old(each: Want) -> bool:
-    """Whether every version that is allowed is older than the first that was built against NumPy 2."""
-    first = str(rules("numpy_2")[each.name]["first"])
-    if each.pin:
-        pin = version(each.pin)
-        return pin is not None and pin < Version(first)
-    return bool(str(each.allowed)) and not any(
-        each.allowed.contains(v) for v in (first, f"{Version(first).major + 1}.0", "9999")
-    )
-
-
-def _caps(each: Want) -> bool:
-    caps = rules("numpy_2")[each.name]["caps"]
-    pin = version(each.pin)
-    return caps is not None and (pin is None or pin >= Version(str(caps)))
-
-
-def numpy_python(scene: Scene) -> Iterator[Finding]:
-    """A NumPy that has no wheel for the Python of the image."""
-    for each in scene.named("numpy"):
-        row = next(
-            (need for v, need in table("package_rules")["numpy"].items() if each.pin and minor(v) == minor(each.pin)), None
-        )
-        if row and scene.python and not allows(row, scene.python):
-            why = f"{scene.python_why}; NumPy {minor(str(each.pin))} is for Python {row}"
-            fitting = newest(
-                specifiers(">0") or each.allowed,
-                [v for v, need in table("package_rules")["numpy"].items() if allows(need, scene.python)],
-            )
-            text = f"numpy {each.pin} has no wheel for Python {scene.python}"
-            edits = rewritten(each, fitting) if fitting else ()
-            yield Finding("python.numpy", "fail", text, each.place, why, f"numpy=={fitting}", edits)
+def wheels(scene: Scene) -> Iterator[Finding]:
+    """A pin that has no wheel for the Python of the image, and whose source cannot be built there."""
+    for name, row in rules("wheels").items():
+        first, python = str(row["first"]), str(row["python"])
+        for each in scene.named(name):
+            pin = version(each.pin) if each.pin else None
+            if pin is None or scene.python is None or pin >= Version(first) or not allows(python, scene.python):
+                continue
+            summary = f"{each.asked} {each.pin} has no wheel for Python {scene.python}"
+            why = f"{scene.python_why}; the source of an older one than {first} {row['why']}"
+            yield Finding("python.wheel", "fail", summary, each.place, why, f"{each.asked}=={first}", rewritten(each, first))
 
 
 def with_torch(scene: Scene) -> Iterator[Finding]:
@@ -101,8 +48,8 @@ def with_torch(scene: Scene) -> Iterator[Finding]:
         versions = row["versions"]
         assert isinstance(versions, dict)
         for each in scene.named(name):
-            if not versions or torch is None:
-                continue
+            if not versions or torch is None or each.name in scene.resolution.chosen.get(each.group, {}):
+                continue  # its own pins are met: uv has read them
             yield _against(each, {str(key): str(value) for key, value in versions.items()}, torch.version, str(row["evidence"]))
 
 
@@ -150,6 +97,9 @@ def needs_nvcc(scene: Scene) -> Iterator[Finding]:
             held = scene.base.packages.get(name) if scene.base else None
             if extra and extra not in each.extras:
                 continue
+            if name in OF_NGC and scene.base and scene.base.source == "ngc" and each.pin is None and each.url is None:
+                yield passed("extension.build", f"{name} is in NVIDIA's image")
+                continue
             if wheel := WHEEL.search(each.url or ""):
                 yield from _wheel(scene, each, wheel)
             elif held and each.allowed.contains(held):
@@ -159,10 +109,13 @@ def needs_nvcc(scene: Scene) -> Iterator[Finding]:
 
 
 def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Finding]:
-    compiler = has_nvcc(scene.image)
-    missing = (
-        [] if "--no-build-isolation" in each.options else ["--no-build-isolation (its build imports the torch of the image)"]
+    docker = scene.project.docker
+    text = (docker.text if docker else "") + (scene.project.folder.text("pyproject.toml") or "")
+    compiler = True if docker and CUDA_COMPILER.search(docker.text) else has_nvcc(scene.image)
+    isolated = "--no-build-isolation" not in each.options and not re.search(
+        r"NO_BUILD_ISOLATION|no-build-isolation|extra-build-depend", text
     )
+    missing = ["--no-build-isolation (its build imports the torch of the image)"] if isolated else []
     missing += ["an image with nvcc (its name ends in -devel)"] if compiler is False else []
     if not missing and compiler is None:
         yield skipped(
@@ -176,7 +129,7 @@ def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Findin
     wheels = f", or a wheel of {row['wheels']} for this torch, CUDA and Python" if row["wheels"] else ""
     yield Finding(
         "extension.build",
-        "fail",
+        "warn" if (row.get("unsure") and not isolated) or each.place.file.endswith(".py") else "fail",
         f"{each.name} needs {' and '.join(missing)}",
         each.place,
         why,

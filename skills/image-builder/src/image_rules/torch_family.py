@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
-from conflicts.scene import Scene, Torch, allows, chosen, torch_row
+from conflicts.scene import Scene, Torch, torch_row
 from image_tables import table
-from asked.versions import minor, newest, version
+from asked.versions import allows, minor, newest, version
 from asked.wants import Want
 from packaging.version import Version
 
@@ -17,7 +17,7 @@ FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}
 
 def findings(scene: Scene) -> Iterator[Finding]:
     torch = scene.torch
-    if torch is None and (asked := scene.named("torch")):
+    if torch is None and (asked := scene.named("torch")) and not scene.torch_is_unknown:
         text = f"which version torch{asked[0].allowed} is, is not in the table of {table('package_rules')['date']}"
         yield Finding(
             "torch.version", "unknown", text, asked[0].place, "torch's partners, CUDA and Python are not judged", "torch==X.Y.Z"
@@ -44,19 +44,24 @@ def findings(scene: Scene) -> Iterator[Finding]:
 
 def _pairs(scene: Scene, torch: Torch) -> Iterator[Finding]:
     partners = scene.named("torchvision", "torchaudio", "triton")
-    wrong = [finding for each in partners if (finding := _pair(each, torch)) is not None]
+    wrong = [
+        finding for each in partners if (finding := _pair(each, torch, scene.resolution.chosen.get(each.group, {}))) is not None
+    ]
     yield from wrong
     if partners and not wrong:
         names = ", ".join(each.name for each in partners)
         yield passed("torch.pair", f"{names} go with torch {torch.version}", f"table of {table('package_rules')['date']}")
 
 
-def _pair(each: Want, torch: Torch) -> Finding | None:
+def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
+    """`chosen`: what the index gives this command; its own pins are met then, and torchaudio 2.11 has none."""
     row = torch_row(torch.version)
     assert row is not None
     right = row.get(each.name, row["newest"])
     if each.name == "torchaudio":
         right = torch.version.partition("+")[0] if Version(torch.version) < Version("2.11") else "2.11.0"
+    if each.name in chosen and each.name != "torchaudio":
+        return None
     if not str(each.allowed):
         return _unpinned_audio(each, torch, right)
     if each.name in FROM_OPEN and _open(each, torch):
@@ -183,6 +188,6 @@ def _replaced(each: Want, image: str, torch: str, prerelease: bool) -> Finding:
     why = f"{image} has torch {torch} with NCCL, EFA and extensions built for it; another torch is installed over it, some GB more"
     if prerelease:
         why = f"{torch} is a pre-release, which comes before {Version(torch).base_version}; {why}"
-    new = chosen(each, _releases("torchaudio")) or str(each.allowed)
+    new = each.pin or newest(each.allowed, _releases("torchaudio")) or str(each.allowed)
     instead = f"leave torch out, or an image that has torch {new} (base_image_selector.py select . --torch {new})"
     return Finding("torch.again", "fail", f"torch{each.allowed} replaces the torch of the base image", each.place, why, instead)

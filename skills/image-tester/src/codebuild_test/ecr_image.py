@@ -42,10 +42,13 @@ class Found:
 
 def find(name: str, region: str | None) -> Found:
     """`NAME:TAG` or `NAME@DIGEST`, with or without the registry's host. Raises SkillError usage, not-found, permission."""
-    repository, which = _parts(checked(name))
+    host, repository, which = _parts(checked(name))
     client = trainyard_aws.client("ecr", region)
     with asking(f"look at the repository {repository}"):
         uri = str(client.describe_repositories(repositoryNames=[repository])["repositories"][0]["repositoryUri"])
+    if host and not trainyard_aws.same_registry(host, uri.partition("/")[0]):
+        message = f"{name} is in another registry than {uri}, the one of these keys and this region"
+        raise shell.SkillError("usage", message, hint="--region of that registry, or the keys of its account")
     manifest, digest = _manifest(client, repository, which)
     listed = manifest.get("manifests")
     if isinstance(listed, list):
@@ -60,16 +63,17 @@ def find(name: str, region: str | None) -> Found:
     return Found(_image(name, digest, str(described.get("digest")), config, sum(layers)), uri)
 
 
-def _parts(name: str) -> tuple[str, dict[str, str]]:
+def _parts(name: str) -> tuple[str, str, dict[str, str]]:
+    """The registry's host or "", the repository, and which of its images."""
     host, _, rest = name.partition("/")
-    name = rest if rest and re.search(r"[.:]", host) else name
+    host, name = (host, rest) if rest and re.search(r"[.:]", host) else ("", name)
     if "@" in name:
         repository, _, digest = name.partition("@")
-        return repository.partition(":")[0], {"imageDigest": digest}
+        return host, repository.partition(":")[0], {"imageDigest": digest}
     repository, _, tag = name.partition(":")
     if not tag:
         raise shell.SkillError("usage", f"{name} names no tag and no digest", hint=f"{name}@sha256:..., as the build gives it")
-    return repository, {"imageTag": tag}
+    return host, repository, {"imageTag": tag}
 
 
 def _manifest(client: Any, repository: str, which: dict[str, str]) -> tuple[dict[str, Any], str]:

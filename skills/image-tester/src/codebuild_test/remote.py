@@ -5,22 +5,23 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import secrets
+import signal
 import time
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tester_container
+import trainyard_codebuild as codebuilds
 import trainyard_codebuild_log as running
 import trainyard_files
 import trainyard_shell as shell
 from codebuild_test.ecr_image import Found
 from tester_container import Limits, Ran
 from tester_inspect import State
-from tester_local import PYTHONS
 from trainyard_codebuild import Build
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -49,22 +50,26 @@ class Order:
         words = line.split(" ", 4)
         if len(words) != 5 or words[:2] != [MARK, self.mark] or not (words[2].isdigit() and words[3].isdigit()):
             return
-        if int(words[3]) <= MAX_PIECES:
-            self.count = int(words[3])
-            self.pieces[int(words[2])] = words[4]
+        count = int(words[3])
+        if count <= MAX_PIECES:
+            if count != self.count:  # a build that CodeBuild has started again says it anew
+                self.pieces.clear()
+            self.count, self.pieces[int(words[2])] = count, words[4]
 
     @property
     def is_whole(self) -> bool:
         return bool(self.count) and set(self.pieces) == set(range(1, self.count + 1))
 
 
-def order(found: Found, region: str, text: str, limits: Limits, compute_type: str) -> Order:
+def order(
+    found: Found, region: str, text: str, pythons: tuple[str, ...], limits: Limits, compute_type: str, queue_s: float
+) -> Order:
     """The overrides of StartBuild for one test of `found`, whose probe is `text`."""
     import yaml
 
     mark = secrets.token_hex(16)
     words = tester_container.words(found.reference, "@PYTHON@", limits, {"trainyard.dev/test": mark})
-    asked = {"words": words, "pythons": PYTHONS, "limit_s": limits.timeout_s, "mark": mark}
+    asked = {"words": words, "pythons": pythons, "limit_s": limits.timeout_s, "mark": mark}
     buildspec = yaml.safe_load((ASSETS / BUILDSPEC).read_text(encoding="utf-8"))
     buildspec["env"]["variables"] = {
         "TEST_PROBE": _packed(text.encode("ascii")),
@@ -90,7 +95,7 @@ def order(found: Found, region: str, text: str, limits: Limits, compute_type: st
             {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
         ],
         "timeoutInMinutesOverride": min(2160, minutes),
-        "queuedTimeoutInMinutesOverride": 30,
+        "queuedTimeoutInMinutesOverride": min(480, max(5, math.ceil(queue_s / 60))),
     }
     return Order(request, mark)
 
@@ -112,21 +117,48 @@ def followed(order: Order, builds: Any, logs: Any, build_id: str, timeout_s: flo
         else:
             shell.progress(line)
 
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what the deployer sends at its Ctrl-C
     try:
         build = running.follow(builds, logs, build_id, timeout_s=timeout_s, show=show)
     except KeyboardInterrupt:
-        message = f"interrupted; the test {build_id} ends by itself, and its answer is lost"
-        raise shell.SkillError("timeout", message, hint="the same call tests again", retryable=True) from None
+        raise _given_up(builds, build_id, "interrupted") from None
+    except shell.SkillError as error:
+        if error.code != "timeout":
+            raise
+        raise _given_up(builds, build_id, f"{build_id} did not end within {timeout_s:.0f} s") from error
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
     until = time.monotonic() + LATE_S
     while build.status == "SUCCEEDED" and not order.is_whole and time.monotonic() < until:
-        _take_all(order, running.LogTail(logs).lines(build))
+        tail = running.LogTail(logs)
+        for line in tail.lines(build):
+            order.take(line)
+        if tail.silent:
+            raise _unreadable(build, tail.silent)
         time.sleep(1.0)
     return build
 
 
-def _take_all(order: Order, lines: Iterable[str]) -> None:
-    for line in lines:
-        order.take(line)
+def _given_up(builds: Any, build_id: str, why: str) -> shell.SkillError:
+    """It is stopped: only this process could read its answer."""
+    try:
+        while follower := codebuilds.get(builds, build_id).retry:  # CodeBuild has started it again
+            build_id = follower
+        codebuilds.stop(builds, build_id)
+        told = f"the test {build_id} was stopped"
+    except shell.SkillError as error:
+        told = f"the test {build_id} ends by itself, for it cannot be stopped: {error}"
+    return shell.SkillError(
+        "timeout", f"{why}; {told}", hint="the same call tests again", retryable=True, data={"build_id": build_id}
+    )
+
+
+def _unreadable(build: Build, why: str) -> shell.SkillError:
+    """Another test would end in the same way."""
+    denied = "AccessDenied" in why
+    hint = "allow it" if denied else "a project whose log is in CloudWatch Logs: --codebuild-project NAME"
+    message = f"the test {build.id} has run, and its answer is in a log that cannot be read: {why}"
+    return shell.SkillError("permission" if denied else "conflict", message, hint=hint, data={"build_id": build.id})
 
 
 def answer(order: Order, build: Build) -> tuple[Ran, int, int]:
@@ -153,6 +185,8 @@ def answer(order: Order, build: Build) -> tuple[Ran, int, int]:
             shell.clean(str(state.get("Error") or ""), 600),
         ),
     )
+    if fault := tester_container.fault_of_the_host(ran):
+        raise fault
     size = document.get("size_bytes")
     return ran, int(document.get("unsigned") or 0), size if isinstance(size, int) else 0
 

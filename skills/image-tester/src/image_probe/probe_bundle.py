@@ -17,8 +17,8 @@ def load(parts):
         exec(compile(text, "image_probe/" + name + ".py", "exec"), module.__dict__)
 """
 ORDER = (
-    "probe_bundle", "probe_report", "probe_loading", "probe_python", "probe_imports", "probe_scripts", "probe_machine",
-    "probe_torch", "probe_ranks", "probe_training", "probe_job", "probe_child", "probe_memory", "probe_first",
+    "probe_bundle", "probe_report", "probe_torch", "probe_loading", "probe_python", "probe_imports", "probe_needs", "probe_scripts",
+    "probe_machine", "probe_ranks", "probe_training", "probe_job", "probe_child", "probe_memory", "probe_first",
 )  # fmt: skip
 """The parts, each behind those that it imports."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import re
 import sys
 from importlib import metadata
@@ -10,6 +10,7 @@ from importlib import metadata
 from image_probe.probe_report import Failed, Report
 
 MAX_MODULES = 12
+INIT = "/__init__.py"
 PRIVATE = re.compile(r"^_|^tests?$|^docs?$|^examples?$|^benchmarks?$|^scripts?$|^setup$")
 
 
@@ -42,10 +43,21 @@ def modules_of(found: metadata.Distribution) -> list[str]:
     names = [line.strip() for line in (found.read_text("top_level.txt") or "").splitlines()]
     names = [each.replace("/", ".") for each in names if each] or sorted(_from_files(found))
     own = (found.metadata["Name"] or "").lower().replace("-", "_").replace(".", "_")
+    if not names and own.isidentifier() and importlib.util.find_spec(own):
+        return [own]  # Debian's packages, and those in place, name no files
     same = [each for each in names if each.lower() == own]
-    if same:
-        return same[:1]
-    return [each for each in names if not PRIVATE.search(each) and each.isidentifier()][:MAX_MODULES]
+    public = same[:1] or [each for each in names if not PRIVATE.search(each) and each.isidentifier()]
+    return [inner for each in public[:MAX_MODULES] for inner in _packages(found, each)][:MAX_MODULES]
+
+
+def _packages(found: metadata.Distribution, top: str) -> list[str]:
+    """A namespace (`google`) is several distributions' and imports without this one: its own packages below, the uppermost."""
+    paths = [str(each).replace("\\", "/") for each in found.files or []]
+    inner = sorted({each[: -len(INIT)] for each in paths if each.startswith(top + "/") and each.endswith(INIT)})
+    inner = [each for each in inner if not any(PRIVATE.search(part) for part in each.split("/"))]
+    if top in inner or not inner:
+        return [top]
+    return [each.replace("/", ".") for each in inner if not any(each.startswith(upper + "/") for upper in inner)]
 
 
 def _from_files(found: metadata.Distribution) -> set[str]:

@@ -21,6 +21,7 @@ PYTHON = "{python}"
 """First word that stands for this Python: the engine has its own launcher."""
 POLL_S = 0.2
 MAX_OUTPUT_BYTES = 64 << 10
+MAX_WORDS_CHARS = 3800
 
 
 def one_step(report: Report, item: dict[str, object]) -> dict[str, object]:
@@ -65,7 +66,7 @@ def _follow(process: subprocess.Popen[bytes], steps: str, limit_s: float) -> dic
     code = process.poll()
     output = (output + _end(process))[-MAX_OUTPUT_BYTES:]
     step = step if step is not None else first_step(steps)
-    words = bounded(output.decode("utf-8", "replace"), end=True)
+    words = bounded(output.decode("utf-8", "replace"), end=True)[-MAX_WORDS_CHARS:]
     if step is not None or code == 0:
         return {"step": step, "exit_code": code, "output": words}
     if code is None:

@@ -11,8 +11,10 @@ import os
 import re
 import struct
 import sys
+from typing import Any
 
 from image_probe.probe_report import Absent, Failed, Report
+from image_probe.probe_torch import imported
 
 FOLDERS = (
     "{site}/nvidia/nccl/lib", "{site}/nvidia/cu*/lib", "/opt/amazon/efa/lib64", "/opt/amazon/efa/lib", "/opt/amazon/ofi-nccl/lib64",
@@ -25,8 +27,16 @@ MACHINES = {3: "i386", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
 
 
 def nccl(report: Report, item: dict[str, object]) -> dict[str, object]:
-    """`ncclGetVersion(int*)` answers 0 and, since 2.9, major * 10000 + minor * 100 + patch."""
-    path, library = load(report, ["libnccl.so.2"], item)
+    """`ncclGetVersion(int*)` answers 0 and, since 2.9, major * 10000 + minor * 100 + patch.
+
+    Of the library that torch uses, which need not be the loader's: wheels bring their own, other builds have it linked in.
+    """
+    torch = None if "folders" in item else _torch(report)
+    path = in_memory("/libnccl.so") if torch else ""
+    if torch and not path and torch.version.cuda:
+        report.step("call torch.cuda.nccl.version")
+        return {"path": str(torch.__file__), "version": ".".join(map(str, torch.cuda.nccl.version()[:3]))}
+    path, library = (path, ctypes.CDLL(path)) if path else load(report, ["libnccl.so.2"], item)[:2]
     report.step("call ncclGetVersion")
     number = ctypes.c_int(0)
     try:
@@ -39,9 +49,17 @@ def nccl(report: Report, item: dict[str, object]) -> dict[str, object]:
     return {"path": path, "version": f"{parts[0]}.{parts[1] // 100}.{parts[1] % 100}"}
 
 
+def _torch(report: Report) -> Any:
+    """None where it cannot be imported: the probe `torch` has the reason as its answer."""
+    try:
+        return imported(report)
+    except Exception:
+        return None
+
+
 def libfabric(report: Report, item: dict[str, object]) -> dict[str, object]:
     """`fi_version()` of rdma/fabric.h: major << 16 | minor."""
-    path, library = load(report, ["libfabric.so.1"], item)
+    path, library, _ = load(report, ["libfabric.so.1"], item)
     report.step("call fi_version")
     try:
         library.fi_version.restype = ctypes.c_uint32
@@ -55,7 +73,7 @@ def libfabric(report: Report, item: dict[str, object]) -> dict[str, object]:
 
 def ofi_nccl(report: Report, item: dict[str, object]) -> dict[str, object]:
     """The plug-in exports `ncclNetPlugin_vN` or `ncclNet_vN`, whose first member is its name (NCCL's net_v*.h)."""
-    path, library = load(report, ["libnccl-net-ofi.so", "libnccl-net.so"], item)
+    path, library, by_name = load(report, ["libnccl-net.so", "libnccl-net-ofi.so"], item)
     report.step("read the plug-in's name")
     for version in range(20, 3, -1):
         for symbol in (f"ncclNetPlugin_v{version}", f"ncclNet_v{version}"):
@@ -65,7 +83,7 @@ def ofi_nccl(report: Report, item: dict[str, object]) -> dict[str, object]:
                 continue
             if b"libfabric" not in name.lower():
                 raise Failed(f"{path} exports {symbol} with the name {name[:40]!r}: it is not aws-ofi-nccl")
-            return {"path": path, "interface": version, "version": written_version(path)}
+            return {"path": path, "interface": version, "version": written_version(path), "by_name": by_name}
     raise Failed(f"{path} loads and exports no ncclNetPlugin: it is not a plug-in of NCCL")
 
 
@@ -79,13 +97,14 @@ def written_version(path: str) -> str | None:
     return found[1].decode("ascii") if found else None
 
 
-def load(report: Report, names: list[str], item: dict[str, object]) -> tuple[str, ctypes.CDLL]:
-    """The library that would be used: the loader's by its name first, then the folders. Raises Absent, Failed with the cause."""
+def load(report: Report, names: list[str], item: dict[str, object]) -> tuple[str, ctypes.CDLL, bool]:
+    """Path, library, and whether its name is enough for the loader, which comes first; then the folders. Raises Absent, Failed with the cause."""
     found = _files(names, item)
     report.step("find " + " or ".join(names))
     for name in names:
         try:
-            return _path_in_memory(name), ctypes.CDLL(name)
+            library = ctypes.CDLL(name)
+            return in_memory("/" + name) or name, library, True
         except OSError as error:
             if "cannot open shared object file" not in str(error) or not str(error).startswith(name):
                 raise Failed(_why(name, str(error))) from None
@@ -93,7 +112,7 @@ def load(report: Report, names: list[str], item: dict[str, object]) -> tuple[str
         raise Absent(f"no {' or '.join(names)} in the loader's path, beside torch or in /opt/amazon")
     report.step("load " + found[0])
     try:
-        return found[0], ctypes.CDLL(found[0])
+        return found[0], ctypes.CDLL(found[0]), False
     except OSError as error:
         raise Failed(_why(found[0], str(error))) from None
 
@@ -109,13 +128,13 @@ def _files(names: list[str], item: dict[str, object]) -> list[str]:
     return found
 
 
-def _path_in_memory(name: str) -> str:
-    library = ctypes.CDLL(name)
+def in_memory(part: str) -> str:
+    """The file of a library that this process has loaded, whose path has `part` in it."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-            return next((line.split(None, 5)[5].strip() for line in file if "/" + name in line), library._name)
+            return next((line.split(None, 5)[5].strip() for line in file if part in line), "")
     except OSError:
-        return str(library._name)
+        return ""
 
 
 def _why(path: str, error: str) -> str:

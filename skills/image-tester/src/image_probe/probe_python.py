@@ -21,8 +21,15 @@ def python(report: Report, item: dict[str, object]) -> dict[str, object]:
         "prefix": sys.prefix,
         "machine": os.uname().machine,
         "libc": " ".join(platform.libc_ver()).strip() or None,
-        "distributions": sum(1 for _ in metadata.distributions()),
+        "packages": {name: version for name in ("torch", "trainyard") if (version := _version(name))},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def trainyard(report: Report, item: dict[str, object]) -> dict[str, object]:

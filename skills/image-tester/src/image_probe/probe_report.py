@@ -9,7 +9,8 @@ import json
 import os
 import traceback
 
-MAX_TEXT_CHARS = 2000
+MAX_TEXT_CHARS = 4000
+"""torchrun's own last words are 2000."""
 
 
 class Failed(Exception):

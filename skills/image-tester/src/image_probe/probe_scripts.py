@@ -1,22 +1,28 @@
-"""The entry point compiles, and each console script has an interpreter and a module behind it."""
+"""The entry point compiles and finds what it imports, and each console script has an interpreter and a module behind it."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from importlib import metadata
 
+from image_probe.probe_needs import unfound
 from image_probe.probe_report import Failed, Report
 
 MAX_SCRIPTS = 2000
+SHOWN = 10
 MAX_SOURCE_BYTES = 8 << 20
 
 
 def entry(report: Report, item: dict[str, object]) -> dict[str, object]:
-    """The script or module that the job starts with: it is there, may be read, and this Python compiles it."""
+    """The program, script or module that the job starts with: it is there, this Python compiles it, and what it imports is there."""
+    program = _program(report, str(item["program"]), str(item["folder"])) if item.get("program") else None
+    if not (item.get("module") or item.get("path")):
+        return {"program": program}
     path = _module_file(report, str(item["module"])) if item.get("module") else str(item["path"])
-    full = os.path.join(os.getcwd() if item.get("folder") is None else str(item["folder"]), path)
+    full = os.path.join(str(item["folder"]), path)
     report.step("read " + full)
     try:
         with open(full, "rb") as file:
@@ -30,7 +36,18 @@ def entry(report: Report, item: dict[str, object]) -> dict[str, object]:
         compile(source, full, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise Failed(f"{full} does not compile with Python {sys.version.split()[0]}: {error}") from None
-    return {"path": full, "bytes": len(source)}
+    report.step("look for what it imports")
+    if missing := unfound(full, source, str(item["folder"]) if item.get("module") else os.path.dirname(full)):
+        raise Failed("; ".join(missing[:SHOWN]))
+    return {"path": full, "bytes": len(source), "program": program}
+
+
+def _program(report: Report, name: str, folder: str) -> str:
+    report.step("look for " + name)
+    found = shutil.which(os.path.join(folder, name) if "/" in name else name)
+    if found is None:
+        raise Failed(f"the job's command begins with {name}, and there is no such program in the image")
+    return found
 
 
 def _module_file(report: Report, name: str) -> str:

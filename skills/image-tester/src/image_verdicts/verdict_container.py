@@ -25,7 +25,7 @@ def container(scene: Scene, ran: Ran) -> Iterator[Verdict]:
     """image.start where Python never ran the probe; container where it did not come to its end."""
     answers = scene.answers
     if not answers.begin:
-        yield _no_start(ran)
+        yield _no_start(scene, ran)
     elif ran.why == "flooded":
         yield failed(
             "container", f"it printed without end in {answers.last}, and was ended", "what prints there? `docker run` it"
@@ -52,7 +52,7 @@ def container(scene: Scene, ran: Ran) -> Iterator[Verdict]:
         yield passed("container", "every probe came to its end")
 
 
-def _no_start(ran: Ran) -> Verdict:
+def _no_start(scene: Scene, ran: Ran) -> Verdict:
     said = "\n".join(each for each in (ran.error, ran.state.error) if each)
     cause = cause_of(said, only=("architecture", "library", "glibc"))
     if cause:
@@ -62,12 +62,11 @@ def _no_start(ran: Ran) -> Verdict:
             "image.start", "the kernel ended the container for want of memory before Python began", "--memory 8Gi", said or None
         )
     if "executable file not found" in said or "no such file or directory" in said.lower():
-        return failed(
-            "image.start",
-            "there is no Python in the image's PATH",
-            "Python in the image, or ENV PATH=/opt/venv/bin:$PATH",
-            said,
-        )
+        summary = f"there is no {' or '.join(scene.asked.pythons)} in the image's PATH"
+        return failed("image.start", summary, "Python in the image, or ENV PATH=/opt/venv/bin:$PATH", said)
+    if "unable to find user" in said or "unable to find group" in said:
+        summary = f"the image starts as {scene.image.user}, and its /etc/passwd or /etc/group has no such name"
+        return failed("image.start", summary, "RUN useradd in the last stage of the Dockerfile, or USER with a number", said)
     if ran.why:
         return failed(
             "image.start",

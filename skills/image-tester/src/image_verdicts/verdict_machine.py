@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,12 +46,7 @@ def _nccl(scene: Scene) -> Verdict:
 
 
 def _efa(scene: Scene, name: str, title: str) -> Verdict:
-    verdict = of(
-        scene,
-        name,
-        name,
-        lambda found: passed(name, f"{title} {found.get('version') or '(version not written)'} loads", str(found.get("path"))),
-    )
+    verdict = of(scene, name, name, lambda found: _loads(scene, name, title, found))
     if scene.asked.efa and verdict.check.status == "skipped":
         return failed(
             name,
@@ -68,6 +64,15 @@ def _efa(scene: Scene, name: str, title: str) -> Verdict:
             )
         )
     return verdict
+
+
+def _loads(scene: Scene, name: str, title: str, found: dict[str, Any]) -> Verdict:
+    path = str(found.get("path"))
+    if scene.asked.efa and found.get("by_name") is False:
+        folder = posixpath.dirname(path)
+        summary = f"{title} is in {folder}, where the loader does not look: NCCL asks for it by its name, and would do without"
+        return failed(name, summary, f"ENV LD_LIBRARY_PATH={folder}:$LD_LIBRARY_PATH", path)
+    return passed(name, f"{title} {found.get('version') or '(version not written)'} loads", path)
 
 
 def _user(scene: Scene, found: dict[str, Any]) -> Verdict:

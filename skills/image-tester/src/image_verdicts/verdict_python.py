@@ -20,7 +20,7 @@ def quick(scene: Scene) -> Iterator[Verdict]:
     """The checks of level quick."""
     yield of(scene, "python", "image.python", lambda found: passed("image.python", _python(found)))
     yield from imports(scene)
-    yield of(scene, "entry", "entry", lambda found: passed("entry", f"{found.get('path')} compiles"))
+    yield of(scene, "entry", "entry", lambda found: passed("entry", _entry(found)))
     yield of(
         scene,
         "scripts",
@@ -33,12 +33,18 @@ def _python(found: dict[str, Any]) -> str:
     return f"Python {found.get('version')} at {found.get('executable')}, {found.get('machine')}, {found.get('libc') or 'C library unknown'}"
 
 
+def _entry(found: dict[str, Any]) -> str:
+    told = f"{found.get('path')} compiles, and what it imports is there" if found.get("path") else ""
+    return "; ".join(each for each in (told, f"its program is {found['program']}" if found.get("program") else "") if each)
+
+
 def imports(scene: Scene) -> Iterator[Verdict]:
     """`imports`: of all that is declared for this Python; `imports.versions`: what is installed meets what was asked."""
     if not scene.asked.packages:
-        yield Verdict(
-            Check("imports", "skipped", "no project and no package was named", None, "--project FOLDER, or --package NAME")
-        )
+        unread = "\n".join(scene.asked.unread[:SHOWN])
+        summary = "nothing that the project declares was understood" if unread else "no package is named or declared"
+        status = "warn" if unread else "skipped"
+        yield Verdict(Check("imports", status, summary, unread or None, "--project FOLDER, or --package NAME"))
         return
     wanted = _wanted(scene)
     wrong = [(each, outcome) for each, outcome in wanted if outcome.state != "done"]

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from image_verdicts.verdict_of import Scene, Verdict, failed, of, passed, warned
+from image_verdicts.verdict_of import NEEDS, Scene, Verdict, failed, of, passed, warned
 from trainyard_gpus import Target, builds, driver_of, has_kernels, runs_on
 from trainyard_shell import Check
+
+ANOTHER_BUILD = "conflict_analyzer.py check of image-builder names the build that has them"
 
 
 def standard(scene: Scene) -> Iterator[Verdict]:
@@ -16,7 +18,7 @@ def standard(scene: Scene) -> Iterator[Verdict]:
     yield of(scene, "torch", "torch.build", lambda found: _build(scene, found))
     yield of(scene, "torch", "torch.kernels", lambda found: _kernels(scene, found))
     yield of(scene, "torch", "torch.driver", lambda found: _driver(scene, found))
-    yield of(scene, "cuda", "cuda.run", lambda found: passed("cuda.run", f"{found.get('device')} computes what the CPU does"))
+    yield of(scene, "cuda", "cuda.run", lambda found: _run(scene, found))
 
 
 def full(scene: Scene) -> Iterator[Verdict]:
@@ -57,11 +59,26 @@ def _build(scene: Scene, found: dict[str, Any]) -> Verdict:
     return passed("torch.build", said)
 
 
-def architectures(found: dict[str, Any]) -> list[int]:
-    """`sm_90a` -> 90; `compute_90` is PTX, which the driver compiles."""
+def _run(scene: Scene, found: dict[str, Any]) -> Verdict:
+    """Another GPU than the job's proves nothing about its kernels."""
+    device, capability, target = found.get("device"), found.get("capability"), scene.asked.target
+    sm = capability[0] * 10 + capability[1] if isinstance(capability, list) and len(capability) == 2 else None
+    if target and target.sm and sm != target.sm:
+        summary = f"{device} (SM {sm}) computes what the CPU does; {target.instance_type} has {target.gpu} (SM {target.sm})"
+        return Verdict(Check("cuda.run", "unknown", summary, None, NEEDS["gpu"]), "gpu")
+    return passed("cuda.run", f"{device} computes what the CPU does")
+
+
+def architectures(found: dict[str, Any], kind: str = "sm_") -> list[int]:
+    """`sm_90` -> 90; kind compute_: PTX, which the driver compiles."""
+    return sorted({sm for sm, _ in _built(found, kind)})
+
+
+def _built(found: dict[str, Any], kind: str) -> list[tuple[int, str]]:
+    """With the letter behind: `a` runs on that SM alone, `f` on its family (CUDA's guide, compute capabilities)."""
     names = found.get("architectures")
-    matches = [re.fullmatch(r"sm_(\d{2,3})[af]?", str(each)) for each in names] if isinstance(names, list) else []
-    return sorted({int(each[1]) for each in matches if each})
+    matches = [re.fullmatch(rf"{kind}(\d{{2,3}})([af]?)", str(each)) for each in names] if isinstance(names, list) else []
+    return [(int(each[1]), each[2]) for each in matches if each]
 
 
 def _kernels(scene: Scene, found: dict[str, Any]) -> Verdict:
@@ -70,9 +87,8 @@ def _kernels(scene: Scene, found: dict[str, Any]) -> Verdict:
         return Verdict(Check("torch.kernels", "skipped", "no GPU was named", None, "--instance-type T"))
     if not cuda:
         return Verdict(Check("torch.kernels", "skipped", "torch is a CPU build"))
-    built = architectures(found)
-    if built:
-        return _by_build(target, str(cuda), built)
+    if architectures(found):
+        return _by_build(target, str(cuda), found)
     known = has_kernels(str(cuda), target)
     evidence = f"torch does not say its architectures; table of {builds()['date']}"
     if known is None:
@@ -90,17 +106,23 @@ def _kernels(scene: Scene, found: dict[str, Any]) -> Verdict:
     return passed("torch.kernels", f"CUDA {cuda} has kernels for {target.gpu} (SM {target.sm})", evidence)
 
 
-def _by_build(target: Target, cuda: str, built: list[int]) -> Verdict:
-    assert target.sm is not None
-    evidence = f"torch was compiled for {', '.join(f'sm_{each}' for each in built)}"
-    if any(runs_on(each, target.sm) for each in built):
-        return passed("torch.kernels", f"torch has kernels for {target.gpu} (SM {target.sm})", evidence)
+def _by_build(target: Target, cuda: str, found: dict[str, Any]) -> Verdict:
+    sm = target.sm
+    assert sm is not None
+    evidence = f"torch was compiled for {', '.join(found['architectures'])}"
+    if any(sm == built if letter == "a" else runs_on(built, sm) for built, letter in _built(found, "sm_")):
+        return passed("torch.kernels", f"torch has kernels for {target.gpu} (SM {sm})", evidence)
+    if any(built <= sm for built, letter in _built(found, "compute_") if not letter):
+        summary = (
+            f"torch has no kernels for {target.gpu} (SM {sm}); the driver compiles its PTX, which takes minutes at each start"
+        )
+        return warned("torch.kernels", summary, ANOTHER_BUILD, evidence)
     return _no_kernels(target, cuda, evidence)
 
 
 def _no_kernels(target: Target, cuda: str, evidence: str) -> Verdict:
-    fix = "conflict_analyzer.py check of image-builder names the build that has them"
-    return failed("torch.kernels", f"torch of CUDA {cuda} has no kernels for {target.gpu} (SM {target.sm})", fix, evidence)
+    summary = f"torch of CUDA {cuda} has no kernels for {target.gpu} (SM {target.sm})"
+    return failed("torch.kernels", summary, ANOTHER_BUILD, evidence)
 
 
 def _driver(scene: Scene, found: dict[str, Any]) -> Verdict:

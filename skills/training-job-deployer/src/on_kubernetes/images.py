@@ -5,8 +5,6 @@ It is found again by its tag, which names the source and what it was tested for,
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +12,8 @@ import msgspec
 import trainyard_shell as shell
 from deploy_siblings import Answer, Call, call, options
 from deploy_stage import METERED, Stage
-from trainyard_job import Image, Job
+from on_kubernetes.image_tags import LOOK_S, PUSH, image_key, other_tag, region_words, repository, tag
+from trainyard_job import Job
 
 if TYPE_CHECKING:
     from deployment import Deployment
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 NAMES = ("build", "test", "push")
 BUILD = {"codebuild": ("image-builder", "build_image_codebuild.py"), "docker": ("image-builder", "build_image.py")}
 TEST = {"codebuild": ("image-tester", "test_image_codebuild.py"), "docker": ("image-tester", "test_image.py")}
-PUSH = ("ecr-pusher", "push_image.py")
-LOOK_S, BUILD_S, TEST_S, PUSH_S = 180.0, 6 * 3600.0, 3600.0, 2 * 3600.0
+BUILD_S, TEST_S, PUSH_S = 6 * 3600.0, 3600.0, 2 * 3600.0
+STOP = "build_image_codebuild.py list, and cancel BUILD_ID"
 FOUND = "this source was built, tested and pushed before"
 MAX_ELASTIC_TORCH = (2, 12)
 """hyperpod-elastic-agent 1.1.3 requires torch < 2.12."""
@@ -57,15 +56,20 @@ def problems(deployment: Deployment) -> list[shell.Check]:
     deployment.answers["plan"] = plan
     if any(check.status == "fail" for check in plan.checks):
         return plan.checks
-    found = call(
-        PUSH, ["verify", f"{repository(deployment.job)}:{tag(deployment)}", *_region(deployment.job)], timeout_s=LOOK_S
-    )
-    if found.error_code != "not-found":
-        found.or_raise()
-    if not found.ok or not _by_digest(found.data):
-        return [*plan.checks, shell.Check("image", "pass", _told(plan.data))]
+    found = _there(deployment)
+    if found is None:
+        return [*plan.checks, *other_tag(deployment), shell.Check("image", "pass", _told(plan.data))]
     deployment.answers["push"] = found
     return [shell.Check("image", "pass", f"{FOUND}: {_by_digest(found.data)}")]
+
+
+def _there(deployment: Deployment) -> Answer | None:
+    """The image that went through all three stages, whole in the registry."""
+    image = f"{repository(deployment.job)}:{tag(deployment)}"
+    found = call(PUSH, ["verify", image, *region_words(deployment.job)], timeout_s=LOOK_S)
+    if found.error_code != "not-found":
+        found.or_raise()
+    return found if found.ok and _by_digest(found.data) else None
 
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
@@ -82,26 +86,11 @@ def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     }
 
 
-def repository(job: Job) -> str:
-    assert job.image is not None
-    return job.image.repository or f"trainyard/{job.name}"
-
-
-def tag(deployment: Deployment) -> str:
-    """`src-SOURCE-TESTED`: digests of the source, and of what the stages depend on beside it."""
-    job, image = deployment.job, _image(deployment.job)
-    tested_for = [image.test, image.tag, job.engine, job.network, msgspec.to_builtins(job.resources)]
-    tested_for += [job.run, job.env, job.nodes, job.procs_per_node] if image.test == "full" else []
-    source = str(deployment.answers["plan"].data.get("source_digest", ""))
-    short = hashlib.sha256(json.dumps(tested_for, sort_keys=True).encode()).hexdigest()[:8]
-    return f"src-{source.removeprefix('sha256:')[:16]}-{short}"
-
-
 def reference(deployment: Deployment, run: Run) -> str | None:
     """`repository@digest` of the image that was pushed; before that, a name that stands for it in a plan."""
     job = deployment.job
     if not is_built(job):
-        return _image(job).uri
+        return image_key(job).uri
     pushed = deployment.answers["push"].data if "push" in deployment.answers else {}
     if not pushed and run.submission is not None and "push" in run.stages:
         pushed = run.stages["push"].result
@@ -129,14 +118,12 @@ def request(deployment: Deployment, run: Run, name: str) -> Call:
     if name == "test":
         return _test(deployment, run, built)
     # The tag by which it is found again comes last: a call that is killed between them is made again.
-    tags = [*([] if _image(job).tag == "auto" else [_image(job).tag]), tag(deployment)]
+    tags = [*([] if image_key(job).tag == "auto" else [image_key(job).tag]), tag(deployment)]
     words = [word for each in tags for word in ("--tag", each)]
-    if _image(job).builder == "codebuild":
+    if image_key(job).builder == "codebuild":
         tested = f"{built.get('tag')}@{built.get('digest')}"  # another build may have taken the tag meanwhile
-        return Call(["promote", repository(job), "--from", tested, *words, *_region(job)])
-    return Call(
-        ["push", f"{built.get('image')}:{built.get('tag')}", "--repository", repository(job), "--create", *words, *_region(job)]
-    )
+        return Call(["promote", repository(job), "--from", tested, *words, *region_words(job)])
+    return Call(["push", _local(built), "--repository", repository(job), "--create", *words, *region_words(job)])
 
 
 def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
@@ -145,7 +132,16 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
         return {"skipped": FOUND, **(deployment.answers["push"].data if name == "push" else {})}
     made = _repository(deployment.job) if name == "build" else []
     limit = {"build": BUILD_S, "test": TEST_S, "push": PUSH_S}[name]
-    answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True).or_raise()
+    try:
+        answer = call(_program(deployment, name), asked, timeout_s=limit, shows=True)
+    except KeyboardInterrupt:
+        if name != "build" or image_key(deployment.job).builder != "codebuild":
+            raise
+        message = "interrupted; what was started on CodeBuild goes on, and the same call finds it"
+        raise shell.SkillError("timeout", message, hint=f"to end it: {STOP}", retryable=True) from None
+    if name == "push" and answer.error_code == "conflict" and (there := _there(deployment)):
+        answer = there  # somebody else's run of this very job was faster
+    answer.or_raise()
     if not answer.ok:
         raise _refused(name, answer)
     if name == "push" and not _by_digest(answer.data):
@@ -155,21 +151,34 @@ def do(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     deployment.answers[name] = answer
     if name == "test":
         _fits_engine(deployment.job, answer)
-    kept = ("image", "tag", "digest", "size_bytes", "seconds", "log", "facts", "unproven", "level", "repository", "regions")
+    kept = (
+        "image",
+        "image_id",
+        "tag",
+        "digest",
+        "size_bytes",
+        "seconds",
+        "log",
+        "facts",
+        "unproven",
+        "level",
+        "repository",
+        "regions",
+    )
     changed = [*made, *(answer.document.get("changed") or [])]
     return {key: answer.data[key] for key in kept if key in answer.data} | {"changed": changed}
 
 
 def _repository(job: Job) -> list[str]:
     """A build of CodeBuild pushes, so the repository is made before it; `push --create` makes it otherwise. What was made."""
-    if _image(job).builder != "codebuild":
+    if image_key(job).builder != "codebuild":
         return []
-    answer = call(PUSH, ["ensure-repo", repository(job), *_region(job)], timeout_s=LOOK_S).or_raise()
+    answer = call(PUSH, ["ensure-repo", repository(job), *region_words(job)], timeout_s=LOOK_S).or_raise()
     return [str(each) for each in answer.document.get("changed") or []]
 
 
 def _build(deployment: Deployment, *more: str) -> Call:
-    job, image = deployment.job, _image(deployment.job)
+    job, image = deployment.job, image_key(deployment.job)
     instance = job.resources.instance_type if job.resources else None
     words = [
         "build",
@@ -177,10 +186,10 @@ def _build(deployment: Deployment, *more: str) -> Call:
         *options(dockerfile=image.dockerfile, base=image.base, instance_type=instance),
     ]
     words += options(job_network=job.network, entry=deployment.job_file.command.script)
-    # A new volume belongs to root, and fsGroup does not reach volumes that several pods write (FSx, EFS).
+    # A new volume belongs to root, and fsGroup does not reach volumes that several nodes write (FSx, EFS): decision 0026.
     words += ["--user", "0"] if job.checkpoints.storage else []
     if image.builder == "codebuild":
-        words += ["--push", repository(job), *_region(job)]
+        words += ["--push", repository(job), *region_words(job)]
     else:
         words += ["--image-name", repository(job), "--builder", "auto"]
     return Call([*words, *more])
@@ -189,12 +198,17 @@ def _build(deployment: Deployment, *more: str) -> Call:
 def _test(deployment: Deployment, run: Run, built: dict[str, Any]) -> Call:
     job = deployment.job
     instance = job.resources.instance_type if job.resources else None
-    on_aws = _image(job).builder == "codebuild"
-    image = f"{built.get('image')}@{built.get('digest')}" if on_aws else f"{built.get('image')}:{built.get('tag')}"
-    words = ["run", image, "--level", _image(job).test, "--request", "-", "--project", str(deployment.job_file.source)]
-    region = _region(job) if on_aws else []
+    on_aws = image_key(job).builder == "codebuild"
+    image = f"{built.get('image')}@{built.get('digest')}" if on_aws else _local(built)
+    words = ["run", image, "--level", image_key(job).test, "--request", "-", "--project", str(deployment.job_file.source)]
+    region = region_words(job) if on_aws else []
     document = {**msgspec.to_builtins(job), "run_id": run.run_id, "start": run.starts}
     return Call([*words, *options(instance_type=instance), *region], document)
+
+
+def _local(built: dict[str, Any]) -> str:
+    """The very image that was built: another build may take its tag before it is tested and pushed."""
+    return str(built.get("image_id") or f"{built.get('image')}:{built.get('tag')}")
 
 
 def _refused(name: str, answer: Answer) -> shell.SkillError:
@@ -226,15 +240,6 @@ def _answer(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:
 def _program(deployment: Deployment, name: str) -> tuple[str, str]:
     stage = deployment.stage(name)
     return stage.skill, stage.script
-
-
-def _region(job: Job) -> list[str]:
-    return options(region=_image(job).region)
-
-
-def _image(job: Job) -> Image:
-    assert job.image is not None, "findings has asked for it"
-    return job.image
 
 
 def _told(plan: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 import trainyard_shell as shell
 from deploy_siblings import Call, call, options
-from on_kubernetes import calls, images
+from on_kubernetes import calls, images, volume_owner
 from on_kubernetes.request import network_arguments, request_document, words_with_request
 from trainyard_job import RAY_ENGINES, Job
 
@@ -45,7 +45,7 @@ def problems(deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Ch
             status = "fail" if error.code in REFUSALS else "unknown"
             checks.append(shell.Check(name, status, str(error), fix=error.hint or None))
             break
-    return checks + _budget(deployment, run)
+    return checks + volume_owner.check(deployment) + _budget(deployment, run)
 
 
 def _questions(deployment: Deployment, run: Run) -> list[str]:

@@ -24,7 +24,7 @@ class Fault:
     slow_s: float = 0.0
     """How long the phase takes before anything else happens in it."""
     log: str = "kept"
-    """`lost`: the log stream never comes; `late`: its lines come `log_late_s` later."""
+    """`lost`: the log stream never comes; `late`: its lines come `log_late_s` later, the last of them after the build's end."""
     log_late_s: float = 2.0
 
     def strike(self, phase: str, check: Callable[[], None]) -> None:

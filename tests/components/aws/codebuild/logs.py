@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -55,13 +56,12 @@ class Log:
         self.make()
 
     def make(self) -> None:
+        """Raises PhaseFailed, as CodeBuild does: FAILED and ACCESS_DENIED with this sentence in every record seen, never FAULT. The phase
+        is PROVISIONING in records of 2017 and QUEUED in newer ones. That a group which may not be made is told so too is assumed."""
         from botocore.exceptions import ClientError
 
         try:
-            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
-        except self.client.exceptions.ResourceNotFoundException:
-            self.create(self.client.create_log_group, logGroupName=self.group)
-            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
+            self.make_stream()
         except ClientError as error:
             self.on = False
             raise PhaseFailed(
@@ -69,6 +69,13 @@ class Log:
                 f"Service role {self.build.settings['serviceRole']} does not allow AWS CodeBuild to create Amazon CloudWatch "
                 f"Logs log streams for build {self.build.arn}. Error message: {error.response['Error']['Message']}",
             ) from error
+
+    def make_stream(self) -> None:
+        try:
+            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
+        except self.client.exceptions.ResourceNotFoundException:
+            self.create(self.client.create_log_group, logGroupName=self.group)
+            self.create(self.client.create_log_stream, logGroupName=self.group, logStreamName=self.stream)
 
     def create(self, call: Any, **names: str) -> None:
         """Another build may have made the group in the meantime."""
@@ -87,10 +94,22 @@ class Log:
             self.waiting.append((time.time(), text[:LINE_CHARS]))
             self.tick()
 
+    @property
+    def late_s(self) -> float:
+        return self.build.fault.log_late_s if self.build.fault.log == "late" else 0.0
+
     def tick(self) -> None:
-        late = self.build.fault.log_late_s if self.build.fault.log == "late" else 0.0
-        if self.waiting and (time.monotonic() - self.sent_at > FLUSH_S + late or len(self.waiting) >= BATCH):
+        if self.waiting and (time.monotonic() - self.sent_at > FLUSH_S + self.late_s or len(self.waiting) >= BATCH):
             self.flush()
+
+    def close(self) -> None:
+        """The last lines; those of a late log come when the build has ended."""
+        if not self.late_s:
+            self.flush()
+            return
+        last = threading.Timer(self.late_s, self.flush)
+        last.daemon = True
+        last.start()
 
     def flush(self) -> None:
         """Everything that waits; a log that cannot be written does not fail a build."""

@@ -82,8 +82,8 @@ def start_build(call: Call) -> Document:
             projects.refuse_role(call.world, settings["serviceRole"])
         admit(state, project)
         build = new_build(call, settings)
-    if token := call.request.get("idempotencyToken"):
-        state.by_token[call.region, token] = (time.monotonic(), call.request, build)
+        if token := call.request.get("idempotencyToken"):
+            state.by_token[call.region, token] = (time.monotonic(), call.request, build)
     return {"build": begin(call, build)}
 
 

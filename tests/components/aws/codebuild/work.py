@@ -90,5 +90,5 @@ class Work:
         """Nothing that the build started lives on, and its log is whole."""
         if hasattr(self, "shell"):
             self.shell.end()
-        self.log.flush()
+        self.log.close()
         self.session.world.credentials.pop(self.session.path, None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 
 class CutError(ConnectionError):
@@ -23,6 +25,8 @@ class Cut:
     """How many requests are cut; those after them pass."""
     skip: int = 0
     """How many matching requests pass first."""
+    stall_s: float = 0.0
+    """For so long before it breaks nothing more is read and nothing is answered."""
     seen: int = 0
 
 
@@ -52,7 +56,12 @@ class Cuts:
         for piece in pieces:
             if len(piece) >= left:
                 yield piece[:left]
-                self.done += 1
-                raise CutError(f"cut after {cut.after_bytes} bytes")
+                self.strike(cut)
             left -= len(piece)
             yield piece
+
+    def strike(self, cut: Cut) -> NoReturn:
+        """Raises CutError."""
+        self.done += 1
+        time.sleep(cut.stall_s)
+        raise CutError(f"cut after {cut.after_bytes} bytes")

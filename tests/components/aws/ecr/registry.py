@@ -64,6 +64,8 @@ class Registry(Exchange):
         cut = self.world.cuts.for_request(self.command, self.path)
         self.cut = cut
         try:
+            if cut is not None and self.command in ("GET", "HEAD"):
+                self.world.cuts.strike(cut)
             self.handle_request()
         except RegistryError as error:
             self.refuse(error)
