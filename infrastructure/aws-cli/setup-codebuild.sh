@@ -89,7 +89,7 @@ ask() {
 trap 'exit 4' TERM
 
 do_it() { # do_it WHAT WORDS...: says it, and does it unless it is a rehearsal
-  say "$1"
+  say "${DRY_RUN:+would set: }$1"
   shift
   [[ -n $DRY_RUN ]] || aws "$@" >/dev/null
 }
@@ -149,7 +149,7 @@ make_project() {
     do_it "project $PROJECT as it should be" codebuild update-project --cli-input-json "$(render project.json)"
     return
   fi
-  say "project $PROJECT"
+  say "${DRY_RUN:+would set: }project $PROJECT"
   [[ -z $DRY_RUN ]] || return 0
   local left=12 said
   # CodeBuild does not know a role at once that IAM has just made.
@@ -224,5 +224,6 @@ else
   make_log_group
   make_repository
   make_project
+  [[ -z $DRY_RUN ]] || { say "nothing was made or changed"; exit 0; }
   say "ready: build_image_codebuild.py build FOLDER --region $REGION --project $PROJECT"
 fi

@@ -85,7 +85,9 @@ def region(name: str) -> str:
     """The name, where it could be a region: botocore makes a host name of it."""
     if REGION.fullmatch(name):
         return name
-    raise shell.SkillError("usage", f"{shell.clean(name, 80)!r} is not a valid region", hint="--region us-east-1")
+    raise shell.SkillError(
+        "usage", f"{shell.clean(name, 80)!r} is not a valid region", hint="--region us-east-1, once for each"
+    )
 
 
 def local_image(name: str) -> str:

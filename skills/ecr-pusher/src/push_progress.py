@@ -1,4 +1,4 @@
-"""Progress of layers on stderr: a line for each change of state, and on a terminal a line that moves."""
+"""Progress of layers on stderr: a line for each change of state, and between them one that moves on a terminal, or a new one now and then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 import trainyard_shell as shell
 from pushed.image import Blob
 
-REDRAW_S = 0.2
+REDRAW_S, NEXT_LINE_S = 0.2, 20.0
 
 
 class Progress:
@@ -23,7 +23,8 @@ class Progress:
         self.sent_bytes: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.moves = sys.stderr.isatty()
-        self.drawn_at, self.began = 0.0, time.monotonic()
+        self.began = time.monotonic()
+        self.drawn_at = 0.0 if self.moves else self.began
 
     def state(self, blob: Blob, word: str) -> None:
         """present | sending | sent | broken, and why."""
@@ -43,13 +44,16 @@ class Progress:
         with self.lock:
             self.sent_bytes[blob.digest] += size
             now = time.monotonic()
-            if not self.moves or now - self.drawn_at < REDRAW_S:
+            if now - self.drawn_at < (REDRAW_S if self.moves else NEXT_LINE_S):
                 return
             self.drawn_at, sent = now, self.sent_bytes.total()
             rate = megabytes(int(sent / max(now - self.began, 0.001)))
-            text = f"\r\x1b[K{self.region} {megabytes(sent)} of {megabytes(self.total_bytes)}, {rate}/s"
+            text = f"{self.region} {megabytes(sent)} of {megabytes(self.total_bytes)}, {rate}/s"
+        if not self.moves:
+            shell.progress(text)
+            return
         try:
-            sys.stderr.write(text)
+            sys.stderr.write(f"\r\x1b[K{text}")
             sys.stderr.flush()
         except OSError:
             self.moves = False

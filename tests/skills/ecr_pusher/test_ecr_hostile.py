@@ -180,6 +180,10 @@ def test_paths_that_are_no_archive(pusher: Pusher, tmp_path: Path) -> None:
     for word, code in codes.items():
         done = pusher.call("push", word, "--repository", "net", "--create", "--tag", "1")
         assert done.code == code, (word, done)
+    for bare in ("image.tar", "layout"):
+        oci(pusher.folder / bare, [b"content"])
+        done = pusher.call("push", bare, "--repository", "net", "--create", "--tag", "1")
+        assert done.code == 2 and f"oci:{bare}" in done.error["hint"], done
     assert pusher.ecr().describe_repositories()["repositories"] == [], "the image is read before a repository is made"
 
 

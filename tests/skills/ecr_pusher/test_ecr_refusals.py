@@ -13,7 +13,6 @@ USER = (
 )
 
 REFUSALS = {
-    "ThrottledException": (8, "unreachable", "the same call again"),
     "RequestTimeTooSkewed": (4, "credentials", "clock"),
     "InvalidToken": (4, "credentials", "aws login"),
     "UnrecognizedClientException": (4, "credentials", "region that the account has not switched on"),

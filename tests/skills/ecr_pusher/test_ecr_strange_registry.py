@@ -17,6 +17,7 @@ from ecr_call import PROGRAM
 from ecr_made_images import Made, oci
 
 from tests.calling import Answer, call
+from tests.components.images.fixtures import full_images
 
 NOBODYS = "sha256:" + "0" * 64
 MANIFEST = json.dumps({"schemaVersion": 2, "config": {"mediaType": "a/b", "digest": NOBODYS, "size": 2}, "layers": []}).encode()
@@ -68,8 +69,18 @@ class Strange(BaseHTTPRequestHandler):
     def do_PATCH(self) -> None:
         if self.path == "/elsewhere":
             self.leaks.append(self.headers.get("Authorization", ""))
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        left = int(self.headers.get("Content-Length") or 0)
+        while left > 0:
+            left -= len(self.rfile.read(min(left, 1_000_000)))
+            time.sleep(1.0 if self.mode == "slow" else 0.0)
+        if self.mode == "slow":
+            self.answer(201)
+            return
         self.answer(400, b"<html>\x1b[31m" + b"no " * 100_000)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.answer(201)
 
     def do_HEAD(self) -> None:
         self.answer(404)
@@ -152,7 +163,7 @@ def test_a_registry_elsewhere_is_asked_with_tls(monkeypatch: pytest.MonkeyPatch,
 
 def test_a_signed_address_is_not_told(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """A layer lies in S3 under a signed URL: when it cannot be had, the host is named and the signature is not."""
-    done = ask(monkeypatch, endpoint, "signed", "verify", "net:1", "--timeout", "4")
+    done = ask(monkeypatch, endpoint, "signed", "verify", "net:1", "--timeout", "1.5")
     assert done.code in (7, 8), done
     assert "SIGNED" not in json.dumps(done.document) + done.stderr, done
 
@@ -167,3 +178,11 @@ def test_a_converted_manifest_is_not_promoted(monkeypatch: pytest.MonkeyPatch, e
     """Bytes that have not the digest ECR names would be another image under the new tag."""
     done = ask(monkeypatch, endpoint, "", "promote", "net", "--from", "build-1", "--tag", "1")
     assert (done.code, done.error["code"], Strange.put) == (5, "conflict", []), done
+
+
+@full_images
+def test_a_long_layer_is_told_of(monkeypatch: pytest.MonkeyPatch, endpoint: str, tmp_path: Path) -> None:
+    """Where stderr is no terminal there is a line now and then: a layer of gigabytes takes many minutes."""
+    image = oci(tmp_path / "image.tar", [os.urandom(35_000_000)])
+    done = push(monkeypatch, endpoint, image, "slow")
+    assert "MB of 35" in done.stderr and "\r" not in done.stderr, done.stderr

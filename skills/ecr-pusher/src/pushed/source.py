@@ -21,6 +21,9 @@ def refuse(word: str) -> None:
     """What is wrong with IMAGE at first sight, before anybody is asked. Raises SkillError usage, not-found."""
     kind, _, rest = word.partition(":")
     if kind not in ARCHIVES or not rest:
+        if _is_archive(word):
+            hint = f"oci:{word} for an OCI layout, docker-archive:{word} for what `docker save` wrote"
+            raise shell.SkillError("usage", f"{shell.clean(word, 300)} is an archive: which kind?", hint=shell.clean(hint))
         local_image(word)
     elif not (path := _path(rest)[0]).exists():
         raise shell.SkillError("not-found", f"{shell.clean(str(path), 300)} does not exist", hint="is the path right?")
@@ -48,6 +51,11 @@ def image(word: str) -> Iterator[Image]:
         from pushed import docker_save
 
         yield docker_save.read(local_image(word))
+
+
+def _is_archive(word: str) -> bool:
+    """A path where the name of an image is meant; a folder may have the name of its image."""
+    return "\0" not in word and (Path(word).is_file() or Path(word, "index.json").is_file())
 
 
 def _path(text: str) -> tuple[Path, str | None]:
