@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.images import PROGRAMS, ours, peers, places
-from benchmarks.measuring import Bound, Comparison, Group, interleave, more, progress
+from benchmarks.images import PROGRAMS, measured, ours, peers, places
+from benchmarks.measuring import Bound, Comparison, Group, more, progress
 from tests.components.images import find_links, mirror, new_docker, old_docker, parts
 from tests.components.images.docker_daemon import Docker
 
@@ -44,10 +44,10 @@ def run(root: Path, folder: Path, repeats: int, *, is_long: bool) -> Iterator[Gr
 
 def _small(rebuild: _Rebuild, engine: str, repeats: int) -> Group:
     (rebuild.project / "Dockerfile").write_text(SMALL)
-    series = interleave({"build_image.py": rebuild.ours, "docker build": rebuild.peer}, repeats)
+    series, notes = measured({"build_image.py": rebuild.ours, "docker build": rebuild.peer}, repeats)
     mine, theirs = series.values()
     bound = Bound("beyond docker build, after one changed line", more(mine, theirs), MAX_MORE_S)
-    return Group(f"rebuild of a small image, {engine}", [mine, theirs], bounds=[bound])
+    return Group(f"rebuild of a small image, {engine}", [mine, theirs], notes=notes, bounds=[bound])
 
 
 def _long(rebuild: _Rebuild, engine: str, repeats: int) -> Group:
@@ -58,10 +58,10 @@ def _long(rebuild: _Rebuild, engine: str, repeats: int) -> Group:
     times = math.ceil(LONG_S / taken_s)
     progress(f"  one compilation takes {taken_s:.1f} s; {times} of them are a build")
     (rebuild.project / "Dockerfile").write_text(LONG.format(times=times))
-    series = interleave({"build_image.py": rebuild.ours, "docker build": rebuild.peer}, repeats)
+    series, notes = measured({"build_image.py": rebuild.ours, "docker build": rebuild.peer}, repeats)
     mine, theirs = series.values()
     comparison = Comparison("a rebuild of half a minute", mine, theirs, MAX_RATIO)
-    return Group(f"rebuild of a long build, {engine}", [mine, theirs], [comparison])
+    return Group(f"rebuild of a long build, {engine}", [mine, theirs], [comparison], notes)
 
 
 class _Rebuild:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.images import PROGRAMS, ours, peers, places
-from benchmarks.measuring import Bound, Comparison, Group, interleave
+from benchmarks.images import PROGRAMS, measured, ours, peers, places
+from benchmarks.measuring import Bound, Comparison, Group
 from tests.components.aws import needs as aws_needs
 from tests.components.aws.running import Aws
 from tests.components.aws.running import running as aws_running
@@ -55,14 +55,14 @@ def run(root: Path, folder: Path, repeats: int) -> Group:
         server = stack.enter_context(gateway.running(ROOT_KEY, ROOT_SECRET))
         server.make_bucket(BUCKET, ACCOUNT)
         bench = _Bench(root, folder, project, aws, server.endpoint)
-        series = interleave({FIRST: bench.first, AGAIN: bench.again, PEER: bench.peer}, repeats)
+        series, notes = measured({FIRST: bench.first, AGAIN: bench.again, PEER: bench.peer}, repeats)
         bench.refuse_damage()
     comparison = Comparison("a project of 2,000 files packed and sent", series[FIRST], series[PEER], THREE_TIMES)
     bounds = [
         Bound("size of our ZIP, of zip's", tuple(bench.sizes), MAX_SIZE, "x"),
         Bound("the same project again", series[AGAIN].seconds, MAX_AGAIN_S),
     ]
-    return Group("source of an image, 200 MB", list(series.values()), [comparison], [server_told()], bounds)
+    return Group("source of an image, 200 MB", list(series.values()), [comparison], [server_told(), *notes], bounds)
 
 
 def server_told() -> str:
