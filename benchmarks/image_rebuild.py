@@ -13,7 +13,8 @@ from benchmarks.measuring import Bound, Comparison, Group, more, progress
 from tests.components.images import find_links, mirror, new_docker, old_docker, parts
 from tests.components.images.docker_daemon import Docker
 
-MAX_MORE_S, MAX_RATIO, LONG_S = 0.5, 1.2, 33.0
+MAX_MORE_S, MAX_RATIO = 0.5, 1.2
+LONG_S, SHORTEST_S = 33.0, 30.0
 SMALL = """FROM python:3.11-slim
 COPY requirements.txt /app/
 RUN python -m pip --version
@@ -51,16 +52,16 @@ def _small(rebuild: _Rebuild, engine: str, repeats: int) -> Group:
 
 
 def _long(rebuild: _Rebuild, engine: str, repeats: int) -> Group:
-    times = 1
-    for _ in range(2):  # the first one also pulls the base image
-        (rebuild.project / "Dockerfile").write_text(LONG.format(times=times))
-        taken_s = rebuild.peer()
+    (rebuild.project / "Dockerfile").write_text(LONG.format(times=1))
+    taken_s = min(rebuild.peer() for _ in range(4))  # the first one also pulls the base image
     times = math.ceil(LONG_S / taken_s)
     progress(f"  one compilation takes {taken_s:.1f} s; {times} of them are a build")
     (rebuild.project / "Dockerfile").write_text(LONG.format(times=times))
     series, notes = measured({"build_image.py": rebuild.ours, "docker build": rebuild.peer}, repeats)
     mine, theirs = series.values()
     comparison = Comparison("a rebuild of half a minute", mine, theirs, MAX_RATIO)
+    if min(theirs.seconds) < SHORTEST_S:
+        notes.append(f"a build took only {min(theirs.seconds):.0f} s: the machine was busier when its length was chosen")
     return Group(f"rebuild of a long build, {engine}", [mine, theirs], [comparison], notes)
 
 
