@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.images import PROGRAMS, ours, places
-from benchmarks.measuring import Bound, Contestant, Group, interleave
+from benchmarks.images import PROGRAMS, measured, ours, places
+from benchmarks.measuring import Bound, Contestant, Group
 
 MAX_S = 0.5
 DOCKERFILE = """FROM nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04
@@ -38,9 +38,9 @@ def run(root: Path, folder: Path, repeats: int) -> Group:
     contestants: dict[str, Contestant] = {
         name: _checker(root, folder, make_project(folder / str(files), files)) for name, files in sizes.items()
     }
-    series = interleave(contestants, repeats)
+    series, notes = measured(contestants, repeats)
     bounds = [Bound(f"check of {name}", series[name].seconds, MAX_S) for name in sizes]
-    return Group("conflicts of an image", list(series.values()), bounds=bounds)
+    return Group("conflicts of an image", list(series.values()), notes=notes, bounds=bounds)
 
 
 def make_project(folder: Path, files: int) -> Path:

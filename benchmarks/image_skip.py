@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import api_server, job_status, reading
-from benchmarks.images import ours, places
-from benchmarks.measuring import Bound, Group, interleave, more
+from benchmarks.images import measured, ours, places
+from benchmarks.measuring import Bound, Group, more
 from tests.components.aws import needs as aws_needs
 from tests.components.aws.pushing import Pusher
 from tests.components.aws.running import Aws
@@ -43,12 +43,12 @@ def run(root: Path, folder: Path, repeats: int) -> Group:
         kubeconfig = stack.enter_context(api_server.populated(cluster, NODES))
         job_status.Writer(kubeconfig).send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", job_status.kind())
         bench = _Bench(root, folder, aws, kubeconfig)
-        series = interleave({SKIPPING: bench.skipping, PLAN: bench.plan, NAMED: bench.named}, repeats)
+        series, notes = measured({SKIPPING: bench.skipping, PLAN: bench.plan, NAMED: bench.named}, repeats)
     bounds = [
         Bound("the calls that skip build, test and push", series[SKIPPING].seconds, MAX_S),
         Bound("a plan from source, beyond that of an image", more(series[PLAN], series[NAMED]), MAX_S),
     ]
-    return Group("skipping build, test and push", list(series.values()), bounds=bounds)
+    return Group("skipping build, test and push", list(series.values()), notes=notes, bounds=bounds)
 
 
 @dataclass

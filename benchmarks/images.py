@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Group
+from benchmarks.measuring import Contestant, Group, Series, interleave
 
 PROGRAMS = Path("skills", "image-builder", "src")
 LIMIT_S = 900
@@ -79,3 +81,27 @@ def peers(*commands: Sequence[object], env: Mapping[str, str], folder: Path) -> 
     for words in commands:
         subprocess.run([*map(str, words)], env=env, cwd=folder, check=True, capture_output=True, timeout=LIMIT_S)
     return time.monotonic() - started
+
+
+def measured(contestants: dict[str, Contestant], repeats: int) -> tuple[dict[str, Series], list[str]]:
+    """The series of all, and a note: what the programs computed, which says more than their seconds on a machine that others use too."""
+    used: dict[str, list[float]] = {name: [] for name in contestants}
+
+    def counting(name: str) -> Contestant:
+        def once() -> float:
+            before = _cpu_s()
+            seconds = contestants[name]()
+            used[name].append(_cpu_s() - before)
+            return seconds
+
+        return once
+
+    series = interleave({name: counting(name) for name in contestants}, repeats)
+    told = "; ".join(f"{name}: {statistics.median(each):.2f}" for name, each in used.items())
+    return series, [f"CPU seconds of the programs, without the servers that they call: {told}"]
+
+
+def _cpu_s() -> float:
+    """Of all children that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
