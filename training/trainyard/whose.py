@@ -20,10 +20,9 @@ def reason(error: OSError) -> str:
 
 def whose(error: OSError) -> str:
     """`/trainyard belongs to user 0, group 0 (drwxr-xr-x), and this process is user 1000, group 1000`; "" for any other error."""
-    barrier = _barrier(error)
-    if barrier is None:
+    barrier, about = _barrier(error)
+    if about is None:
         return ""
-    about = barrier.stat()
     groups = sorted({os.getegid(), *os.getgroups()})
     ours = f"user {os.geteuid()}, group{'s' if len(groups) > 1 else ''} {', '.join(map(str, groups))}"
     owner = f"user {about.st_uid}, group {about.st_gid} ({stat.filemode(about.st_mode)})"
@@ -32,11 +31,11 @@ def whose(error: OSError) -> str:
 
 def remedy(error: OSError) -> str:
     """What to do about a PermissionError; "" for any other error."""
-    barrier = _barrier(error)
-    if barrier is None:
+    barrier, about = _barrier(error)
+    if about is None:
         return ""
     user = os.geteuid()
-    if user in (0, barrier.stat().st_uid):
+    if user in (0, about.st_uid):
         return (
             "the server of that file system refuses this user (root_squash, a read-only export): a rule of its own lets it in"
         )
@@ -46,18 +45,18 @@ def remedy(error: OSError) -> str:
     return give
 
 
-def _barrier(error: OSError) -> Path | None:
-    """The file, or the folder above it, that keeps this process out; None for what is no PermissionError, or names no file."""
+def _barrier(error: OSError) -> tuple[Path, os.stat_result | None]:
+    """The file, or the folder above it, that keeps this process out; without a stat for what is no PermissionError, or names no file."""
     if not isinstance(error, PermissionError) or error.filename is None:
-        return None
+        return Path(), None
     path = Path(os.fsdecode(error.filename)).absolute()
-    there = [each for each in (path, *path.parents) if _is_there(each)][:2]
-    refusing = [each for each in there if not os.access(each, os.R_OK | os.W_OK, effective_ids=True)]
-    return next(iter(refusing or there), None)
+    there = [(each, about) for each in (path, *path.parents) if (about := _stat(each))][:2]
+    refusing = [row for row in there if not os.access(row[0], os.R_OK | os.W_OK, effective_ids=True)]
+    return next(iter(refusing or there), (path, None))
 
 
-def _is_there(path: Path) -> bool:
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        return bool(path.stat())
+        return path.stat()
     except OSError:  # not there, or behind a folder that lets nobody through
-        return False
+        return None

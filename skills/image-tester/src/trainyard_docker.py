@@ -35,8 +35,6 @@ class Docker:
     os: str
     arch: str
     """Of the daemon: linux, amd64."""
-    buildx: tuple[int, ...] | None
-    """Version of the buildx plugin; () where it does not say; None without the plugin."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ def find(program: str = "docker") -> Docker:
         numbers(str(server.get("Version", ""))),
         str(server.get("Os", "linux")),
         str(server.get("Arch", "")),
-        _buildx(path),
     )
 
 
@@ -76,11 +73,6 @@ def no_daemon(done: Done) -> shell.SkillError:
         hint = "a member of the group docker may: `sudo usermod -aG docker $USER`, then sign in again"
         return shell.SkillError("permission", f"the Docker daemon may not be asked: {said}", hint=hint)
     return shell.SkillError("unreachable", f"the Docker daemon does not answer: {said}", hint=START_IT, retryable=True)
-
-
-def _buildx(path: str) -> tuple[int, ...] | None:
-    done = run(path, "buildx", "version")
-    return numbers(done.out) if done.code == 0 and "buildx" in done.out else None
 
 
 def run(path: str, *words: str, timeout_s: float = ANSWER_S, input: str | None = None) -> Done:

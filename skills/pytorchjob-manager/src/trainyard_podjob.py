@@ -91,7 +91,7 @@ class PodJob:
         self._check_quantities()
         for id in (self.run_as_user, self.run_as_group, self.fs_group):
             if id is not None and not 0 <= id <= MAX_ID:
-                raise usage(f"{id} is no number of a user or a group", f"0 to {MAX_ID}")
+                raise usage(f"{id} is not a valid user or group number", f"0 to {MAX_ID}")
 
     def _check_variables(self) -> None:
         for name in [*self.env, *self.secrets]:

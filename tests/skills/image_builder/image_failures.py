@@ -72,7 +72,7 @@ CASES = (
     Case("missing-file", PYTHON + "COPY a.json b.json ./\n", "kept_in_context", {".dockerignore": "# outputs\n**/*.json\n", "a.json": "1", "b.json": "2"}, ".dockerignore:2", shown="missing-file (.dockerignore)"),
     Case("missing-stage", f"FROM python:3.11-slim AS builder\nRUN touch /w\n{PYTHON}COPY --from=build /w /w\n", "near_stage", place="Dockerfile:4"),
     Case("isolation", f"{PYTHON}COPY . .\nRUN pip install --find-links wheels -r r.txt\n", "separate_install", {"r.txt": "one==1.0\next @ file:///ext\n", "ext/setup.py": SDIST}, "r.txt:2", shown="isolation (pip)"),
-    Case("no-distribution", f"{PYTHON}COPY . .\n{PIP} -r r.txt | tee /log\nRUN python3 -c 'import sklearn'\n", "fix_conflicts", {"r.txt": "sklearn\n"}, "r.txt:1", shown="no-distribution (hidden by | tee)"),
+    Case("no-distribution", f"{PYTHON}COPY . .\n{PIP} -r r.txt | tee /log\nRUN python3 -c 'import scikit_learn'\n", "fix_conflicts", {"r.txt": "sklearn\n"}, "r.txt:1", shown="no-distribution (hidden by | tee)"),
     Case("script", f"{PYTHON}COPY x.sh .\nRUN bash ./x.sh\n", "unix_line_ends", {"x.sh": "#!/bin/bash\r\nset -e\r\n"}, "x.sh:1", shown="script (CRLF)"),
 )  # fmt: skip
 

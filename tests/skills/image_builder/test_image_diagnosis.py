@@ -434,3 +434,17 @@ def test_a_wider_context_is_what_codebuild_gets_too(tmp_path: Path) -> None:
     packed = PACKING.packer(after, listing, HASHES.known(listing), tmp_path / "work")()
     assert {"a.json", "Dockerfile"} <= (names := set(zipfile.ZipFile(packed).namelist())) and "b.json" not in names
     assert PACKING.key(after) != PACKING.key(source.recipe)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ['COPY ["\\u0000", "/"]', 'COPY ["\\ud800", "/"]', f"COPY {'a' * 5000} /", "COPY [a-z]* **/x ../../.. /", "WORKDIR ${X!}\nRUN x", "COPY $X ${Y /", "COPY --from=\\\n  x /a", "RUN --mount= --mount=type=bind,from= x"],
+)  # fmt: skip
+def test_whatever_a_dockerfile_holds_a_failure_has_an_answer(tmp_path: Path, lines: str) -> None:
+    """Any log with any project: a class, and no crash in the place of an answer."""
+    for log in (
+        failed(2, lines.split("\n")[0], "PermissionError: [Errno 13] Permission denied: 'x'"),
+        not_found(2, lines, "/x"),
+        ["x"],
+    ):
+        assert read(tmp_path, {"Dockerfile": f"{PYTHON}{lines}\n"}, *log).kind

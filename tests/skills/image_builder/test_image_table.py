@@ -11,7 +11,7 @@ from tests.components.images.fixtures import full_images
 from tests.components.images.old_docker import OldDocker
 from tests.skills.image_builder.image_failures import CASES, Engines, run
 
-IN_EACH_RUN = ("missing-stage", "missing-file (.dockerignore)", "script (CRLF)", "permission", "rate-limit", "cuda-mismatch")
+IN_EACH_RUN = ("missing-stage", "missing-file (.dockerignore)", "script (CRLF)", "rate-limit", "cuda-mismatch")
 
 
 @pytest.mark.parametrize(

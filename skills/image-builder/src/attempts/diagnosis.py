@@ -45,7 +45,8 @@ def _heredoc(recipe: Recipe, cause: Cause) -> Cause | None:
     """An unknown instruction that stands in a heredoc is none: the builder does not know heredocs."""
     if cause.id == "unknown-instruction" and any(each.heredocs for stage in recipe.parsed.stages for each, _ in stage.body):
         told = causes.classes()["builder-old"]
-        return replace(cause, kind="builder-old", what=told["what"], fix=told["fix"])
+        first = next(each for stage in recipe.parsed.stages for each, _ in stage.body if each.heredocs)
+        return replace(cause, kind="builder-old", what=told["what"], fix=told["fix"], places=(place(recipe, first),))
     return None
 
 
@@ -121,6 +122,8 @@ def _last(cause: Cause) -> str:
 def _placed(recipe: Recipe, cause: Cause) -> Cause:
     """The requirement that the log names, and the instruction that failed."""
     found = edits.instruction(recipe, cause.cut)
+    running = next((step for step in reversed(cause.cut.others) if not step.end), None) if cause.kind == "time-out" else None
+    found = found or (edits.of_step(recipe.parsed, running) if running else None)
     if found is None:
         line = re.search(r"(?:on )?line (\d{1,6})", cause.line) if cause.kind == "syntax" else None
         return replace(cause, places=(f"{recipe.dockerfile_name}:{line[1]}",)) if line else cause

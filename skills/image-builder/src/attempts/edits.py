@@ -12,6 +12,8 @@ from dockerfiles.text import FLAG, Instruction
 
 COUNTED = ("RUN", "COPY", "ADD", "WORKDIR")
 """The instructions that BuildKit numbers in its log, beside FROM."""
+ENDED = re.compile(r"(?:process \"|[Cc]ommand '|running \[)/bin/(?:ba)?sh -c (.{1,4000}?)(?:\" did not|' returned|\]: )")
+"""How a command is named where no step of the log is."""
 
 
 def failed(recipe: Recipe, cut: Cut) -> tuple[Stage, Instruction] | None:
@@ -28,7 +30,8 @@ def instruction(recipe: Recipe, cut: Cut) -> tuple[Stage, Instruction] | None:
             return stage, each
     if cut.failed is not None:
         return of_step(docker, cut.failed)
-    return _by_text(docker, cut.step)
+    ended = next((match for line in reversed(cut.lines) if (match := ENDED.search(line))), None)
+    return _by_text(docker, cut.step) or _by_text(docker, f"RUN {ended[1]}" if ended else None)
 
 
 def of_step(docker: Dockerfile, step: Step) -> tuple[Stage, Instruction] | None:

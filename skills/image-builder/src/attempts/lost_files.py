@@ -7,12 +7,13 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from build_context.ignore import Pattern
 from build_recipe import Recipe
 from dockerfiles.copy_sources import Source
 
-MAX_LOOKED = 50_000
+MAX_LOOKED, MAX_MATCHED = 50_000, 1000
 NOT_LOOKED = {".git", ".venv", "node_modules", "__pycache__"}
 
 
@@ -49,11 +50,8 @@ def lost(recipe: Recipe, source: Source) -> Lost | None:
 
 def _lost_pattern(recipe: Recipe, source: Source) -> Lost | None:
     """A pattern that takes nothing, because the ignore file leaves out all that it would take: BuildKit copies nothing then, and says nothing."""
-    found = (
-        [path.relative_to(recipe.folder).as_posix() for path in recipe.folder.glob(source.path)][:1000]
-        if _plain(source.path)
-        else []
-    )
+    matched = islice(recipe.folder.glob(source.path), MAX_MATCHED) if _plain(source.path) else ()
+    found = [path.relative_to(recipe.folder).as_posix() for path in matched]
     decided = [recipe.ignore.leaves_out(path) for path in found]
     return Lost(source.path, "ignored", decided[0]) if found and decided[0] and all(decided) else None
 

@@ -7,6 +7,7 @@ import posixpath
 import re
 import stat
 from dataclasses import replace
+from itertools import islice
 
 import trainyard_files
 from attempts import edits
@@ -14,8 +15,9 @@ from attempts.causes import Cause, classified
 from attempts.context_files import place
 from build_recipe import Recipe
 from dockerfiles.copy_sources import Source, context_sources
+from dockerfiles.text import Instruction
 
-MAX_SCRIPT_BYTES = 1 << 20
+MAX_SCRIPT_BYTES, MAX_SCRIPTS = 1 << 20, 200
 NOT_THERE = re.compile(r"not found|[Nn]o such file|required file")
 
 
@@ -35,21 +37,12 @@ def scripts(recipe: Recipe, cause: Cause) -> list[str]:
 
 
 def _of(recipe: Recipe, source: Source) -> list[str]:
-    """Scripts of the context below what a COPY names."""
+    """Files that a COPY names, and scripts below a folder that it names."""
     top = recipe.folder / source.path
     if top.is_file():
         return [source.path]
-    found = []
-    for path in (
-        sorted(top.rglob("*.sh"))[:200]
-        if top.is_dir()
-        else sorted(recipe.folder.glob(source.path))[:200]
-        if "**" not in source.path
-        else ()
-    ):
-        if path.is_file():
-            found.append(path.relative_to(recipe.folder).as_posix())
-    return found
+    matched = recipe.folder.glob(source.path) if source.is_pattern and "**" not in source.path else top.rglob("*.sh")
+    return [path.relative_to(recipe.folder).as_posix() for path in islice(matched, MAX_SCRIPTS) if path.is_file()]
 
 
 def _read(recipe: Recipe, name: str) -> bytes:
@@ -62,23 +55,17 @@ def _read(recipe: Recipe, name: str) -> bytes:
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
     found = edits.instruction(recipe, cause.cut)
-    if cause.kind != "script" or found is None:
+    if found is None or cause.hidden:
+        return None
+    if cause.kind in ("command", "missing-program", "no-file"):
+        return _windows(recipe, cause, found[1])
+    if cause.kind != "script" or cause.id == "bash":
         return None
     here = place(recipe, found[1])
     for name in scripts(recipe, cause):
         raw = _read(recipe, name)
         if b"\r\n" in raw:
-            fix = f"{name} has the line ends of Windows, so the system looks for an interpreter whose name ends in \\r: sed -i 's/\\r$//' {name}, and `*.sh text eol=lf` in .gitattributes"
-            return replace(
-                classified(
-                    cause,
-                    "script",
-                    what="a script of the project has the line ends of Windows",
-                    fix=fix,
-                    places=[f"{name}:1", here],
-                ),
-                id="line-ends",
-            )
+            return _line_ends(cause, name, here)
         if not NOT_THERE.search(cause.line) and not os.stat(recipe.folder / name).st_mode & stat.S_IXUSR:
             fix = f"{name} is not executable: chmod +x {name} in the project (`git update-index --chmod=+x {name}`), COPY --chmod=755, or `RUN sh {name}`"
             return classified(cause, "script", what="a script is not executable", fix=fix, places=[name, here])
@@ -92,6 +79,22 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         return classified(cause, "no-file", fix=fix, places=[here])
     fix = "it lies in the image without its executable bit: COPY --chmod=755, or RUN chmod +x before it, or start it with its interpreter"
     return classified(cause, "script", what="a script is not executable", fix=fix, places=[here])
+
+
+def _windows(recipe: Recipe, cause: Cause, run: Instruction) -> Cause | None:
+    """A script with line ends of Windows that the RUN names: what it says then is anything, for `-e` is `-e\\r` in it."""
+    for word in re.findall(r"[\w./-]+", run.value):
+        named = replace(cause, said={"file": word})
+        for name in scripts(recipe, named) if re.search(r"\w", word) else ():
+            if b"\r\n" in _read(recipe, name):
+                return replace(_line_ends(named, name, place(recipe, run)), remedies=("unix_line_ends",))
+    return None
+
+
+def _line_ends(cause: Cause, name: str, here: str) -> Cause:
+    fix = f"{name} has the line ends of Windows, so every line of it ends in \\r, which belongs to its last word: sed -i 's/\\r$//' {name}, and `*.sh text eol=lf` in .gitattributes"
+    what = "a script of the project has the line ends of Windows"
+    return replace(classified(cause, "script", what=what, fix=fix, places=[f"{name}:1", here]), id="line-ends")
 
 
 def unix_line_ends(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:

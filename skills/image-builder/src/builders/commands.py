@@ -48,7 +48,7 @@ def command(
     words += ["--progress=plain", "--file", str(place / "Dockerfile"), "--tag", output.reference]
     words += _docker_options(recipe, caches)
     if engine.kind == "buildx":
-        words += ["--metadata-file", str(place / "metadata.json"), *_buildx_output(output, archive)]
+        words += ["--metadata-file", str(place / "metadata.json"), *_buildx_output(engine, output, archive)]
     else:
         words += ["--iidfile", str(place / "image-id")]
     return [*words, str(context)]
@@ -72,9 +72,11 @@ def _docker_options(recipe: Recipe, caches: Caches) -> list[str]:
     return words
 
 
-def _buildx_output(output: Output, archive: Path | None) -> list[str]:
+def _buildx_output(engine: Engine, output: Output, archive: Path | None) -> list[str]:
     if output.push:
         return ["--provenance=false", "--push"]
+    if engine.loads and archive is None:
+        return []
     # A builder in a container hands the image to the daemon as a file, which the daemon unpacks at once: not worth compressing.
     return ["--output", f"type=docker,dest={archive}" if archive else "type=docker,compression=uncompressed"]
 

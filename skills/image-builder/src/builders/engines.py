@@ -6,15 +6,20 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 import trainyard_docker
 import trainyard_shell as shell
 
+Answer = TypeVar("Answer")
 KINDS = ("auto", "buildx", "docker", "buildctl")
 OWN_BUILDKIT_UNTIL = (23,)
 """From this version on the docker command builds through the buildx plugin only."""
+NO_PLUGIN = re.compile(r"'buildx' is not a docker command|unknown command: docker buildx")
+"""The command line's own words, of 20.10 and of 29."""
 INSTALL_BUILDX = (
     "install the buildx plugin (package docker-buildx-plugin or docker-buildx), or build with build_image_codebuild.py"
 )
@@ -32,6 +37,8 @@ class Engine:
     buildkit: tuple[int, ...]
     """Of the BuildKit that does the work; () where nobody knows."""
     arch: str = ""
+    loads: bool = False
+    """buildx whose builder is docker's own: what it builds lies in the store without being asked for."""
 
     @property
     def has_store(self) -> bool:
@@ -51,15 +58,20 @@ class Engine:
 
 def soon(kind: str, *, has_output: bool) -> Future[Engine]:
     """`find` in the background, while the rest of the program is read and the folders are: the command line takes its time."""
-    future: Future[Engine] = Future()
+    return _begun(lambda: find(kind, has_output=has_output))
 
-    def look() -> None:
+
+def _begun(work: Callable[[], Answer]) -> Future[Answer]:
+    """In a thread that nobody waits for where the answer is not wanted after all."""
+    future: Future[Answer] = Future()
+
+    def run() -> None:
         try:
-            future.set_result(find(kind, has_output=has_output))
+            future.set_result(work())
         except BaseException as error:  # the caller's to raise
             future.set_exception(error)
 
-    threading.Thread(target=look, daemon=True).start()  # nobody waits for it where the folders are refused
+    threading.Thread(target=run, daemon=True).start()
     return future
 
 
@@ -72,6 +84,7 @@ def find(kind: str, *, has_output: bool) -> Engine:
         return _buildctl()
     if kind == "auto" and os.environ.get("BUILDKIT_HOST") and has_output and shutil.which("buildctl"):
         return _buildctl()
+    inspected = _begun(_inspected) if kind != "docker" and shutil.which("docker") else None
     try:
         docker = trainyard_docker.find()
     except shell.SkillError as error:
@@ -83,11 +96,15 @@ def find(kind: str, *, has_output: bool) -> Engine:
                 "dependency", "no builder on this machine: neither docker nor buildctl", hint=hint
             ) from error
         raise
-    if kind == "buildx" or (kind == "auto" and docker.buildx is not None):
-        return _buildx(docker)
+    engine = _buildx(docker, inspected.result()) if inspected else None
+    if engine is not None:
+        return engine
+    if kind == "buildx":
+        hint = f"{INSTALL_BUILDX}, or --builder docker"
+        raise shell.SkillError("dependency", "docker on this machine has no buildx plugin", hint=hint)
     if docker.client >= OWN_BUILDKIT_UNTIL:
         message = f"docker {'.'.join(map(str, docker.client))} builds through its buildx plugin"
-        hint = INSTALL_BUILDX if docker.buildx is None else "--builder buildx"
+        hint = "--builder buildx" if kind == "docker" and _has_plugin(docker.program) else INSTALL_BUILDX
         raise shell.SkillError("dependency", message, hint=hint)
     return Engine("docker", docker.program, docker.server, _of_docker(docker.server), docker.arch)
 
@@ -99,15 +116,24 @@ def _of_docker(server: tuple[int, ...]) -> tuple[int, ...]:
     return {23: (0, 10), 24: (0, 11), 25: (0, 12), 26: (0, 13)}.get(server[0], (0, 8) if server[0] < 23 else (0, 14))
 
 
-def _buildx(docker: trainyard_docker.Docker) -> Engine:
-    if docker.buildx is None:
-        raise shell.SkillError(
-            "dependency", "docker on this machine has no buildx plugin", hint=f"{INSTALL_BUILDX}, or --builder docker"
-        )
-    done = trainyard_docker.run(docker.program, "buildx", "inspect")
-    said = re.search(r"^\s*Build[Kk]it(?: version)?:\s*v?(\d[\w.]*)", done.out, re.MULTILINE)
+def _inspected() -> trainyard_docker.Done:
+    """What buildx says of its builder; asked while docker is asked for its version."""
+    return trainyard_docker.run("docker", "buildx", "inspect")
+
+
+def _has_plugin(program: str) -> bool:
+    done = trainyard_docker.run(program, "buildx", "version")
+    return done.code == 0 and "buildx" in done.out
+
+
+def _buildx(docker: trainyard_docker.Docker, inspected: trainyard_docker.Done) -> Engine | None:
+    """None without the plugin. A builder that does not answer is one all the same: the build says why."""
+    if "Driver:" not in inspected.out and (NO_PLUGIN.search(inspected.err) or not _has_plugin(docker.program)):
+        return None
+    said = re.search(r"^\s*Build[Kk]it(?: version)?:\s*v?(\d[\w.]*)", inspected.out, re.MULTILINE)
     buildkit = trainyard_docker.numbers(said[1]) if said else _of_docker(docker.server)
-    return Engine("buildx", docker.program, docker.server, buildkit, docker.arch)
+    loads = re.search(r"^Driver:\s*docker$", inspected.out, re.MULTILINE) is not None
+    return Engine("buildx", docker.program, docker.server, buildkit, docker.arch, loads)
 
 
 def _buildctl() -> Engine:

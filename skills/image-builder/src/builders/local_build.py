@@ -44,7 +44,7 @@ def build(order: Order) -> tuple[dict[str, Any], Attempts[Built]]:
     """Builds it. Returns the answer's row and how it ended. Raises SkillError conflict where the same tag is being built."""
     with (
         one_at_a_time(order.output.reference),
-        workspace() as place,
+        workspace(order.output.reference) as place,
         BuildLog(order.output.name, prefix=order.prefix, quiet=order.quiet) as log,
     ):
         archive = _beside(order.output.archive)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,11 +23,14 @@ FREE_SPACE = "free some space, or set TMPDIR to a larger disk"
 
 
 @contextlib.contextmanager
-def workspace() -> Iterator[Path]:
-    """A new folder of mode 0700 that is gone at the end. Raises SkillError where it cannot be made."""
+def workspace(name: str = "") -> Iterator[Path]:
+    """A new folder of mode 0700 that is gone at the end. Raises SkillError where it cannot be made.
+
+    BuildKit knows a folder by its path: with the `name` of the image the Dockerfile is no new source for every build.
+    """
     _remove_dead()
     try:
-        place = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getuid()}-"))
+        place = _made(name)
         handle = os.open(place / "lock.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
         (place / "lock.new").rename(place / "lock")  # nobody sees it before it is locked
@@ -37,6 +41,17 @@ def workspace() -> Iterator[Path]:
     finally:
         os.close(handle)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _made(name: str) -> Path:
+    """Of that name, where nobody has a folder of it: another build, or another user who means ill."""
+    prefix = f"{PREFIX}{os.getuid()}-"
+    if name:
+        place = Path(tempfile.gettempdir(), prefix + hashlib.sha256(name.encode()).hexdigest()[:16])
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(mode=0o700)
+            return place
+    return Path(tempfile.mkdtemp(prefix=prefix))
 
 
 def _remove_dead() -> None:

@@ -58,7 +58,7 @@ def _words(each: Instruction, values: dict[str, str]) -> list[str]:
         bound = [found for found in mounts(each) if found.get("type", "bind") == "bind" and "from" not in found]
         words = [found.get("source") or found.get("src") or "" for found in bound]
     filled = (_filled(word.strip("\"'"), values) for word in words if word and not word.startswith("<<"))
-    return [word for word in filled if word and not REMOTE.match(word)]
+    return [word for word in filled if word and word.isprintable() and not REMOTE.match(word)]
 
 
 def _filled(word: str, values: dict[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 import shlex
@@ -87,7 +88,8 @@ class Dockerfile:
             if before is not None and each.line >= before.line:
                 break
             if each.keyword == "WORKDIR":
-                found = posixpath.join(found, expand(each.value, values).strip("\"'"))
+                with contextlib.suppress(CannotExpand):
+                    found = posixpath.join(found, expand(each.value, values).strip("\"'"))
         return posixpath.normpath(found)
 
     def used(self) -> list[Stage]:
