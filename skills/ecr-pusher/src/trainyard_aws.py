@@ -46,6 +46,27 @@ DENIAL = re.compile(r"not authorized to perform: (?P<action>[a-z0-9-]+:[A-Za-z*]
 SIGN_IN = "aws sso login or aws login, or set AWS_PROFILE or AWS_ACCESS_KEY_ID; `aws sts get-caller-identity` shows who you are"
 REGION_OR_CLOCK = "A region that the account has not switched on answers the same, and so does a clock that is wrong"
 NAME_A_REGION = "name the region: --region us-east-1, or set AWS_REGION"
+NETWORK = "is the region right, and is there a network or a proxy (HTTPS_PROXY)? Then the same call again"
+INSTALL_IT = "install it where this program runs: TRAINYARD_PYTHON, or what install.sh made"
+CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "TokenRetrievalError",
+    "CredentialRetrievalError",
+}
+ERRORS: list[tuple[set[str], str, str]] = [
+    ({"MissingDependencyException"}, "dependency", INSTALL_IT),
+    (CREDENTIALS | {"RefreshWithMFAUnsupportedError", "SSOError", "LoginError"}, "credentials", SIGN_IN),
+    ({"NoRegionError", "InvalidRegionError"}, "usage", NAME_A_REGION),
+    (
+        {"ParamValidationError", "ConfigParseError", "ConfigNotFound", "InvalidConfigError"},
+        "usage",
+        "correct what the message names",
+    ),
+    ({"HTTPClientError", "ConnectionError"}, "unreachable", NETWORK),
+]
+"""botocore's own exceptions by name, for not every version has each; with code and hint."""
 
 
 REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.[a-z.]+", re.ASCII)
@@ -124,40 +145,13 @@ def asking(what: str, resource: str = "*") -> Iterator[None]:
         yield
     except aws.ClientError as error:
         raise refusal(error.response, error.operation_name, what, resource) from error
-    except _known("MissingDependencyException") as error:
-        hint = "install it where this program runs: TRAINYARD_PYTHON, or what install.sh made"
-        raise AwsError("dependency", type(error).__name__, f"cannot {what}: {error}", hint=hint) from error
-    except _known(*NOT_SIGNED_IN) as error:
-        raise AwsError("credentials", type(error).__name__, f"cannot {what}: {error}", hint=SIGN_IN) from error
-    except (aws.NoRegionError, aws.InvalidRegionError) as error:
-        raise AwsError("usage", type(error).__name__, f"cannot {what}: {error}", hint=NAME_A_REGION) from error
-    except (aws.ParamValidationError, aws.ConfigParseError, aws.ConfigNotFound, aws.InvalidConfigError) as error:
-        hint = "correct what the message names"
-        raise AwsError("usage", type(error).__name__, f"cannot {what}: {error}", hint=hint) from error
-    except (aws.HTTPClientError, aws.ConnectionError) as error:
-        hint = "is the region right, and is there a network or a proxy (HTTPS_PROXY)? Then the same call again"
-        raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint=hint, retryable=True) from error
     except aws.BotoCoreError as error:
-        raise AwsError("unreachable", type(error).__name__, f"cannot {what}: {error}", hint="the same call again") from error
-
-
-NOT_SIGNED_IN = (
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "ProfileNotFound",
-    "TokenRetrievalError",
-    "CredentialRetrievalError",
-    "RefreshWithMFAUnsupportedError",
-    "SSOError",
-    "LoginError",  # `aws login`, from botocore 1.41 on
-)
-
-
-def _known(*names: str) -> tuple[type[Exception], ...]:
-    """Those of botocore's exceptions that this version has."""
-    import botocore.exceptions as aws
-
-    return tuple(getattr(aws, name) for name in names if hasattr(aws, name))
+        kinds = {each.__name__ for each in type(error).__mro__}
+        code, hint = next(
+            ((code, hint) for names, code, hint in ERRORS if kinds & names), ("unreachable", "the same call again")
+        )
+        is_network = hint == NETWORK
+        raise AwsError(code, type(error).__name__, f"cannot {what}: {error}", hint=hint, retryable=is_network) from error
 
 
 def refusal(response: dict[str, Any], operation: str, what: str, resource: str) -> AwsError:
