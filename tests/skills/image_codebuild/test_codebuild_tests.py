@@ -58,6 +58,11 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     log = tester("logs", build_id)
     assert log.data["total"] > 5 and not any("TRAINYARD-TEST" in line for line in log.data["lines"])
 
+    (folder / "job.yaml").write_text("name: net\ntarget: eks\nrun: python train.py\n")
+    full = tester("run", built.data["reference"], "--level", "full", "--request", folder / "job.yaml")
+    assert full.check("container")["status"] == "pass" and full.check("trainyard")["status"] == "fail", full.document
+    assert full.check("job.run")["status"] == "warn" and full.check("train.step")["status"] == "skipped"
+
     (folder / "requirements.txt").write_text("pip\nsix\n")
     by_tag = f"trainyard/net:{built.data['tag']}"
     missing = tester("run", by_tag, *words)
@@ -76,15 +81,16 @@ with trainyard.Checkpointer(model=model, data=None, total_steps=2) as checkpoint
 
 
 @full_images
+@pytest.mark.timeout(1800)
 def test_every_level_is_tested_there(tester: Prober) -> None:
     """On the small torch, whose NCCL is a stub: that alone fails, and only the GPU's work is unproven. Its answer is many lines of the log."""
     folder = tester.codebuild.project(files={"requirements.txt": "torch\nnumpy\n", "train.py": TRAINS, "job.yaml": JOB})
     (folder / "Dockerfile").unlink()
-    built = tester.codebuild("build", folder, "--base", "python:3.11-slim", timeout_s=400)
+    built = tester.codebuild("build", folder, "--base", "python:3.11-slim", timeout_s=900)
     assert built.code == 0, built
     words = ("run", built.data["reference"], "--project", folder, "--request", folder / "job.yaml", "--level")
     for level in ("standard", "full"):
-        tested = tester(*words, level, timeout_s=400)
+        tested = tester(*words, level, timeout_s=900)
         checks = {each["id"]: each["status"] for each in tested.document["checks"]}
         assert tested.code == 1 and [id for id, status in checks.items() if status == "fail"] == ["nccl"], tested.document
         assert "a stub, not NCCL" in tested.check("nccl")["summary"]
