@@ -90,7 +90,8 @@ def _of_request(path: str) -> dict[str, Any]:
 def _entry(text: str) -> Entry:
     if "\0" in text or len(text) > 1000:
         raise shell.SkillError("usage", "--entry is not a valid path", hint="--entry train.py, relative to the image's WORKDIR")
-    return entry_of(text.split()) or Entry(path=text)
+    found = entry_of(text.split()) if text.strip() else None
+    return found if found and (found.path or found.module) else Entry(path=text)
 
 
 def _package(name: str) -> str:

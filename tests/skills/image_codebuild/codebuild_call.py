@@ -34,7 +34,7 @@ class CodeBuild:
         return {**self.aws.environment, **own, **self.user, **more}
 
     def __call__(self, *words: object, env: Mapping[str, str] | None = None, **options: Any) -> Answer:
-        return call(PROGRAM, *words, env=self.environment(**(env or {})), timeout_s=90, **options)
+        return call(PROGRAM, *words, env=self.environment(**(env or {})), **{"timeout_s": 90, **options})
 
     def started(self, *words: object, program: Path = PROGRAM) -> SkillPopen:
         """In the background, its output in pipes."""

@@ -25,8 +25,8 @@ class Prober:
     codebuild: CodeBuild
     docker: OldDocker
 
-    def __call__(self, *words: object) -> Answer:
-        return call(PROGRAM, *words, env=self.codebuild.environment(), timeout_s=120)
+    def __call__(self, *words: object, timeout_s: float = 120) -> Answer:
+        return call(PROGRAM, *words, env=self.codebuild.environment(), timeout_s=timeout_s)
 
     def containers(self) -> str:
         return self.docker.run("ps", "--all", "--quiet").stdout.strip()
@@ -58,6 +58,11 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     log = tester("logs", build_id)
     assert log.data["total"] > 5 and not any("TRAINYARD-TEST" in line for line in log.data["lines"])
 
+    (folder / "job.yaml").write_text("name: net\ntarget: eks\nrun: python train.py\n")
+    full = tester("run", built.data["reference"], "--level", "full", "--request", folder / "job.yaml")
+    assert full.check("container")["status"] == "pass" and full.check("trainyard")["status"] == "fail", full.document
+    assert full.check("job.run")["status"] == "warn" and full.check("train.step")["status"] == "skipped"
+
     (folder / "requirements.txt").write_text("pip\nsix\n")
     by_tag = f"trainyard/net:{built.data['tag']}"
     missing = tester("run", by_tag, *words)
@@ -76,20 +81,22 @@ with trainyard.Checkpointer(model=model, data=None, total_steps=2) as checkpoint
 
 
 @full_images
-@pytest.mark.parametrize("level", ["standard", "full"])
-def test_every_level_is_tested_there(tester: Prober, level: str) -> None:
+@pytest.mark.timeout(1800)
+def test_every_level_is_tested_there(tester: Prober) -> None:
     """On the small torch, whose NCCL is a stub: that alone fails, and only the GPU's work is unproven. Its answer is many lines of the log."""
     folder = tester.codebuild.project(files={"requirements.txt": "torch\nnumpy\n", "train.py": TRAINS, "job.yaml": JOB})
     (folder / "Dockerfile").unlink()
-    built = tester.codebuild("build", folder, "--base", "python:3.11-slim")
+    built = tester.codebuild("build", folder, "--base", "python:3.11-slim", timeout_s=900)
     assert built.code == 0, built
-    tested = tester("run", built.data["reference"], "--level", level, "--project", folder, "--request", folder / "job.yaml")
-    checks = {each["id"]: each["status"] for each in tested.document["checks"]}
-    assert tested.code == 1 and [id for id, status in checks.items() if status == "fail"] == ["nccl"], tested.document
-    assert "a stub, not NCCL" in tested.check("nccl")["summary"]
-    assert [each["id"] for each in tested.data["unproven"]] == ["cuda.run"]
-    shown = ("train.step", "allreduce", "checkpoint", "job.run")
-    assert [checks.get(id) for id in shown] == (["pass"] * 4 if level == "full" else [None] * 4)
+    words = ("run", built.data["reference"], "--project", folder, "--request", folder / "job.yaml", "--level")
+    for level in ("standard", "full"):
+        tested = tester(*words, level, timeout_s=900)
+        checks = {each["id"]: each["status"] for each in tested.document["checks"]}
+        assert tested.code == 1 and [id for id, status in checks.items() if status == "fail"] == ["nccl"], tested.document
+        assert "a stub, not NCCL" in tested.check("nccl")["summary"]
+        assert [each["id"] for each in tested.data["unproven"]] == ["cuda.run"]
+        shown = ("train.step", "allreduce", "checkpoint", "job.run")
+        assert [checks.get(id) for id in shown] == (["pass"] * 4 if level == "full" else [None] * 4)
     assert tester.containers() == "" and tester.codebuild.builds()[0]["buildStatus"] == "SUCCEEDED"
 
 
