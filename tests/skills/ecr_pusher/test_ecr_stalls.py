@@ -15,6 +15,7 @@ from ecr_call import Pusher
 from ecr_made_images import Made, oci
 
 from tests.calling import Answer
+from tests.components.images.fixtures import full_images
 
 STALL_S = 60.0
 
@@ -90,6 +91,7 @@ def test_a_registry_that_does_not_read(pusher: Pusher, repository: str, tmp_path
     assert pusher.call("push", *words).code == 0
 
 
+@full_images
 def test_a_registry_that_does_not_tell_its_layers(pusher: Pusher, repository: str, image: Made) -> None:
     assert pusher.call("push", image.word, "--repository", repository, "--tag", "1").code == 0
     pusher.aws.cut(0, method="HEAD", path="blobs", times=9, stall_s=STALL_S)
