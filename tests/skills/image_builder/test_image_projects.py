@@ -248,6 +248,7 @@ MADE: dict[str, tuple[Files, str, list[list[str]]]] = {
     "what is compiled comes last": ({"pyproject.toml": PYPROJECT.format('"flash-attn", "torch==2.13.0"')}, "pytorch:2.13-cu133-amzn2023", [["torch==2.13.0"], ["--no-build-isolation", "flash-attn"]]),
     "imports, and whose they are": ({"a/train.py": "import yaml, PIL, apex, sklearn.svm, helper, git\nfrom a import b\ntry:\n  import six\nexcept Exception: pass\n", "a/helper.py": "", "tests/x.py": "import hypothesis\n"}, "pytorch:2.13-cu133-amzn2023", [["GitPython", "PyYAML", "pillow", "scikit-learn", "torch"]]),
     "an index of its own": ({"pyproject.toml": PYPROJECT.format('"torch==2.13.0"') + '[[tool.uv.index]]\nname = "h"\nurl = "https://house.example/simple"\n'}, "pytorch:2.13-cu133-amzn2023", [["torch==2.13.0", "--extra-index-url", "https://house.example/simple"]]),
+    "poetry": ({"pyproject.toml": '[tool.poetry]\nname = "n"\n[tool.poetry.dependencies]\npython = "^3.10"\ntorch = "^2.4"\nown = {git = "https://x.example/own.git", tag = "v1"}\n'}, "pytorch:2.13-cu133-amzn2023", [["torch<3,>=2.4", "own @ git+https://x.example/own.git@v1"]]),
     "indexes for extras": ({"pyproject.toml": CPU_AND_GPU}, "python:3.12", [["numpy", "torch==2.9.1"]]),
 }  # fmt: skip
 
@@ -258,6 +259,13 @@ def test_the_dockerfile_that_a_person_would_write(tmp_path: Path, name: str) -> 
     text = text_of(made(tmp_path, {"train.py": TRAIN, **files}))
     last = [line for line in text.splitlines() if line.startswith("FROM ")][-1]
     assert last.rpartition("/")[2].removeprefix("FROM ") == base and pip(text) == calls, text
+
+
+def test_a_list_that_powershell_wrote_is_read(tmp_path: Path) -> None:
+    """UTF-16 with a byte-order mark, as pip reads it; nothing in it is edited."""
+    (tmp_path / "requirements.txt").write_bytes("torch==2.4.0\r\ntorchvision==0.20.0\r\n".encode("utf-16"))
+    found = check(tmp_path, "--apply")
+    assert severities(found) == {"torch.pair": "fail"} and found.document["changed"] == []
 
 
 def test_what_only_conda_has_is_left_out_and_said(tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ def _poetry(found: Metadata, lines: dict[str, Any], text: str) -> None:
     start = line_of(text, "[tool.poetry.dependencies]")
     for name, value in lines.items():
         said = value.get("version") if isinstance(value, dict) else value
+        if isinstance(value, dict) and isinstance(value.get("git"), str):
+            at = next((f"@{value[key]}" for key in ("rev", "tag", "branch") if isinstance(value.get(key), str)), "")
+            requirements(found, [f"{name} @ git+{value['git']}{at}"], found.wants, text)
+            continue
         if not isinstance(said, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", name):
             continue
         allowed = specifiers(caret(said))
