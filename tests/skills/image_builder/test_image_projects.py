@@ -119,6 +119,13 @@ GOOD: dict[str, tuple[Files, Files, dict[str, str], tuple[str, ...]]] = {
     "an image of one's own for a GPU": (run(OWN, "pip install torch>=2.4"), run(OWN, "pip install torch==2.1.2+cpu"), {"gpu.kernels": "fail"}, P5),
     "an image without torch for a GPU": (run(SLIM, "pip install rich"), run(SLIM, "pip install torch"), {"nccl.efa": "warn"}, P5),
     "what NVIDIA's image has": (run(NGC, "pip install flash-attn"), run(SLIM, "pip install flash-attn"), {"extension.build": "fail"}, ()),
+    "a torch over NVIDIA's": (run(NGC, "pip install torch>=2.4"), run(NGC, "pip install torch==2.8.0"), {"torch.again": "fail"}, ()),
+    "a torch over NVIDIA's that somebody wants": (
+        run(NGC, "pip uninstall -y torch && pip install torch==2.8.0"),
+        run(NGC, "pip install torch==2.8.0"),
+        {"torch.again": "fail"},
+        (),
+    ),
     "nvcc from a package": (
         run(SLIM, "apt-get install -y cuda-toolkit-12-8", "pip install --no-build-isolation flash-attn"),
         run(SLIM, "pip install --no-build-isolation flash-attn"),

@@ -81,7 +81,7 @@ def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
 
 def dynamic(found: Metadata, files: Any) -> None:
     """`file = "requirements.txt"`, or a list of names."""
-    found.files += [each for each in ([files] if isinstance(files, str) else files or []) if isinstance(each, str)]
+    found.files += texts(files)
 
 
 def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: str) -> None:
@@ -92,7 +92,7 @@ def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: 
     open_ = [
         each["url"] for each in rows if not each.get("explicit") and each.get("priority") not in ("explicit", "supplemental")
     ]
-    open_ += [url for key in ("index-url", "extra-index-url") for url in _texts(uv.get(key))]
+    open_ += [url for key in ("index-url", "extra-index-url") for url in texts(uv.get(key))]
     found.indexes = [(url, Place(found.file, line_of(text, url))) for url in open_]
     sources = _table(uv, "sources").get("torch")
     for each in sources if isinstance(sources, list) else [sources]:
@@ -102,7 +102,7 @@ def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: 
             found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), named[str(each["index"])])
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
