@@ -96,22 +96,7 @@ def test_every_file_may_be_wrong(tmp_path: Path, name: str, kind: str) -> None:
         assert found.code in (0, 1)
 
 
-VALUES = [
-    3,
-    True,
-    "x",
-    "",
-    [],
-    {},
-    [1],
-    [["x"]],
-    {"a": 1},
-    [{"a": "b"}],
-    "==",
-    "é\u202e",
-    "../../etc/passwd",
-    [{"index": "c", "extra": 3}],
-]
+VALUES = [3, "", [], {}, [1], {"a": 1}, [{"a": "b"}], "../../etc/passwd"]
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "pyproject.toml": {
         "project": {
@@ -171,7 +156,7 @@ def test_any_value_may_stand_in_any_place(tmp_path: Path, name: str) -> None:
         tmp_path,
         {"train.py": "import torch\n", "r.txt": "six\n", "pyproject.toml": '[project]\nname = "n"\ndependencies = ["torch"]\n'},
     )
-    for place in places(DOCUMENTS[name]):
+    for number, place in enumerate(places(DOCUMENTS[name])):
         for value in VALUES:
             document = copy.deepcopy(DOCUMENTS[name])
             inner: Any = document
@@ -182,7 +167,8 @@ def test_any_value_may_stand_in_any_place(tmp_path: Path, name: str) -> None:
             (tmp_path / name).write_text(json.dumps(document) if name.endswith("yml") else lines)
             found = read.read_project(files.open_folder(str(tmp_path)))
             answer.judged(scene.scene(found, None, None, datetime.date(2026, 11, 29)))
-            source.generated(files.open_folder(str(tmp_path)), wanted.Wanted(), source.Wishes(runtime_wheel="none"))
+            if value is VALUES[number % len(VALUES)]:  # this also reads the whole context
+                source.generated(files.open_folder(str(tmp_path)), wanted.Wanted(), source.Wishes(runtime_wheel="none"))
 
 
 def test_names_and_versions_from_files_are_data(tmp_path: Path) -> None:

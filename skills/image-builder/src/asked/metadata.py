@@ -88,7 +88,7 @@ def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: 
     """The indexes that every package may come from, and the ones of torch alone: `[tool.uv.sources]` may tie them to an extra."""
     rows = [each for part in (uv.get("index"), poetry.get("source")) if isinstance(part, list) for each in part]
     rows = [each for each in rows if isinstance(each, dict) and isinstance(each.get("url"), str)]
-    named = {str(each.get("name")): each["url"] for each in rows}
+    named = {each["name"]: each["url"] for each in rows if isinstance(each.get("name"), str)}
     open_ = [
         each["url"] for each in rows if not each.get("explicit") and each.get("priority") not in ("explicit", "supplemental")
     ]
@@ -98,8 +98,8 @@ def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: 
     for each in sources if isinstance(sources, list) else [sources]:
         if not isinstance(each, dict) or re.search(r"darwin|win32|Windows|Darwin", str(each.get("marker") or "")):
             continue
-        if str(each.get("index")) in named:
-            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), named[str(each["index"])])
+        if url := named.get(str(each.get("index"))):
+            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), url)
 
 
 def texts(value: Any) -> list[str]:
