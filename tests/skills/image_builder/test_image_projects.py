@@ -126,6 +126,24 @@ GOOD: dict[str, tuple[Files, Files, dict[str, str], tuple[str, ...]]] = {
         {"torch.again": "fail"},
         (),
     ),
+    "a lock that pip does not read": (
+        run(SLIM, "pip install .", **{"pyproject.toml": CPU_AND_GPU, "uv.lock": LOCK.replace("win32", "linux")}),
+        run(SLIM, "uv sync --frozen", **{"pyproject.toml": CPU_AND_GPU, "uv.lock": LOCK.replace("win32", "linux")}),
+        {"name.shadow": "fail"},
+        (),
+    ),
+    "constraints of the command": (
+        run(SLIM, "pip install pandas==2.0.3 -c c.txt", **{"c.txt": "numpy<2\n"}),
+        run(SLIM, "pip install pandas==2.0.3", **{"c.txt": "numpy<2\n"}),
+        {"numpy.abi": "fail"},
+        (),
+    ),
+    "pyproject.toml as a list": (
+        run(SLIM, "uv pip install -r pyproject.toml", **{"pyproject.toml": '[project]\nname = "n"\ndependencies = ["rich"]\n'}),
+        run(SLIM, "uv pip install -r pyproject.toml", **{"pyproject.toml": '[project]\nname = "n"\ndependencies = ["cv2"]\n'}),
+        {"name.trap": "fail"},
+        (),
+    ),
     "nvcc from a package": (
         run(SLIM, "apt-get install -y cuda-toolkit-12-8", "pip install --no-build-isolation flash-attn"),
         run(SLIM, "pip install --no-build-isolation flash-attn"),
