@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import trainyard_shell as shell
-from dockerfiles.copies import Copies, copies
+from dockerfiles.copies import copies
 from dockerfiles.installs import Install, installs
 from dockerfiles.stages import DOCKERFILES, Dockerfile, parse
 from dockerfiles.text import NotADockerfile
@@ -119,26 +119,39 @@ def _installed(project: Project) -> bool:
         local = each.local
         for asked in each.named:
             local = _installed_file(project, asked, each, group) or local
+        for asked in each.constraints:
+            _limits(project, asked, each, group)
         if local:
-            _own(project, group, each.extras)
+            _own(project, group, each.extras, each.tool)
         of_weight = of_weight or local or bool(each.files) or any(want.name not in TOOLS for want in wants)
     return of_weight
 
 
 def _installed_file(project: Project, asked: str, install: Install, group: int) -> bool:
     """A requirement or environment file that a RUN names; whether it installs the project too."""
-    assert project.docker is not None
-    lies = copies(project.docker, project.docker.stages[install.stage])
-    name = _find(project, asked, install.folder, lies)
+    name = _find(project, asked, install)
     if name is None:
         project.missing.append((install.place, asked))
         return False
-    return _conda(project, name, group) if install.tool == "conda" else _requirements(project, name, group, install)
+    if install.tool == "conda":
+        return _conda(project, name, group)
+    if name.rpartition("/")[2] in ("pyproject.toml", "setup.cfg", "setup.py"):  # uv pip install -r pyproject.toml
+        return True
+    return _requirements(project, name, group, install)
 
 
-def _find(project: Project, asked: str, folder: str, lies: Copies) -> str | None:
+def _limits(project: Project, asked: str, install: Install, group: int) -> None:
+    """A file of constraints that a RUN names."""
+    if name := _find(project, asked, install):
+        read = read_requirements(project.folder, name)
+        project.constraints += [replace(each, group=group) for each in read.wants + read.constraints]
+
+
+def _find(project: Project, asked: str, install: Install) -> str | None:
     """By what was copied to that place, else by the end of the path."""
-    place = posixpath.normpath(posixpath.join(folder, asked))
+    assert project.docker is not None
+    lies = copies(project.docker, project.docker.stages[install.stage])
+    place = posixpath.normpath(posixpath.join(install.folder, asked))
     parts = place.strip("/").split("/")
     tries = lies.sources(place) + ["/".join(parts[start:]) for start in range(len(parts))]
     return next((name for name in tries if not name.startswith("../") and project.folder.exists(name)), None)
@@ -201,8 +214,8 @@ def _take(project: Project, read: Requirements, group: int, install: Install | N
     return read.local
 
 
-def _own(project: Project, group: int, extras: Iterable[str]) -> None:
-    """The project's own metadata: the first file that has a list, with its extras; uv.lock holds the versions."""
+def _own(project: Project, group: int, extras: Iterable[str], tool: str = "uv-sync") -> None:
+    """The project's own metadata: the first file that has a list, with its extras; for `uv sync` uv.lock holds the versions."""
     found = next((each for each in project.metadata if each.asks), next(iter(project.metadata), None))
     if found is None:
         return
@@ -210,17 +223,19 @@ def _own(project: Project, group: int, extras: Iterable[str]) -> None:
     project.extras += extras
     wants = found.wants + [each for extra in extras for each in found.extras.get(extra, [])]
     project.wrong += found.wrong
-    project.indexes += found.indexes
+    project.indexes += found.indexes if tool.startswith("uv") else []
     _source(project, found.file if found.asks or found.name or extras else "")
     project.computed += [found.file] if found.computed else []
     for name in found.files:
         _requirements(project, name, group, None)
-    locked = lock(project.folder, extras, project.pythons[0][0] if project.pythons else DEFAULT_PYTHON)
+    python = project.pythons[0][0] if project.pythons else DEFAULT_PYTHON
+    locked = lock(project.folder, extras, python) if tool == "uv-sync" else []
     _source(project, "uv.lock" if locked and found.file == "pyproject.toml" else "")
     if "uv.lock" in project.sources:
         names = {each.name for each in locked}
         wants = [each for each in wants if each.name not in names] + locked
-    index = next((found.torch_indexes[key] for key in (*extras, "") if key in found.torch_indexes), None)
+    keys = (*extras, "") if tool.startswith("uv") else ()
+    index = next((found.torch_indexes[key] for key in keys if key in found.torch_indexes), None)
     wants = [replace(each, indexes=(index, *each.indexes)) if index and each.name == "torch" else each for each in wants]
     project.wants += [replace(each, group=group) for each in wants]
 

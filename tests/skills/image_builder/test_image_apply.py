@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import subprocess
@@ -91,6 +92,33 @@ def test_only_an_edit_that_is_sure_is_made(tmp_path: Path, name: str, text: str,
     assert (tmp_path / name).read_text() == (after or text)
     assert any(each["fixable"] for each in found.data["findings"]) is (after is not None) and found.code == 1
     assert severities(check(tmp_path)) == ({} if after else severities(found))
+
+
+def test_links_and_owners_stay(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"deps/all.txt": "sklearn\n"})
+    (folder / "requirements.txt").symlink_to("deps/all.txt")
+    owner = 12345 if os.geteuid() == 0 else os.geteuid()
+    os.chown(folder / "deps" / "all.txt", owner, -1)
+    assert check(folder, "--apply").document["changed"] != []
+    assert (folder / "requirements.txt").is_symlink() and (folder / "requirements.txt").read_text() == "scikit-learn\n"
+    assert (folder / "deps" / "all.txt").stat().st_uid == owner
+
+
+def test_all_files_are_changed_or_none(tmp_path: Path) -> None:
+    """The second of two cannot be written: the first is as it was."""
+    folder = project(tmp_path, {"requirements.txt": "sklearn\n-r z/b.txt\n", "z/b.txt": "cv2\n"})
+    words = ["chattr", "+i", str(folder / "z")]
+    if not shutil.which("chattr") or subprocess.run(words, capture_output=True, timeout=10).returncode:
+        pytest.skip("this file system takes no immutable folders")
+    try:
+        found = check(folder, "--apply")
+        assert found.code == 4 and "z/b.txt" in found.error["message"]
+    finally:
+        subprocess.run(["chattr", "-i", str(folder / "z")], check=True, timeout=10)
+    assert (folder / "requirements.txt").read_text() == "sklearn\n-r z/b.txt\n" and (
+        folder / "z" / "b.txt"
+    ).read_text() == "cv2\n"
+    assert len(check(folder, "--apply").document["changed"]) == 2, "control: both could be changed"
 
 
 def test_a_folder_that_may_not_be_written_is_exit_4_or_8(tmp_path: Path) -> None:

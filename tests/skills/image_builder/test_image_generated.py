@@ -249,6 +249,39 @@ def test_write_keeps_what_was_generated(tmp_path: Path, docker: dict[str, str]) 
     assert (root / "Dockerfile.dockerignore").read_text() == "mine\n" and not (root / "Dockerfile").exists()
 
 
+SHIPPED = "from setuptools import setup\nsetup(name='net', version='1', py_modules=['helper'], package_dir={'': 'lib'})\n"
+BUILT: dict[str, dict[str, str]] = {
+    "it installs itself": {
+        "train.py": "import helper, six\nprint(helper.__file__, six.__version__)\n",
+        "setup.py": SHIPPED,
+        "lib/helper.py": "",
+        "requirements.txt": "-e .\nsix==1.17.0\n",
+    },
+    "uv.lock": {
+        "train.py": "import six, sys\nprint('/workspace/lib/helper.py', six.__version__)\n",
+        "pyproject.toml": '[project]\nname = "net"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["six==1.17.0"]\n',
+    },
+    "conda's file": {
+        "train.py": "import six\nprint('/workspace/lib/helper.py', six.__version__)\n",
+        "environment.yml": "dependencies:\n- python=3.11\n- cudatoolkit=11.8\n- libgcc-ng\n- six=1.17\n",
+    },
+}
+
+
+@full_images
+@pytest.mark.parametrize("name", BUILT)
+def test_what_is_generated_builds_and_runs(tmp_path: Path, docker: dict[str, str], old_docker: OldDocker, name: str) -> None:
+    root = project(tmp_path / "net", BUILT[name])
+    if name == "uv.lock":
+        uv = [str(Path(sys.prefix) / "bin" / "uv"), "lock", "--quiet", "--python", sys.executable]
+        subprocess.run(uv, cwd=root, check=True, timeout=120)
+    words = ("--base", "python:3.11-slim", "--runtime-wheel", "none", "--network", "host", "--attempts", "1")
+    answer = build(root, *words, env=docker)
+    assert answer.code == 0, answer.stderr[-3000:]
+    image = f"{answer.data['image']}:{answer.data['tag']}"
+    assert old_docker.run("run", "--rm", "--network", "none", image).stdout == "/workspace/lib/helper.py 1.17.0\n"
+
+
 @full_images
 def test_a_generated_image_trains(tmp_path: Path, docker: dict[str, str], old_docker: OldDocker) -> None:
     """With torch, the runtime and all they need; then the smoke test of it, and its one step of training."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from image_call import check, project, select, severities
+from image_call import check, module, project, select, severities
 
 SECRET = "never-to-be-printed==1"
 
@@ -89,6 +94,81 @@ def test_every_file_may_be_wrong(tmp_path: Path, name: str, kind: str) -> None:
         assert found.code == 1 and severities(found)["files.unread"] == "unknown", found.data
     else:
         assert found.code in (0, 1)
+
+
+VALUES = [3, "", [], {}, [1], {"a": 1}, [{"a": "b"}], "../../etc/passwd"]
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "pyproject.toml": {
+        "project": {
+            "name": "n",
+            "requires-python": ">=3.10",
+            "dependencies": ["torch"],
+            "optional-dependencies": {"gpu": ["six"]},
+        },
+        "dependency-groups": {"dev": ["six"]},
+        "tool": {
+            "uv": {
+                "index": [{"name": "c", "url": "https://x/whl/cpu"}],
+                "sources": {"torch": [{"index": "c", "extra": "gpu"}]},
+            },
+            "setuptools": {"dynamic": {"dependencies": {"file": ["r.txt"]}}},
+            "poetry": {
+                "dependencies": {"python": "^3.10", "own": {"git": "https://x/y.git", "tag": "v"}},
+                "source": [{"url": "https://z"}],
+            },
+        },
+    },
+    "uv.lock": {
+        "package": [
+            {
+                "name": "n",
+                "source": {"virtual": "."},
+                "dependencies": [{"name": "torch", "marker": "os_name=='posix'", "extra": ["a"]}],
+            },
+            {"name": "torch", "version": "2.9.1", "source": {"registry": "https://pypi.org/simple"}},
+        ]
+    },
+    "environment.yml": {"dependencies": ["python=3.10", "pytorch=2.4", {"pip": ["rich", "-e .", "git+https://x/y#egg=z"]}]},
+}
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield from [place] if place else []
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*place, key))
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(inner)}" for key, inner in value.items()) + "}"
+    return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_any_value_may_stand_in_any_place(tmp_path: Path, name: str) -> None:
+    """Read, judged and made a Dockerfile of: a mistake in a file is no error of ours."""
+    parts: list[Any] = [
+        module(each)
+        for each in ("conflicts.scene", "conflicts.answer", "generated.source", "asked.files", "image_project", "build_source")
+    ]
+    scene, answer, source, files, read, wanted = parts
+    project(
+        tmp_path,
+        {"train.py": "import torch\n", "r.txt": "six\n", "pyproject.toml": '[project]\nname = "n"\ndependencies = ["torch"]\n'},
+    )
+    for number, place in enumerate(places(DOCUMENTS[name])):
+        for value in VALUES:
+            document = copy.deepcopy(DOCUMENTS[name])
+            inner: Any = document
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            lines = "".join(f"{key} = {toml(part)}\n" for key, part in document.items())
+            (tmp_path / name).write_text(json.dumps(document) if name.endswith("yml") else lines)
+            found = read.read_project(files.open_folder(str(tmp_path)))
+            answer.judged(scene.scene(found, None, None, datetime.date(2026, 11, 29)))
+            if value is VALUES[number % len(VALUES)]:  # this also reads the whole context
+                source.generated(files.open_folder(str(tmp_path)), wanted.Wanted(), source.Wishes(runtime_wheel="none"))
 
 
 def test_names_and_versions_from_files_are_data(tmp_path: Path) -> None:

@@ -119,6 +119,31 @@ GOOD: dict[str, tuple[Files, Files, dict[str, str], tuple[str, ...]]] = {
     "an image of one's own for a GPU": (run(OWN, "pip install torch>=2.4"), run(OWN, "pip install torch==2.1.2+cpu"), {"gpu.kernels": "fail"}, P5),
     "an image without torch for a GPU": (run(SLIM, "pip install rich"), run(SLIM, "pip install torch"), {"nccl.efa": "warn"}, P5),
     "what NVIDIA's image has": (run(NGC, "pip install flash-attn"), run(SLIM, "pip install flash-attn"), {"extension.build": "fail"}, ()),
+    "a torch over NVIDIA's": (run(NGC, "pip install torch>=2.4"), run(NGC, "pip install torch==2.8.0"), {"torch.again": "fail"}, ()),
+    "a torch over NVIDIA's that somebody wants": (
+        run(NGC, "pip uninstall -y torch && pip install torch==2.8.0"),
+        run(NGC, "pip install torch==2.8.0"),
+        {"torch.again": "fail"},
+        (),
+    ),
+    "a lock that pip does not read": (
+        run(SLIM, "pip install .", **{"pyproject.toml": CPU_AND_GPU, "uv.lock": LOCK.replace("win32", "linux")}),
+        run(SLIM, "uv sync --frozen", **{"pyproject.toml": CPU_AND_GPU, "uv.lock": LOCK.replace("win32", "linux")}),
+        {"name.shadow": "fail"},
+        (),
+    ),
+    "constraints of the command": (
+        run(SLIM, "pip install pandas==2.0.3 -c c.txt", **{"c.txt": "numpy<2\n"}),
+        run(SLIM, "pip install pandas==2.0.3", **{"c.txt": "numpy<2\n"}),
+        {"numpy.abi": "fail"},
+        (),
+    ),
+    "pyproject.toml as a list": (
+        run(SLIM, "uv pip install -r pyproject.toml", **{"pyproject.toml": '[project]\nname = "n"\ndependencies = ["rich"]\n'}),
+        run(SLIM, "uv pip install -r pyproject.toml", **{"pyproject.toml": '[project]\nname = "n"\ndependencies = ["cv2"]\n'}),
+        {"name.trap": "fail"},
+        (),
+    ),
     "nvcc from a package": (
         run(SLIM, "apt-get install -y cuda-toolkit-12-8", "pip install --no-build-isolation flash-attn"),
         run(SLIM, "pip install --no-build-isolation flash-attn"),
@@ -248,6 +273,7 @@ MADE: dict[str, tuple[Files, str, list[list[str]]]] = {
     "what is compiled comes last": ({"pyproject.toml": PYPROJECT.format('"flash-attn", "torch==2.13.0"')}, "pytorch:2.13-cu133-amzn2023", [["torch==2.13.0"], ["--no-build-isolation", "flash-attn"]]),
     "imports, and whose they are": ({"a/train.py": "import yaml, PIL, apex, sklearn.svm, helper, git\nfrom a import b\ntry:\n  import six\nexcept Exception: pass\n", "a/helper.py": "", "tests/x.py": "import hypothesis\n"}, "pytorch:2.13-cu133-amzn2023", [["GitPython", "PyYAML", "pillow", "scikit-learn", "torch"]]),
     "an index of its own": ({"pyproject.toml": PYPROJECT.format('"torch==2.13.0"') + '[[tool.uv.index]]\nname = "h"\nurl = "https://house.example/simple"\n'}, "pytorch:2.13-cu133-amzn2023", [["torch==2.13.0", "--extra-index-url", "https://house.example/simple"]]),
+    "poetry": ({"pyproject.toml": '[tool.poetry]\nname = "n"\n[tool.poetry.dependencies]\npython = "^3.10"\ntorch = "^2.4"\nown = {git = "https://x.example/own.git", tag = "v1"}\n'}, "pytorch:2.13-cu133-amzn2023", [["torch<3,>=2.4", "own @ git+https://x.example/own.git@v1"]]),
     "indexes for extras": ({"pyproject.toml": CPU_AND_GPU}, "python:3.12", [["numpy", "torch==2.9.1"]]),
 }  # fmt: skip
 
@@ -258,6 +284,13 @@ def test_the_dockerfile_that_a_person_would_write(tmp_path: Path, name: str) -> 
     text = text_of(made(tmp_path, {"train.py": TRAIN, **files}))
     last = [line for line in text.splitlines() if line.startswith("FROM ")][-1]
     assert last.rpartition("/")[2].removeprefix("FROM ") == base and pip(text) == calls, text
+
+
+def test_a_list_that_powershell_wrote_is_read(tmp_path: Path) -> None:
+    """UTF-16 with a byte-order mark, as pip reads it; nothing in it is edited."""
+    (tmp_path / "requirements.txt").write_bytes("torch==2.4.0\r\ntorchvision==0.20.0\r\n".encode("utf-16"))
+    found = check(tmp_path, "--apply")
+    assert severities(found) == {"torch.pair": "fail"} and found.document["changed"] == []
 
 
 def test_what_only_conda_has_is_left_out_and_said(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
     (
         "glibc.floor",
         "fail",
-        image(SLIM, "nvidia-resiliency-ext==0.7.0\n"),
+        image("FROM python:3.12-slim-bookworm\n", "nvidia-resiliency-ext==0.7.0\n"),
         image("FROM ubuntu:24.04\n", "nvidia-resiliency-ext==0.7.0\n"),
         "requirements.txt:1",
         (),

@@ -49,6 +49,8 @@ def test_the_project_is_asked_where_no_option_says_it(tmp_path: Path) -> None:
         tmp_path / "b", {"pyproject.toml": '[project]\nname = "x"\nrequires-python = ">=3.13"\ndependencies = ["torch"]\n'}
     )
     assert select(other).data["facts"]["python"] == "3.13"
+    for name, text in ((".python-version", "3.13.2\n"), ("environment.yml", "dependencies:\n- python=3.13\n- pytorch\n")):
+        assert select(project(tmp_path / name, {name: text})).data["facts"]["python"] == "3.13"
 
 
 def test_none_that_fits_is_exit_1_with_the_reasons(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,8 @@ class Folder:
         """The text of a file in the folder; None where there is none, or it cannot be read, which is noted."""
         try:
             raw = trainyard_files.read_regular(self._real(name), limit_bytes)
-            text = raw.decode("utf-8-sig")
+            # PowerShell's `pip freeze > requirements.txt` is UTF-16, which pip reads too.
+            text = raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
             if "\0" in text or max(map(len, text.splitlines()), default=0) > MAX_LINE_CHARS:
                 raise trainyard_files.Unusable("it is not text that somebody wrote: NUL bytes, or a line without an end")
             return text

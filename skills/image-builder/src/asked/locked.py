@@ -77,7 +77,8 @@ def _taken(packages: list[Package], extras: set[str], python: str) -> list[Packa
         lists = [package.get("dependencies"), *(more.get(extra) for extra in wanted if isinstance(more, dict))]
         for each in (row for rows in lists if isinstance(rows, list) for row in rows if isinstance(row, dict)):
             if _holds(each, python):
-                inner = tuple(sorted(str(extra) for extra in each.get("extra") or []))
+                more_of = each.get("extra")
+                inner = tuple(sorted(map(str, more_of))) if isinstance(more_of, list) else ()
                 waiting += [(found, inner) for found in by_name[str(each.get("name"))] if _is(found, each)]
     return list(taken.values()) if roots else packages
 

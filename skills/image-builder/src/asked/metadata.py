@@ -81,28 +81,28 @@ def pyproject(folder: Folder, name: str = "pyproject.toml") -> Metadata | None:
 
 def dynamic(found: Metadata, files: Any) -> None:
     """`file = "requirements.txt"`, or a list of names."""
-    found.files += [each for each in ([files] if isinstance(files, str) else files or []) if isinstance(each, str)]
+    found.files += texts(files)
 
 
 def _indexes(found: Metadata, uv: dict[str, Any], poetry: dict[str, Any], text: str) -> None:
     """The indexes that every package may come from, and the ones of torch alone: `[tool.uv.sources]` may tie them to an extra."""
     rows = [each for part in (uv.get("index"), poetry.get("source")) if isinstance(part, list) for each in part]
     rows = [each for each in rows if isinstance(each, dict) and isinstance(each.get("url"), str)]
-    named = {str(each.get("name")): each["url"] for each in rows}
+    named = {each["name"]: each["url"] for each in rows if isinstance(each.get("name"), str)}
     open_ = [
         each["url"] for each in rows if not each.get("explicit") and each.get("priority") not in ("explicit", "supplemental")
     ]
-    open_ += [url for key in ("index-url", "extra-index-url") for url in _texts(uv.get(key))]
+    open_ += [url for key in ("index-url", "extra-index-url") for url in texts(uv.get(key))]
     found.indexes = [(url, Place(found.file, line_of(text, url))) for url in open_]
     sources = _table(uv, "sources").get("torch")
     for each in sources if isinstance(sources, list) else [sources]:
         if not isinstance(each, dict) or re.search(r"darwin|win32|Windows|Darwin", str(each.get("marker") or "")):
             continue
-        if str(each.get("index")) in named:
-            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), named[str(each["index"])])
+        if url := named.get(str(each.get("index"))):
+            found.torch_indexes.setdefault(str(each.get("extra") or each.get("group") or ""), url)
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
 
 
@@ -130,6 +130,10 @@ def _poetry(found: Metadata, lines: dict[str, Any], text: str) -> None:
     start = line_of(text, "[tool.poetry.dependencies]")
     for name, value in lines.items():
         said = value.get("version") if isinstance(value, dict) else value
+        if isinstance(value, dict) and isinstance(value.get("git"), str):
+            at = next((f"@{value[key]}" for key in ("rev", "tag", "branch") if isinstance(value.get(key), str)), "")
+            requirements(found, [f"{name} @ git+{value['git']}{at}"], found.wants, text)
+            continue
         if not isinstance(said, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", name):
             continue
         allowed = specifiers(caret(said))

@@ -75,7 +75,8 @@ def _private(name: str, public: str) -> bool:
 
 def _by_name(reference: str, family: dict[str, Any], said: dict[str, str | None]) -> Base:
     cuda = said.get("cuda") or _cuda(said.get("cu"))
-    torch, system = said.get("torch"), said.get("system") or ("bookworm" if family["name"] == "python" else None)
+    # A `python` tag that names no Debian is the release that was current when it was built: nobody says which.
+    torch, system = said.get("torch"), said.get("system")
     return Base(
         image=reference,
         source=family["source"],

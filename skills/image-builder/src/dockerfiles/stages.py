@@ -154,7 +154,7 @@ def _stage(each: Instruction, known: dict[str, str], index: int) -> Stage:
 
 
 def _after(each: Instruction, values: dict[str, str], known: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """The values after this instruction: ENV stays above ARG, a bare ARG takes what the head of the file says."""
+    """The values after this instruction: the later of ENV and ARG counts, a bare ARG takes what the head of the file says (BuildKit 0.34, tried)."""
     if each.keyword == "ARG":
         return {**values, **_arguments(each, values, given, known)}
     if each.keyword == "ENV":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
@@ -160,6 +161,8 @@ def _python(scene: Scene, torch: Torch) -> Iterator[Finding]:
 def again(scene: Scene) -> Iterator[Finding]:
     """torch is installed over the base image's own: its NCCL, EFA and extensions were built for the one that goes."""
     base = scene.base
+    if base is not None and base.source == "ngc" and base.torch is None:
+        yield from _over_nvidias(scene, base.image)
     if base is None or not base.has_torch or base.torch is None:
         return
     asked = scene.named("torch")
@@ -182,6 +185,20 @@ def again(scene: Scene) -> Iterator[Finding]:
                 base.torch,
                 held is not None and held.is_prerelease and each.allowed.contains(held.base_version),
             )
+
+
+def _over_nvidias(scene: Scene, image: str) -> Iterator[Finding]:
+    """A release of which nobody knows the torch: it is a build of NVIDIA's own, so that a pin on a release is never met."""
+    docker = scene.project.docker
+    wished = docker is not None and re.search(r"pip3? uninstall[^\n]*\btorch\b", docker.text)
+    for each in scene.named("torch"):
+        if each.pin or each.url:
+            why = f"{image} has a torch of NVIDIA's own, with NCCL and extensions built for it; another torch is installed over it, some GB more"
+            text, instead = (
+                f"torch{each.allowed} replaces the torch of the base image",
+                "leave torch out, or an image without torch",
+            )
+            yield Finding("torch.again", "warn" if wished else "fail", text, each.place, why, instead)
 
 
 def _replaced(each: Want, image: str, torch: str, prerelease: bool) -> Finding:
