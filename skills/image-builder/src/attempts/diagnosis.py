@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import trainyard_shell as shell
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from attempts import (
@@ -57,6 +58,14 @@ def _waiting(recipe: Recipe, cause: Cause) -> Cause | None:
     return (
         replace(cause, what=told["what"], fix=told["fix"], line=asked.strip()[:400], remedies=("answered",)) if asked else None
     )
+
+
+def _exception(recipe: Recipe, cause: Cause) -> Cause | None:
+    """A package's build that fails for a reason that nobody knows here: its last exception says more than its first line."""
+    if cause.kind != "package-build" or cause.id not in ("any", "pip", "uv"):
+        return None
+    raised = [line for line in cause.cut.lines if re.match(r"\s*[\w.]*(?:Error|Exception)\b: ", line)]
+    return replace(cause, line=shell.clean(raised[-1].strip(), 400)) if raised else None
 
 
 def _no_image(recipe: Recipe, cause: Cause) -> Cause | None:
@@ -144,6 +153,7 @@ PARTS: tuple[Callable[[Recipe, Cause], Cause | None], ...] = (
     stage_names.explained,
     base_names.explained,
     hidden_steps.explained,
+    _exception,
     isolated_builds.explained,
     missing_modules.explained,
     script_files.explained,
