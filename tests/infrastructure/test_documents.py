@@ -35,7 +35,8 @@ def test_every_finding_that_troubleshooting_names_is_printed_by_a_program() -> N
     programs += "".join(f'"build.{kind}"' for kind in failures["classes"])
     assert len(named) > 25
     assert {id for id in named if f'"{id}"' not in programs} == set(), "no program prints these"
-    launcher = "".join(path.read_text() for path in ROOT.glob("training/trainyard/launch*.py"))
+    runtime = ROOT / "training" / "trainyard"
+    launcher = "".join(path.read_text() for path in [*runtime.glob("launch*.py"), runtime / "whose.py"])
     said = [line for column in first_columns for line in re.findall(r"log: `([^`]+)`", column)]
     assert {line for line in said if not re.search(words(line), launcher)} == set()
 
