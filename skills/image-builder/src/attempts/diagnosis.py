@@ -131,7 +131,11 @@ def _last(cause: Cause) -> str:
 def _placed(recipe: Recipe, cause: Cause) -> Cause:
     """The requirement that the log names, and the instruction that failed."""
     found = edits.instruction(recipe, cause.cut)
-    running = next((step for step in reversed(cause.cut.others) if not step.end), None) if cause.kind == "time-out" else None
+    running = (
+        next((step for step in reversed(cause.cut.others) if step.end in ("", "CANCELED")), None)
+        if cause.kind == "time-out"
+        else None
+    )
     found = found or (edits.of_step(recipe.parsed, running) if running else None)
     if found is None:
         line = re.search(r"(?:on )?line (\d{1,6})", cause.line) if cause.kind == "syntax" else None
