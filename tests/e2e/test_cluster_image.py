@@ -99,7 +99,7 @@ def base(buildkit: BuildKit, mirror: Registry, tmp_path: Path) -> str:
         f"COPY libnccl.so.2 {site}/libnccl.so.2",
     )
     (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
-    built = buildkit.build(folder, push=f"{mirror.address}/library/torch-nccl:1")
+    built = buildkit.build(folder, push=f"{mirror.address}/library/torch-nccl:1", limit_s=900)
     assert built.code == 0, built.log
     return "torch-nccl:1"
 
