@@ -102,6 +102,28 @@ def test_the_dockerfile_in_the_log_is_no_cause() -> None:
     assert (found.kind, found.cut.dockerfile_line, found.cut.step) == ("command", 3, "RUN exit 3")
 
 
+WHY = {
+    "ImportError: libcudart.so.11.0: cannot open shared object file: No such file or directory": ("cuda-mismatch", "library"),
+    "OSError: libcublas.so.12: cannot open shared object file: No such file or directory": ("cuda-mismatch", "library"),
+    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory": ("system-library", "system-library"),
+    "ImportError: libc10.so: cannot open shared object file: No such file or directory": ("cuda-mismatch", "abi"),
+    "nvcc fatal   : Unsupported gpu architecture 'compute_120'": ("cuda-mismatch", "arch"),
+    "nvcc fatal   : Unsupported gpu architecture 'compute_50'": ("cuda-mismatch", "arch-gone"),
+    "ValueError: Unknown CUDA arch (10.0) or GPU not supported": ("cuda-mismatch", "arch"),
+    "nvcc error   : 'cicc' died due to signal 9 (Kill signal)": ("memory", "memory"),
+    "nvcc error   : 'cicc' died due to signal 11 (Invalid memory reference)": ("command", "command"),
+    "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device": ("cuda-mismatch", "kernel"),
+    "UserWarning: NVIDIA GeForce RTX 5090 with CUDA capability sm_120 is not compatible with the current PyTorch installation.": ("cuda-mismatch", "kernel"),
+    "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).": ("cuda-mismatch", "driver"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WHY)
+def test_messages_about_cuda_say_which_side_is_wrong(line: str) -> None:
+    found = CAUSES.of([line])
+    assert (found.kind, found.id) == WHY[line] and "{" not in found.what + found.fix
+
+
 def test_a_step_that_was_cancelled_is_not_asked() -> None:
     cancelled = ["#5 [one 1/2] RUN a", "#5 0.1 E: Unable to locate package x", "#5 CANCELED"]
     assert kind(*cancelled, *step(6, "RUN b", "/bin/sh: 1: nvcc: not found", failed=True)) == "compiler"
@@ -112,7 +134,9 @@ IMPORT = ["#4 importing cache manifest from docker.io/r/net:cache-net", f"#4 ERR
 IMPORT_SAID = ["------", " > importing cache manifest from docker.io/r/net:cache-net:", "------"]
 
 
-@pytest.mark.parametrize("last", ["ERROR: failed to solve: ", "ERROR: failed to build: failed to solve: ", "error: failed to solve: ", None])
+@pytest.mark.parametrize(
+    "last", ["ERROR: failed to solve: ", "ERROR: failed to build: failed to solve: ", "error: failed to solve: ", None]
+)
 def test_a_cache_that_is_not_there_stops_no_build(last: str | None) -> None:
     """BuildKit ends that vertex with an ERROR and goes on; the client's last line names the step that failed."""
     missing = step(8, "RUN pip install x", NONE.format(name="numpyy-does-not-exist==9.9"), failed=True)

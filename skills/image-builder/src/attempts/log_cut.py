@@ -17,7 +17,7 @@ ID = re.compile(r"sha256:[0-9a-f]{64}")
 PLACE = re.compile(r"(?:\S*/)?[\w.-]*[Dd]ockerfile[\w.-]*:(\d{1,6})")
 CACHE = re.compile(r"(?:importing|exporting) cache|ERROR: failed to configure \S+ cache (?:importer|exporter)")
 """A vertex that ends with an ERROR and does not stop the build: a cache that is not there yet, or that cannot be written."""
-LAST_WORD = re.compile(r"(?:ERROR|error): failed to (?:solve|build): (.*)")
+LAST_WORD = re.compile(r"(?:(?:ERROR|error): )?failed to (?:solve|build): (.*)")
 TITLE = re.compile(r"\[(?:([^\]]*)\s)?(\d{1,5})/\d{1,5}\] (.+)")
 
 
@@ -72,7 +72,9 @@ def cut(lines: Sequence[str]) -> Cut:
 
 def _failed(steps: Mapping[str, Sequence[str]], lines: Sequence[str]) -> str | None:
     """The vertex that the client's last word names; else the first that ended with an ERROR and is no cache."""
-    said = [(number, line[len("ERROR:") :].strip()) for number, own in steps.items() for line in own if line.startswith("ERROR:")]
+    said = [
+        (number, line[len("ERROR:") :].strip()) for number, own in steps.items() for line in own if line.startswith("ERROR:")
+    ]
     last = next((match[1] for line in reversed(lines[-200:]) if (match := LAST_WORD.match(line))), "")
     named = next((number for number, message in said if message and last.endswith(message)), None)
     return named or next((number for number, _ in said if not _is_cache(steps[number])), None)
