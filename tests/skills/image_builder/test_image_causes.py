@@ -102,9 +102,61 @@ def test_the_dockerfile_in_the_log_is_no_cause() -> None:
     assert (found.kind, found.cut.dockerfile_line, found.cut.step) == ("command", 3, "RUN exit 3")
 
 
+WHY = {
+    "ImportError: libcudart.so.11.0: cannot open shared object file: No such file or directory": ("cuda-mismatch", "library"),
+    "OSError: libcublas.so.12: cannot open shared object file: No such file or directory": ("cuda-mismatch", "library"),
+    "ImportError: libGL.so.1: cannot open shared object file: No such file or directory": ("system-library", "system-library"),
+    "ImportError: libc10.so: cannot open shared object file: No such file or directory": ("cuda-mismatch", "abi"),
+    "nvcc fatal   : Unsupported gpu architecture 'compute_120'": ("cuda-mismatch", "arch"),
+    "nvcc fatal   : Unsupported gpu architecture 'compute_50'": ("cuda-mismatch", "arch-gone"),
+    "ValueError: Unknown CUDA arch (10.0) or GPU not supported": ("cuda-mismatch", "arch"),
+    "nvcc error   : 'cicc' died due to signal 9 (Kill signal)": ("memory", "memory"),
+    "nvcc error   : 'cicc' died due to signal 11 (Invalid memory reference)": ("command", "command"),
+    "torch.AcceleratorError: CUDA error: no kernel image is available for execution on the device": ("cuda-mismatch", "kernel"),
+    "UserWarning: NVIDIA GeForce RTX 5090 with CUDA capability sm_120 is not compatible with the current PyTorch installation.": ("cuda-mismatch", "kernel"),
+    "RuntimeError: The NVIDIA driver on your system is too old (found version 11040).": ("cuda-mismatch", "driver"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WHY)
+def test_messages_about_cuda_say_which_side_is_wrong(line: str) -> None:
+    found = CAUSES.of([line])
+    assert (found.kind, found.id) == WHY[line] and "{" not in found.what + found.fix
+
+
 def test_a_step_that_was_cancelled_is_not_asked() -> None:
     cancelled = ["#5 [one 1/2] RUN a", "#5 0.1 E: Unable to locate package x", "#5 CANCELED"]
     assert kind(*cancelled, *step(6, "RUN b", "/bin/sh: 1: nvcc: not found", failed=True)) == "compiler"
+
+
+NO_CACHE = "failed to configure registry cache importer: docker.io/r/net:cache-net: not found"
+IMPORT = ["#4 importing cache manifest from docker.io/r/net:cache-net", f"#4 ERROR: {NO_CACHE}"]
+IMPORT_SAID = ["------", " > importing cache manifest from docker.io/r/net:cache-net:", "------"]
+
+
+@pytest.mark.parametrize(
+    "last", ["ERROR: failed to solve: ", "ERROR: failed to build: failed to solve: ", "error: failed to solve: ", None]
+)
+def test_a_cache_that_is_not_there_stops_no_build(last: str | None) -> None:
+    """BuildKit ends that vertex with an ERROR and goes on; the client's last line names the step that failed."""
+    missing = step(8, "RUN pip install x", NONE.format(name="numpyy-does-not-exist==9.9"), failed=True)
+    ended = missing[-1].removeprefix("#8 ERROR: ")
+    found = CAUSES.of([*IMPORT, *missing, *IMPORT_SAID, *([last + ended] if last else [])])
+    assert (found.kind, found.cut.step) == ("no-distribution", "RUN pip install x")
+    assert "cache importer" not in " ".join(found.evidence)
+
+
+def test_a_dockerfile_that_cannot_be_read_is_not_taken_for_its_cache() -> None:
+    assert kind(*IMPORT, "ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: RUNN") == "syntax"
+    assert kind(*IMPORT, *step(8, "RUN false", failed=True)) == "command"
+
+
+def test_a_cache_export_that_stops_the_build_is_its_cause() -> None:
+    """Without ignore-error=true the client ends with it."""
+    denied = "failed to push docker.io/r/net:cache: denied: is not authorized to perform: ecr:PutImage"
+    export = ["#9 exporting cache to registry", f"#9 ERROR: {denied}"]
+    assert kind(*step(5, "RUN true"), *export, f"ERROR: failed to solve: {denied}") == "registry-denied"
+    assert kind(*export, *step(8, "RUN pip install x", NONE.format(name="x"), failed=True)) == "no-distribution"
 
 
 @pytest.mark.parametrize("lines", [(), ("",), ("\x00" * 5000,), ("a" * 3_000_000,), ("#1 ERROR:",) * 50_000], ids=len)

@@ -308,7 +308,58 @@ def test_an_isolated_build_gets_two_installations(tmp_path: Path, name: str) -> 
     found = read(tmp_path, files, *failed(3, f"RUN {run}", *(line.format(name=package, module=module) for line in log)))
     assert found.kind == "isolation" and package in found.what and found.remedy == "separate_install"
     assert found.changes == changes
-    assert "--no-build-isolation" in found.fix and ("CPU only" in found.fix) == (module == "torch")
+    told = {"torch-scatter": "CPU only", "flash-attn": "needs nvcc", "mamba-ssm": "needs nvcc"}
+    assert "--no-build-isolation" in found.fix and told.get(package, "--no-build-isolation") in found.fix
+    assert module == "torch" or "nvcc" not in found.fix
+
+
+def test_without_isolation_what_the_build_misses_is_not_in_the_image(tmp_path: Path) -> None:
+    """pip keeps nothing out of that build; an earlier RUN has to install torch."""
+    run = "RUN pip install --no-build-isolation flash-attn"
+    log = failed(2, run, *(line.format(name="flash-attn", module="torch") for line in PIP_LOG[1:]))
+    found = read(tmp_path / "a", {"Dockerfile": f"{PYTHON}{run}\n"}, *log)
+    assert (found.kind, found.remedy) == ("missing-module", None)
+    assert "not in the image yet" in found.what and "needs nvcc" in found.fix and "before line 2" in found.fix
+    both = f"{run} torch==2.6.0"
+    log = failed(2, both, *(line.format(name="flash-attn", module="torch") for line in PIP_LOG))
+    found = read(tmp_path / "b", {"Dockerfile": f"{PYTHON}{both}\n"}, *log)
+    assert (found.kind, found.remedy) == ("missing-module", "separate_install")
+    assert "+RUN pip install torch==2.6.0 setuptools wheel packaging ninja" in found.changes
+
+
+def test_a_warning_before_the_error_is_no_cause(tmp_path: Path) -> None:
+    """torch without NumPy warns; the build stops for want of nvcc. The line of source above the message has no values."""
+    run = "RUN pip install --no-build-isolation flash-attn==2.7.4"
+    warning = "/torch/nested_tensor.py:247: UserWarning: Failed to initialize NumPy: No module named 'numpy' (Triggered internally at tensor_numpy.cpp:84.)"
+    raised = [
+        '  File "/torch/utils/cpp_extension.py", line 2525, in _join_cuda_home',
+        "    raise OSError('CUDA_HOME environment variable is not set. '",
+    ]
+    message = "OSError: CUDA_HOME environment variable is not set. Please set it to your CUDA install root."
+    found = read(
+        tmp_path,
+        {"Dockerfile": f"{PYTHON}{run}\n"},
+        *failed(2, run, "Collecting flash-attn", "  Preparing metadata (setup.py): started", warning, *raised, message),
+    )
+    assert (found.kind, found.line) == ("compiler", message)
+    control = read(tmp_path / "b", {"Dockerfile": f"{PYTHON}{run}\n"}, *failed(2, run, warning))
+    assert control.kind == "command"
+
+
+def test_two_cudas_are_told_with_both_versions_and_the_from(tmp_path: Path) -> None:
+    run = "RUN pip install --no-build-isolation flash-attn==2.7.4"
+    said = [
+        "RuntimeError:",
+        "The detected CUDA version (11.8) mismatches the version that was used to compile",
+        "PyTorch (12.4). Please make sure to use the same CUDA versions.",
+    ]
+    source = ["    raise RuntimeError(CUDA_MISMATCH_MESSAGE.format(cuda_str_version, torch.version.cuda))"]
+    found = read(
+        tmp_path, {"Dockerfile": f"FROM nvidia/cuda:11.8.0-devel-ubuntu22.04\n{run}\n"}, *failed(2, run, *source, *said)
+    )
+    assert found.kind == "cuda-mismatch" and found.places[0] == "Dockerfile:1: FROM nvidia/cuda:11.8.0-devel-ubuntu22.04"
+    assert found.line.endswith("PyTorch (12.4). Please make sure to use the same CUDA versions.")
+    assert "nvcc is CUDA 11.8" in found.what and "nvidia/cuda:12.4" in found.fix and "+cu118" in found.fix
 
 
 def test_the_same_line_at_an_import_is_no_build(tmp_path: Path) -> None:

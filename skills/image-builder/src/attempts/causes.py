@@ -14,6 +14,11 @@ from image_tables import table
 
 TABLE = "build_failures"
 MAX_LINE_CHARS = 2000
+WARNING = re.compile(r"\b[A-Z]\w*Warning: ")
+"""Python's own: the program went on behind it."""
+SOURCE = re.compile(r"[\s|]*raise [A-Za-z]")
+SOURCE_OF = re.compile(r"[\s|]*File \"[^\"]{1,500}\", line \d+")
+"""A traceback shows the line of source that raised; the message with its values stands below."""
 CONTEXT_LINES, LAST_LINES = 3, 15
 """Lines around a cause that is known; of a command that fails for a reason of its own, its last ones."""
 
@@ -31,6 +36,8 @@ class Row:
     what: str | None = None
     fix: str | None = None
     """More exact than the class's; `{name}` stands for what the pattern's group of that name took."""
+    two_lines: bool = False
+    """Whether the message goes on in the next line."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,11 @@ class Hit:
     index: int
     row: Row
     said: Mapping[str, str]
+    line: str = ""
+    quoted: bool = False
+    """A line of source in a traceback: the cause only where no message says it."""
+    warns: bool = False
+    """Python's own warning: the cause only where nothing else is."""
 
     @property
     def subject(self) -> str | None:
@@ -98,18 +110,25 @@ def hits(texts: Sequence[str]) -> list[Hit]:
     """The first row that takes each line; rows stand in the order of their precision."""
     found = []
     for index, text in enumerate(texts):
+        quoted = bool(SOURCE.match(text)) or (index > 0 and bool(SOURCE_OF.match(texts[index - 1])))
         for row in rows():
-            if match := row.pattern.search(text):
+            seen = f"{text.rstrip()} {texts[index + 1].strip()}" if row.two_lines and index + 1 < len(texts) else text
+            if (match := row.pattern.search(seen)) and match.start() < max(1, len(text.rstrip())):
                 said = {name.rstrip("0123456789"): value for name, value in match.groupdict().items() if value}
-                found.append(Hit(index, row, said))
+                found.append(
+                    Hit(index, row, said, seen if match.end() > len(text) else text, quoted, bool(WARNING.search(text)))
+                )
                 break
     return found
 
 
 def _first(hits: Sequence[Hit]) -> Hit | None:
     """The first strong one, or a weak one before it that it follows from."""
-    strong = next((hit for hit in hits if not hit.row.weak and hit.row.kind != "command"), None)
-    strong = strong or next((hit for hit in hits if not hit.row.weak), None)
+    strong = [hit for hit in hits if not hit.row.weak and not hit.warns]
+    return _followed(min(strong, key=lambda hit: (hit.row.kind == "command", hit.quoted), default=None), hits)
+
+
+def _followed(strong: Hit | None, hits: Sequence[Hit]) -> Hit | None:
     if strong is None:
         return hits[0] if hits else None
     for hit in hits:
@@ -125,7 +144,7 @@ def _cause(hit: Hit, texts: Sequence[str], found: Cut) -> Cause:
     evidence = tuple(shell.clean(line, 300) for line in around if line.strip())
     told = classes()[hit.row.kind]
     what, fix = (_filled(own or told[name], hit.said) for name, own in (("what", hit.row.what), ("fix", hit.row.fix)))
-    line = shell.clean(texts[hit.index].strip(), 400)
+    line = shell.clean((hit.line or texts[hit.index]).strip(), 400)
     return Cause(hit.row.kind, hit.row.id, line, evidence, found, hit.row.remedies, what, fix, hit.said)
 
 
@@ -159,4 +178,5 @@ def _row(each: dict[str, Any]) -> Row:
         tuple(each.get("follows", ())),
         each.get("what"),
         each.get("fix"),
+        bool(each.get("two_lines")),
     )

@@ -116,6 +116,24 @@ def _versions(recipe: Recipe, cause: Cause) -> Cause | None:
     return None
 
 
+def _cuda(recipe: Recipe, cause: Cause) -> Cause | None:
+    """nvcc comes with the image behind FROM, so that is what is to be changed; the log has both versions."""
+    if cause.kind != "cuda-mismatch" or cause.id != "versions":
+        return None
+    found = edits.failed(recipe, cause.cut)
+    base = recipe.parsed.chain(found[0])[-1] if found else None
+    places = [f"{recipe.dockerfile_name}:{base.line}: FROM {base.image}", place(recipe, found[1])] if base and found else []
+    nvcc, torch = cause.said.get("nvcc"), cause.said.get("torch")
+    if not nvcc or not torch:
+        return replace(cause, places=tuple(places))
+    what = f"the image's nvcc is CUDA {nvcc}, and torch is built for CUDA {torch}"
+    fix = (
+        f"a base image with CUDA {torch} (FROM nvidia/cuda:{torch}.*-devel-*, or a -devel image of torch with CUDA {torch}), "
+        f"or a torch for CUDA {nvcc} (+cu{nvcc.replace('.', '')}, where PyTorch makes one)"
+    )
+    return classified(cause, cause.kind, what=what, fix=fix, places=places)
+
+
 def _allowed(version: str, asked: str) -> bool:
     try:
         return SpecifierSet(asked).contains(version, prereleases=True)
@@ -165,4 +183,5 @@ PARTS: tuple[Callable[[Recipe, Cause], Cause | None], ...] = (
     system_packages.explained,
     owners.explained,
     _versions,
+    _cuda,
 )

@@ -87,7 +87,7 @@ def _inside(step: Step, run: Instruction) -> Cause | None:
     """What went wrong in a step that ended well; None where it was made good in the same step."""
     if step.end != "DONE":
         return None
-    hits = [hit for hit in causes.hits(step.lines) if not hit.row.weak or hit.row.kind == "package-build"]
+    hits = [hit for hit in causes.hits(step.lines) if not hit.warns and (not hit.row.weak or hit.row.kind == "package-build")]
     errors = [index for index, line in enumerate(step.lines) if ENDS.search(line)]
     last = max(errors, default=-1)
     if not hits or last < 0 or any(WELL.match(line) for line in step.lines[last + 1 :]):

@@ -59,11 +59,24 @@ def package(cause: Cause) -> str | None:
     return next((name for name in found.groups() if name), None) if found else None
 
 
+CUDA_ONLY = re.compile(
+    r"flash-attn|causal-conv1d|mamba-ssm|natten|grouped-gemm|sageattention|transformer-engine-torch|nvdiffrast|tinycudann"
+)
+"""Their builds stop without nvcc; those of the other extensions leave their CUDA part out."""
+
+
+def unisolated(run: Instruction) -> bool:
+    """Whether the command itself says it: then the module is not in the image at all."""
+    return "--no-build-isolation" in run.value or bool(re.search(r"\bPIP_NO_BUILD_ISOLATION=", run.value))
+
+
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
     if cause.kind != "missing-module" or not building(cause):
         return None
     module = cause.said["module"]
     found = edits.failed(recipe, cause.cut)
+    if found and unisolated(found[1]):
+        return _absent(recipe, cause, *found)
     name = package(cause)
     asked = want_named(recipe, package_of(module), *found) if found else None
     built = next((each for each in asked_in(recipe, *found) if name and each.name == _canonical(name)), None) if found else None
@@ -75,14 +88,27 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         where = f"{module} is asked for ({asked[0].place}), but not there: " if asked else ""
         then = f"{first} in an earlier RUN"
     fix = (
-        f"{where}pip builds {title} in an environment of its own, in which nothing is that this image or this call installs; "
-        f"install {then}, then `pip install --no-build-isolation {title}`, or take a wheel that was built for this {module}{_cpu_only(recipe, found, module)}"
+        f"{where}pip builds {title} in an environment of its own, which has nothing that this image or this call installs; "
+        f"install {then}, then `pip install --no-build-isolation {title}`, or take a wheel of it that fits this {module}{_cpu_only(recipe, found, module, name or '')}"
     )
     places = [*([f"{built.place}: {built.text}"] if built else []), *([place(recipe, found[1])] if found else [])]
     what = f"the build of {name or 'a package'} imports {module}, which pip keeps out of it"
     return replace(
         classified(cause, "isolation", fix=fix, places=places, what=what), remedies=("separate_install", "without_isolation")
     )
+
+
+def _absent(recipe: Recipe, cause: Cause, stage: Stage, run: Instruction) -> Cause | None:
+    """None where an earlier RUN installs it: that is another Python's, and told elsewhere."""
+    module, name = cause.said["module"], package(cause) or "the package"
+    asked = want_named(recipe, package_of(module), stage, run)
+    if asked and asked[1].line < run.line:
+        return None
+    first = _bare(asked[0]) if asked else package_of(module)
+    fix = f"install {first} in a RUN before line {run.line}: --no-build-isolation builds with what the image has by then{_cpu_only(recipe, (stage, run), module, name)}"
+    what = f"the build of {name} imports {module}, which is not in the image yet"
+    remedy = ("separate_install",) if asked else ()
+    return replace(classified(cause, "missing-module", fix=fix, places=[place(recipe, run)], what=what), remedies=remedy)
 
 
 def _bare(each: Want) -> str:
@@ -94,18 +120,20 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _cpu_only(recipe: Recipe, found: tuple[Stage, Instruction] | None, module: str) -> str:
+def _cpu_only(recipe: Recipe, found: tuple[Stage, Instruction] | None, module: str, name: str) -> str:
     from image_rules.packages import has_nvcc
 
     if found is None or module != "torch" or has_nvcc(recipe.parsed.chain(found[0])[-1].image):
         return ""
+    if CUDA_ONLY.fullmatch(_canonical(name)):
+        return f". {name} needs nvcc, which this image does not have: take a -devel base image"
     return ". Without nvcc in the image it is built for the CPU only; for CUDA take a -devel base image"
 
 
 def separate_install(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     """Two installations before the one that failed: what the build imports, then the package without isolation."""
     found, name = edits.failed(recipe, cause.cut), package(cause)
-    if cause.kind != "isolation" or found is None or name is None:
+    if "separate_install" not in cause.remedies or found is None or name is None:
         return None
     install = next(
         (each for each in installs_of(recipe, *found) if any(want.name == _canonical(name) for want in wants_of(recipe, each))),
@@ -128,10 +156,10 @@ def separate_install(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
         _line(found[1], command, [*indexes, "--no-build-isolation", *map(_bare, (built, *others))]),
     ]
     text = edits.before(recipe, cause.cut, lines)
-    what = f"{' and '.join(each.asked for each in first) or 'the tools of its build'} first, then {' and '.join(each.asked for each in (built, *others))} with --no-build-isolation{_cpu_only(recipe, found, cause.said['module'])}"
+    what = f"{' and '.join(each.asked for each in first) or 'the tools of its build'} first, then {' and '.join(each.asked for each in (built, *others))} with --no-build-isolation{_cpu_only(recipe, found, cause.said['module'], name)}"
     return (
         (what, replace(recipe, dockerfile=text))
-        if text and text != recipe.dockerfile and lines[0] not in recipe.dockerfile
+        if text and text != recipe.dockerfile and not {*lines} & {*recipe.dockerfile.split("\n")}
         else None
     )
 

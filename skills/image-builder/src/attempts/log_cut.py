@@ -7,7 +7,7 @@ a summary with the step's last lines again, and a piece of the Dockerfile.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 STEP = re.compile(r"#(\d{1,6}) (.*)")
@@ -15,6 +15,9 @@ OUTPUT = re.compile(r"(?:\d{1,7}\.\d{1,6} )?(.*)", re.DOTALL)
 ID = re.compile(r"sha256:[0-9a-f]{64}")
 """Of the step, as old clients print it."""
 PLACE = re.compile(r"(?:\S*/)?[\w.-]*[Dd]ockerfile[\w.-]*:(\d{1,6})")
+CACHE = re.compile(r"(?:importing|exporting) cache|ERROR: failed to configure \S+ cache (?:importer|exporter)")
+"""A vertex that ends with an ERROR and does not stop the build: a cache that is not there yet, or that cannot be written."""
+LAST_WORD = re.compile(r"(?:(?:ERROR|error): )?failed to (?:solve|build): (.*)")
 TITLE = re.compile(r"\[(?:([^\]]*)\s)?(\d{1,5})/\d{1,5}\] (.+)")
 
 
@@ -52,18 +55,33 @@ class Cut:
 def cut(lines: Sequence[str]) -> Cut:
     """The whole log where no step says that it failed."""
     steps: dict[str, list[str]] = {}
-    failed = None
     for line in lines:
         if match := STEP.fullmatch(line):
             steps.setdefault(match[1], []).append(match[2])
-            failed = match[1] if failed is None and match[2].startswith("ERROR:") else failed
+    failed = _failed(steps, lines)
     place = next((int(match[1]) for line in lines[-60:] if (match := PLACE.fullmatch(line.strip()))), None)
     others = tuple(step for number, own in steps.items() if number != failed and (step := _step(own)))
     if failed is None:
-        return Cut(tuple(text for line in lines if not ID.fullmatch(text := _output(line))), None, place, None, others)
+        caches = {number for number, own in steps.items() if _is_cache(own)}
+        kept = (line for line in lines if not ((match := STEP.fullmatch(line)) and match[1] in caches))
+        return Cut(tuple(text for line in kept if not ID.fullmatch(text := _output(line))), None, place, None, others)
     own = _step(steps[failed])
     said = own.lines if own else tuple(_text(each) for each in steps[failed] if not ID.fullmatch(each))
     return Cut((*said, *_tail(lines)), own.title if own else None, place, own, others)
+
+
+def _failed(steps: Mapping[str, Sequence[str]], lines: Sequence[str]) -> str | None:
+    """The vertex that the client's last word names; else the first that ended with an ERROR and is no cache."""
+    said = [
+        (number, line[len("ERROR:") :].strip()) for number, own in steps.items() for line in own if line.startswith("ERROR:")
+    ]
+    last = next((match[1] for line in reversed(lines[-200:]) if (match := LAST_WORD.match(line))), "")
+    named = next((number for number, message in said if message and last.endswith(message)), None)
+    return named or next((number for number, _ in said if not _is_cache(steps[number])), None)
+
+
+def _is_cache(own: Sequence[str]) -> bool:
+    return any(CACHE.match(line) for line in own)
 
 
 def _step(own: Sequence[str]) -> Step | None:

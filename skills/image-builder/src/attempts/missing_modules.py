@@ -11,7 +11,7 @@ from build_recipe import Recipe
 
 def explained(recipe: Recipe, cause: Cause) -> Cause | None:
     found = edits.failed(recipe, cause.cut)
-    if cause.kind != "missing-module" or found is None or cause.hidden or cause.remedies:
+    if cause.kind != "missing-module" or found is None or cause.hidden or cause.places:
         return None
     stage, run = found
     module = cause.said["module"]

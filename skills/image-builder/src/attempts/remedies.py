@@ -141,7 +141,8 @@ def system_python(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
 
 def without_isolation(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     """pip's setting is named after the option --no-build-isolation: 0 means that the isolation is off."""
-    if "ARG PIP_NO_BUILD_ISOLATION=" in recipe.dockerfile:
+    found = edits.failed(recipe, cause.cut)
+    if "ARG PIP_NO_BUILD_ISOLATION=" in recipe.dockerfile or found is None or "--no-build-isolation" in found[1].value:
         return None
     text = edits.before(recipe, cause.cut, ["ARG PIP_NO_BUILD_ISOLATION=0"])
     return _with(recipe, text, "the package is built with what is installed, torch above all (--no-build-isolation)")

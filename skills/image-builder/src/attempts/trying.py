@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import trainyard_shell as shell
-from attempts import diagnosis
+from attempts import diagnosis, own_lines
 from attempts.causes import Cause
 from attempts.next_attempt import Tried, next_recipe
 from build_recipe import Recipe
@@ -36,7 +36,7 @@ class Attempts(Generic[Image]):
     recipe: Recipe | None = None
     """Of the last one."""
     cause: Cause | None = None
-    """Why the last one failed."""
+    """Why it failed: of the last one, unless that failed at what a remedy had brought in."""
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -45,25 +45,42 @@ def attempted(recipe: Recipe, build: Callable[[Recipe], Ran[Image]], limit: int 
     found: Attempts[Image] = Attempts()
     seen: set[str] = set()
     tried: Tried | None = None
-    before = recipe
+    first, main = recipe, None
     while True:
         seen.add(recipe.attempt_key)
         ran = build(recipe)
         found.image, found.recipe = ran.image, recipe
-        found.cause = None if ran.image is not None else diagnosis.read(recipe, ran.lines, timed_out=ran.timed_out)
-        found.rows.append(_row(len(found.rows) + 1, ran, found.cause, tried, before))
-        if found.cause is None or len(found.rows) >= limit:
+        cause = None if ran.image is not None else diagnosis.read(recipe, ran.lines, timed_out=ran.timed_out)
+        told = own_lines.told(first, recipe, cause, _of) if cause else None
+        found.rows.append(_row(len(found.rows) + 1, ran, told, tried, first))
+        main = _main(main, first, recipe, told)
+        found.cause = _with_last(main, told) if told else None
+        if cause is None or told is None or len(found.rows) >= limit:
             return found
-        before, tried = recipe, next_recipe(recipe, found.cause, seen)
+        tried = next_recipe(recipe, cause, seen)
         if tried is None:
             return found
         recipe = tried.recipe
-        shell.progress(f"{found.cause.told}\nattempt {len(found.rows) + 1}: {tried.what}")
-        for line in diff(before, recipe):
+        shell.progress(f"{told.told}\nattempt {len(found.rows) + 1}: {tried.what}")
+        for line in diff(first, recipe):
             shell.progress(line)
 
 
-def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, before: Recipe) -> dict[str, Any]:
+def _main(main: Cause | None, first: Recipe, recipe: Recipe, last: Cause | None) -> Cause | None:
+    """The cause to tell: the last one that is the project's own and not a remedy's."""
+    if main is None or last is None:
+        return last
+    added = [line[1:] for line in diff(first, recipe) if line.startswith("+") and not line.startswith("+++")]
+    return main if own_lines.brought_in(first, recipe, last, added) else last
+
+
+def _with_last(main: Cause | None, last: Cause) -> Cause | None:
+    if main is None or main is last:
+        return main
+    return replace(main, fix=f"{main.fix}. What was tried for it failed too: {last.what}")
+
+
+def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, first: Recipe) -> dict[str, Any]:
     return {
         "number": number,
         "ok": ran.image is not None,
@@ -77,7 +94,7 @@ def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, b
         "step": shell.clean(cause.cut.step, 300) if cause and cause.cut.step else None,
         "remedy": tried.name if tried else None,
         "what": tried.what if tried else None,
-        "diff": diff(before, tried.recipe) if tried else [],
+        "diff": diff(first, tried.recipe) if tried else [],
     }
 
 
@@ -93,6 +110,13 @@ def diff(before: Recipe, after: Recipe) -> list[str]:
     found += [f"+ --secret {each}" for each in after.secrets if each not in before.secrets]
     found += [f"+ --{each}" for each in after.options if each not in before.options]
     return [shell.clean(line, 500) for line in found[:MAX_DIFF_LINES]]
+
+
+def _of(recipe: Recipe, name: str) -> str:
+    """A file as the recipe has it."""
+    if name in (recipe.dockerfile_name, str(recipe.ignore.source)):
+        return recipe.dockerfile if name == recipe.dockerfile_name else recipe.ignore.text
+    return _text(dict(recipe.files).get(name), recipe, name)
 
 
 def _text(held: bytes | None, before: Recipe, name: str) -> str:
