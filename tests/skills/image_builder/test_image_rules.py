@@ -40,7 +40,7 @@ RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
         "torch.pair",
         "fail",
         needs("torch==2.4.0\ntorchaudio==2.5.0\n"),
-        needs("torch==2.4.0\ntorchaudio==2.4.1\n"),
+        needs("torch==2.4.0\ntorchaudio==2.4.0\n"),
         "requirements.txt:2",
         (),
     ),
@@ -296,6 +296,34 @@ def test_a_rule_finds_its_fault_and_nothing_else(
     assert found.code == (0 if set(severities(found).values()) == {"warn"} else 1)
     control = check(project(tmp_path / "right", right), *words)
     assert id not in severities(control), control.data["findings"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "partner", "wrong"),
+    [
+        ("2.0.0", "torchvision==0.15.1", "torchvision==0.15.2"),
+        ("2.4.0", "torchvision==0.19.0", "torchvision==0.19.1"),
+        ("2.5.0", "torchvision==0.20.0", "torchvision==0.20.1"),
+        ("2.5.1", "torchvision==0.20.1", "torchvision==0.20.0"),
+        ("2.7.0", "torchvision==0.22.0", "torchvision==0.21.0"),
+        ("2.7.0", "torchaudio==2.7.0", "torchaudio==2.7.1"),
+        ("2.9.0", "triton==3.5.0", "triton==3.4.0"),
+        ("2.12.0", "torchvision==0.27.0", "torchvision==0.27.1"),
+        ("2.14.0", "torchvision==0.29.2", "torchvision==0.28.0"),
+    ],
+)
+def test_partners_are_those_of_the_very_release(tmp_path: Path, torch: str, partner: str, wrong: str) -> None:
+    """`--fix` writes what the project can be installed with; the right one is no finding."""
+    found = check(project(tmp_path / "wrong", needs(f"torch=={torch}\n{wrong}\n")), "--fix")
+    assert severities(found)["torch.pair"] == "fail" and f"+{partner}" in found.data["diff"]
+    assert "torch.pair" not in severities(check(project(tmp_path / "right", needs(f"torch=={torch}\n{partner}\n"))))
+
+
+def test_a_patch_between_is_no_mismatch_where_nothing_resolves_it(tmp_path: Path) -> None:
+    text = "FROM python:3.11-slim\nRUN pip install torch==2.4.0\nRUN pip install --no-deps torchvision==0.19.1\n"
+    assert severities(check(project(tmp_path / "a", {"Dockerfile": text}))) == {}
+    found = check(project(tmp_path / "b", needs("torch>=2.4,<2.4.1\ntorchvision\n")))
+    assert severities(found) == {} and found.data["image"]["torch"] == "2.4.0"
 
 
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:
