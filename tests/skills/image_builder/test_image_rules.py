@@ -326,6 +326,107 @@ def test_a_patch_between_is_no_mismatch_where_nothing_resolves_it(tmp_path: Path
     assert severities(found) == {} and found.data["image"]["torch"] == "2.4.0"
 
 
+CUDA118 = "FROM nvidia/cuda:11.8.0-cudnn8-devel-ubuntu22.04\n"
+CUDA124 = "FROM nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04\n"
+FLASH = "RUN pip install torch==2.5.1{}\nRUN pip install --no-build-isolation flash-attn\n"
+SETUP = "from setuptools import setup\nfrom torch.utils.cpp_extension import CUDAExtension\n{}setup(ext_modules=[CUDAExtension('a', ['a.cu'])])\n"
+OWN = "COPY . .\nRUN pip install --no-build-isolation .\n"
+TCNN = "RUN pip install --no-build-isolation git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "expected"),
+    [
+        # nvcc of another CUDA than torch's
+        ({"Dockerfile": CUDA118 + FLASH.format("")}, {"Dockerfile": CUDA124 + FLASH.format("")}, ("fail", "Dockerfile:1")),
+        (
+            {"Dockerfile": CUDA124 + FLASH.format("+cu118 -i https://x/whl/cu118")},
+            {"Dockerfile": CUDA118 + FLASH.format("+cu118 -i https://x/whl/cu118")},
+            ("fail", "Dockerfile:1"),
+        ),
+        # no nvcc
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install --no-build-isolation mamba-ssm\n"},
+            {"Dockerfile": HUB.format("devel") + "RUN pip install --no-build-isolation mamba-ssm\n"},
+            ("fail", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("devel") + "RUN pip install causal-conv1d\n"},
+            {"Dockerfile": HUB.format("devel") + "RUN pip install --no-build-isolation causal-conv1d\n"},
+            ("warn", "Dockerfile:2"),
+        ),
+        ({"Dockerfile": HUB.format("runtime") + TCNN}, {"Dockerfile": HUB.format("devel") + TCNN}, ("fail", "Dockerfile:2")),
+        (
+            {
+                "Dockerfile": HUB.format("runtime")
+                + "RUN pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d\n"
+            },
+            {
+                "Dockerfile": HUB.format("devel")
+                + "RUN pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d\n"
+            },
+            ("warn", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN DS_BUILD_OPS=1 pip install deepspeed\n"},
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install deepspeed\n"},
+            ("fail", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + OWN, "setup.py": SETUP.format("")},
+            {"Dockerfile": HUB.format("devel") + OWN, "setup.py": SETUP.format("")},
+            ("fail", "Dockerfile:3"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + OWN, "setup.py": SETUP.format("import os; os.environ\n")},
+            {
+                "Dockerfile": HUB.format("runtime") + OWN,
+                "setup.py": "from setuptools import setup\n# CUDAExtension('a')\nsetup()\n",
+            },
+            ("warn", "Dockerfile:3"),
+        ),
+        # compiled in a stage that has nvcc
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install --no-build-isolation apex\n"},
+            {
+                "Dockerfile": HUB.format("devel").replace("\n", " AS b\n")
+                + "RUN pip wheel x && pip install --no-build-isolation mamba-ssm\n"
+                + HUB.format("runtime")
+                + "COPY --from=b /opt/conda /opt/conda\n"
+            },
+            ("fail", "Dockerfile:2"),
+        ),
+    ],
+)
+def test_what_is_compiled_needs_the_nvcc_of_torchs_cuda(
+    tmp_path: Path, wrong: Files, right: Files, expected: tuple[str, str]
+) -> None:
+    found = check(project(tmp_path / "wrong", wrong))
+    assert [(each["severity"], each["where"]) for each in found.data["findings"] if each["id"] == "extension.build"] == [
+        expected
+    ]
+    control = check(project(tmp_path / "right", right))
+    assert "extension.build" not in severities(control), control.data["findings"]
+    assert "torch.again" not in severities(found) and "torch.again" not in severities(control)
+
+
+def test_the_way_out_of_another_nvcc_names_both_versions(tmp_path: Path) -> None:
+    found = check(project(tmp_path, {"Dockerfile": CUDA118 + FLASH.format("")}))
+    only = next(each for each in found.data["findings"] if each["id"] == "extension.build")
+    assert only["instead"] == "FROM nvidia/cuda:12.4.x-devel-..., or torch 2.5.1+cu118"
+    assert "nvcc of CUDA 11.8" in only["what"] and "CUDA 12.4" in only["what"]
+
+
+def test_an_architecture_that_nvcc_does_not_know_is_found(tmp_path: Path) -> None:
+    text = 'ENV TORCH_CUDA_ARCH_LIST="{}"\nRUN pip install torch==2.5.1\n'
+    found = check(project(tmp_path / "wrong", {"Dockerfile": CUDA124 + text.format("9.0;10.0;12.0")}))
+    only = next(each for each in found.data["findings"] if each["id"] == "extension.arch")
+    assert only["where"] == "Dockerfile:2" and "10.0, 12.0" in only["what"] and '"9.0"' in only["instead"]
+    assert "extension.arch" not in severities(
+        check(project(tmp_path / "right", {"Dockerfile": CUDA124 + text.format("8.0 9.0+PTX")}))
+    )
+
+
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:
     found = check(
         project(tmp_path / "wrong", {"requirements.txt": "PyYAML\n", "yaml.py": "", "random.py": "", "src/torch.py": ""})
