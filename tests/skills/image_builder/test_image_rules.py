@@ -40,7 +40,7 @@ RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
         "torch.pair",
         "fail",
         needs("torch==2.4.0\ntorchaudio==2.5.0\n"),
-        needs("torch==2.4.0\ntorchaudio==2.4.1\n"),
+        needs("torch==2.4.0\ntorchaudio==2.4.0\n"),
         "requirements.txt:2",
         (),
     ),
@@ -296,6 +296,135 @@ def test_a_rule_finds_its_fault_and_nothing_else(
     assert found.code == (0 if set(severities(found).values()) == {"warn"} else 1)
     control = check(project(tmp_path / "right", right), *words)
     assert id not in severities(control), control.data["findings"]
+
+
+@pytest.mark.parametrize(
+    ("torch", "partner", "wrong"),
+    [
+        ("2.0.0", "torchvision==0.15.1", "torchvision==0.15.2"),
+        ("2.4.0", "torchvision==0.19.0", "torchvision==0.19.1"),
+        ("2.5.0", "torchvision==0.20.0", "torchvision==0.20.1"),
+        ("2.5.1", "torchvision==0.20.1", "torchvision==0.20.0"),
+        ("2.7.0", "torchvision==0.22.0", "torchvision==0.21.0"),
+        ("2.7.0", "torchaudio==2.7.0", "torchaudio==2.7.1"),
+        ("2.9.0", "triton==3.5.0", "triton==3.4.0"),
+        ("2.12.0", "torchvision==0.27.0", "torchvision==0.27.1"),
+        ("2.14.0", "torchvision==0.29.2", "torchvision==0.28.0"),
+    ],
+)
+def test_partners_are_those_of_the_very_release(tmp_path: Path, torch: str, partner: str, wrong: str) -> None:
+    """`--fix` writes what the project can be installed with; the right one is no finding."""
+    found = check(project(tmp_path / "wrong", needs(f"torch=={torch}\n{wrong}\n")), "--fix")
+    assert severities(found)["torch.pair"] == "fail" and f"+{partner}" in found.data["diff"]
+    assert "torch.pair" not in severities(check(project(tmp_path / "right", needs(f"torch=={torch}\n{partner}\n"))))
+
+
+def test_a_patch_between_is_no_mismatch_where_nothing_resolves_it(tmp_path: Path) -> None:
+    text = "FROM python:3.11-slim\nRUN pip install torch==2.4.0\nRUN pip install --no-deps torchvision==0.19.1\n"
+    assert severities(check(project(tmp_path / "a", {"Dockerfile": text}))) == {}
+    found = check(project(tmp_path / "b", needs("torch>=2.4,<2.4.1\ntorchvision\n")))
+    assert severities(found) == {} and found.data["image"]["torch"] == "2.4.0"
+
+
+CUDA118 = "FROM nvidia/cuda:11.8.0-cudnn8-devel-ubuntu22.04\n"
+CUDA124 = "FROM nvidia/cuda:12.4.1-cudnn-devel-ubuntu22.04\n"
+FLASH = "RUN pip install torch==2.5.1{}\nRUN pip install --no-build-isolation flash-attn\n"
+SETUP = "from setuptools import setup\nfrom torch.utils.cpp_extension import CUDAExtension\n{}setup(ext_modules=[CUDAExtension('a', ['a.cu'])])\n"
+OWN = "COPY . .\nRUN pip install --no-build-isolation .\n"
+TCNN = "RUN pip install --no-build-isolation git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "expected"),
+    [
+        # nvcc of another CUDA than torch's
+        ({"Dockerfile": CUDA118 + FLASH.format("")}, {"Dockerfile": CUDA124 + FLASH.format("")}, ("fail", "Dockerfile:1")),
+        (
+            {"Dockerfile": CUDA124 + FLASH.format("+cu118 -i https://x/whl/cu118")},
+            {"Dockerfile": CUDA118 + FLASH.format("+cu118 -i https://x/whl/cu118")},
+            ("fail", "Dockerfile:1"),
+        ),
+        # no nvcc
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install --no-build-isolation mamba-ssm\n"},
+            {"Dockerfile": HUB.format("devel") + "RUN pip install --no-build-isolation mamba-ssm\n"},
+            ("fail", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("devel") + "RUN pip install causal-conv1d\n"},
+            {"Dockerfile": HUB.format("devel") + "RUN pip install --no-build-isolation causal-conv1d\n"},
+            ("warn", "Dockerfile:2"),
+        ),
+        ({"Dockerfile": HUB.format("runtime") + TCNN}, {"Dockerfile": HUB.format("devel") + TCNN}, ("fail", "Dockerfile:2")),
+        (
+            {
+                "Dockerfile": HUB.format("runtime")
+                + "RUN pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d\n"
+            },
+            {
+                "Dockerfile": HUB.format("devel")
+                + "RUN pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d\n"
+            },
+            ("warn", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN DS_BUILD_OPS=1 pip install deepspeed\n"},
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install deepspeed\n"},
+            ("fail", "Dockerfile:2"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + OWN, "setup.py": SETUP.format("")},
+            {"Dockerfile": HUB.format("devel") + OWN, "setup.py": SETUP.format("")},
+            ("fail", "Dockerfile:3"),
+        ),
+        (
+            {"Dockerfile": HUB.format("runtime") + OWN, "setup.py": SETUP.format("import os; os.environ\n")},
+            {
+                "Dockerfile": HUB.format("runtime") + OWN,
+                "setup.py": "from setuptools import setup\n# CUDAExtension('a')\nsetup()\n",
+            },
+            ("warn", "Dockerfile:3"),
+        ),
+        # compiled in a stage that has nvcc
+        (
+            {"Dockerfile": HUB.format("runtime") + "RUN pip install --no-build-isolation apex\n"},
+            {
+                "Dockerfile": HUB.format("devel").replace("\n", " AS b\n")
+                + "RUN pip wheel x && pip install --no-build-isolation mamba-ssm\n"
+                + HUB.format("runtime")
+                + "COPY --from=b /opt/conda /opt/conda\n"
+            },
+            ("fail", "Dockerfile:2"),
+        ),
+    ],
+)
+def test_what_is_compiled_needs_the_nvcc_of_torchs_cuda(
+    tmp_path: Path, wrong: Files, right: Files, expected: tuple[str, str]
+) -> None:
+    found = check(project(tmp_path / "wrong", wrong))
+    assert [(each["severity"], each["where"]) for each in found.data["findings"] if each["id"] == "extension.build"] == [
+        expected
+    ]
+    control = check(project(tmp_path / "right", right))
+    assert "extension.build" not in severities(control), control.data["findings"]
+    assert "torch.again" not in severities(found) and "torch.again" not in severities(control)
+
+
+def test_the_way_out_of_another_nvcc_names_both_versions(tmp_path: Path) -> None:
+    found = check(project(tmp_path, {"Dockerfile": CUDA118 + FLASH.format("")}))
+    only = next(each for each in found.data["findings"] if each["id"] == "extension.build")
+    assert only["instead"] == "FROM nvidia/cuda:12.4.x-devel-..., or torch 2.5.1+cu118"
+    assert "nvcc of CUDA 11.8" in only["what"] and "CUDA 12.4" in only["what"]
+
+
+def test_an_architecture_that_nvcc_does_not_know_is_found(tmp_path: Path) -> None:
+    text = 'ENV TORCH_CUDA_ARCH_LIST="{}"\nRUN pip install torch==2.5.1\n'
+    found = check(project(tmp_path / "wrong", {"Dockerfile": CUDA124 + text.format("9.0;10.0;12.0")}))
+    only = next(each for each in found.data["findings"] if each["id"] == "extension.arch")
+    assert only["where"] == "Dockerfile:2" and "10.0, 12.0" in only["what"] and '"9.0"' in only["instead"]
+    assert "extension.arch" not in severities(
+        check(project(tmp_path / "right", {"Dockerfile": CUDA124 + text.format("8.0 9.0+PTX")}))
+    )
 
 
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:

@@ -81,10 +81,18 @@ def _from_url(text: str, place: Place) -> Want:
     if wheel := WHEEL.search(address):
         return _of_wheel(wheel, text, place, address, marker.strip() or None)
     egg = re.search(r"[#&]egg=([A-Za-z0-9._-]+)", address)
-    name = egg[1] if egg else re.split(r"[@#?]", address.rstrip("/").rpartition("/")[2])[0].removesuffix(".git")
+    name = egg[1] if egg else _of_address(address)
     if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", name):
         raise NoRequirement("a URL that names no package")
     return Want(canonicalize_name(name), name, place, url=address, text=text)
+
+
+def _of_address(address: str) -> str:
+    """The repository's name, or that of a source archive. A folder in the fragment or a branch with slashes says nothing of it."""
+    _, _, path = re.split(r"[#?]", address, maxsplit=1)[0].partition("://")[2].partition("/")
+    path = re.split(r"@|/(?:archive|tarball|zipball)/", path)[0].rstrip("/")
+    name = path.rpartition("/")[2].removesuffix(".git")
+    return re.sub(r"(?:-v?\d[A-Za-z0-9.+!]*)?\.(?:tar\.\w+|tgz|zip)$", "", name)
 
 
 def _of_wheel(wheel: re.Match[str], text: str, place: Place, url: str, marker: str | None) -> Want:

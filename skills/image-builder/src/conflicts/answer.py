@@ -9,7 +9,7 @@ from typing import Any
 from conflicts import fix as image_fix
 import trainyard_shell as shell
 from conflicts.findings import Finding
-from image_rules import base_image, gpu_fit, names, numpy_fit, packages, resolved, torch_family
+from image_rules import base_image, gpu_fit, names, numpy_fit, nvcc, packages, resolved, torch_family
 from conflicts.scene import Scene
 
 RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
@@ -24,6 +24,8 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     packages.wheels,
     packages.with_torch,
     packages.needs_nvcc,
+    nvcc.own,
+    nvcc.arches,
     packages.nccl,
     packages.pip_cap,
     names.traps,

@@ -127,19 +127,22 @@ def _python(found: Scene) -> None:
 
 
 def releases(python: str | None, cuda: str | None) -> list[str]:
-    """The newest release of each line of torch that has wheels for this Python and this CUDA build."""
-    rows = table("package_rules")["torch"].values()
-    fitting = [row for row in rows if python is None or allows(row["python"], python)] or list(rows)
-    return [str(row["newest"]) for row in fitting if cuda in (None, "cpu", *row["builds"])] or [
-        str(row["newest"]) for row in fitting
-    ]
+    """The releases of torch whose line has wheels for this Python and this CUDA build."""
+    rows: dict[str, dict[str, str]] = table("package_rules")["torch"]
+    fitting = {line: row for line, row in rows.items() if python is None or allows(row["python"], python)} or rows
+    fitting = {line: row for line, row in fitting.items() if cuda in (None, "cpu", *row["builds"])} or fitting
+    patches = [str(each) for each in table("package_rules")["torch_patches"] if minor(str(each)) in fitting]
+    return [*patches, *(str(row["newest"]) for row in fitting.values())]
 
 
 def torch_row(text: str) -> dict[str, str] | None:
-    """The table's row for a torch version; None for a line that it does not have."""
+    """The table's row for a torch version, with the partners of that very release; None for a line that it does not have."""
     parsed = version(text)
-    rows: dict[str, dict[str, str]] = table("package_rules")["torch"]
-    return rows.get(minor(text)) if parsed else None
+    row: dict[str, str] | None = table("package_rules")["torch"].get(minor(text)) if parsed else None
+    if parsed is None or row is None:
+        return None
+    release = f"{parsed.major}.{parsed.minor}.{parsed.micro}"
+    return {**row, **{name: str(each) for name, each in table("package_rules")["torch_patches"].get(release, {}).items()}}
 
 
 def _torch(found: Scene) -> Torch | None:

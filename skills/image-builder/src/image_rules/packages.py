@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
 from conflicts.scene import Scene
+from image_rules.nvcc import compiler, has_nvcc as has_nvcc, mismatch
 from image_tables import table
 from asked.versions import allows, minor, newest, specifiers, version
 from asked.wants import WHEEL, Want
@@ -18,9 +19,6 @@ LAST_NUMPY_1, LAST_PIP = "1.26.4", "25.2"
 
 OF_NGC = frozenset({"flash-attn", "transformer-engine", "transformer-engine-torch", "apex"})
 """Built into NVIDIA's PyTorch images."""
-CUDA_COMPILER = re.compile(
-    r"cuda-toolkit|cuda-nvcc|nvidia-cuda-toolkit|cuda-compiler|cuda_[\d._]+_linux|nvidia-cuda-nvcc|cuda-\d+-\d+"
-)
 
 
 def rules(name: str) -> dict[str, dict[str, object]]:
@@ -109,43 +107,43 @@ def needs_nvcc(scene: Scene) -> Iterator[Finding]:
 
 
 def _source(scene: Scene, each: Want, row: dict[str, object]) -> Iterator[Finding]:
+    """`cpu`: without nvcc it is built for the CPU alone. `other_torch`: in isolation it is built against the newest torch."""
     docker = scene.project.docker
     text = (docker.text if docker else "") + (scene.project.folder.text("pyproject.toml") or "")
-    compiler = True if docker and CUDA_COMPILER.search(docker.text) else has_nvcc(scene.image)
+    nvcc = compiler(scene, each.group)
     isolated = "--no-build-isolation" not in each.options and not re.search(
         r"NO_BUILD_ISOLATION|no-build-isolation|extra-build-depend", text
     )
-    missing = ["--no-build-isolation (its build imports the torch of the image)"] if isolated else []
-    missing += ["an image with nvcc (its name ends in -devel)"] if compiler is False else []
-    if not missing and compiler is None:
+    reason = "else it is built with the newest torch" if row.get("other_torch") else "its build imports the torch of the image"
+    missing = [f"--no-build-isolation ({reason})"] if isolated else []
+    missing += ["an image with nvcc (its name ends in -devel)"] if nvcc is False else []
+    if wrong := mismatch(scene, each.group, each.name):
+        yield wrong
+    if not missing and nvcc is None:
         yield skipped(
             "extension.build", f"{each.name} is compiled for {row['minutes']} minutes; whether the image has nvcc is not known"
         )
         return
     if not missing:
-        yield passed("extension.build", f"{each.name} is compiled with the image's nvcc, {row['minutes']} minutes")
+        if wrong is None:
+            yield passed("extension.build", f"{each.name} is compiled with the image's nvcc, {row['minutes']} minutes")
         return
-    why = f"{each.name} is on the index as source only, and is compiled for {row['minutes']} minutes"
+    why = f"{each.name} comes as source only, and is compiled for {row['minutes']} minutes"
+    why += "; without nvcc it is built for the CPU alone" if row.get("cpu") and nvcc is False else ""
     wheels = f", or a wheel of {row['wheels']} for this torch, CUDA and Python" if row["wheels"] else ""
+    mild = (
+        ((row.get("unsure") or row.get("cpu")) and not isolated)
+        or (row.get("other_torch") and nvcc is not False)
+        or each.place.file.endswith(".py")
+    )
     yield Finding(
         "extension.build",
-        "warn" if (row.get("unsure") and not isolated) or each.place.file.endswith(".py") else "fail",
+        "warn" if mild else "fail",
         f"{each.name} needs {' and '.join(missing)}",
         each.place,
         why,
         f"{' and '.join(missing)}{wheels}",
     )
-
-
-def has_nvcc(image: str | None) -> bool | None:
-    """By the image's name; None where it does not say."""
-    if image is None:
-        return None
-    if "-devel" in image or ("/pytorch:" in image and image.startswith("nvcr.io/")):
-        return True
-    if re.search(r"(?:-runtime|-slim|-base)|(?:^|/)python:|(?:^|/)(?:ubuntu|debian|alpine)(?::|$)", image):
-        return False
-    return None
 
 
 def _wheel(scene: Scene, each: Want, wheel: re.Match[str]) -> Iterator[Finding]:

@@ -19,8 +19,8 @@ def findings(scene: Scene) -> Iterator[Finding]:
         )
         return
     yield from (_conflict(scene, each) for each in found.conflicts)
-    if found.chosen and not found.conflicts:
-        count = sum(map(len, found.chosen.values()))
+    count = sum(map(len, found.chosen.values()))
+    if count and not found.conflicts:
         yield passed(
             "requirements.resolve", f"uv finds {count} versions that go together for Python {found.python}, {found.platform}"
         )

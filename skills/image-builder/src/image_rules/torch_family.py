@@ -51,7 +51,11 @@ def _pairs(scene: Scene, torch: Torch) -> Iterator[Finding]:
     yield from wrong
     if partners and not wrong:
         names = ", ".join(each.name for each in partners)
-        yield passed("torch.pair", f"{names} go with torch {torch.version}", f"table of {table('package_rules')['date']}")
+        yield passed(
+            "torch.pair",
+            f"{names} {'goes' if len(partners) == 1 else 'go'} with torch {torch.version}",
+            f"table of {table('package_rules')['date']}",
+        )
 
 
 def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
@@ -69,7 +73,7 @@ def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
         return None
     known = {minor(version_) for version_ in _releases(each.name)}
     pin = each.pin or newest(each.allowed, _releases(each.name))
-    if pin is None or minor(pin) == minor(right) or (minor(pin) not in known and each.name == "triton"):
+    if pin is None or _goes(each, pin, right, torch) or (minor(pin) not in known and each.name == "triton"):
         return None
     if each.pin is None and each.allowed.contains(right):
         return None  # a resolver takes the one that fits
@@ -79,10 +83,17 @@ def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
         f"{each.name} {each.allowed} does not go with torch {torch.version}"
         + (f" of {torch.place}" if torch.place else " of the base image"),
         each.place,
-        f"{each.name} {minor(pin)} is built for {_built_for(each.name, pin)}; torch {torch.line} goes with {each.name} {right}",
+        f"{each.name} {pin} is built for {_built_for(each.name, pin)}; torch {torch.version} goes with {each.name} {right}",
         f"{each.asked}=={right}",
         rewritten(each, right),
     )
+
+
+def _goes(each: Want, pin: str, right: str, torch: Torch) -> bool:
+    """torchvision and torchaudio pin one release of torch, to the patch; a pre-release and --no-deps are judged by the line alone."""
+    has, goal, of = Version(pin), Version(right), Version(torch.version)
+    by_line = each.name == "triton" or "--no-deps" in each.options or of.is_prerelease or not each.pin
+    return minor(pin) == minor(right) and (by_line or has.release[2:3] in ((), goal.release[2:3]))
 
 
 def _open(each: Want, torch: Torch) -> bool:
@@ -113,12 +124,14 @@ def _releases(name: str) -> list[str]:
 
 
 def _built_for(name: str, pin: str) -> str:
-    lines = [
-        line
-        for line, row in table("package_rules")["torch"].items()
-        if minor(str(row["newest"] if name == "torchaudio" else row[name])) == minor(pin)
-    ]
-    return f"torch {' and '.join(lines)}" if lines else "another torch"
+    """The releases of torch that go with it; where the very version is unknown, those of its line."""
+    rules = table("package_rules")
+    rows = [torch_row(str(each)) for each in rules["torch_patches"]] + list(rules["torch"].values())
+    names = [*map(str, rules["torch_patches"]), *(str(row["newest"]) for row in rules["torch"].values())]
+    found = [(torch, torch if name == "torchaudio" else str(row[name])) for torch, row in zip(names, rows, strict=True) if row]
+    fitting = [torch for torch, has in found if Version(has) == Version(Version(pin).public)]
+    fitting = fitting or [torch for torch, has in found if minor(has) == minor(pin)]
+    return f"torch {' and '.join(sorted(fitting, key=Version))}" if fitting else "another torch"
 
 
 def _build(torch: Torch) -> Iterator[Finding]:
