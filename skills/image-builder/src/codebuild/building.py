@@ -108,9 +108,9 @@ def _together(orders: list[Order]) -> list[Ended]:
 
 def build(order: Order) -> Ended:
     """What is there already, or up to so many attempts."""
-    there = one.already(order.place, order.ask(order.source.recipe))
+    there = order.already()
     if there is not None:
-        shell.progress(f"{order.prefix}{order.reference} was built from this source by {there.id}; nothing is done")
+        shell.progress(f"{order.prefix}{order.reference} was built from this source before, by {there.id}; nothing to do")
         return Ended(order, Attempts(image=there), [there.id], [], reused=there)
     ended = Ended(order, Attempts(), [], [])
     try:
@@ -150,12 +150,15 @@ def _attempt(order: Order, recipe: Recipe, place: Path, log: BuildLog, ended: En
     done, check = one.finish(order.place, started.id, log.take)
     if done.status == "STOPPED":
         message = f"{done.id} was stopped in phase {_last_phase(done)}"
-        raise shell.SkillError("conflict", message, hint="the same call builds again", data=outcome.view(done), checks=[check])
+        raise shell.SkillError(
+            "conflict", message, hint="the same call builds it anew", data=outcome.view(done), checks=[check]
+        )
     if done.status != "SUCCEEDED":
         log.take(f"{done.id} {done.status}: {done.failure() or 'CodeBuild gives no reason'}")
     image = done if done.status == "SUCCEEDED" else None
     lines = [line for line in log.lines if not line.startswith(AGENT)]
-    return Ran(image, lines, round(time.monotonic() - began, 1), done.status == "TIMED_OUT")
+    seconds = max(done.seconds, round(time.monotonic() - began, 1))  # it may have run before it was found
+    return Ran(image, lines, seconds, done.status == "TIMED_OUT")
 
 
 def _last_phase(build: Build) -> str:
