@@ -41,16 +41,16 @@ def text_of(source: Any) -> str:
 
 PIP = ["python3", "-m", "pip", "install"]
 DECLARED = {
-    "requirements": ({"requirements.txt": "numpy==2.4.6\n"}, [["-r", "requirements.txt"]], "requirements.txt says it"),
+    "requirements": ({"requirements.txt": "numpy==2.4.6\n"}, [["-r", "requirements.txt"]], "from requirements.txt"),
     "included": (
         {"requirements.txt": "-r more/base.txt\n-c pins.txt\n", "more/base.txt": "numpy\n", "pins.txt": "numpy<3\n"},
         [["-r", "requirements.txt"]],
-        "requirements.txt says it",
+        "from requirements.txt",
     ),
     "pyproject": (
         {"pyproject.toml": '[project]\nname = "net"\nversion = "1"\ndependencies = ["numpy>=2; python_version>\'3\'", "rich[jupyter]"]\n'},
         [['numpy>=2 ; python_version > "3"', "rich[jupyter]"]],
-        "pyproject.toml says it",
+        "from pyproject.toml",
     ),
     "uv": (
         {
@@ -60,9 +60,9 @@ DECLARED = {
         [["uv>=0.5"]],
         "uv.lock holds every version",
     ),
-    "conda": ({"environment.yml": "dependencies:\n- python=3.11\n- numpy=2.1\n- pip:\n  - rich==13.7\n"}, [["numpy==2.1.*", "rich==13.7"]], "environment.yml says it"),
-    "setup": ({"setup.py": "from setuptools import setup\nsetup(name='net', install_requires=['numpy<3'])\n"}, [["numpy<3"]], "setup.py says it"),
-    "imports": ({"train.py": "import cv2, numpy\nimport os\n"}, [["numpy", "opencv-python-headless"]], "the imports say it"),
+    "conda": ({"environment.yml": "dependencies:\n- python=3.11\n- numpy=2.1\n- pip:\n  - rich==13.7\n"}, [["numpy==2.1.*", "rich==13.7"]], "from environment.yml"),
+    "setup": ({"setup.py": "from setuptools import setup\nsetup(name='net', install_requires=['numpy<3'])\n"}, [["numpy<3"]], "from setup.py"),
+    "imports": ({"train.py": "import cv2, numpy\nimport os\n"}, [["numpy", "opencv-python-headless"]], "from the imports"),
     "nothing": ({"train.py": "import os\n"}, [], "needs no package"),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from codebuild_call import CodeBuild
 
 from tests.calling import SKILLS, call
@@ -35,3 +37,18 @@ def test_a_promoted_image_is_not_built_again(codebuild: CodeBuild) -> None:
     (folder / "train.py").write_text("print(1)\n")
     codebuild.aws.client("ecr").batch_delete_image(repositoryName="trainyard/net", imageIds=[{"imageDigest": first["digest"]}])
     assert codebuild("build", folder, "--dry-run").data["reused"] is False, "the registry has lost it"
+
+
+def test_a_running_build_is_found_whatever_time_it_may_take(codebuild: CodeBuild) -> None:
+    """And counts the seconds that it ran before. The control: another argument is another build."""
+    folder = codebuild.project()
+    codebuild.aws.builds_fault(phase="BUILD", slow_s=5)
+    (build_id,) = codebuild("build", folder, "--no-wait", "--timeout", "600").data["build_ids"]
+    time.sleep(2)
+    joined = codebuild("build", folder, "--timeout", "7200", "--queue-timeout", "600")
+    assert joined.data["build_ids"] == [build_id] and "at most 10 minutes" in joined.stderr, joined
+    ended = codebuild("status", build_id).data["seconds"]
+    assert joined.data["seconds"] >= ended > 5 and "attempt 1" in joined.check("build.done")["summary"]
+    assert codebuild("build", folder, "--build-arg", "A=1", "--no-wait").data["build_ids"] != [build_id]
+    refused = codebuild("build", folder, "--timeout", "5")
+    assert refused.code == 2 and "300" in refused.error["message"], "CodeBuild takes no less than five minutes"
