@@ -57,7 +57,9 @@ def cli() -> None:
 @click.option("--no-cache", is_flag=True, help="Build every step anew.")
 @click.option("--push", metavar="REPOSITORY", help="Its name in ECR.  [default: trainyard/ and the image's name]")
 @click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 3), help="Maximum number of attempts.")
-@click.option("--timeout", default=7200.0, show_default=True, type=Seconds(300, 129600), help="Of each attempt; whole minutes count.")
+@click.option(
+    "--timeout", default=7200.0, show_default=True, type=Seconds(300, 129600), help="Of each attempt; whole minutes count."
+)
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @click.option("--context-limit", default=2048, show_default=True, type=click.IntRange(1, 1 << 20), help="MB of the context.")
 @click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret but is not one.")

@@ -221,7 +221,10 @@ def test_a_generated_image_runs_as_an_unprivileged_user(tmp_path: Path, docker: 
     """Shown before it is built; nothing is written into the project without --write."""
     root = project(
         tmp_path / "net",
-        {"train.py": "import os, helper\nprint(os.getuid(), os.getcwd())\nopen('x', 'w')\n", "src/helper.py": ""},
+        {
+            "train.py": "import os, pwd, helper\nprint(os.getcwd(), *pwd.getpwuid(os.getuid())[2:])\nopen('x', 'w')\n",
+            "src/helper.py": "",
+        },
     )
     before = sorted(root.rglob("*"))
     answer = build(root, "--base", "python:3.11-slim", "--runtime-wheel", "none", "--network", "host", env=docker)
@@ -229,7 +232,8 @@ def test_a_generated_image_runs_as_an_unprivileged_user(tmp_path: Path, docker: 
     assert answer.data["dockerfile"] == "generated" and "    FROM python:3.11-slim AS build" in answer.stderr
     assert sorted(root.rglob("*")) == before
     image = f"{answer.data['image']}:{answer.data['tag']}"
-    assert old_docker.run("run", "--rm", "--network", "none", "--cap-drop", "ALL", image).stdout == "1000 /workspace\n"
+    named = "/workspace 1000 1000  /home/trainer /bin/sh\n"
+    assert old_docker.run("run", "--rm", "--network", "none", "--cap-drop", "ALL", image).stdout == named
 
 
 def test_write_keeps_what_was_generated(tmp_path: Path, docker: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from build_recipe import Recipe
 from build_source import Source
 from builders.logs import BuildLog
 from builders.workspace import of_recipe, workspace
-from codebuild import compute, one, outcome, packing, repository
+from codebuild import compute, fixes, one, outcome, packing, repository
 from codebuild.answer import answer
 from codebuild.looking import INTERRUPTED, PROGRAM
 from codebuild.one import Place
@@ -127,8 +127,8 @@ def _follow(order: Order, ended: Ended) -> None:
         return
     with workspace() as place, BuildLog(order.name, prefix=order.prefix, quiet=order.options.quiet) as log:
         ended.log = log.path
-        ended.attempts = attempted(
-            order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts
+        ended.attempts = fixes.for_codebuild(
+            attempted(order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts)
         )
 
 

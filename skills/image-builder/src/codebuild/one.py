@@ -79,7 +79,11 @@ def start(place: Place, ask: Ask, source: Source, machine: Machine) -> tuple[Bui
     """Starts it, or finds the one of the same call that still runs."""
     asked = request(ask, place.repository, source, machine, place.account.region)
     build, is_new = codebuilds.start(place.account.builds, place.project, asked, queue_s=place.queue_s)
-    why = f"{machine.type}, {machine.reason}" if is_new else f"at most {build.raw.get('timeoutInMinutes')} minutes, as it was asked"
+    why = (
+        f"{machine.type}, {machine.reason}"
+        if is_new
+        else f"at most {build.raw.get('timeoutInMinutes')} minutes, as it was asked"
+    )
     shell.progress(f"{'started' if is_new else 'found running:'} {build.id} ({why})")
     return build, is_new
 
