@@ -74,7 +74,12 @@ def cli() -> None:
     show_default=True,
     help="Size of the host.",
 )
-@click.option("--codebuild-project", default="trainyard-image-builder", show_default=True, help="CodeBuild project to use (never modified).")
+@click.option(
+    "--codebuild-project",
+    default="trainyard-image-builder",
+    show_default=True,
+    help="CodeBuild project to use (never modified).",
+)
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @REGION
 def run(

@@ -16,7 +16,7 @@ from build_recipe import Recipe
 from build_source import Source
 from builders.logs import BuildLog
 from builders.workspace import of_recipe, workspace
-from codebuild import compute, fixes, one, outcome, packing, repository
+from codebuild import compute, fixes, one, outcome, packages, packing, repository
 from codebuild.answer import answer
 from codebuild.looking import INTERRUPTED, PROGRAM
 from codebuild.one import Place
@@ -53,7 +53,8 @@ def _order(source: Source, options: Options, several: bool) -> Order:
     found, missing = _repository(options, *_repository_name(options, name))
     base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
-    machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
+    more_gb = source.listing.size_bytes / 1e9 + packages.large_gb(source, base)
+    machine = compute.choose(platform, options.compute_type, base, more_gb)
     wait_s = options.timeout_s + options.queue_s + 300
     place = Place(
         account=options.account,
@@ -63,7 +64,7 @@ def _order(source: Source, options: Options, several: bool) -> Order:
         queue_s=options.queue_s,
         wait_s=wait_s,
     )
-    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
+    return Order(source, name, tag, place, machine, options, more_gb, f"[{name}] " if several else "", missing)
 
 
 def _repository(options: Options, host: str, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:

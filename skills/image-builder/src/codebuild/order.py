@@ -28,6 +28,8 @@ class Order:
     place: Place
     machine: Machine
     options: Options
+    more_gb: float
+    """What comes to the base image: the context and large packages, unpacked."""
     prefix: str = ""
     found: tuple[shell.Check, ...] = ()
 

@@ -27,7 +27,7 @@ def plan(orders: list[Order]) -> shell.Result:
 
 def _row(order: Order, there: tuple[Build, str] | None) -> dict[str, Any]:
     recipe, size = order.source.recipe, order.source.listing.size_bytes
-    guess = compute.estimate(order.machine, compute.largest(recipe.bases), size, order.place.account.region)
+    guess = compute.estimate(order.machine, compute.largest(recipe.bases), order.more_gb, order.place.account.region)
     would = [
         f"upload {packing.key(recipe)[:12]} to {order.place.bucket or 'the bucket of Trainyard'} unless it is there",
         f"start a build of {order.place.project}",
