@@ -124,7 +124,10 @@ def test_cancel_stops_a_build_of_ours(codebuild: CodeBuild) -> None:
     assert cancelled.document["changed"] == [f"stopped {build_id}"] and cancelled.data["status"] == "STOPPED", cancelled
     out, _ = caller.communicate(timeout=30)
     assert caller.returncode == 5 and "was stopped in phase" in out
-    assert codebuild("cancel", build_id).document["changed"] == []
+    late = codebuild("cancel", build_id)
+    assert (late.document["changed"], late.check("codebuild.cancel")["summary"][-17:]) == ([], "; nothing to stop")
+    waited = codebuild("wait", build_id).check("codebuild.build")
+    assert waited["fix"] == "it was stopped on request; `build` builds it anew"
     assert codebuild.aws.client("ecr").list_images(repositoryName="trainyard/net")["imageIds"] == []
 
 

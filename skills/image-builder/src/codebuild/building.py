@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     build_several.refuse_twice([each.reference for each in orders])
     if options.dry_run:
         return plan(orders)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # says that the builds go on, as at Ctrl-C
     written = build_several.written(sources, options)
     for order in orders:
         build_several.show(order.source, order.checks)

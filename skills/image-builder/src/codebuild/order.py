@@ -35,7 +35,7 @@ class Order:
 
     @property
     def checks(self) -> list[shell.Check]:
-        return [*build_several.checks(self.source), *self.found]
+        return build_several.told(self.prefix, [*build_several.checks(self.source), *self.found])
 
     @property
     def image(self) -> str:
