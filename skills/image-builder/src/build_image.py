@@ -50,12 +50,12 @@ def cli() -> None:
 @click.option("--push", metavar="REPOSITORY", help="Push there; you are signed in (`docker login`).")
 @click.option("--archive", metavar="PATH", type=click.Path(dir_okay=False), help="Write a file that `docker load` reads.")
 @click.option("--builder", type=click.Choice(["auto", "buildx", "docker", "buildctl"]), default="auto", show_default=True)
-@click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 3), help="At most; each is another.")
+@click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 3), help="Maximum number of attempts.")
 @click.option("--timeout", default=7200.0, show_default=True, type=Seconds(1, 1e6), help="Seconds for each attempt.")
 @click.option("--context-limit", default=2048, show_default=True, type=click.IntRange(1, 1 << 20), help="MB of the context.")
-@click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret and is none.")
+@click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret but is not one.")
 @click.option("--base", metavar="IMAGE", help="Of a generated Dockerfile.  [default: chosen from the table]")
-@click.option("--instance-type", metavar="T", help="Where it shall run, for the choice of the base image.")
+@click.option("--instance-type", metavar="T", help="Where it will run, for the choice of the base image.")
 @click.option(
     "--job-network", type=click.Choice(["auto", "efa", "tcp"]), default="auto", show_default=True, help="`network` of the job."
 )

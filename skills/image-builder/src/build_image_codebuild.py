@@ -56,13 +56,15 @@ def cli() -> None:
 @click.option("--platform", metavar="OS/ARCH", help="linux/amd64 or linux/arm64.  [default: linux/amd64]")
 @click.option("--no-cache", is_flag=True, help="Build every step anew.")
 @click.option("--push", metavar="REPOSITORY", help="Its name in ECR.  [default: trainyard/ and the image's name]")
-@click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 3), help="At most; each is another.")
-@click.option("--timeout", default=7200.0, show_default=True, type=Seconds(1, 129600), help="Seconds for each attempt.")
+@click.option("--attempts", default=3, show_default=True, type=click.IntRange(1, 3), help="Maximum number of attempts.")
+@click.option(
+    "--timeout", default=7200.0, show_default=True, type=Seconds(300, 129600), help="Of each attempt; whole minutes count."
+)
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @click.option("--context-limit", default=2048, show_default=True, type=click.IntRange(1, 1 << 20), help="MB of the context.")
-@click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret and is none.")
+@click.option("--allow-secret-file", multiple=True, metavar="PATH", help="A file that looks like a secret but is not one.")
 @click.option("--base", metavar="IMAGE", help="Of a generated Dockerfile.  [default: chosen from the table]")
-@click.option("--instance-type", metavar="T", help="Where it shall run, for the choice of the base image.")
+@click.option("--instance-type", metavar="T", help="Where it will run, for the choice of the base image.")
 @click.option(
     "--job-network", type=click.Choice(["auto", "efa", "tcp"]), default="auto", show_default=True, help="`network` of the job."
 )
@@ -71,7 +73,7 @@ def cli() -> None:
 @click.option("--runtime-wheel", metavar="FILE", help="trainyard's wheel, or none.  [default: of this checkout]")
 @click.option("--write", is_flag=True, help="Keep a generated Dockerfile in FOLDER.")
 @click.option("--compute-type", metavar="TYPE", help="SMALL, MEDIUM, LARGE, XLARGE, 2XLARGE.  [default: by the image's size]")
-@click.option("--project", default=PROJECT, show_default=True, help="CodeBuild project; it is never changed.")
+@click.option("--project", default=PROJECT, show_default=True, help="CodeBuild project to use (never modified).")
 @click.option("--bucket", metavar="NAME", help="For sources, used as it is.  [default: one is made for account and region]")
 @REGION
 @click.option("--no-wait", is_flag=True, help="Start, and return; `wait` gives the image.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import build_source
@@ -51,6 +52,11 @@ def checks(source: Source) -> list[shell.Check]:
     from generated.source import checks as of_generated
 
     return [*source.checks, *of_generated(source)]
+
+
+def told(prefix: str, checks: Iterable[shell.Check]) -> list[shell.Check]:
+    """With several folders each check says whose it is."""
+    return [replace(each, summary=prefix + each.summary) for each in checks]
 
 
 def named(source: Source, options: Options) -> tuple[str, str]:

@@ -172,7 +172,7 @@ def _is_template(root: Path, each: Entry) -> bool:
 
 
 def _checks(found: Listing, left_out: ignore.Ignore, wanted: Wanted) -> list[shell.Check]:
-    told = f"{len(found.files)} files, {found.size_bytes / 1e6:.1f} MB"
+    told = f"{len(found.files)} files, {listing.size_text(found.size_bytes)}"
     checks = [shell.Check("context.files", "pass", told, f"ignore file: {left_out.source or 'none'}")]
     if found.left_out:
         told = ", ".join(found.left_out[:5])

@@ -41,7 +41,7 @@ def cli() -> None:
 @click.option("--request", metavar="FILE", help="Job file or request, - is stdin: its run, env, resources and network.")
 @click.option("--project", metavar="DIR", help="Its requirements.txt or pyproject.toml says what must import.")
 @click.option("--package", "packages", metavar="NAME", multiple=True, help="One more package or module that must import.")
-@click.option("--instance-type", metavar="T", help="Where it shall run: p5.48xlarge, ml.g5.8xlarge, or a GPU (H100).")
+@click.option("--instance-type", metavar="T", help="Where it will run: p5.48xlarge, ml.g5.8xlarge, or a GPU (H100).")
 @click.option("--driver", metavar="V", help="NVIDIA driver of the nodes, as nvidia-smi prints it.")
 @click.option("--entry", metavar="PATH", help="Script that the job starts with, in the image.  [default: the request's]")
 @click.option("--model", metavar="PATH", help="Folder or config.json of a model in the image.")

@@ -45,7 +45,7 @@ def cli() -> None:
 @click.option("--request", metavar="FILE", help="Job file or request, - is stdin: its run, env, resources and network.")
 @click.option("--project", metavar="DIR", help="Its requirements.txt or pyproject.toml says what must import.")
 @click.option("--package", "packages", metavar="NAME", multiple=True, help="One more package or module that must import.")
-@click.option("--instance-type", metavar="T", help="Where it shall run: p5.48xlarge, ml.g5.8xlarge, or a GPU (H100).")
+@click.option("--instance-type", metavar="T", help="Where it will run: p5.48xlarge, ml.g5.8xlarge, or a GPU (H100).")
 @click.option("--driver", metavar="V", help="NVIDIA driver of the nodes, as nvidia-smi prints it.")
 @click.option("--entry", metavar="PATH", help="Script that the job starts with, in the image.  [default: the request's]")
 @click.option("--model", metavar="PATH", help="Folder or config.json of a model in the image.")
@@ -74,7 +74,12 @@ def cli() -> None:
     show_default=True,
     help="Size of the host.",
 )
-@click.option("--codebuild-project", default="trainyard-image-builder", show_default=True, help="It is never changed.")
+@click.option(
+    "--codebuild-project",
+    default="trainyard-image-builder",
+    show_default=True,
+    help="CodeBuild project to use (never modified).",
+)
 @click.option("--queue-timeout", default=1800.0, show_default=True, type=Seconds(0, 28800), help="Seconds in the queue.")
 @REGION
 def run(

@@ -23,6 +23,8 @@ KEY = "TRAINYARD_KEY"
 NEWEST = 100
 """So many of a project's builds are looked at: one page of ListBuildsForProject, one BatchGetBuilds."""
 QUEUE_RETRY_S = 5.0
+LIMITS = ("timeoutInMinutesOverride", "queuedTimeoutInMinutesOverride")
+"""How long a build may take: no part of what it makes."""
 SETUP = "infrastructure/aws-cli/setup-codebuild.sh makes it; or name another project (--help)"
 LIST = "build_image_codebuild.py list"
 
@@ -163,7 +165,11 @@ def pages(client: Any, project: str, limit: int) -> Iterator[list[str]]:
 
 
 def key_of(request: dict[str, Any]) -> str:
-    """Names what a StartBuild asks for: the same request has the same key."""
+    """Names what a StartBuild asks for: the same request has the same key, however long it may take."""
+    return _hash({name: value for name, value in request.items() if name not in LIMITS})
+
+
+def _hash(request: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
@@ -187,7 +193,7 @@ def start(
     running = next((build for build in same if not build.ended), None)
     if running:
         return running, False
-    token = hashlib.sha256(f"{key} {same[0].id if same else ''}".encode()).hexdigest()
+    token = hashlib.sha256(f"{_hash(request)} {same[0].id if same else ''}".encode()).hexdigest()
     variables = [*request.get("environmentVariablesOverride", []), {"name": KEY, "value": key, "type": "PLAINTEXT"}]
     asked = {**request, "projectName": project, "environmentVariablesOverride": variables, "idempotencyToken": token}
     deadline, said = clock() + queue_s, False

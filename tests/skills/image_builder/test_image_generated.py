@@ -41,16 +41,16 @@ def text_of(source: Any) -> str:
 
 PIP = ["python3", "-m", "pip", "install"]
 DECLARED = {
-    "requirements": ({"requirements.txt": "numpy==2.4.6\n"}, [["-r", "requirements.txt"]], "requirements.txt says it"),
+    "requirements": ({"requirements.txt": "numpy==2.4.6\n"}, [["-r", "requirements.txt"]], "from requirements.txt"),
     "included": (
         {"requirements.txt": "-r more/base.txt\n-c pins.txt\n", "more/base.txt": "numpy\n", "pins.txt": "numpy<3\n"},
         [["-r", "requirements.txt"]],
-        "requirements.txt says it",
+        "from requirements.txt",
     ),
     "pyproject": (
         {"pyproject.toml": '[project]\nname = "net"\nversion = "1"\ndependencies = ["numpy>=2; python_version>\'3\'", "rich[jupyter]"]\n'},
         [['numpy>=2 ; python_version > "3"', "rich[jupyter]"]],
-        "pyproject.toml says it",
+        "from pyproject.toml",
     ),
     "uv": (
         {
@@ -60,9 +60,9 @@ DECLARED = {
         [["uv>=0.5"]],
         "uv.lock holds every version",
     ),
-    "conda": ({"environment.yml": "dependencies:\n- python=3.11\n- numpy=2.1\n- pip:\n  - rich==13.7\n"}, [["numpy==2.1.*", "rich==13.7"]], "environment.yml says it"),
-    "setup": ({"setup.py": "from setuptools import setup\nsetup(name='net', install_requires=['numpy<3'])\n"}, [["numpy<3"]], "setup.py says it"),
-    "imports": ({"train.py": "import cv2, numpy\nimport os\n"}, [["numpy", "opencv-python-headless"]], "the imports say it"),
+    "conda": ({"environment.yml": "dependencies:\n- python=3.11\n- numpy=2.1\n- pip:\n  - rich==13.7\n"}, [["numpy==2.1.*", "rich==13.7"]], "from environment.yml"),
+    "setup": ({"setup.py": "from setuptools import setup\nsetup(name='net', install_requires=['numpy<3'])\n"}, [["numpy<3"]], "from setup.py"),
+    "imports": ({"train.py": "import cv2, numpy\nimport os\n"}, [["numpy", "opencv-python-headless"]], "from the imports"),
     "nothing": ({"train.py": "import os\n"}, [], "needs no package"),
 }  # fmt: skip
 
@@ -221,7 +221,10 @@ def test_a_generated_image_runs_as_an_unprivileged_user(tmp_path: Path, docker: 
     """Shown before it is built; nothing is written into the project without --write."""
     root = project(
         tmp_path / "net",
-        {"train.py": "import os, helper\nprint(os.getuid(), os.getcwd())\nopen('x', 'w')\n", "src/helper.py": ""},
+        {
+            "train.py": "import os, pwd, helper\nprint(os.getcwd(), *pwd.getpwuid(os.getuid())[2:])\nopen('x', 'w')\n",
+            "src/helper.py": "",
+        },
     )
     before = sorted(root.rglob("*"))
     answer = build(root, "--base", "python:3.11-slim", "--runtime-wheel", "none", "--network", "host", env=docker)
@@ -229,7 +232,8 @@ def test_a_generated_image_runs_as_an_unprivileged_user(tmp_path: Path, docker: 
     assert answer.data["dockerfile"] == "generated" and "    FROM python:3.11-slim AS build" in answer.stderr
     assert sorted(root.rglob("*")) == before
     image = f"{answer.data['image']}:{answer.data['tag']}"
-    assert old_docker.run("run", "--rm", "--network", "none", "--cap-drop", "ALL", image).stdout == "1000 /workspace\n"
+    named = "/workspace 1000 1000  /home/trainer /bin/sh\n"
+    assert old_docker.run("run", "--rm", "--network", "none", "--cap-drop", "ALL", image).stdout == named
 
 
 def test_write_keeps_what_was_generated(tmp_path: Path, docker: dict[str, str]) -> None:

@@ -50,8 +50,10 @@ def test_builds_at_once_do_not_disturb_each_other(codebuild: CodeBuild) -> None:
     with ThreadPoolExecutor() as pool:
         three, alone = pool.submit(codebuild, "build", *folders[:3]), pool.submit(codebuild, "build", folders[3])
     rows = [*three.result().data["builds"], alone.result().data]
-    assert three.result().code == alone.result().code == 0
+    assert three.result().code == alone.result().code == 0, three.result().document
     assert len({row["digest"] for row in rows}) == 4 == len(codebuild.builds())
+    told = [each["summary"] for each in three.result().document["checks"] if each["id"] == "context.files"]
+    assert [each[:5] for each in told] == ["[a1] ", "[b1] ", "[c1] "] and "bytes" in told[0], told
     for name, row in zip(("a1", "b1", "c1", "d1"), rows, strict=True):
         assert row["digest"] == codebuild.digest(f"trainyard/{name}", row["tag"])
 
@@ -89,9 +91,11 @@ def test_a_failed_step_is_the_answer_no(codebuild: CodeBuild) -> None:
     assert codebuild.aws.client("ecr").list_images(repositoryName="trainyard/net")["imageIds"] == []
 
 
-@pytest.mark.parametrize("kill", [pytest.param(signal.SIGKILL, marks=full_images), signal.SIGINT])
+@pytest.mark.parametrize(
+    "kill", [pytest.param(signal.SIGKILL, marks=full_images), pytest.param(signal.SIGINT, marks=full_images), signal.SIGTERM]
+)
 def test_a_caller_that_dies_loses_nothing(codebuild: CodeBuild, kill: signal.Signals) -> None:
-    """The build goes on; the same call finds it and gives its image. Ctrl-C says how to go on."""
+    """The build goes on; the same call finds it and gives its image. Ctrl-C and SIGTERM say how to go on."""
     codebuild.aws.builds_fault(phase="BUILD", slow_s=4)
     folder = codebuild.project()
     process = codebuild.started("build", folder)
@@ -101,7 +105,7 @@ def test_a_caller_that_dies_loses_nothing(codebuild: CodeBuild, kill: signal.Sig
     time.sleep(0.5)
     process.send_signal(kill)
     out, _ = process.communicate(timeout=30)
-    if kill is signal.SIGINT:
+    if kill is not signal.SIGKILL:
         assert process.returncode == 7 and "goes on" in out and f"wait {PROJECT}:" in out
     again = codebuild("build", folder)
     assert again.code == 0 and "found running" in again.stderr, again

@@ -7,6 +7,7 @@ import time
 import pytest
 from codebuild_call import PROJECT, CodeBuild
 
+from tests.calling import SKILLS
 from tests.components.images.fixtures import full_images
 
 
@@ -18,6 +19,15 @@ def test_a_fault_of_aws_may_be_repeated(codebuild: CodeBuild) -> None:
     assert (failed.code, failed.error["code"], failed.error["retryable"]) == (8, "unreachable", True), failed
     assert "PROVISIONING FAULT: INTERNAL_SERVICE_ERROR: no host" in failed.error["message"]
     assert codebuild("build", folder).code == 0
+
+
+def test_what_to_do_can_be_done_there(codebuild: CodeBuild) -> None:
+    """CodeBuild has no --network, and a build argument does not reach FROM's pull; the control: a Docker here has the option."""
+    failed = codebuild("build", codebuild.project(files={"Dockerfile": "FROM registry.invalid/x:1\n"}), "--attempts", "1")
+    row = failed.data["attempts"][0]
+    assert (failed.code, row["class"]) == (8, "network") and failed.error["hint"] == row["fix"], failed
+    assert "NAT gateway" in row["fix"] and "--network" not in row["fix"]
+    assert "--network host" in (SKILLS / "image-builder/assets/build_failures.yaml").read_text()
 
 
 @full_images
@@ -114,7 +124,10 @@ def test_cancel_stops_a_build_of_ours(codebuild: CodeBuild) -> None:
     assert cancelled.document["changed"] == [f"stopped {build_id}"] and cancelled.data["status"] == "STOPPED", cancelled
     out, _ = caller.communicate(timeout=30)
     assert caller.returncode == 5 and "was stopped in phase" in out
-    assert codebuild("cancel", build_id).document["changed"] == []
+    late = codebuild("cancel", build_id)
+    assert (late.document["changed"], late.check("codebuild.cancel")["summary"][-17:]) == ([], "; nothing to stop")
+    waited = codebuild("wait", build_id).check("codebuild.build")
+    assert waited["fix"] == "it was stopped on request; `build` builds it anew"
     assert codebuild.aws.client("ecr").list_images(repositoryName="trainyard/net")["imageIds"] == []
 
 

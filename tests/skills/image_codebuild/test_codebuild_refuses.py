@@ -127,3 +127,29 @@ def test_a_plan_makes_nothing(codebuild: CodeBuild) -> None:
     early = codebuild("build", folder, "--dry-run", "--push", "not/yet", "--project", "nobody")
     assert early.code == 1 and early.check("registry.repository")["status"] == "warn", "it may be made before the build"
     assert early.check("codebuild.project")["status"] == "fail"
+
+
+TORCH = "FROM python:3.11-slim\nCOPY requirements.txt .\nRUN pip install -r requirements.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "requirements", "machine", "least_gb"),
+    [
+        (TORCH, "torch\n", "LARGE", 6),
+        (TORCH, "lightning\n", "LARGE", 6),
+        ("FROM python:3.11-slim\nRUN pip install torch\n", "", "LARGE", 6),
+        (TORCH, "numpy\n", "SMALL", 1),
+        (TORCH, "--index-url https://download.pytorch.org/whl/cpu\ntorch\n", "SMALL", 2),
+        ("FROM python:3.11-slim\nCOPY . .\n", "torch\n", "SMALL", 1),
+        (TORCH.replace("python:3.11-slim", "pytorch/pytorch:2.13.0-cuda13.0-cudnn9-runtime"), "torch\n", "LARGE", 9),
+    ],
+)
+def test_an_estimate_counts_torch(
+    codebuild: CodeBuild, dockerfile: str, requirements: str, machine: str, least_gb: float
+) -> None:
+    """With CUDA's libraries, where the image installs it and its base has none."""
+    plan = codebuild(
+        "build", codebuild.project(files={"Dockerfile": dockerfile, "requirements.txt": requirements}), "--dry-run"
+    )
+    assert plan.data["compute"]["type"] == f"BUILD_GENERAL1_{machine}", plan
+    assert least_gb <= plan.data["estimate"]["image_gb"] < least_gb + 1

@@ -134,6 +134,8 @@ def test_a_test_that_nobody_waits_for_is_stopped(tester: Prober, number: signal.
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 7 and "was stopped" in out, out
     until(lambda: tester.codebuild.builds()[0]["buildStatus"] == "STOPPED")
+    rows = tester.codebuild("list").data["builds"]
+    assert [each["kind"] for each in rows] == ["test", "build"] and rows[0]["image"] == reference, rows
 
 
 def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:

@@ -127,3 +127,8 @@ def _too_large(found: Listing, limit_bytes: int) -> shell.SkillError:
     data = {"largest": [{"path": shell.clean(name, 200), "size_bytes": size} for name, size in largest]}
     hint = "leave data and checkpoints out with .dockerignore (a volume or S3 holds them at run time), or --context-limit MB"
     return shell.SkillError("usage", message, hint=hint, data=data)
+
+
+def size_text(count: int) -> str:
+    """For people: `876 bytes`, `12.3 kB`, `4.5 MB`."""
+    return f"{count} bytes" if count < 1000 else f"{count / 1e3:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"

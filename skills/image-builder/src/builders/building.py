@@ -109,7 +109,10 @@ def build_all(folders: Sequence[str], options: Options, found: Future[Engine]) -
     orders = [
         _order(source, output, engine, options, len(sources) > 1) for source, output in zip(sources, outputs, strict=True)
     ]
-    checks = [_judged(source, engine, options) for source in sources]
+    checks = [
+        build_several.told(order.prefix, _judged(source, engine, options))
+        for order, source in zip(orders, sources, strict=True)
+    ]
     if options.dry_run:
         return answers.plan(sources, orders, checks)
     written = build_several.written(sources, options)

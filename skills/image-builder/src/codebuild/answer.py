@@ -46,7 +46,8 @@ def _one(each: Ended) -> tuple[dict[str, Any], list[shell.Check], shell.SkillErr
             verified, more = outcome.verified(each.order.place.account, each.attempts.image)
         except shell.SkillError as wrong:
             return data, checks, wrong
-        told = f"{each.order.reference} in {data['seconds']:g} s, attempt {max(1, len(each.attempts.rows))}"
+        took = f"in {data['seconds']:g} s, attempt {len(each.attempts.rows)}"
+        told = f"{each.order.image}:{verified['tag']} {f'was built before, by {each.reused.id}' if each.reused else took}"
         return {**data, **verified}, [*checks, shell.Check("build.done", "pass", told, verified["digest"]), *more], None
     if error is None and each.attempts.cause:
         checks.append(_failed(each))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from build_recipe import Recipe
 from build_source import Source
 from builders.logs import BuildLog
 from builders.workspace import of_recipe, workspace
-from codebuild import compute, one, outcome, packing, repository
+from codebuild import compute, fixes, one, outcome, packages, packing, repository
 from codebuild.answer import answer
 from codebuild.looking import INTERRUPTED, PROGRAM
 from codebuild.one import Place
@@ -40,6 +41,7 @@ def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     build_several.refuse_twice([each.reference for each in orders])
     if options.dry_run:
         return plan(orders)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # says that the builds go on, as at Ctrl-C
     written = build_several.written(sources, options)
     for order in orders:
         build_several.show(order.source, order.checks)
@@ -53,7 +55,8 @@ def _order(source: Source, options: Options, several: bool) -> Order:
     found, missing = _repository(options, *_repository_name(options, name))
     base = compute.largest(source.recipe.bases)
     platform = source.recipe.platform or "linux/amd64"
-    machine = compute.choose(platform, options.compute_type, base, source.listing.size_bytes)
+    more_gb = source.listing.size_bytes / 1e9 + packages.large_gb(source, base)
+    machine = compute.choose(platform, options.compute_type, base, more_gb)
     wait_s = options.timeout_s + options.queue_s + 300
     place = Place(
         account=options.account,
@@ -63,7 +66,7 @@ def _order(source: Source, options: Options, several: bool) -> Order:
         queue_s=options.queue_s,
         wait_s=wait_s,
     )
-    return Order(source, name, tag, place, machine, options, f"[{name}] " if several else "", missing)
+    return Order(source, name, tag, place, machine, options, more_gb, f"[{name}] " if several else "", missing)
 
 
 def _repository(options: Options, host: str, name: str) -> tuple[Repository, tuple[shell.Check, ...]]:
@@ -108,9 +111,9 @@ def _together(orders: list[Order]) -> list[Ended]:
 
 def build(order: Order) -> Ended:
     """What is there already, or up to so many attempts."""
-    there = one.already(order.place, order.ask(order.source.recipe))
+    there = order.already()
     if there is not None:
-        shell.progress(f"{order.prefix}{order.reference} was built from this source by {there.id}; nothing is done")
+        shell.progress(f"{order.prefix}{order.reference} was built from this source before, by {there.id}; nothing to do")
         return Ended(order, Attempts(image=there), [there.id], [], reused=there)
     ended = Ended(order, Attempts(), [], [])
     try:
@@ -127,8 +130,8 @@ def _follow(order: Order, ended: Ended) -> None:
         return
     with workspace() as place, BuildLog(order.name, prefix=order.prefix, quiet=order.options.quiet) as log:
         ended.log = log.path
-        ended.attempts = attempted(
-            order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts
+        ended.attempts = fixes.for_codebuild(
+            attempted(order.source.recipe, lambda recipe: _attempt(order, recipe, place, log, ended), order.options.attempts)
         )
 
 
@@ -150,12 +153,15 @@ def _attempt(order: Order, recipe: Recipe, place: Path, log: BuildLog, ended: En
     done, check = one.finish(order.place, started.id, log.take)
     if done.status == "STOPPED":
         message = f"{done.id} was stopped in phase {_last_phase(done)}"
-        raise shell.SkillError("conflict", message, hint="the same call builds again", data=outcome.view(done), checks=[check])
+        raise shell.SkillError(
+            "conflict", message, hint="the same call builds it anew", data=outcome.view(done), checks=[check]
+        )
     if done.status != "SUCCEEDED":
         log.take(f"{done.id} {done.status}: {done.failure() or 'CodeBuild gives no reason'}")
     image = done if done.status == "SUCCEEDED" else None
     lines = [line for line in log.lines if not line.startswith(AGENT)]
-    return Ran(image, lines, round(time.monotonic() - began, 1), done.status == "TIMED_OUT")
+    seconds = max(done.seconds, round(time.monotonic() - began, 1))  # it may have run before it was found
+    return Ran(image, lines, seconds, done.status == "TIMED_OUT")
 
 
 def _last_phase(build: Build) -> str:

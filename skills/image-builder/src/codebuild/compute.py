@@ -10,7 +10,7 @@ import trainyard_shell as shell
 from image_tables import table
 
 TABLE = "codebuild_compute"
-LARGE_FROM_GB, LARGE = 8, "BUILD_GENERAL1_LARGE"
+LARGE_FROM_GB, LARGE = 5, "BUILD_GENERAL1_LARGE"
 """CUDA images and their like: they do not fit SMALL's disk with safety, and what is compiled for them needs memory."""
 
 
@@ -46,8 +46,8 @@ class Estimate:
         }
 
 
-def choose(platform: str, asked: str | None, base: str | None, context_bytes: int) -> Machine:
-    """The machine for an image on `base`. Raises SkillError usage: a platform or compute type that cannot build images."""
+def choose(platform: str, asked: str | None, base: str | None, more_gb: float) -> Machine:
+    """The machine for an image on `base` with so much more in it. Raises SkillError usage: a platform or compute type that cannot build images."""
     kinds = table(TABLE)["types"]
     if platform not in kinds:
         message = f"CodeBuild builds no image for {shell.clean(platform, 60)!r}"
@@ -56,9 +56,9 @@ def choose(platform: str, asked: str | None, base: str | None, context_bytes: in
     rows = {row["type"]: row for row in kind["rows"]}
     if asked is not None:
         return _machine(kind, _asked(rows, asked), "asked for")
-    need = _need_gb(base, context_bytes)
+    need = _need_gb(base, more_gb)
     fitting = [row for row in kind["rows"] if row["disk_gb"] >= need]
-    if image_gb(base)[0] >= LARGE_FROM_GB:
+    if image_gb(base)[0] + more_gb >= LARGE_FROM_GB:
         fitting = [row for row in fitting if row["memory_gb"] >= rows[LARGE]["memory_gb"]]
     if not fitting:
         message = f"an image of this size needs about {need:.0f} GB while it is built, more than any compute type has"
@@ -101,16 +101,16 @@ def image_gb(base: str | None) -> tuple[float, bool]:
     return float(rows["unknown_image_gb"]), False
 
 
-def _need_gb(base: str | None, context_bytes: int) -> float:
+def _need_gb(base: str | None, more_gb: float) -> float:
     rows = table(TABLE)
-    return float(rows["copies"]) * (image_gb(base)[0] + context_bytes / 1e9) + float(rows["spare_gb"])
+    return float(rows["copies"]) * (image_gb(base)[0] + more_gb) + float(rows["spare_gb"])
 
 
-def estimate(machine: Machine, base: str | None, context_bytes: int, region: str) -> Estimate:
+def estimate(machine: Machine, base: str | None, more_gb: float, region: str) -> Estimate:
     """Without a cache and without what is compiled: flash-attn alone takes 10 to 60 minutes."""
     rows = table(TABLE)
     size, known = image_gb(base)
-    size += context_bytes / 1e9
+    size += more_gb
     basis = f"table of {rows['date']}, no cache, nothing compiled"
     if not known:
         return Estimate(base, None, None, None, basis + "; the size of this base image is not in it")

@@ -31,26 +31,38 @@ class Place:
     wait_s: float = 7200.0
 
 
-def already(place: Place, ask: Ask) -> Build | None:
-    """The build that has pushed this very source under this tag, where the registry still has it so.
+def already(place: Place, ask: Ask, *, any_tag: bool = False) -> Build | None:
+    """The build that has pushed this very source, whose image the registry still has under this tag.
 
+    `any_tag`: or under another one, or none, where nothing has this tag: a promoted image has lost it.
     Raises SkillError conflict: the tag holds another image, and cannot be given to a second one.
     """
     builds = codebuilds.newest(place.account.builds, place.project)  # first: without the project nothing is made or sent
     there = repository.by_tag(place.account, place.repository.name, ask.tag)
-    if there is None:
-        return None
-    wanted = {"IMAGE_REPOSITORY": place.repository.name, "IMAGE_TAG": ask.tag, "IMAGE_SOURCE_DIGEST": ask.source_digest}
-    for build in builds:
-        same = wanted.items() <= build.variables.items() and build.exported.get("IMAGE_DIGEST") == there["imageDigest"]
-        if same and build.status == "SUCCEEDED" and not ask.no_cache:
+    for digest, build in _of_this_source(builds, place, ask).items():
+        if there["imageDigest"] == digest if there else any_tag and _is_there(place, digest):
             return build
-    if place.repository.keeps(ask.tag):
+    if there is not None and place.repository.keeps(ask.tag):
         message = f"{place.repository.name}:{ask.tag} is taken by {there['imageDigest']}, and its tags are immutable"
         raise shell.SkillError(
             "conflict", message, hint="--image-tag with another one, or without (a tag by the source's digest)"
         )
     return None
+
+
+def _of_this_source(builds: list[Build], place: Place, ask: Ask) -> dict[str, Build]:
+    """By the digest of the image, the newest first; the same source has the same image under any tag."""
+    wanted = {"IMAGE_REPOSITORY": place.repository.name, "IMAGE_SOURCE_DIGEST": ask.source_digest}
+    found: dict[str, Build] = {}
+    for build in builds if not ask.no_cache else ():
+        digest = build.exported.get("IMAGE_DIGEST", "")
+        if build.status == "SUCCEEDED" and wanted.items() <= build.variables.items() and repository.DIGEST.fullmatch(digest):
+            found.setdefault(digest, build)
+    return found
+
+
+def _is_there(place: Place, digest: str) -> bool:
+    return repository.by_digest(place.account, place.repository.name, digest) is not None
 
 
 def send(place: Place, archive: Callable[[], tuple[Stream, int]], key: str) -> tuple[Source, list[str]]:
@@ -67,7 +79,12 @@ def start(place: Place, ask: Ask, source: Source, machine: Machine) -> tuple[Bui
     """Starts it, or finds the one of the same call that still runs."""
     asked = request(ask, place.repository, source, machine, place.account.region)
     build, is_new = codebuilds.start(place.account.builds, place.project, asked, queue_s=place.queue_s)
-    shell.progress(f"{'started' if is_new else 'found running:'} {build.id} ({machine.type}, {machine.reason})")
+    why = (
+        f"{machine.type}, {machine.reason}"
+        if is_new
+        else f"at most {build.raw.get('timeoutInMinutes')} minutes, as it was asked"
+    )
+    shell.progress(f"{'started' if is_new else 'found running:'} {build.id} ({why})")
     return build, is_new
 
 

@@ -10,7 +10,7 @@ import trainyard_shell as shell
 from attempts.trying import Attempts
 from build_recipe import Recipe
 from build_source import Source
-from codebuild import packing
+from codebuild import one, packing
 from codebuild.ask import Ask
 from codebuild.compute import Machine
 from codebuild.one import Place
@@ -28,12 +28,14 @@ class Order:
     place: Place
     machine: Machine
     options: Options
+    more_gb: float
+    """What comes to the base image: the context and large packages, unpacked."""
     prefix: str = ""
     found: tuple[shell.Check, ...] = ()
 
     @property
     def checks(self) -> list[shell.Check]:
-        return [*build_several.checks(self.source), *self.found]
+        return build_several.told(self.prefix, [*build_several.checks(self.source), *self.found])
 
     @property
     def image(self) -> str:
@@ -42,6 +44,10 @@ class Order:
     @property
     def reference(self) -> str:
         return f"{self.image}:{self.tag}"
+
+    def already(self) -> Build | None:
+        """The build that has made this image before. A tag that is asked for has to be the image's own. Raises as `one.already`."""
+        return one.already(self.place, self.ask(self.source.recipe), any_tag=self.options.tag == "auto")
 
     def ask(self, recipe: Recipe) -> Ask:
         minutes = min(2160, max(5, int(-(-self.options.timeout_s // 60))))

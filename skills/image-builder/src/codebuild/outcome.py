@@ -6,14 +6,14 @@ from typing import Any
 
 import trainyard_shell as shell
 from codebuild.account import Account
-from codebuild.repository import DIGEST, by_digest
+from codebuild.repository import DIGEST, by_digest, by_tag
 from trainyard_codebuild import Build
 from trainyard_codebuild_log import still_going
 
 AGAIN = {
     "TIMED_OUT": "a longer --timeout, or a larger --compute-type",
-    "STOPPED": "somebody stopped it; the same call builds again",
-    "FAULT": "a fault of AWS: the same call builds again",
+    "STOPPED": "it was stopped on request; `build` builds it anew",
+    "FAULT": "a fault of AWS: `build` builds it anew",
 }
 
 
@@ -63,12 +63,19 @@ def verified(account: Account, build: Build) -> tuple[dict[str, Any], list[shell
     if found is None:
         message = f"{build.id} says that it pushed {digest}, and the repository {name} does not have it"
         raise shell.SkillError("conflict", message, hint="was it deleted? The same call builds again", data=view(build))
+    tags = sorted(found.get("imageTags") or [])
     checks = [
-        shell.Check("registry.digest", "pass", f"{name} has {digest}", f"{found.get('imageSizeInBytes')} bytes, compressed")
+        shell.Check("registry.digest", "pass", f"{name} has {digest}", f"{found.get('imageSizeInBytes')} bytes, compressed"),
+        *([] if tag in tags else [_other_tag(account, name, tag, tags)]),
     ]
-    if tag not in (found.get("imageTags") or []):
-        summary = f"the tag {tag} of {name} names another image by now"
-        checks.append(
-            shell.Check("registry.tag", "warn", summary, fix="use the digest: it is this build's; or a tag of its own")
-        )
-    return {"digest": digest, "size_bytes": found.get("imageSizeInBytes"), "reference": f"{said['IMAGE_URI']}@{digest}"}, checks
+    data = {"digest": digest, "size_bytes": found.get("imageSizeInBytes"), "reference": f"{said['IMAGE_URI']}@{digest}"}
+    return {**data, "tag": tag if tag in tags or not tags else tags[0]}, checks
+
+
+def _other_tag(account: Account, name: str, tag: str, tags: list[str]) -> shell.Check:
+    """`push_image.py promote` gives an image its tags and removes the build's; or another build has taken that."""
+    if by_tag(account, name, tag) is None:
+        told = f"its tags are {', '.join(tags[:5])}" if tags else "it has no tag"
+        return shell.Check("registry.tag", "pass", shell.clean(f"the tag {tag} was removed; {told}", 300))
+    summary = f"the tag {tag} of {name} names another image by now"
+    return shell.Check("registry.tag", "warn", summary, fix="use the digest: it is this build's; or a tag of its own")

@@ -63,7 +63,7 @@ def packer(
     def pack() -> tuple[archive.Stream, int]:
         context = fill(place, recipe, found)
         at, whole = (found, known) if not recipe.files else _copied(context)
-        shell.progress(f"packing {len(at.files)} files, {at.size_bytes / 1e6:.1f} MB")
+        shell.progress(f"packing {len(at.files)} files, {listing.size_text(at.size_bytes)}")
         return archive.Stream(at, whole, tuple(sorted(own_files(recipe).items()))), at.size_bytes
 
     return pack

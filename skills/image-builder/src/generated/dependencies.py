@@ -51,7 +51,7 @@ def installation(project: Project) -> Installation:
     single = [each for each in wants if each.place.file not in files and on_index(each)]
     if not files and not single:
         return Installation((), (), "the project needs no package", left_out=left_out, project=own)
-    told = "the imports say it: no file of the project does" if project.sources == ["imports"] else f"{_said(project)} says it"
+    told = "from the imports: no file names any" if project.sources == ["imports"] else f"from {_said(project)}"
     words = tuple(word for name in project.tops for word in ("-r", name))
     calls = _calls(words, [] if project.paths and files else single, () if files else options)
     return Installation(files, calls, told, unpinned, left_out, None, options, project.paths and bool(files), own)

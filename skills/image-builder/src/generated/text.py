@@ -15,6 +15,7 @@ from generated.dependencies import Installation
 
 USER = "1000:1000"
 """Numeric: Kubernetes' runAsNonRoot accepts no name."""
+HOME = "/home/trainer"
 IGNORED = (
     ".git",
     ".venv",
@@ -108,9 +109,9 @@ def _locked(parts: Parts, words: tuple[str, ...]) -> list[str]:
 def _project(parts: Parts) -> list[str]:
     paths = "/workspace/src:/workspace" if parts.has_src else "/workspace"
     lines = [
-        # Without a name for the user Python's getpass fails, and torch.compile with it.
-        f"ENV HOME=/home/trainer USER=trainer PYTHONUNBUFFERED=1 PYTHONPATH={paths}",
-        f'RUN ["/bin/sh", "-c", "mkdir -p /workspace /home/trainer && chown {parts.user} /workspace /home/trainer"]',
+        # Where the user has no name all the same (--user of `docker run`) getpass, and torch.compile with it, take this one.
+        f"ENV HOME={HOME} USER=trainer PYTHONUNBUFFERED=1 PYTHONPATH={paths}",
+        _list("RUN", ["/bin/sh", "-c", _home(parts.user)]),
         "WORKDIR /workspace",
         f"COPY --chown={parts.user} . .",
     ]
@@ -118,6 +119,19 @@ def _project(parts: Parts) -> list[str]:
         lines.append(_list("RUN", list(parts.install.project)))
     lines.append(f"USER {parts.user}")
     return lines + ([_list("CMD", ["python3", parts.entry])] if parts.entry else [])
+
+
+def _home(user: str) -> str:
+    """Its folders, and its name in the files that look-ups read: slim images have no useradd. A number that has a name keeps it."""
+    uid, _, gid = user.partition(":")
+    return " && ".join(
+        (
+            f"mkdir -p /workspace {HOME}",
+            f"chown {user} /workspace {HOME}",
+            f"{{ grep -q '^[^:]*:[^:]*:{gid}:' /etc/group || echo 'trainer:x:{gid}:' >> /etc/group; }}",
+            f"{{ grep -q '^[^:]*:[^:]*:{uid}:' /etc/passwd || echo 'trainer:x:{uid}:{gid}::{HOME}:/bin/sh' >> /etc/passwd; }}",
+        )
+    )
 
 
 def _pip(*words: str) -> str:
