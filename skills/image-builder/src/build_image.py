@@ -78,5 +78,26 @@ def build(folders: tuple[str, ...], **given: Any) -> shell.Result:
     return build_all(folders, options(given), engine)
 
 
+@cli.command(
+    epilog=shell.examples(
+        "build_image.py explain build.log",
+        "build_image.py explain build.log --project my-project",
+        "docker build . 2>&1 | tee build.log; build_image.py explain build.log",
+        "build_image.py explain - < build.log",
+    )
+)
+@click.argument("log")
+@click.option("--project", metavar="FOLDER", help="The project that was built: its lines are named and its files looked at.")
+@click.option("--dockerfile", metavar="PATH", help="Relative to FOLDER.  [default: Dockerfile]")
+def explain(log: str, project: str | None, dockerfile: str | None) -> shell.Result:
+    """Say why a build failed, from its LOG: a file, or - for stdin. Nothing is built.
+
+    Docker, BuildKit, pip or CI may have written it. Exit 0: the cause is known. Exit 1: no line of it is (build.command).
+    """
+    from attempts.explaining import explained
+
+    return explained(log, project, dockerfile)
+
+
 if __name__ == "__main__":
     cli()

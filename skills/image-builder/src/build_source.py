@@ -79,7 +79,7 @@ def dockerfile_of(folder: Folder, named: str | None) -> str | None:
 
 def given(folder: Folder, name: str, wanted: Wanted) -> Source:
     """The source with the user's own Dockerfile. Raises SkillError for whatever a build would stop at."""
-    text = _text(folder, name)
+    text = text_of(folder, name)
     try:
         stages = parse(text, name, dict(wanted.build_args)).stages
     except NotADockerfile as error:
@@ -134,7 +134,7 @@ def opened(path: str) -> Folder:
     return open_folder(path)
 
 
-def _text(folder: Folder, name: str) -> str:
+def text_of(folder: Folder, name: str) -> str:
     """As it stands, line ends included."""
     if folder.text(name, MAX_DOCKERFILE_BYTES) is None:
         why = folder.unread.get(shell.clean(name, 200), "it cannot be read")

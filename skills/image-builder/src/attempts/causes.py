@@ -73,6 +73,19 @@ class Cause:
         """One line for people: what happened, where, and the line of the log."""
         return f"{self.what}{f' ({self.places[0]})' if self.places else ''}: {self.line}"
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the answer says of it."""
+        return {
+            "class": self.kind,
+            "cause": self.line,
+            "means": self.what,
+            "where": list(self.places),
+            "fix": self.fix,
+            "evidence": list(self.evidence),
+            "step": shell.clean(self.cut.step, 300) if self.cut.step else None,
+        }
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -110,6 +123,8 @@ def hits(texts: Sequence[str]) -> list[Hit]:
     """The first row that takes each line; rows stand in the order of their precision."""
     found = []
     for index, text in enumerate(texts):
+        if not text or text.isspace():
+            continue
         quoted = bool(SOURCE.match(text)) or (index > 0 and bool(SOURCE_OF.match(texts[index - 1])))
         for row in rows():
             seen = f"{text.rstrip()} {texts[index + 1].strip()}" if row.two_lines and index + 1 < len(texts) else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import trainyard_shell as shell
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -25,6 +26,7 @@ from attempts import (
 from attempts.causes import Cause, classified
 from attempts.context_files import place
 from attempts.wanted import asked_in
+from build_context.ignore import Ignore
 from build_recipe import Recipe
 
 IGNORED = re.compile(
@@ -33,9 +35,17 @@ IGNORED = re.compile(
 ANSWER = re.compile(r"Please select the geographic area|Do you want to continue\? \[Y/n\]|Proceed \(\[y\]/n\)\?")
 
 
-def read(recipe: Recipe, lines: Sequence[str], *, timed_out: bool = False) -> Cause:
-    """The log's first cause; each of the parts below may know more about it, or that it is another."""
+NO_PROJECT = Recipe(Path("/nonexistent"), "", "FROM scratch\n", "Dockerfile", False, Ignore((), "", None))
+
+
+def read(recipe: Recipe | None, lines: Sequence[str], *, timed_out: bool = False) -> Cause:
+    """The log's first cause; each of the parts below may know more about it, or that it is another. None: there is the log alone."""
     cause = causes.of(lines, timed_out=timed_out)
+    if recipe is None:
+        for part in LOG_PARTS:
+            cause = part(NO_PROJECT, cause) or cause
+        line = cause.cut.dockerfile_line
+        return replace(cause, places=(f"Dockerfile:{line}: {cause.cut.step or ''}".rstrip(": "),)) if line else cause
     for part in PARTS:
         cause = part(recipe, cause) or cause
     cause = cause if cause.places else _placed(recipe, cause)
@@ -116,6 +126,15 @@ def _versions(recipe: Recipe, cause: Cause) -> Cause | None:
     return None
 
 
+def _package(recipe: Recipe, cause: Cause) -> Cause | None:
+    """Without a project nobody knows the distribution: the name that Debian has."""
+    if not {"header", "program", "library"} & cause.said.keys() or (found := system_packages.wanted(cause)) is None:
+        return None
+    return replace(
+        cause, fix=f"{found}, as Debian and Ubuntu call it, before that RUN: apt-get install -y --no-install-recommends {found}"
+    )
+
+
 def _cuda(recipe: Recipe, cause: Cause) -> Cause | None:
     """nvcc comes with the image behind FROM, so that is what is to be changed; the log has both versions."""
     if cause.kind != "cuda-mismatch" or cause.id != "versions":
@@ -168,7 +187,10 @@ def _placed(recipe: Recipe, cause: Cause) -> Cause:
     return replace(cause, places=tuple(filter(None, (at, place(recipe, found[1])))))
 
 
-PARTS: tuple[Callable[[Recipe, Cause], Cause | None], ...] = (
+Part = Callable[[Recipe, Cause], Cause | None]
+LOG_PARTS: tuple[Part, ...] = (_exception, isolated_builds.explained, _versions, _cuda, _package)
+"""What knows more than the log's line without a project."""
+PARTS: tuple[Part, ...] = (
     _heredoc,
     _waiting,
     _no_image,

@@ -14,6 +14,9 @@ STEP = re.compile(r"#(\d{1,6}) (.*)")
 OUTPUT = re.compile(r"(?:\d{1,7}\.\d{1,6} )?(.*)", re.DOTALL)
 ID = re.compile(r"sha256:[0-9a-f]{64}")
 """Of the step, as old clients print it."""
+SUMMARY = re.compile(r" {0,3}> \[[^\]]{1,80}\] ((?:RUN|COPY|ADD|WORKDIR) .{1,4000}?):")
+EXCERPT = re.compile(r"\s{1,6}\d{1,6} \| ")
+"""A line of the Dockerfile, or of the source that a compiler complains about: what it says did not happen."""
 PLACE = re.compile(r"(?:\S*/)?[\w.-]*[Dd]ockerfile[\w.-]*:(\d{1,6})")
 CACHE = re.compile(r"(?:importing|exporting) cache|ERROR: failed to configure \S+ cache (?:importer|exporter)")
 """A vertex that ends with an ERROR and does not stop the build: a cache that is not there yet, or that cannot be written."""
@@ -64,7 +67,8 @@ def cut(lines: Sequence[str]) -> Cut:
     if failed is None:
         caches = {number for number, own in steps.items() if _is_cache(own)}
         kept = (line for line in lines if not ((match := STEP.fullmatch(line)) and match[1] in caches))
-        return Cut(tuple(text for line in kept if not ID.fullmatch(text := _output(line))), None, place, None, others)
+        texts = tuple(text for line in kept if not ID.fullmatch(text := _output(line)) and not EXCERPT.match(line))
+        return Cut(texts, None if steps else _summed(lines), place, None, others)
     own = _step(steps[failed])
     said = own.lines if own else tuple(_text(each) for each in steps[failed] if not ID.fullmatch(each))
     return Cut((*said, *_tail(lines)), own.title if own else None, place, own, others)
@@ -106,6 +110,11 @@ def _text(line: str) -> str:
 def _output(line: str) -> str:
     match = STEP.fullmatch(line)
     return _text(match[2] if match else line)
+
+
+def _summed(lines: Sequence[str]) -> str | None:
+    """The step that the client's summary names; a log as a terminal shows it has no other name of it."""
+    return next((match[1] for line in lines if (match := SUMMARY.fullmatch(line.rstrip()))), None)
 
 
 def _tail(lines: Sequence[str]) -> list[str]:

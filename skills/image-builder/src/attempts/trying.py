@@ -15,6 +15,7 @@ from build_recipe import Recipe
 
 MAX_ATTEMPTS = 3
 MAX_DIFF_LINES = 400
+NO_CAUSE: dict[str, Any] = {"class": None, "cause": None, "means": None, "where": [], "fix": None, "evidence": [], "step": None}
 Image = TypeVar("Image")
 
 
@@ -85,13 +86,7 @@ def _row(number: int, ran: Ran[Any], cause: Cause | None, tried: Tried | None, f
         "number": number,
         "ok": ran.image is not None,
         "seconds": round(ran.seconds, 3),
-        "class": cause.kind if cause else None,
-        "cause": cause.line if cause else None,
-        "means": cause.what if cause else None,
-        "where": list(cause.places) if cause else [],
-        "fix": cause.fix if cause else None,
-        "evidence": list(cause.evidence) if cause else [],
-        "step": shell.clean(cause.cut.step, 300) if cause and cause.cut.step else None,
+        **(cause.row if cause else NO_CAUSE),
         "remedy": tried.name if tried else None,
         "what": tried.what if tried else None,
         "diff": diff(first, tried.recipe) if tried else [],
