@@ -409,6 +409,42 @@ def test_a_script_that_cannot_be_run(tmp_path: Path, name: str) -> None:
     assert found.places[0].startswith("x.sh")
 
 
+def test_all_scripts_get_their_line_ends(tmp_path: Path) -> None:
+    """What the script calls has CRLF too. Control: a script with LF stays as it is."""
+    files = {
+        "Dockerfile": PYTHON + "COPY s/ s/\nRUN s/x.sh\n",
+        "s/x.sh": "#!/bin/sh\r\n. s/y.sh\r\n",
+        "s/y.sh": "a=1\r\n",
+        "s/z.sh": "b=1\n",
+    }
+    found = read(tmp_path, files, *failed(3, "RUN s/x.sh", "/bin/sh: 1: s/x.sh: not found"))
+    assert found.remedy == "unix_line_ends" and {"-a=1\\r", "+a=1"} <= set(found.changes) and "+b=1" not in found.changes
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_an_argument_before_from(tmp_path: Path, repeated: bool) -> None:
+    """Empty in the stage; through an ENV too. Control: the stage repeats it, and the file is what is missing."""
+    text = f"ARG EXP=a\n{PYTHON}{'ARG EXP' if repeated else '# none'}\nENV CONFIG=c/${{EXP}}.yaml\nRUN check $CONFIG\n"
+    log = failed(5, "RUN check $CONFIG", "FileNotFoundError: [Errno 2] No such file or directory: 'c/.yaml'")
+    found = read(tmp_path, {"Dockerfile": text}, *log)
+    wanted = ("no-file", None) if repeated else ("syntax", "arguments_repeated")
+    assert (found.kind, found.remedy, "+ARG EXP" in found.changes) == (*wanted, not repeated), found
+    assert repeated or found.places[0].startswith("Dockerfile:4"), found.places
+
+
+@pytest.mark.parametrize("path", ["/croot/certifi_1/work/certifi", "/data/x.csv"])
+def test_a_list_of_another_machine(tmp_path: Path, path: str) -> None:
+    """The lines of the list are named. Control: a file that no requirement names."""
+    files = {
+        "Dockerfile": PYTHON + "COPY r.txt .\nRUN pip install -r r.txt\n",
+        "r.txt": "rich\ncertifi @ file:///croot/certifi_1/work/certifi\nPyYAML @ file:///croot/pyyaml_2/work\n",
+    }
+    log = f"ERROR: Could not install packages due to an OSError: [Errno 2] No such file or directory: '{path}'"
+    found = read(tmp_path, files, *failed(3, "RUN pip install -r r.txt", log))
+    places = [each.partition(": ")[0] for each in found.places]
+    assert places == (["r.txt:2", "r.txt:3", "Dockerfile:3"] if "croot" in path else ["Dockerfile:3"]), found
+
+
 # --- packages of the system and of the index ----------------------------------------------------------------------
 
 SYSTEM = {

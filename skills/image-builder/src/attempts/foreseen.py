@@ -1,9 +1,9 @@
-"""What a Dockerfile will fail at, seen before the build: a stage that is not there, and sources that the context lacks."""
+"""What a Dockerfile will fail at, seen before the build: a stage that is not there, an empty ARG, and sources that the context lacks."""
 
 from __future__ import annotations
 
 import trainyard_shell as shell
-from attempts import context_files, lost_files, stage_names
+from attempts import context_files, empty_arguments, lost_files, stage_names
 from build_recipe import Recipe
 from dockerfiles.copy_sources import context_sources
 
@@ -20,6 +20,9 @@ def checks(recipe: Recipe) -> list[shell.Check]:
         )
         for each in stage_names.unknown(docker)
     ]
+    for each in empty_arguments.empty(docker)[:3]:
+        fix = f"ARG {each.name} below FROM (line {each.stage.line})"
+        found.append(shell.Check("dockerfile.arg", "warn", shell.clean(empty_arguments.told(each), 400), fix=fix))
     ignored, others = [], []
     for source in context_sources(docker):
         lost = lost_files.lost(recipe, source)

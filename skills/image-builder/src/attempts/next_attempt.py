@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attempts import context_files, hidden_steps, isolated_builds, owners, remedies, script_files, stage_names, system_packages
+from attempts import (
+    context_files,
+    empty_arguments,
+    hidden_steps,
+    isolated_builds,
+    owners,
+    remedies,
+    script_files,
+    stage_names,
+    system_packages,
+)
 from attempts.causes import Cause
 from build_recipe import Recipe
 
@@ -49,6 +59,7 @@ REMEDIES: dict[str, Remedy] = {
         remedies.without_link,
         script_files.executable,
         script_files.unix_line_ends,
+        empty_arguments.arguments_repeated,
         stage_names.near_stage,
         system_packages.answered,
         system_packages.apt_update,

@@ -92,14 +92,16 @@ def _windows(recipe: Recipe, cause: Cause, run: Instruction) -> Cause | None:
 
 
 def _line_ends(cause: Cause, name: str, here: str) -> Cause:
-    fix = f"{name} has the line ends of Windows, so every line of it ends in \\r, which belongs to its last word: sed -i 's/\\r$//' {name}, and `*.sh text eol=lf` in .gitattributes"
+    fix = f"{name} has the line ends of Windows, so every line of it ends in \\r, which belongs to its last word: sed -i 's/\\r$//' {name} and the other scripts, and `*.sh text eol=lf` in .gitattributes"
     what = "a script of the project has the line ends of Windows"
     return replace(classified(cause, "script", what=what, fix=fix, places=[f"{name}:1", here]), id="line-ends")
 
 
 def unix_line_ends(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
-    """LF in the build's copy of the scripts."""
-    changed = {name: raw.replace(b"\r\n", b"\n") for name in scripts(recipe, cause) if b"\r\n" in (raw := _read(recipe, name))}
+    """LF in the build's copy of all the scripts: what one of them calls comes from the same machine."""
+    if not any(b"\r\n" in _read(recipe, name) for name in scripts(recipe, cause)):
+        return None
+    changed = {name: _read(recipe, name).replace(b"\r\n", b"\n") for name in scripts(recipe, replace(cause, said={}))}
     if not changed:
         return None
     files = tuple(sorted({**dict(recipe.files), **changed}.items()))
