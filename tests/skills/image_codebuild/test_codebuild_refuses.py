@@ -82,6 +82,17 @@ def test_somebody_elses_bucket_is_left_alone(codebuild: CodeBuild) -> None:
         store.get_bucket_policy(Bucket=BUCKET)
 
 
+def test_a_bucket_that_another_call_is_making_is_ours(codebuild: CodeBuild) -> None:
+    """Between CreateBucket and its tags it looks like somebody's; the control is the test before: without tags it stays refused."""
+    store = codebuild.aws.client("s3")
+    store.create_bucket(Bucket=BUCKET)
+    tags = {"TagSet": [{"Key": "app.kubernetes.io/managed-by", "Value": "trainyard"}]}
+    codebuild.aws.fail("s3:GetBucketTagging", "NoSuchTagSet", "The TagSet does not exist", status=404, times=2)
+    store.put_bucket_tagging(Bucket=BUCKET, Tagging=tags)
+    built = codebuild("build", codebuild.project())
+    assert built.code == 0, built
+
+
 @full_images
 def test_a_half_made_bucket_is_finished(codebuild: CodeBuild) -> None:
     """The caller was killed behind CreateBucket: tagged, and not ready."""

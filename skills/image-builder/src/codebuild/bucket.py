@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import trainyard_shell as shell
@@ -18,6 +19,7 @@ OURS = {"Key": "app.kubernetes.io/managed-by", "Value": "trainyard"}
 READY = {"Key": "trainyard.dev/ready", "Value": "true"}
 """Set last: a bucket of ours without it was left half-made, and is finished."""
 PREFIX = "source/"
+TAGGED_WITHIN_S = 3.0
 KEEP_DAYS, KEEP_OLD_DAYS, ABORT_DAYS = 30, 7, 1
 ENCRYPTION = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}],
@@ -53,7 +55,7 @@ def ensure(account: Account, named: str | None) -> tuple[str, list[str]]:
     Raises SkillError not-found (the named one), conflict (not ours, another account's, another region's), permission.
     """
     name = named or default_name(account)
-    tags = _tags(account, name)
+    tags = _tags(account, name) if named else _settled_tags(account, name)
     if tags is None and named:
         raise shell.SkillError("not-found", f"no bucket {name}", hint=f"aws s3 mb s3://{name}, or leave --bucket out")
     if named or (tags and {**_as_tag(OURS), **_as_tag(READY)}.items() <= tags.items()):
@@ -65,6 +67,14 @@ def ensure(account: Account, named: str | None) -> tuple[str, list[str]]:
         _create(account, name)
     _finish(account, name)
     return name, [f"bucket {name}"]
+
+
+def _settled_tags(account: Account, name: str) -> dict[str, str] | None:
+    """As `_tags`; a bucket without any may have been made by another call of ours a moment ago, which tags it next."""
+    until = time.monotonic() + TAGGED_WITHIN_S
+    while (tags := _tags(account, name)) == {} and time.monotonic() < until:
+        time.sleep(0.3)
+    return tags
 
 
 def _as_tag(tag: dict[str, str]) -> dict[str, str]:
@@ -116,8 +126,12 @@ def _arn(account: Account, name: str) -> str:
 
 def _create(account: Account, name: str) -> None:
     place = {} if account.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": account.region}}
-    with asking(f"make the bucket {name}", _arn(account, name)):
-        account.store.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **place)
+    try:
+        with asking(f"make the bucket {name}", _arn(account, name)):
+            account.store.create_bucket(Bucket=name, ObjectOwnership="BucketOwnerEnforced", **place)
+    except AwsError as error:
+        if error.reason != "BucketAlreadyOwnedByYou":  # by another call of ours, since it was looked for
+            raise
     shell.progress(f"made the bucket {name}")
     try:
         _tag(account, name, OURS)
