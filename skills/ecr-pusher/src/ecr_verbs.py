@@ -8,7 +8,7 @@ import ecr_repository
 import push_names
 import trainyard_shell as shell
 from ecr_layers import manifest as manifest_of
-from ecr_promote import promote_in, promoted_before
+from ecr_promote import from_elsewhere, promote_in, promoted_before
 from ecr_verify import verify_in
 from pushed.image import Manifest
 from push_patience import Patience
@@ -84,7 +84,7 @@ def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wis
     found: dict[str, Manifest | None] = {}
 
     def look(place: Place) -> None:
-        place.region.need()
+        place.region.need(from_elsewhere(place.region, source))
         found[place.name] = manifest_of(place.region, wanted or tag)
 
     def look_again(place: Place) -> None:

@@ -20,6 +20,7 @@ from push_tags import Tags, Wish
 def push(
     *,
     image: str,
+    from_region: str | None,
     repository: str,
     regions: tuple[str, ...],
     wish: Wish,
@@ -31,11 +32,11 @@ def push(
 ) -> shell.Result:
     """Raises SkillError."""
     began = time.monotonic()
-    refuse(image)
+    refuse(image, from_region)
     early = None if wish.depends_on_image else wish.choose("", dict)  # without git nothing need be read
     places = connected(regions, repository)
     in_each(places, lambda place: _look(place, create=create))  # before gigabytes are read
-    with image_of(image) as found:
+    with image_of(image, from_region, patience) as found:
         if create:  # only now that the image is known to be whole
             in_each(places, lambda place: _create(place, dry_run=dry_run))
         chosen = early or wish.choose(found.digest, lambda: tagged(places))
@@ -78,7 +79,7 @@ def _push_into(
     place: Place, image: Image, tags: tuple[str, ...], patience: Patience, via: str, jobs: int, *, dry_run: bool
 ) -> None:
     region, progress = place.region, Progress(place.name, image.blobs)
-    way = push_send.way_into(region, patience, via, jobs)
+    way = push_send.way_into(region, patience, via, jobs, image.home)
     try:
         now = push_send.standing(way, image, tags)
         push_send.refuse_taken(region, now, image.digest)

@@ -82,7 +82,8 @@ def test_an_unknown_repository_is_exit_3(pusher: Pusher, image: Made, verb: str)
         "verify": ("verify", "net:1"),
         "promote": ("promote", "net", "--from", "build-1", "--tag", "1"),
     }[verb]
-    done, hint = pusher.call(*words), "--region" if verb == "verify" else "ensure-repo net"
+    hint = {"verify": "--region", "promote": "push ecr:net:build-1"}.get(verb, "ensure-repo net")
+    done = pusher.call(*words)
     assert (done.code, done.error["code"]) == (3, "not-found") and hint in done.error["hint"], done
     assert pusher.ecr().describe_repositories()["repositories"] == []
 
