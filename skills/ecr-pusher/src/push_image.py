@@ -112,11 +112,15 @@ def ensure_repo(**given: Any) -> shell.Result:
 
 
 @cli.command(
-    epilog=shell.examples("push_image.py tags my-project", "push_image.py tags team/net --region us-west-2 --limit 5"),
+    epilog=shell.examples(
+        "push_image.py tags my-project", "push_image.py tags team/net --region us-east-1 --region us-west-2 --limit 5"
+    ),
 )
 @click.argument("repository")
-@click.option("--region", metavar="NAME", help="[default: AWS_REGION, or the profile's]")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images, the newest first.")
+@REGION
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images of each region, the newest first."
+)
 def tags(**given: Any) -> shell.Result:
     """The images of a repository: digest, tags and which of them cannot move, compressed size, date of the push."""
     from ecr_verbs import tags as do
