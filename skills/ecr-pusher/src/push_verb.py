@@ -73,6 +73,7 @@ def _would_create(place: Place, image: Image, tags: tuple[str, ...]) -> None:
     place.data |= {"would_create": ecr_repository.request(place.region.repository)}
     place.data |= {"would_send": [blob.digest for blob in image.blobs], "would_tag": list(tags)}
     place.data |= {"digest": image.digest, "tags": list(tags), "verified": False}
+    place.data["layers"] = Progress(place.name, image.blobs).layers(len(image.blobs))
 
 
 def _push_into(
@@ -88,7 +89,9 @@ def _push_into(
         ]
         place.data |= {"uri": f"{region.uri}@{image.digest}", "digest": image.digest, "tags": list(tags), "verified": False}
         if dry_run:
-            place.data["would_send"] = [blob.digest for blob in image.blobs if not way.has(blob.digest)]
+            missing = [blob.digest for blob in image.blobs if not way.has(blob.digest)]
+            progress.counts["present"] = len(image.blobs) - len(missing)
+            place.data["would_send"] = missing
             place.data["would_tag"] = [tag for tag in tags if now[tag] != image.digest]
             return
         for tag in push_send.send(way, image, tags, progress, patience, jobs):
