@@ -13,7 +13,7 @@ setup-codebuild.sh --destroy [--yes] [the same options]
   --repository  default trainyard/training; builds may push to it and to trainyard/*
   --dry-run     say what would be made
   --destroy     remove all of it, images in the repository included; without --yes it says what it would remove
-Exit: 0 done, 2 wrong words, 4 not signed in, or AWS refused (its words stand above), 5 something is there that is not ours,
+Exit: 0 done, 2 wrong arguments, 4 not signed in, or AWS refused (its message is above), 5 something is there that Trainyard did not make,
 6 --yes is missing, 8 there is no aws on this machine.
 TEXT
 }
@@ -118,7 +118,7 @@ has() {
 make_role() {
   has role || do_it "role $ROLE" iam create-role --role-name "$ROLE" --assume-role-policy-document "$(render role-trust.json)" \
     --description "CodeBuild for trainyard" --tags "Key=$TAG_KEY,Value=$TAG_VALUE"
-  do_it "  its policy" iam put-role-policy --role-name "$ROLE" --policy-name trainyard-build --policy-document "$(render role-policy.json)"
+  do_it "  the role's policy" iam put-role-policy --role-name "$ROLE" --policy-name trainyard-build --policy-document "$(render role-policy.json)"
 }
 
 make_bucket() {
@@ -126,13 +126,13 @@ make_bucket() {
   [[ $REGION == us-east-1 ]] || place=(--create-bucket-configuration "LocationConstraint=$REGION")
   if ! has bucket; then
     do_it "bucket $BUCKET" s3api create-bucket --bucket "$BUCKET" --object-ownership BucketOwnerEnforced ${place[@]+"${place[@]}"} # bash of macOS: an empty list is unbound
-    do_it "  its tag" s3api put-bucket-tagging --bucket "$BUCKET" --tagging "TagSet=[{Key=$TAG_KEY,Value=$TAG_VALUE}]"
+    do_it "  tag" s3api put-bucket-tagging --bucket "$BUCKET" --tagging "TagSet=[{Key=$TAG_KEY,Value=$TAG_VALUE}]"
   fi
   do_it "  private" s3api put-public-access-block --bucket "$BUCKET" --public-access-block-configuration \
     BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
   do_it "  encrypted" s3api put-bucket-encryption --bucket "$BUCKET" --server-side-encryption-configuration "$(render bucket-encryption.json)"
   do_it "  versioned" s3api put-bucket-versioning --bucket "$BUCKET" --versioning-configuration Status=Enabled
-  do_it "  tidied" s3api put-bucket-lifecycle-configuration --bucket "$BUCKET" --lifecycle-configuration "$(render bucket-lifecycle.json)"
+  do_it "  lifecycle: sources expire" s3api put-bucket-lifecycle-configuration --bucket "$BUCKET" --lifecycle-configuration "$(render bucket-lifecycle.json)"
   do_it "  TLS only" s3api put-bucket-policy --bucket "$BUCKET" --policy "$(render bucket-policy.json)"
   # Last: build_image_codebuild.py takes a bucket of ours without it for half-made.
   do_it "  ready" s3api put-bucket-tagging --bucket "$BUCKET" \
