@@ -19,7 +19,7 @@ ANSWER_S = 20.0
 MAX_ANSWER_CHARS = 4 << 20
 START_IT = (
     "start Docker (`systemctl start docker`, or Docker Desktop). Without it images are built and tested on AWS "
-    "(build_image_codebuild.py, test_image_codebuild.py), and push_image.py takes an archive (oci:PATH)"
+    "(build_image_codebuild.py, test_image_codebuild.py), and push_image.py takes an archive (oci:PATH) or an image in ECR (ecr:REFERENCE)"
 )
 
 

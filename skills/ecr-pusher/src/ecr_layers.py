@@ -31,19 +31,20 @@ class ApiWay:
             )
         return any(each.get("layerAvailability") == "AVAILABLE" for each in found.get("layers", []))
 
-    def send(self, blob: Blob, progress: Progress) -> None:
+    def send(self, blob: Blob, progress: Progress) -> str:
         """Raises SkillError."""
         for attempt in range(self.patience.tries):
             try:
                 self._send(blob, progress)
-                return
+                return "sent"
             except aws.AwsError as error:
                 if error.reason in THERE:
-                    return
+                    return "sent"
                 if error.reason not in GONE or attempt + 1 == self.patience.tries:
                     raise
                 progress.state(blob, f"broken ({error.reason}), try {attempt + 2}")
                 self.patience.pause(attempt)
+        raise AssertionError("the loop returns or raises")
 
     def _send(self, blob: Blob, progress: Progress) -> None:
         client, name = self.region.client, self.region.repository
@@ -101,7 +102,7 @@ def manifest(region: Region, word: str) -> Manifest | None:
     """
     image_id = {"imageDigest": word} if word.startswith("sha256:") else {"imageTag": word}
     with region.asking("read a manifest"):
-        found = region.client.batch_get_image(repositoryName=region.repository, imageIds=[image_id], acceptedMediaTypes=ACCEPT)
+        found = region.client.batch_get_image(**region.named, imageIds=[image_id], acceptedMediaTypes=ACCEPT)
     for each in found.get("images", []):
         read, said = Manifest(str(each["imageManifest"]).encode(), str(each.get("imageManifestMediaType", ""))), each["imageId"]
         if said.get("imageDigest", read.digest) != read.digest:

@@ -47,12 +47,19 @@ def promoted_before(place: Place, source: str, tags: tuple[str, ...]) -> Manifes
     found = [manifest(region, tag) for tag in tags] if source.startswith(BUILD) else []
     first = found[0] if found else None
     if first is None or any(each is None or each.digest != first.digest for each in found):
-        hint = f"push_image.py tags {region.repository} --region {region.name}"
+        hint = f"push_image.py tags {region.repository} --region {region.name}; {from_elsewhere(region, source)}"
         raise shell.SkillError("not-found", f"there is no image {region.repository}:{source} in {region.name}", hint=hint)
     summary = f"{region.name}: there is no tag {source}; {', '.join(tags)} was there already, of {first.digest}"
     fix = f"is that the image? --from {source}@DIGEST makes sure"
     place.checks.append(shell.Check("promote.before", "warn", summary, None, fix))
     return first
+
+
+def from_elsewhere(region: Region, source: str) -> str:
+    """The hint for an image that another region may have."""
+    word = f"{region.repository}{'@' if source.startswith('sha256:') else ':'}{source}"
+    rest = f"--repository {region.repository} --region {region.name} --tag TAG --create"
+    return f"an image of another region comes with push_image.py push ecr:{word} --from-region REGION {rest}"
 
 
 def _verify(region: Region, digest: str, tags: tuple[str, ...]) -> None:

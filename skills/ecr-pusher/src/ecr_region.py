@@ -29,6 +29,13 @@ class Region:
     repository: str
     described: dict[str, Any] = field(default_factory=dict)
     """Of DescribeRepositories; empty before it was asked, or where there is none."""
+    account: str = ""
+    """Empty: that of who is signed in."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """As ECR's calls name the repository."""
+        return {"repositoryName": self.repository, **({"registryId": self.account} if self.account else {})}
 
     @property
     def uri(self) -> str:
@@ -43,7 +50,7 @@ class Region:
     def arn(self) -> str:
         return str(
             self.described.get("repositoryArn")
-            or f"arn:{self.client.meta.partition}:ecr:{self.name}:*:repository/{self.repository}"
+            or f"arn:{self.client.meta.partition}:ecr:{self.name}:{self.account or '*'}:repository/{self.repository}"
         )
 
     @contextmanager

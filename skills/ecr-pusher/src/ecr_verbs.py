@@ -8,7 +8,8 @@ import ecr_repository
 import push_names
 import trainyard_shell as shell
 from ecr_layers import manifest as manifest_of
-from ecr_promote import promote_in, promoted_before
+from ecr_promote import from_elsewhere, promote_in, promoted_before
+from ecr_region import Region
 from ecr_verify import verify_in
 from pushed.image import Manifest
 from push_patience import Patience
@@ -35,23 +36,36 @@ def ensure_repo(*, repository: str, regions: tuple[str, ...], dry_run: bool) -> 
     return shell.Result(data, region_checks(places, "repository.there", done), changes(places, dry_run=dry_run))
 
 
-def tags(*, repository: str, region: str | None, limit: int) -> shell.Result:
-    """The images, the newest first."""
-    place = connected(() if region is None else (region,), repository)[0].region
-    place.need()
-    images = place.images()
-    rows = [
+def tags(*, repository: str, regions: tuple[str, ...], limit: int) -> shell.Result:
+    """The images of each region, the newest first."""
+    images: list[dict[str, Any]] = []
+
+    def one(place: Place) -> None:
+        place.region.need()
+        found = place.region.images()
+        place.data |= {"uri": place.region.uri, "total": len(found)}
+        images.extend(_rows(place.region, found[:limit]))
+
+    places = connected(regions, repository)
+    rows = in_each(places, one)
+    total = sum(place.data.get("total", 0) for place in places)
+    checks = region_checks(places, "tags.region", "{total} images") if len(places) > 1 else []
+    data = {"repository": repository, "total": total, "regions": rows, "images": images}
+    return shell.Result(data, checks, truncated=total > len(images))
+
+
+def _rows(region: Region, images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
         {
+            "region": region.name,
             "tags": [shell.clean(tag, 300) for tag in each.get("imageTags", [])],
-            "immutable": [shell.clean(tag, 300) for tag in each.get("imageTags", []) if is_immutable(place, tag)],
+            "immutable": [shell.clean(tag, 300) for tag in each.get("imageTags", []) if is_immutable(region, tag)],
             "digest": each["imageDigest"],
             "size_bytes": each.get("imageSizeInBytes"),
             "pushed_at": each["imagePushedAt"].isoformat() if each.get("imagePushedAt") else None,
         }
-        for each in images[:limit]
+        for each in images
     ]
-    data = {"repository": repository, "region": place.name, "uri": place.uri, "total": len(images), "images": rows}
-    return shell.Result(data, truncated=len(images) > limit)
 
 
 def verify(
@@ -69,7 +83,7 @@ def verify(
     places = connected(regions or wanted.regions, wanted.repository)
     data = {"repository": wanted.repository, "reference": reference, "regions": in_each(places, one)}
     found = sorted({place.data["digest"] for place in places if "digest" in place.data})
-    checks = region_checks(places, "verify.region", "its checks follow")
+    checks = region_checks(places, "verify.region", "{uri}")
     if len(places) > 1:
         same = len(found) == 1 and not any(place.error for place in places)
         summary = "all regions have one digest" if same else f"the regions have {len(found)} digests"
@@ -84,7 +98,7 @@ def promote(*, repository: str, source: str, regions: tuple[str, ...], wish: Wis
     found: dict[str, Manifest | None] = {}
 
     def look(place: Place) -> None:
-        place.region.need()
+        place.region.need(from_elsewhere(place.region, source))
         found[place.name] = manifest_of(place.region, wanted or tag)
 
     def look_again(place: Place) -> None:

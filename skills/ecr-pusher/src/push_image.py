@@ -42,11 +42,15 @@ def cli() -> None:
         "push_image.py push oci:image.tar --repository team/net --region us-east-1 --region us-west-2 --create",
         "push_image.py push my-project:dev --repository my-project --tag-strategy semver --bump minor",
         "push_image.py push my-project:dev --repository my-project --tag 1.4.0 --via api",
+        "push_image.py push ecr:team/net:1.4.0 --from-region us-east-1 --repository team/net --region us-west-2 --tag 1.4.0 --create",
     )
 )
 @click.argument("image")
 @click.option("--repository", required=True, metavar="NAME", help="Without the registry's host: team/net.")
 @REGION
+@click.option(
+    "--from-region", metavar="NAME", help="That has ecr:NAME:TAG or ecr:NAME@DIGEST.  [default: AWS_REGION, or the profile's]"
+)
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated; then no strategy unless one is named.")
 @click.option(
     "--tag-strategy",
@@ -73,8 +77,9 @@ def push(
 ) -> shell.Result:
     """Push IMAGE and verify its digest in each region. `data.reference` is what a job file's `image.uri` takes.
 
-    IMAGE is the name of an image of the local Docker, oci:PATH (an OCI layout, as a folder or a tar) or docker-archive:PATH (of
-    `docker save`). PATH@DIGEST or PATH@NAME:TAG chooses one of several.
+    IMAGE is the name of an image of the local Docker, oci:PATH (an OCI layout, as a folder or a tar), docker-archive:PATH (of
+    `docker save`) or ecr:REFERENCE (an image in ECR: NAME:TAG or NAME@DIGEST, with the registry's host or without). PATH@DIGEST or
+    PATH@NAME:TAG chooses one of several.
 
     Exit 1: a region failed and another has it. Exit 5: the tag is taken by another image.
     """
@@ -107,11 +112,15 @@ def ensure_repo(**given: Any) -> shell.Result:
 
 
 @cli.command(
-    epilog=shell.examples("push_image.py tags my-project", "push_image.py tags team/net --region us-west-2 --limit 5"),
+    epilog=shell.examples(
+        "push_image.py tags my-project", "push_image.py tags team/net --region us-east-1 --region us-west-2 --limit 5"
+    ),
 )
 @click.argument("repository")
-@click.option("--region", metavar="NAME", help="[default: AWS_REGION, or the profile's]")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images, the newest first.")
+@REGION
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Images of each region, the newest first."
+)
 def tags(**given: Any) -> shell.Result:
     """The images of a repository: digest, tags and which of them cannot move, compressed size, date of the push."""
     from ecr_verbs import tags as do

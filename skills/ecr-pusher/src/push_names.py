@@ -15,7 +15,7 @@ REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REGION = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,16}){1,4}")
-REGISTRY = re.compile(r"(?:\d{12}\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)|public\.ecr)\.[a-z0-9.]+")
+REGISTRY = re.compile(r"(?:(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)|public\.ecr)\.[a-z0-9.]+")
 """The host of one of ECR's registries. By ECR's rule it is also a valid beginning of a repository's name."""
 LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
 MIN_CHARS, MAX_CHARS = 2, 256
@@ -23,7 +23,7 @@ MIN_CHARS, MAX_CHARS = 2, 256
 
 @dataclass(frozen=True)
 class Reference:
-    """What `verify` is asked about."""
+    """An image in a registry."""
 
     repository: str
     tag: str | None
@@ -35,6 +35,12 @@ class Reference:
         """That of the host, where it says one."""
         found = REGISTRY.fullmatch(self.host or "")
         return (found["region"],) if found and found["region"] else ()
+
+    @property
+    def account(self) -> str:
+        """Of the host; empty where it says none."""
+        found = REGISTRY.fullmatch(self.host or "")
+        return (found["account"] or "") if found else ""
 
     @property
     def word(self) -> str:
@@ -94,7 +100,7 @@ def local_image(name: str) -> str:
     """The name of an image of the local Docker: nothing that its command line takes for an option."""
     if LOCAL.fullmatch(name):
         return name
-    hint = "NAME:TAG as `docker images` prints it, oci:PATH or docker-archive:PATH"
+    hint = "NAME:TAG as `docker images` prints it, oci:PATH, docker-archive:PATH or ecr:REFERENCE"
     raise shell.SkillError("usage", f"{shell.clean(name, 80)!r} is not a valid image name", hint=hint)
 
 

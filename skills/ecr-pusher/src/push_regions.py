@@ -66,15 +66,23 @@ def in_each(places: list[Place], do: Callable[[Place], None]) -> list[dict[str, 
 def _first_error(places: list[Place], rows: list[dict[str, Any]]) -> shell.SkillError:
     first = places[0].error
     assert first is not None
-    several = f"all {len(places)} regions failed; {places[0].name}: " if len(places) > 1 else ""
+    many = "both" if len(places) == 2 else f"all {len(places)}"
+    several = f"{many} regions failed; {places[0].name}: " if len(places) > 1 else ""
     return shell.SkillError(
         first.code,
         f"{several}{first}",
-        hint=first.hint or AGAIN,
+        hint=_hint(places, first) or AGAIN,
         retryable=first.retryable,
         data={**first.data, "regions": rows},
         checks=[check for place in places for check in place.checks],
     )
+
+
+def _hint(places: list[Place], first: shell.SkillError) -> str:
+    """The first one, for all regions where it is the same but for the name."""
+    own = f"--region {places[0].name}"
+    same = [f"--region {each.name}" for each in places if each.error and each.error.code == first.code]
+    return first.hint.replace(own, " ".join(same))
 
 
 def region_checks(places: list[Place], id: str, done: str) -> list[shell.Check]:

@@ -12,7 +12,7 @@ from ecr_region import EcrToken, Region
 from push_patience import Patience, Stopped
 from push_progress import Progress
 from push_threads import side_by_side
-from pushed.image import Blob, Image, Manifest
+from pushed.image import Blob, Home, Image, Manifest
 from registry_http import Registry, TagTaken
 from registry_push import RegistryWay
 
@@ -22,7 +22,8 @@ class Way(Protocol):
 
     def has(self, digest: str) -> bool: ...
 
-    def send(self, blob: Blob, progress: Progress) -> None: ...
+    def send(self, blob: Blob, progress: Progress) -> str:
+        """sent | present, and how."""
 
     def manifest(self, word: str) -> Manifest | None:
         """Under a tag or a digest."""
@@ -33,18 +34,20 @@ class Way(Protocol):
     def close(self) -> None: ...
 
 
-def way_into(region: Region, patience: Patience, via: str, jobs: int) -> Way:
+def way_into(region: Region, patience: Patience, via: str, jobs: int, home: Home | None) -> Way:
+    """`home`: where the image lies in ECR already."""
     if via == "api":
         return ApiWay(region, patience)
-    return registry_of(region, patience, jobs)
+    own = home and home.region == region.name and home.account in ("", region.described.get("registryId"))
+    return registry_of(region, patience, jobs, home.repository if home and own else "")
 
 
-def registry_of(region: Region, patience: Patience, jobs: int) -> RegistryWay:
+def registry_of(region: Region, patience: Patience, jobs: int, mount_from: str = "") -> RegistryWay:
     host, _, name = region.uri.partition("/")
     if name != region.repository or not host:
         message = f"ECR says {shell.clean(region.uri, 200)} for the repository {region.repository}"
         raise shell.SkillError("unreachable", message, hint="is AWS_ENDPOINT_URL right?")
-    return RegistryWay(Registry(host, push_names.repository(name), EcrToken(region), patience, region.arn, jobs))
+    return RegistryWay(Registry(host, push_names.repository(name), EcrToken(region), patience, region.arn, jobs), mount_from)
 
 
 def standing(way: Way, image: Image, tags: tuple[str, ...]) -> dict[str, str | None]:
@@ -104,8 +107,7 @@ def _blobs(way: Way, blobs: tuple[Blob, ...], progress: Progress, patience: Pati
                 progress.state(blob, "present")
                 return
             progress.state(blob, "sending")
-            way.send(blob, progress)
-            progress.state(blob, "sent")
+            progress.state(blob, way.send(blob, progress))
         except BaseException:
             patience.stopped.set()
             raise

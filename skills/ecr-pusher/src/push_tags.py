@@ -111,7 +111,9 @@ def next_version(there: Mapping[str, str], bump: str, digest: str) -> tuple[str,
     newest = max(found, key=_numbers, default=None)
     major, minor, patch = _numbers(newest) if newest else (0, 0, 0)
     numbers = {"major": (major + 1, 0, 0), "minor": (major, minor + 1, 0), "patch": (major, minor, patch + 1)}[bump]
-    return (newest["v"] if newest else "") + ".".join(map(str, numbers)), f"{bump} above {newest[0] if newest else 'none'}"
+    return (newest["v"] if newest else "") + ".".join(
+        map(str, numbers)
+    ), f"{bump} above {newest[0]}" if newest else "the first version"
 
 
 def _numbers(match: re.Match[str]) -> tuple[int, int, int]:

@@ -20,6 +20,7 @@ from push_tags import Tags, Wish
 def push(
     *,
     image: str,
+    from_region: str | None,
     repository: str,
     regions: tuple[str, ...],
     wish: Wish,
@@ -31,11 +32,11 @@ def push(
 ) -> shell.Result:
     """Raises SkillError."""
     began = time.monotonic()
-    refuse(image)
+    refuse(image, from_region)
     early = None if wish.depends_on_image else wish.choose("", dict)  # without git nothing need be read
     places = connected(regions, repository)
     in_each(places, lambda place: _look(place, create=create))  # before gigabytes are read
-    with image_of(image) as found:
+    with image_of(image, from_region, patience) as found:
         if create:  # only now that the image is known to be whole
             in_each(places, lambda place: _create(place, dry_run=dry_run))
         chosen = early or wish.choose(found.digest, lambda: tagged(places))
@@ -72,13 +73,14 @@ def _would_create(place: Place, image: Image, tags: tuple[str, ...]) -> None:
     place.data |= {"would_create": ecr_repository.request(place.region.repository)}
     place.data |= {"would_send": [blob.digest for blob in image.blobs], "would_tag": list(tags)}
     place.data |= {"digest": image.digest, "tags": list(tags), "verified": False}
+    place.data["layers"] = Progress(place.name, image.blobs).layers(len(image.blobs))
 
 
 def _push_into(
     place: Place, image: Image, tags: tuple[str, ...], patience: Patience, via: str, jobs: int, *, dry_run: bool
 ) -> None:
     region, progress = place.region, Progress(place.name, image.blobs)
-    way = push_send.way_into(region, patience, via, jobs)
+    way = push_send.way_into(region, patience, via, jobs, image.home)
     try:
         now = push_send.standing(way, image, tags)
         push_send.refuse_taken(region, now, image.digest)
@@ -87,7 +89,9 @@ def _push_into(
         ]
         place.data |= {"uri": f"{region.uri}@{image.digest}", "digest": image.digest, "tags": list(tags), "verified": False}
         if dry_run:
-            place.data["would_send"] = [blob.digest for blob in image.blobs if not way.has(blob.digest)]
+            missing = [blob.digest for blob in image.blobs if not way.has(blob.digest)]
+            progress.counts["present"] = len(image.blobs) - len(missing)
+            place.data["would_send"] = missing
             place.data["would_tag"] = [tag for tag in tags if now[tag] != image.digest]
             return
         for tag in push_send.send(way, image, tags, progress, patience, jobs):

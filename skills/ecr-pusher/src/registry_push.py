@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import trainyard_shell as shell
 from push_patience import Patience
 from push_progress import Progress
 from pushed.image import INDEXES, MANIFESTS, Blob, Manifest, damaged
-from registry_http import MOVED, Broken, Registry
+from registry_http import MOVED, Answer, Broken, Registry
 
 OCTETS = "application/octet-stream"
 ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
@@ -54,8 +54,9 @@ class Body:
 class RegistryWay:
     """`--via registry`: what `docker push` does."""
 
-    def __init__(self, registry: Registry) -> None:
-        self.registry, self.patience = registry, registry.patience
+    def __init__(self, registry: Registry, mount_from: str = "") -> None:
+        """`mount_from`: a repository of the same registry that has the blobs."""
+        self.registry, self.patience, self.mount_from = registry, registry.patience, mount_from
 
     def has(self, digest: str) -> bool:
         # A registry that keeps blobs elsewhere may answer with a redirect; it does so only for what it has.
@@ -76,12 +77,11 @@ class RegistryWay:
                 self.patience.pause(attempt)
         raise AssertionError("the loop returns or raises")
 
-    def send(self, blob: Blob, progress: Progress) -> None:
-        """Raises SkillError; what was sent of a layer that fails stays in the registry for a while and is nobody's."""
+    def send(self, blob: Blob, progress: Progress) -> str:
+        """What came of it, for `progress`. Raises SkillError; what was sent of a layer that fails stays in the registry for a while and is nobody's."""
         for attempt in range(self.patience.tries):
             try:
-                self._send(blob, progress)
-                return
+                return self._send(blob, progress)
             except Broken as error:
                 is_last = attempt + 1 == self.patience.tries
                 progress.state(blob, f"broken ({error})" + ("" if is_last else f", try {attempt + 2}"))
@@ -89,12 +89,25 @@ class RegistryWay:
                     raise self.registry.unreachable(f"layer {blob.digest}", str(error)) from error
                 self.patience.pause(attempt)
                 if self.has(blob.digest):  # only the answer was lost
-                    return
+                    return "sent"
+        raise AssertionError("the loop returns or raises")
 
-    def _send(self, blob: Blob, progress: Progress) -> None:
-        ask, once = self.registry.ask, self.registry.once
+    def _begin(self, digest: str) -> Answer:
+        """201: it is mounted. A registry that mounts nothing begins an upload, or refuses the words."""
+        ask, action = self.registry.ask, "ecr:InitiateLayerUpload"
+        if self.mount_from:
+            words = urlencode({"mount": digest, "from": self.mount_from})
+            begun = ask("POST", f"blobs/uploads/?{words}", ok={201, 202, 400, 403, 404}, action=action)
+            if begun.status in (201, 202):
+                return begun
+        return ask("POST", "blobs/uploads/", ok={202}, action=action)
+
+    def _send(self, blob: Blob, progress: Progress) -> str:
+        once = self.registry.once
         progress.begin(blob)
-        begun = ask("POST", "blobs/uploads/", ok={202}, action="ecr:InitiateLayerUpload")
+        begun = self._begin(blob.digest)
+        if begun.status == 201:
+            return f"present (mounted from {self.mount_from})"
         body = Body(blob, self.patience, progress)
         words = {"Content_Type": OCTETS}
         # 201 is ECR's answer, 202 the specification's; 404: the registry has dropped the upload
@@ -115,6 +128,7 @@ class RegistryWay:
             raise Broken("the registry has dropped the upload")
         if done.headers.get("docker-content-digest", blob.digest) != blob.digest:
             raise Broken("the registry computed another digest")
+        return "sent"
 
     def manifest(self, word: str) -> Manifest | None:
         """Under a tag or a digest; None where there is none. Raises SkillError."""

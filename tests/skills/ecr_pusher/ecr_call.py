@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,23 @@ class Pusher:
 
     def forget_blob(self, digest: str) -> None:
         """The registry's storage loses a blob behind everybody's back."""
+        for link in self.stored(f"blobs/**/_layers/sha256/{digest[7:]}/link"):
+            link.unlink()
+
+    def spoil_blob(self, digest: str) -> None:
+        """Its last byte is another one."""
+        for data in self.stored(f"blobs/**/sha256/{digest[7:9]}/{digest[7:]}/data"):
+            content = data.read_bytes()
+            data.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    def stored(self, pattern: str) -> Iterator[Path]:
+        """Files of the registry's storage."""
         mark = f"TRAINYARD_TEST_SESSION={os.environ['TRAINYARD_TEST_SESSION']}".encode()
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 words = (process / "cmdline").read_bytes().decode().split("\0")
                 if words[:2] == ["docker-registry", "serve"] and mark in (process / "environ").read_bytes():
-                    for link in Path(words[2]).parent.glob(f"blobs/**/_layers/sha256/{digest[7:]}/link"):
-                        link.unlink()
+                    yield from Path(words[2]).parent.glob(pattern)
 
     def requests(self, action: str) -> int:
         """Calls of one action since the reset."""

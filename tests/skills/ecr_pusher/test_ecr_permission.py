@@ -25,12 +25,13 @@ NEEDS = {
     "push": (*LOOK, *LAYERS),
     "push --via api": (*LOOK, *LAYERS),
     "push semver": (*LOOK, *LAYERS, "DescribeImages"),
+    "push ecr:": (*LOOK, *LAYERS, "GetDownloadUrlForLayer"),
     "ensure-repo": (*LOOK, "CreateRepository", "TagResource", "PutLifecyclePolicy", "GetLifecyclePolicy"),
     "tags": (*LOOK, "DescribeImages"),
     "verify": (*LOOK, "BatchGetImage", "BatchCheckLayerAvailability", "GetDownloadUrlForLayer"),
     "promote": (*LOOK, "BatchGetImage", "PutImage", "DescribeImages", "BatchDeleteImage"),
 }
-SIGNS_IN = ("push", "push semver", "verify")
+SIGNS_IN = ("push", "push semver", "push ecr:", "verify")
 """Besides ecr:GetAuthorizationToken, which has no resource."""
 
 
@@ -47,6 +48,7 @@ def run(pusher: Pusher, verb: str, image: Made) -> Answer:
         "push": (*push, "--tag", "1"),
         "push --via api": (*push, "--tag", "1", "--via", "api"),
         "push semver": (*push, "--tag-strategy", "semver"),
+        "push ecr:": ("push", "ecr:team/net:build-1", "--repository", "team/net", "--tag", "1", "--region", "us-west-2"),
         "ensure-repo": ("ensure-repo", "team/net"),
         "tags": ("tags", "team/net"),
         "verify": ("verify", "team/net:build-1"),
@@ -58,7 +60,9 @@ def run(pusher: Pusher, verb: str, image: Made) -> Answer:
 def prepare(pusher: Pusher, verb: str, image: Made) -> None:
     if verb != "ensure-repo":
         pusher.ecr().create_repository(repositoryName="team/net")
-    if verb in ("verify", "promote"):
+    if verb == "push ecr:":
+        pusher.ecr("us-west-2").create_repository(repositoryName="team/net")
+    if verb in ("verify", "promote", "push ecr:"):
         assert pusher.call("push", image.word, "--repository", "team/net", "--tag", "build-1").code == 0
 
 

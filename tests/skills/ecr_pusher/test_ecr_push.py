@@ -150,9 +150,20 @@ def test_a_dry_run_changes_nothing(pusher: Pusher, image: Made) -> None:
     done = pusher.call("push", image.word, "--repository", "net", "--create", "--tag", "1", "--dry-run")
     assert done.code == 0 and done.document["changed"] == []
     row = done.data["regions"][0]
+    assert done.data["layers"] == {"total": 3, "sent": 0, "present": 0, "bytes_sent": 0}
     assert row["would_create"]["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION" and len(row["would_send"]) == 3
     assert pusher.ecr().describe_repositories()["repositories"] == []
     assert pusher.call("ensure-repo", "net").code == 0
     sent = pusher.call("push", image.word, "--repository", "net", "--tag", "1", "--dry-run").data["regions"][0]
     assert (len(sent["would_send"]), sent["would_tag"]) == (3, ["1"])
     assert pusher.tagged("net") == {} and pusher.requests("ecr:InitiateLayerUpload") == 0
+    pusher.call("push", image.word, "--repository", "net", "--tag", "1")
+    there = pusher.call("push", image.word, "--repository", "net", "--tag", "2", "--dry-run")
+    assert there.data["layers"] == {"total": 3, "sent": 0, "present": 3, "bytes_sent": 0}
+
+
+def test_the_hint_of_two_regions_names_both(pusher: Pusher, image: Made) -> None:
+    words = ("push", image.word, "--repository", "net", "--tag", "1", "--region", "us-east-1", "--region", "us-west-2")
+    error = pusher.call(*words).error
+    assert error["message"].startswith("both regions failed")
+    assert "ensure-repo net --region us-east-1 --region us-west-2" in error["hint"]

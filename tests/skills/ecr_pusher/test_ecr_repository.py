@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from ecr_call import Pusher
-from ecr_made_images import Made
+from ecr_made_images import Made, oci
 
 
 def test_a_repository_is_made_once(pusher: Pusher) -> None:
@@ -82,7 +83,8 @@ def test_an_unknown_repository_is_exit_3(pusher: Pusher, image: Made, verb: str)
         "verify": ("verify", "net:1"),
         "promote": ("promote", "net", "--from", "build-1", "--tag", "1"),
     }[verb]
-    done, hint = pusher.call(*words), "--region" if verb == "verify" else "ensure-repo net"
+    hint = {"verify": "--region", "promote": "push ecr:net:build-1"}.get(verb, "ensure-repo net")
+    done = pusher.call(*words)
     assert (done.code, done.error["code"]) == (3, "not-found") and hint in done.error["hint"], done
     assert pusher.ecr().describe_repositories()["repositories"] == []
 
@@ -137,3 +139,17 @@ def test_tags_are_listed_with_the_total(pusher: Pusher, repository: str, image: 
     done = pusher.call("tags", repository)
     assert done.data["total"] == 1 and done.data["images"][0]["digest"] == image.digest
     assert sorted(done.data["images"][0]["tags"]) == ["1", "2"] and done.data["images"][0]["size_bytes"] > 3_000_000
+
+
+def test_tags_of_several_regions(pusher: Pusher, repository: str, image: Made, tmp_path: Path) -> None:
+    """Each image has its region; one without the repository is exit 1, and the other's images are there."""
+    both = ("--region", "us-east-1", "--region", "us-west-2")
+    pusher.call("push", image.word, "--repository", repository, "--tag", "1")
+    done = pusher.call("tags", repository, *both)
+    assert done.code == 1 and [each["region"] for each in done.data["images"]] == ["us-east-1"], done
+    other = oci(tmp_path / "other.tar", [b"other"])
+    pusher.call("push", other.word, "--repository", repository, "--tag", "2", "--region", "us-west-2", "--create")
+    done = pusher.call("tags", repository, *both)
+    rows = [(each["region"], each["digest"], each["tags"]) for each in done.data["images"]]
+    assert rows == [("us-east-1", image.digest, ["1"]), ("us-west-2", other.digest, ["2"])]
+    assert (done.code, done.data["total"]) == (0, 2)

@@ -26,6 +26,7 @@ MAX_MANIFEST_BYTES = 4 << 20
 """ECR's own limit; a config is held to it too."""
 MAX_BLOBS = 4096
 MAX_BLOB_BYTES = 1 << 42
+ANEW = "build the image again, or write its archive again"
 MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
@@ -50,9 +51,7 @@ class Blob:
         while start < self.size:
             data = self.reader.at(start, min(size, self.size - start))
             if not data:
-                raise shell.SkillError(
-                    "usage", f"blob {self.digest} is cut short in the archive", hint="write the archive again"
-                )
+                raise shell.SkillError("usage", f"blob {self.digest} is cut short in the archive", hint=ANEW)
             yield data
             start += len(data)
 
@@ -77,6 +76,16 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Home:
+    """A repository of ECR that has the image."""
+
+    region: str
+    account: str
+    """Empty: that of who is signed in."""
+    repository: str
+
+
+@dataclass(frozen=True)
 class Image:
     """What is pushed: first the blobs, then the manifests in this order, the last of them under the tags."""
 
@@ -84,6 +93,7 @@ class Image:
     manifests: tuple[Manifest, ...]
     platforms: tuple[str, ...]
     """os/arch of each image in it."""
+    home: Home | None = None
 
     @property
     def digest(self) -> str:
@@ -100,7 +110,7 @@ def digest_of(data: bytes) -> str:
 
 
 def damaged(digest: str) -> shell.SkillError:
-    return shell.SkillError("usage", f"blob {digest} has other bytes than its digest says", hint="write the archive again")
+    return shell.SkillError("usage", f"blob {digest} has other bytes than its digest says", hint=ANEW)
 
 
 def canonical(document: dict[str, Any]) -> bytes:
@@ -120,7 +130,7 @@ def parse(raw: bytes, what: str) -> dict[str, Any]:
 
 
 def unusable(what: str, why: str) -> shell.SkillError:
-    return shell.SkillError("usage", shell.clean(f"{what} cannot be used: {why}", 500), hint="write the archive again")
+    return shell.SkillError("usage", shell.clean(f"{what} cannot be used: {why}", 500), hint=ANEW)
 
 
 @dataclass(frozen=True)

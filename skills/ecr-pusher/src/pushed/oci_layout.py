@@ -42,6 +42,18 @@ class Files(Protocol):
         """The name of the file that a name leads to, through links."""
 
 
+class Source(Protocol):
+    """Where the parts of an image lie."""
+
+    what: str
+
+    def manifest(self, digest: str) -> bytes:
+        """Not verified. Raises SkillError."""
+
+    def blob(self, named: Descriptor) -> Blob:
+        """Raises SkillError."""
+
+
 def read(source: Files, chosen: str | None = None) -> Image:
     """The image of an OCI layout; `chosen`: its digest or its name. Raises SkillError usage, not-found."""
     return read_from(source, _choose(tops(source), chosen, source.what))
@@ -54,6 +66,11 @@ def tops(source: Files) -> list[Descriptor]:
 
 def read_from(source: Files, top: Descriptor) -> Image:
     """An image, or an index and all of its images. Raises SkillError usage."""
+    return gathered(InFiles(source), top)
+
+
+def gathered(source: Source, top: Descriptor) -> Image:
+    """The same, wherever its parts lie."""
     tree = _Tree(source)
     tree.add(top, depth=1)
     return Image(once(tree.blobs), tuple(tree.manifests.values()), tuple(dict.fromkeys(tree.platforms)))
@@ -99,7 +116,7 @@ def blob_name(digest: str) -> str:
 class _Tree:
     """All that hangs on one manifest or index, children before parents."""
 
-    def __init__(self, source: Files) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.blobs: list[Blob] = []
         self.manifests: dict[str, Manifest] = {}
@@ -110,7 +127,7 @@ class _Tree:
             return
         if depth > MAX_DEPTH or len(self.manifests) >= MAX_MANIFESTS:
             raise unusable(self.source.what, "its indexes are nested too deeply, or too many")
-        raw = document(self.source, blob_name(top.digest))
+        raw = self.source.manifest(top.digest)
         if digest_of(raw) != top.digest or len(raw) != top.size:
             raise damaged(top.digest)
         what = f"manifest {top.digest}"
@@ -127,7 +144,7 @@ class _Tree:
         self.manifests[top.digest] = Manifest(raw, top.media_type)
 
     def _image(self, parts: list[Descriptor], *, is_attestation: bool) -> None:
-        blobs = [self._blob(each) for each in parts]
+        blobs = [self.source.blob(each) for each in parts]
         if parts[0].size > MAX_MANIFEST_BYTES:
             raise unusable(self.source.what, f"config {parts[0].digest} has more than {MAX_MANIFEST_BYTES} bytes")
         config = parse(blobs[0].read(), f"config {parts[0].digest}")
@@ -135,10 +152,20 @@ class _Tree:
             self.platforms.append(platform)
         self.blobs += blobs
 
-    def _blob(self, named: Descriptor) -> Blob:
+
+class InFiles:
+    """The parts in the files of a layout."""
+
+    def __init__(self, source: Files) -> None:
+        self.source, self.what = source, source.what
+
+    def manifest(self, digest: str) -> bytes:
+        return document(self.source, blob_name(digest))
+
+    def blob(self, named: Descriptor) -> Blob:
         part = self.source.find(blob_name(named.digest))
         if part is None:
-            raise unusable(self.source.what, f"it has no blob {named.digest}")
+            raise unusable(self.what, f"it has no blob {named.digest}")
         if part.size != named.size:
-            raise unusable(self.source.what, f"blob {named.digest} has {part.size} bytes, its manifest says {named.size}")
+            raise unusable(self.what, f"blob {named.digest} has {part.size} bytes, its manifest says {named.size}")
         return Blob(named.digest, named.size, named.media_type, part)
