@@ -99,9 +99,9 @@ RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
     (
         "gpu.kernels",
         "fail",
-        needs("torch==2.13.0+cpu\n"),
-        needs("torch==2.13.0+cu130\n"),
-        "requirements.txt:1",
+        needs(f"-i {CU126[:-6]}/cpu\ntorch==2.13.0+cpu\n"),
+        needs(f"-i {CU126[:-3]}130\ntorch==2.13.0+cu130\n"),
+        "requirements.txt:2",
         ("--instance-type", "g5.8xlarge"),
     ),
     (
@@ -425,6 +425,38 @@ def test_an_architecture_that_nvcc_does_not_know_is_found(tmp_path: Path) -> Non
     assert "extension.arch" not in severities(
         check(project(tmp_path / "right", {"Dockerfile": CUDA124 + text.format("8.0 9.0+PTX")}))
     )
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        needs("--extra-index-url https://x/whl/cu118\ntorch==2.3.1+cu118\n"),
+        needs("-f https://x/torch_stable.html\ntorch==2.3.1+cu118\n"),
+        {**needs("torch==2.3.1+cu118\n"), "pip.conf": "[global]\n"},
+        {"Dockerfile": SLIM + "ENV PIP_EXTRA_INDEX_URL=https://x/whl/cu118\nRUN pip install torch==2.3.1+cu118\n"},
+        {"Dockerfile": SLIM + "RUN pip install -f https://x torch==2.3.1+cu118\n"},
+        {"Dockerfile": "FROM pytorch/pytorch:2.3.1-cuda11.8-cudnn8-runtime\nRUN pip install torch==2.3.1+cu118\n"},
+        needs("torch==2.3.1\n"),
+        needs("https://x.example/torch-2.3.1+cu118-cp311-cp311-linux_x86_64.whl\n"),
+    ],
+)
+def test_a_build_of_torchs_own_index_is_right_where_an_index_is_named(tmp_path: Path, right: Files) -> None:
+    assert "torch.index" not in severities(check(project(tmp_path, right)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where", "severity"),
+    [
+        (needs("numpy<2\ntorch==2.3.1+cu118\n"), "requirements.txt:2", "fail"),
+        (needs("torch==2.3.1\ntorchvision==0.18.1+cpu\n"), "requirements.txt:2", "fail"),
+        ({"Dockerfile": "FROM python:3.11-slim\nRUN pip install 'torch==2.3.1+cu118'\n"}, "Dockerfile:2", "fail"),
+        ({"Dockerfile": "FROM registry.example/own:1\nRUN pip install torch==2.3.1+cu118\n"}, "Dockerfile:2", "warn"),
+    ],
+)
+def test_a_build_of_torchs_own_index_without_one_is_found(tmp_path: Path, wrong: Files, where: str, severity: str) -> None:
+    found = check(project(tmp_path, wrong))
+    only = [each for each in found.data["findings"] if each["id"] == "torch.index"]
+    assert [(each["where"], each["severity"]) for each in only] == [(where, severity)], found.data["findings"]
 
 
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     base_image.findings,
     torch_family.again,
     torch_family.findings,
+    torch_family.no_index,
     gpu_fit.findings,
     numpy_fit.numpy,
     numpy_fit.numpy_python,

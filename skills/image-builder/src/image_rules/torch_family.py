@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterator
 
 from conflicts.findings import Finding, passed, rewritten, skipped
-from conflicts.scene import Scene, Torch, torch_row
+from conflicts.scene import CUDA_TAG, Scene, Torch, tagged, torch_row
 from image_tables import table
 from asked.versions import allows, minor, newest, version
 from asked.wants import Want
 from packaging.version import Version
+
+INDEX = re.compile(
+    r"index|INDEX|find.links|FIND_LINKS|pip\.conf|pip3? config|TORCH_BACKEND|torch-backend|uv\.toml|/whl/|\s-[fi]\s"
+)
+CONFIGURATIONS = ("pip.conf", ".pip/pip.conf", ".config/pip/pip.conf", "uv.toml")
 
 FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}
 """From this line on its wheels pin no single torch."""
@@ -153,6 +158,35 @@ def _build(torch: Torch) -> Iterator[Finding]:
         f"{torch.cuda_why}; the builds of torch {torch.line}: {builds}",
         f"the index of one of {builds}",
     )
+
+
+def no_index(scene: Scene) -> Iterator[Finding]:
+    """`torch==2.3.1+cu118` is on PyTorch's own index alone; without one pip finds no such version."""
+    for each in scene.named("torch", "torchvision", "torchaudio"):
+        local = CUDA_TAG.search((each.pin or "").rpartition("+")[2]) if "+" in (each.pin or "") else None
+        if local is None or each.url or each.place.file == "uv.lock" or _names_an_index(scene, each):
+            continue
+        base = scene.base
+        if base and each.name == "torch" and base.torch == str(each.pin).partition("+")[0] and base.cuda == tagged(local[1]):
+            continue  # it may be that very build
+        row = torch_row(str(each.pin)) if each.name == "torch" else None
+        builds = "" if row is None or tagged(local[1]) in ("cpu", *row["builds"]) else ", and it is not known for that line"
+        own = scene.project.docker is not None and base is None
+        text = f"{each.asked}=={each.pin} is not on PyPI, and no other index is named"
+        why = f"versions with +{local[1]} are on PyTorch's own index alone{builds}; pip says `No matching distribution found`"
+        why += "; the base image may have an index in its configuration" if own else ""
+        instead = f"--extra-index-url with PyTorch's index for {local[1]} (it ends in /whl/{local[1]}), in the file or behind pip install"
+        yield Finding("torch.index", "warn" if own else "fail", text, each.place, why, instead)
+
+
+def _names_an_index(scene: Scene, each: Want) -> bool:
+    """An option, a variable or a file of configuration, wherever it stands: what it holds is not judged."""
+    project = scene.project
+    if each.indexes or any(project.folder.exists(name) for name in CONFIGURATIONS):
+        return True
+    names = [name for name in project.sources if name != "imports"] + ["pyproject.toml"]
+    texts = [project.docker.text if project.docker else "", *(project.folder.text(name) or "" for name in names)]
+    return any(INDEX.search(text) for text in texts)
 
 
 def _python(scene: Scene, torch: Torch) -> Iterator[Finding]:
