@@ -46,6 +46,9 @@ def _known(scene: Scene) -> Iterator[Finding]:
         )
     elif scene.base is None:
         yield skipped("base.known", f"{scene.image_place}: nothing is known of {scene.image}; what it holds was not judged")
+    elif scene.base.has_torch and scene.base.torch is None:
+        text = f"{scene.image} holds a torch of NVIDIA's own build, and its release is not in the table of {date_of(TABLE)}"
+        yield skipped("base.known", f"{scene.image_place}: {text}; its torch, CUDA and Python were not judged")
     else:
         how = "the table" if scene.base.evidence != "name" else "its name"
         yield passed("base.known", f"{scene.image} is known by {how}", f"table of {date_of(TABLE)}")

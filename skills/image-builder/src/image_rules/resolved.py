@@ -36,7 +36,10 @@ def findings(scene: Scene) -> Iterator[Finding]:
 def _conflict(scene: Scene, each: Conflict) -> Finding:
     names = ", ".join(each.names[:4]) or "the requirements"
     if each.replaces:
-        text = f"{names} need another torch than the {each.replaces} of the base image, and replace it"
+        of_base = scene.base is not None and each.replaces == scene.kept
+        held = f"{scene.base.torch} of the base image" if scene.base and of_base else f"{each.replaces} of an earlier command"
+        one = len(each.names[:4]) == 1
+        text = f"{names} {'needs' if one else 'need'} another torch than the {held}, and {'replaces' if one else 'replace'} it"
         instead = "versions that go with it, or an image without torch"
         return Finding("torch.again", "fail", text, each.place, each.text, instead)
     if each.missing:

@@ -70,7 +70,7 @@ def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
     right = row.get(each.name, row["newest"])
     if each.name == "torchaudio":
         right = torch.version.partition("+")[0] if Version(torch.version) < Version("2.11") else "2.11.0"
-    if each.name in chosen and each.name != "torchaudio":
+    if each.name in chosen and each.name != "torchaudio" and not Version(torch.version).is_prerelease:
         return None
     if not str(each.allowed):
         return _unpinned_audio(each, torch, right)
@@ -213,6 +213,8 @@ def again(scene: Scene) -> Iterator[Finding]:
     if base is None or not base.has_torch or base.torch is None:
         return
     asked = scene.named("torch")
+    if not asked and scene.torch and scene.torch.version != base.torch:
+        return  # what uv says of it is a finding of its own
     if not asked:
         yield passed("torch.again", f"the torch {base.torch} of the base image stays")
         return
@@ -238,13 +240,12 @@ def _over_nvidias(scene: Scene, image: str) -> Iterator[Finding]:
     """A release of which nobody knows the torch: it is a build of NVIDIA's own, so that a pin on a release is never met."""
     docker = scene.project.docker
     wished = docker is not None and re.search(r"pip3? uninstall[^\n]*\btorch\b", docker.text)
-    for each in scene.named("torch"):
-        if each.pin or each.url:
+    for each in scene.named("torch", *FROM_OPEN):
+        closed = each.name == "torch" or (each.pin is not None and Version(each.pin) < Version(FROM_OPEN[each.name]))
+        if closed and (each.pin or each.url) and "--no-deps" not in each.options:
             why = f"{image} has a torch of NVIDIA's own, with NCCL and extensions built for it; another torch is installed over it, some GB more"
-            text, instead = (
-                f"torch{each.allowed} replaces the torch of the base image",
-                "leave torch out, or an image without torch",
-            )
+            text = f"{each.asked}{each.allowed} replaces the torch of the base image"
+            instead = f"leave {each.asked} out, or take an image without torch"
             yield Finding("torch.again", "warn" if wished else "fail", text, each.place, why, instead)
 
 
