@@ -204,7 +204,9 @@ def test_a_password_in_an_index_goes_to_that_index_alone(tmp_path: Path, index: 
 def test_a_name_that_only_another_index_has_is_unknown(tmp_path: Path, index: Index) -> None:
     text = "--extra-index-url http://127.0.0.1:9/simple\nof-the-house==1\n"
     assert severities(index.check(needs(tmp_path / "other", text))) == {"requirements.resolve": "unknown"}
-    assert severities(index.check(needs(tmp_path / "none", "of-the-house==1\n"))) == {"requirements.resolve": "fail"}
+    none = index.check(needs(tmp_path / "none", "of-the-house==1\n"))
+    assert severities(none) == {"requirements.resolve": "fail"}
+    assert finding(none, "requirements.resolve")["what"] == "of-the-house is not on the package index"
 
 
 def test_torchs_own_index_is_asked_for_by_its_backend(tmp_path: Path, index: Index) -> None:

@@ -459,6 +459,41 @@ def test_a_build_of_torchs_own_index_without_one_is_found(tmp_path: Path, wrong:
     assert [(each["where"], each["severity"]) for each in only] == [(where, severity)], found.data["findings"]
 
 
+NOTHING = {"Dockerfile": SLIM + "COPY . .\nCMD python train.py\n", "requirements.txt": "torch==2.13.0\n", "train.py": ""}
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"Dockerfile": SLIM + "COPY . .\nRUN pip install -r requirements.txt\n"},
+        {"Dockerfile": SLIM + "COPY . .\nRUN bash setup.sh\n"},
+        {"Dockerfile": SLIM + "COPY . .\nRUN make deps\n"},
+        {"Dockerfile": SLIM + "COPY . .\nCMD pip install -r requirements.txt && python train.py\n"},
+        {"Dockerfile": "FROM python:3.12 AS b\nRUN pip install torch\n" + SLIM + "COPY --from=b /usr/local /usr/local\n"},
+        {"Dockerfile": DLC + "COPY . .\n"},
+        {"Dockerfile": "FROM registry.example/own:1\nCOPY . .\n"},
+    ],
+)
+def test_a_dockerfile_that_installs_nothing_of_what_is_asked_is_found(tmp_path: Path, right: Files) -> None:
+    found = check(project(tmp_path / "wrong", NOTHING))
+    assert found.code == 0 and severities(found) == {"requirements.installed": "warn"}
+    control = check(project(tmp_path / "right", {**NOTHING, **right}))
+    assert "requirements.installed" not in severities(control), control.data["findings"]
+
+
+@pytest.mark.parametrize(
+    ("copy", "ignore", "warns"), [(".", "", True), (".", ".git\n", False), (".", "**/.git\n", False), ("train.py", "", False)]
+)
+def test_gits_history_in_the_image_is_a_warning(tmp_path: Path, copy: str, ignore: str, warns: bool) -> None:
+    files = {".git/HEAD": "ref", "train.py": "", "Dockerfile": SLIM + f"COPY {copy} /app/\n", ".dockerignore": ignore}
+    assert ("context.git" in severities(check(project(tmp_path, files)))) is warns
+
+
+def test_a_cuda_version_as_the_driver_is_named(tmp_path: Path) -> None:
+    found = check(project(tmp_path, needs("six\n")), "--driver", "11040")
+    assert found.code == 2 and "CUDA 11.4" in str(found.document) and "470" in str(found.document)
+
+
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:
     found = check(
         project(tmp_path / "wrong", {"requirements.txt": "PyYAML\n", "yaml.py": "", "random.py": "", "src/torch.py": ""})

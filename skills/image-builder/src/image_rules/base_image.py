@@ -78,12 +78,12 @@ def _patch(scene: Scene) -> Iterator[Finding]:
             f"{base.image} gets no more patches",
             scene.image_place,
             why,
-            "base_image_selector.py select . names one that does",
+            "base_image_selector.py select FOLDER names one that does",
         )
     elif left < SOON_DAYS:
         text = f"{base.image} gets patches for {left} days more"
         yield Finding(
-            "base.patch", "warn", text, scene.image_place, f"until {base.end_of_patch}", "base_image_selector.py select ."
+            "base.patch", "warn", text, scene.image_place, f"until {base.end_of_patch}", "base_image_selector.py select FOLDER"
         )
     else:
         yield passed("base.patch", f"{base.image} gets patches until {base.end_of_patch}")

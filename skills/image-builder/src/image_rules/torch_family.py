@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bases.images import rows
 from conflicts.findings import Finding, passed, rewritten, skipped
 from conflicts.scene import CUDA_TAG, Scene, Torch, tagged, torch_row
 from image_tables import table
@@ -40,7 +41,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             text,
             torch.place,
             "its partners, CUDA and Python are not judged",
-            "a release of the table",
+            f"judge it yourself by its release notes, or take one of torch {' to '.join(_ends())}",
         )
         return
     yield from _pairs(scene, torch)
@@ -121,6 +122,11 @@ def _unpinned_audio(each: Want, torch: Torch, right: str) -> Finding | None:
         f"torchaudio=={right}",
         rewritten(each, right),
     )
+
+
+def _ends() -> tuple[str, str]:
+    lines = list(table("package_rules")["torch"])
+    return lines[0], lines[-1]
 
 
 def _releases(name: str) -> list[str]:
@@ -254,5 +260,7 @@ def _replaced(each: Want, image: str, torch: str, prerelease: bool) -> Finding:
     if prerelease:
         why = f"{torch} is a pre-release, which comes before {Version(torch).base_version}; {why}"
     new = each.pin or newest(each.allowed, _releases("torchaudio")) or str(each.allowed)
-    instead = f"leave torch out, or an image that has torch {new} (base_image_selector.py select . --torch {new})"
+    known = any(base.torch == new for base in rows())
+    instead = f"leave torch out, or take an image that has torch {new}"
+    instead += f" (base_image_selector.py select FOLDER --torch {new})" if known else ""
     return Finding("torch.again", "fail", f"torch{each.allowed} replaces the torch of the base image", each.place, why, instead)
