@@ -59,6 +59,14 @@ def test_none_that_fits_is_exit_1_with_the_reasons(folder: Path) -> None:
     assert len(found.data["refused"]) == len(BASES["images"]) and all("2.9" in each["reason"] for each in found.data["refused"])
 
 
+def test_another_gpu_is_told_by_its_architecture(folder: Path) -> None:
+    unknown = select(folder, "--instance-type", "RTX 5090")
+    assert unknown.code == 2 and "sm_120" in str(unknown.error) and "m5" not in str(unknown.error)
+    found = select(folder, "--instance-type", "sm_120")
+    assert found.code == 0 and found.data["needs"]["sm"] == 120 and found.data["needs"]["cuda_builds"][0] == "12.8"
+    assert select(folder, "--instance-type", "sm_999").code == 2
+
+
 def test_a_torch_that_no_image_has_is_told_where_to_look(tmp_path: Path) -> None:
     folder = project(tmp_path, {"requirements.txt": "torch==2.5.1\n"})
     fix = str(select(folder).check("base.fit")["fix"])
