@@ -90,7 +90,7 @@ def _gpu(found: Candidate, needs: Needs) -> None:
             found.doubts.append("why a CUDA image where there is no GPU")
         return
     if cuda == "cpu":
-        named = target.instance_type.lower() == target.gpu.lower()
+        named = "." not in target.instance_type
         found.against.append(
             f"no CUDA in it, which {target.gpu} needs"
             if named

@@ -43,7 +43,7 @@ def _kernels(scene: Scene) -> Iterator[Finding]:
         if row
         else "the table does not have it"
     )
-    of = "" if goal.instance_type.lower() == str(goal.gpu).lower() else f" of {goal.instance_type}"
+    of = "" if "." not in goal.instance_type else f" of {goal.instance_type}"
     text = f"{said} has no kernels for the {goal.gpu} (sm_{goal.sm}){of}"
     if runs is None:
         text = f"whether {said} has kernels for the {goal.gpu} (sm_{goal.sm}) is not known"
