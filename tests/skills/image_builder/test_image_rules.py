@@ -319,6 +319,12 @@ def test_partners_are_those_of_the_very_release(tmp_path: Path, torch: str, part
     assert "torch.pair" not in severities(check(project(tmp_path / "right", needs(f"torch=={torch}\n{partner}\n"))))
 
 
+def test_a_torch_that_is_left_open_is_the_one_that_its_partner_pins(tmp_path: Path) -> None:
+    found = check(project(tmp_path / "right", needs("torch>=2.0\ntorchvision==0.19.1\n")))
+    assert severities(found) == {} and found.data["image"]["torch"] == "2.4.1"
+    assert severities(check(project(tmp_path / "wrong", needs("torch>=2.5\ntorchvision==0.19.1\n"))))["torch.pair"] == "fail"
+
+
 def test_a_patch_between_is_no_mismatch_where_nothing_resolves_it(tmp_path: Path) -> None:
     text = "FROM python:3.11-slim\nRUN pip install torch==2.4.0\nRUN pip install --no-deps torchvision==0.19.1\n"
     assert severities(check(project(tmp_path / "a", {"Dockerfile": text}))) == {}

@@ -188,13 +188,21 @@ def _asked(found: Scene, group: int, asked: list[Want], taken: str | None) -> To
         return None  # the image may have one that fits
     if pin is None and taken is None and not asked[0].url:
         tag = _tag(found, asked[0])[0]
-        taken = newest(allowed, releases(found.python, tag)) or newest(allowed, releases(None, None))
+        taken = newest(allowed, _that_partners_pin(found, group)) or newest(allowed, releases(found.python, tag))
+        taken = taken or newest(allowed, releases(None, None))
     version_ = pin if pin and "+" in pin else taken or pin
     if version_ is None or version(version_) is None:
         return None
     first = next((each for each in asked if each.pin), next(iter(asked), None))
     cuda, why = _cuda(found, first, version_)
     return Torch(version_, first.place if first else None, pin is not None, cuda, why)
+
+
+def _that_partners_pin(found: Scene, group: int) -> list[str]:
+    """The releases of torch that a pinned torchvision of the same command asks for; an installer then takes one of these."""
+    pins = [version(each.pin) for each in found.named("torchvision") if each.group == group and each.pin and not each.url]
+    rows = [(release, torch_row(release)) for release in releases(None, None)]
+    return [release for release, row in rows if row and pins and version(str(row["torchvision"])) == pins[0]]
 
 
 def _cuda(found: Scene, asked: Want | None, version_: str) -> tuple[str | None, str]:
