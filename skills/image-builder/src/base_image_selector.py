@@ -43,12 +43,15 @@ def select(
     Exit 0: one fits. Exit 1: none does, `data.refused` says why.
     """
     from bases import answer as base_answer
+    from bases.images import known
     from asked.files import open_folder
     from image_project import read_project
 
     project = read_project(open_folder(folder))
     needs = base_answer.needs(project, instance_type, python, torch, as_of)
-    return base_answer.answer(needs, limit)
+    docker = project.docker
+    last = docker.chain(docker.stages[-1])[-1] if docker else None
+    return base_answer.answer(needs, limit, known(last.image) if last and not last.missing and last.image else None)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def builds() -> dict[str, Any]:
 
 
 def target(name: str) -> Target:
-    """The GPU of an instance type, with or without `ml.`, or of a GPU's own name (`H100`).
+    """The GPU of an instance type, with or without `ml.`, of a GPU's own name (`H100`) or architecture (`sm_90`).
 
     Raises SkillError usage for one that the table does not have, or that no CUDA image is for; the message names it.
     """
@@ -51,6 +51,8 @@ def target(name: str) -> Target:
     by_name = {gpu.lower(): gpu for gpu in rows["gpus"]}
     if name.lower() in by_name:
         return _with_gpu(name, by_name[name.lower()], efa=False)
+    if (arch := re.fullmatch(r"sm_?(\d{2,3})", name, re.ASCII)) and (same := _of_sm(int(arch[1]))):
+        return _with_gpu(name, same, efa=False)
     match = SIZE.fullmatch(name)
     family = match[1] if match else ""
     gpu = rows["families"].get(family)
@@ -64,18 +66,23 @@ def target(name: str) -> Target:
     return _with_gpu(name, gpu, efa=family in rows["efa"])
 
 
+def _of_sm(sm: int) -> str | None:
+    """A GPU of that architecture, for one that is not in the table."""
+    return next((gpu for gpu, row in builds()["gpus"].items() if row["sm"] == sm), None)
+
+
 def _with_gpu(name: str, gpu: str, *, efa: bool) -> Target:
     return Target(instance_type=name, gpu=gpu, efa=efa, **builds()["gpus"][gpu])
 
 
 def _unknown(name: str, family: str) -> shell.SkillError:
     families = builds()["families"]
-    near = difflib.get_close_matches(family or name, families, n=3, cutoff=0.5) or sorted(families)
+    near = difflib.get_close_matches(family or name, families, n=3, cutoff=0.5)
     what = "instance type or GPU" if family not in families else "size of that instance type"
     message = f"no {what} {shell.clean(name, 60)!r} in the table of {builds()['date']}"
-    return shell.SkillError(
-        "usage", message, hint=f"the nearest families: {', '.join(near)}; or a GPU: {', '.join(builds()['gpus'])}"
-    )
+    hint = f"the nearest families: {', '.join(near)}; or " if near else ""
+    hint += f"a GPU: {', '.join(builds()['gpus'])}; or the architecture of another GPU, such as sm_120"
+    return shell.SkillError("usage", message, hint=hint)
 
 
 def kernels(cuda: str) -> dict[str, Any] | None:

@@ -133,8 +133,8 @@ GOOD: dict[str, tuple[Files, Files, dict[str, str], tuple[str, ...]]] = {
         (),
     ),
     "constraints of the command": (
-        run(SLIM, "pip install scikit-learn==1.3.2 -c c.txt", **{"c.txt": "numpy<2\n"}),
-        run(SLIM, "pip install scikit-learn==1.3.2", **{"c.txt": "numpy<2\n"}),
+        run("FROM python:3.11-slim\n", "pip install pandas==2.0.3 -c c.txt", **{"c.txt": "numpy<2\n"}),
+        run("FROM python:3.11-slim\n", "pip install pandas==2.0.3", **{"c.txt": "numpy<2\n"}),
         {"numpy.abi": "fail"},
         (),
     ),

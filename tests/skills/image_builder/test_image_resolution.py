@@ -25,6 +25,9 @@ PACKAGES = {
     ("torch", "2.10.0"): (),
     ("torchvision", "0.25.0"): ("torch==2.10.0",),
     ("torchvision", "0.27.1"): ("torch==2.12.1",),
+    ("torchaudio", "2.10.0"): ("torch==2.10.0",),
+    ("torch", "2.11.0"): (),
+    ("accelerating", "1.0"): ("torch>=2.3",),
     ("serving", "1.0"): ("torch==2.12.1",),
     ("serving", "0.9"): ("torch>=2.12",),
     ("hydra", "1.3"): ("onlysource==4.9", "tidy"),
@@ -166,7 +169,7 @@ def test_a_dependency_that_replaces_the_torch_of_the_image_is_found(tmp_path: Pa
     files = {"Dockerfile": DLC + INSTALL}
     found = index.check(needs(tmp_path / "wrong", "serving==1.0\n", **files))
     again = finding(found, "torch.again")
-    assert again["severity"] == "fail" and "serving need another torch than the 2.13.0" in again["what"]
+    assert again["severity"] == "fail" and "serving needs another torch than the 2.13.0" in again["what"]
     assert found.data["image"]["torch"] == "2.12.1"
     right = index.check(needs(tmp_path / "right", "serving\n", **files))
     assert right.code == 0 and right.data["image"]["torch"] == "2.13.0", "an older one leaves it in its place"
@@ -201,7 +204,9 @@ def test_a_password_in_an_index_goes_to_that_index_alone(tmp_path: Path, index: 
 def test_a_name_that_only_another_index_has_is_unknown(tmp_path: Path, index: Index) -> None:
     text = "--extra-index-url http://127.0.0.1:9/simple\nof-the-house==1\n"
     assert severities(index.check(needs(tmp_path / "other", text))) == {"requirements.resolve": "unknown"}
-    assert severities(index.check(needs(tmp_path / "none", "of-the-house==1\n"))) == {"requirements.resolve": "fail"}
+    none = index.check(needs(tmp_path / "none", "of-the-house==1\n"))
+    assert severities(none) == {"requirements.resolve": "fail"}
+    assert finding(none, "requirements.resolve")["what"] == "of-the-house is not on the package index"
 
 
 def test_torchs_own_index_is_asked_for_by_its_backend(tmp_path: Path, index: Index) -> None:
@@ -216,3 +221,25 @@ def test_torchs_own_index_is_asked_for_by_its_backend(tmp_path: Path, index: Ind
         "cuda": "12.6",
         "gpu": 0,
     }
+
+
+NGC = "FROM nvcr.io/nvidia/pytorch:{}-py3\n"
+
+
+def test_an_image_of_nvidias_that_no_table_knows_shows_no_torch_of_the_index(tmp_path: Path, index: Index) -> None:
+    files = {"Dockerfile": NGC.format("24.10") + INSTALL}
+    found = index.check(needs(tmp_path / "a", "torch>=2.3\naccelerating\n", **files), "--driver", "535.104.05")
+    assert found.code == 0 and (found.data["image"]["torch"], found.data["image"]["cuda"]) == (None, None)
+    assert found.check("base.known")["status"] == "skipped"
+    pinned = index.check(needs(tmp_path / "b", "torchaudio==2.10.0\n", **files))
+    assert finding(pinned, "torch.again")["where"] == "requirements.txt:1" and pinned.data["image"]["torch"] == "2.10.0"
+
+
+def test_a_pre_release_of_nvidias_stays_where_newer_and_older_ones_are_taken(tmp_path: Path, index: Index) -> None:
+    files = {"Dockerfile": NGC.format("26.05") + INSTALL}
+    right = index.check(needs(tmp_path / "right", "torch>=2.3\naccelerating\n", **files))
+    assert right.code == 0 and right.data["image"]["torch"] == "2.12.0a0" and right.check("torch.again")["status"] == "pass"
+    wrong = index.check(needs(tmp_path / "wrong", "torchaudio==2.10.0\n", **files))
+    again = [each for each in wrong.document["checks"] if each["id"] == "torch.again"]
+    assert [each["status"] for each in again] == ["fail"] and "the 2.12.0a0 of the base image" in again[0]["summary"]
+    assert wrong.data["image"]["torch"] == "2.10.0"

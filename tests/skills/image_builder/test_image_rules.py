@@ -99,9 +99,9 @@ RULES: list[tuple[str, str, Files, Files, str, tuple[str, ...]]] = [
     (
         "gpu.kernels",
         "fail",
-        needs("torch==2.13.0+cpu\n"),
-        needs("torch==2.13.0+cu130\n"),
-        "requirements.txt:1",
+        needs(f"-i {CU126[:-6]}/cpu\ntorch==2.13.0+cpu\n"),
+        needs(f"-i {CU126[:-3]}130\ntorch==2.13.0+cu130\n"),
+        "requirements.txt:2",
         ("--instance-type", "g5.8xlarge"),
     ),
     (
@@ -319,6 +319,12 @@ def test_partners_are_those_of_the_very_release(tmp_path: Path, torch: str, part
     assert "torch.pair" not in severities(check(project(tmp_path / "right", needs(f"torch=={torch}\n{partner}\n"))))
 
 
+def test_a_torch_that_is_left_open_is_the_one_that_its_partner_pins(tmp_path: Path) -> None:
+    found = check(project(tmp_path / "right", needs("torch>=2.0\ntorchvision==0.19.1\n")))
+    assert severities(found) == {} and found.data["image"]["torch"] == "2.4.1"
+    assert severities(check(project(tmp_path / "wrong", needs("torch>=2.5\ntorchvision==0.19.1\n"))))["torch.pair"] == "fail"
+
+
 def test_a_patch_between_is_no_mismatch_where_nothing_resolves_it(tmp_path: Path) -> None:
     text = "FROM python:3.11-slim\nRUN pip install torch==2.4.0\nRUN pip install --no-deps torchvision==0.19.1\n"
     assert severities(check(project(tmp_path / "a", {"Dockerfile": text}))) == {}
@@ -425,6 +431,73 @@ def test_an_architecture_that_nvcc_does_not_know_is_found(tmp_path: Path) -> Non
     assert "extension.arch" not in severities(
         check(project(tmp_path / "right", {"Dockerfile": CUDA124 + text.format("8.0 9.0+PTX")}))
     )
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        needs("--extra-index-url https://x/whl/cu118\ntorch==2.3.1+cu118\n"),
+        needs("-f https://x/torch_stable.html\ntorch==2.3.1+cu118\n"),
+        {**needs("torch==2.3.1+cu118\n"), "pip.conf": "[global]\n"},
+        {"Dockerfile": SLIM + "ENV PIP_EXTRA_INDEX_URL=https://x/whl/cu118\nRUN pip install torch==2.3.1+cu118\n"},
+        {"Dockerfile": SLIM + "RUN pip install -f https://x torch==2.3.1+cu118\n"},
+        {"Dockerfile": "FROM pytorch/pytorch:2.3.1-cuda11.8-cudnn8-runtime\nRUN pip install torch==2.3.1+cu118\n"},
+        needs("torch==2.3.1\n"),
+        needs("https://x.example/torch-2.3.1+cu118-cp311-cp311-linux_x86_64.whl\n"),
+    ],
+)
+def test_a_build_of_torchs_own_index_is_right_where_an_index_is_named(tmp_path: Path, right: Files) -> None:
+    assert "torch.index" not in severities(check(project(tmp_path, right)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where", "severity"),
+    [
+        (needs("numpy<2\ntorch==2.3.1+cu118\n"), "requirements.txt:2", "fail"),
+        (needs("torch==2.3.1\ntorchvision==0.18.1+cpu\n"), "requirements.txt:2", "fail"),
+        ({"Dockerfile": "FROM python:3.11-slim\nRUN pip install 'torch==2.3.1+cu118'\n"}, "Dockerfile:2", "fail"),
+        ({"Dockerfile": "FROM registry.example/own:1\nRUN pip install torch==2.3.1+cu118\n"}, "Dockerfile:2", "warn"),
+    ],
+)
+def test_a_build_of_torchs_own_index_without_one_is_found(tmp_path: Path, wrong: Files, where: str, severity: str) -> None:
+    found = check(project(tmp_path, wrong))
+    only = [each for each in found.data["findings"] if each["id"] == "torch.index"]
+    assert [(each["where"], each["severity"]) for each in only] == [(where, severity)], found.data["findings"]
+
+
+NOTHING = {"Dockerfile": SLIM + "COPY . .\nCMD python train.py\n", "requirements.txt": "torch==2.13.0\n", "train.py": ""}
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"Dockerfile": SLIM + "COPY . .\nRUN pip install -r requirements.txt\n"},
+        {"Dockerfile": SLIM + "COPY . .\nRUN bash setup.sh\n"},
+        {"Dockerfile": SLIM + "COPY . .\nRUN make deps\n"},
+        {"Dockerfile": SLIM + "COPY . .\nCMD pip install -r requirements.txt && python train.py\n"},
+        {"Dockerfile": "FROM python:3.12 AS b\nRUN pip install torch\n" + SLIM + "COPY --from=b /usr/local /usr/local\n"},
+        {"Dockerfile": DLC + "COPY . .\n"},
+        {"Dockerfile": "FROM registry.example/own:1\nCOPY . .\n"},
+    ],
+)
+def test_a_dockerfile_that_installs_nothing_of_what_is_asked_is_found(tmp_path: Path, right: Files) -> None:
+    found = check(project(tmp_path / "wrong", NOTHING))
+    assert found.code == 0 and severities(found) == {"requirements.installed": "warn"}
+    control = check(project(tmp_path / "right", {**NOTHING, **right}))
+    assert "requirements.installed" not in severities(control), control.data["findings"]
+
+
+@pytest.mark.parametrize(
+    ("copy", "ignore", "warns"), [(".", "", True), (".", ".git\n", False), (".", "**/.git\n", False), ("train.py", "", False)]
+)
+def test_gits_history_in_the_image_is_a_warning(tmp_path: Path, copy: str, ignore: str, warns: bool) -> None:
+    files = {".git/HEAD": "ref", "train.py": "", "Dockerfile": SLIM + f"COPY {copy} /app/\n", ".dockerignore": ignore}
+    assert ("context.git" in severities(check(project(tmp_path, files)))) is warns
+
+
+def test_a_cuda_version_as_the_driver_is_named(tmp_path: Path) -> None:
+    found = check(project(tmp_path, needs("six\n")), "--driver", "11040")
+    assert found.code == 2 and "CUDA 11.4" in str(found.document) and "470" in str(found.document)
 
 
 def test_a_file_that_hides_a_package_is_found(tmp_path: Path) -> None:

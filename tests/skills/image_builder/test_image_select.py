@@ -59,6 +59,28 @@ def test_none_that_fits_is_exit_1_with_the_reasons(folder: Path) -> None:
     assert len(found.data["refused"]) == len(BASES["images"]) and all("2.9" in each["reason"] for each in found.data["refused"])
 
 
+def test_another_gpu_is_told_by_its_architecture(folder: Path) -> None:
+    unknown = select(folder, "--instance-type", "RTX 5090")
+    assert unknown.code == 2 and "sm_120" in str(unknown.error) and "m5" not in str(unknown.error)
+    found = select(folder, "--instance-type", "sm_120")
+    assert found.code == 0 and found.data["needs"]["sm"] == 120 and found.data["needs"]["cuda_builds"][0] == "12.8"
+    assert select(folder, "--instance-type", "sm_999").code == 2
+
+
+def test_a_torch_that_no_image_has_is_told_where_to_look(tmp_path: Path) -> None:
+    folder = project(tmp_path, {"requirements.txt": "torch==2.5.1\n"})
+    fix = str(select(folder).check("base.fit")["fix"])
+    assert "torch 2.10 to 2.14" in fix and "pytorch/pytorch:2.5.1-cuda" in fix and "11.8 or 12.1 or 12.4" in fix
+
+
+def test_another_torch_than_that_of_the_projects_own_image_is_said(tmp_path: Path) -> None:
+    files = {"Dockerfile": "FROM pytorch/pytorch:1.13.1-cuda11.6-cudnn8-devel\nRUN pip install six\n"}
+    found = select(project(tmp_path / "a", files))
+    assert found.code == 0 and "torch 1.13.1" in str(found.check("base.change")["summary"])
+    same = {"Dockerfile": files["Dockerfile"].replace("1.13.1-cuda11.6", "2.13.0-cuda13.0")}
+    assert "base.change" not in str(select(project(tmp_path / "b", same)).document)
+
+
 def test_images_past_their_end_of_patch_are_refused(folder: Path) -> None:
     late = select(folder, "--as-of", "2028-01-01")
     assert "no patches since" in str(late.data["refused"]) and late.data["image"].startswith("pytorch/pytorch:")

@@ -8,12 +8,13 @@ from typing import Any
 
 import trainyard_shell as shell
 from bases.choice import Candidate, Needs, candidates
-from bases.images import TABLE, Base
+from bases.images import TABLE, Base, rows
 from trainyard_gpus import builds_for, driver_of, target
 from image_project import Project
 from image_tables import date_of, table
-from asked.versions import specifiers
+from asked.versions import exact, minor, specifiers
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 
 def day(text: str | None) -> datetime.date:
@@ -56,29 +57,49 @@ def _joined(each: list[SpecifierSet]) -> SpecifierSet | None:
     return whole if each else None
 
 
-def answer(needs: Needs, limit: int) -> shell.Result:
+def answer(needs: Needs, limit: int, now: Base | None = None) -> shell.Result:
+    """`now`: the image that the project's Dockerfile begins with."""
     fitting, refused = candidates(needs)
     data: dict[str, Any] = {
         "image": fitting[0].base.image if fitting else None,
         "reason": fitting[0].reason if fitting else None,
-        "facts": facts(fitting[0].base) if fitting else {},
         "needs": _needs(needs),
         "runners_up": [_row(each, each.reason) for each in fitting[1 : limit + 1]],
         "refused": [_row(each, "; ".join(each.against)) for each in refused],
         "table_date": date_of(TABLE),
+        "facts": facts(fitting[0].base) if fitting else {},  # last: its list of accounts is long
     }
-    check = _fit(fitting, refused)
-    checks = [check, *_patches(fitting[0].base, needs)] if fitting else [check]
+    check = _fit(fitting, refused, needs)
+    checks = [check, *_patches(fitting[0].base, needs), *_change(now, fitting[0].base)] if fitting else [check]
     return shell.Result(data, checks, next=["conflict_analyzer.py check FOLDER judges the project on it"] if fitting else [])
 
 
-def _fit(fitting: list[Candidate], refused: list[Candidate]) -> shell.Check:
+def _fit(fitting: list[Candidate], refused: list[Candidate], needs: Needs) -> shell.Check:
     if fitting:
         return shell.Check("base.fit", "pass", f"{fitting[0].base.image} fits, {len(fitting) - 1} more do", fitting[0].reason)
     why = "; ".join(f"{each.base.image.rpartition('/')[2]}: {each.against[0]}" for each in refused)
-    return shell.Check(
-        "base.fit", "fail", "no image of the table fits", why, "other versions of torch or Python, or an image of your own"
-    )
+    return shell.Check("base.fit", "fail", "no image of the table fits", why, _way_out(needs))
+
+
+def _way_out(needs: Needs) -> str:
+    """For a torch that no image of the table has: where images of the older ones are."""
+    lines = sorted({minor(row.torch) for row in rows() if row.torch}, key=Version)
+    text = f"the table has images of torch {lines[0]} to {lines[-1]}"
+    pin = exact(needs.torch) if needs.torch is not None else None
+    row = table("package_rules")["torch"].get(minor(pin)) if pin else None
+    if pin and row:
+        cudas = " or ".join(row["builds"])
+        return f"{text}; for torch {pin} look for pytorch/pytorch:{pin.partition('+')[0]}-cuda... (CUDA {cudas}), with -devel where something is compiled"
+    return f"{text}; ask for one of them with --torch, or for another Python with --python"
+
+
+def _change(now: Base | None, chosen: Base) -> list[shell.Check]:
+    """Another line of torch than that of the project's own FROM: code and extensions may depend on it."""
+    if now is None or now.torch is None or chosen.torch is None or minor(now.torch) == minor(chosen.torch):
+        return []
+    text = f"the Dockerfile begins with {now.image}, which has torch {now.torch}; the chosen image has {chosen.torch}"
+    why = "code, torchvision and compiled extensions of the project may need the older line"
+    return [shell.Check("base.change", "warn", text, why, f"--torch {minor(now.torch)} keeps the line, where the table has it")]
 
 
 def _patches(base: Base, needs: Needs) -> list[shell.Check]:
@@ -93,8 +114,9 @@ def facts(base: Base) -> dict[str, Any]:
     known = {name: value for name, value in vars(base).items() if name not in ("image", "has_torch", "packages", "note")}
     accounts = table(TABLE)["accounts"] if base.account else {}
     known["account"] = accounts.get(base.account)
-    known["account_elsewhere"] = {region: account for region, account in accounts.items() if region != base.account}
-    return {**known, **base.packages, "driver_min": driver_of(base.cuda) if base.cuda else None}
+    elsewhere = {region: account for region, account in accounts.items() if region != base.account}
+    driver = driver_of(base.cuda) if base.cuda else None
+    return {**known, **base.packages, "driver_min": driver, "account_elsewhere": elsewhere}
 
 
 def _needs(needs: Needs) -> dict[str, Any]:

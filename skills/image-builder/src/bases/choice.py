@@ -90,7 +90,12 @@ def _gpu(found: Candidate, needs: Needs) -> None:
             found.doubts.append("why a CUDA image where there is no GPU")
         return
     if cuda == "cpu":
-        found.against.append(f"no CUDA in it, and {target.instance_type} has {target.gpu}")
+        named = "." not in target.instance_type
+        found.against.append(
+            f"no CUDA in it, which {target.gpu} needs"
+            if named
+            else f"no CUDA in it, and {target.instance_type} has {target.gpu}"
+        )
         return
     runs = has_kernels(cuda, target)
     if runs:

@@ -9,15 +9,18 @@ from typing import Any
 from conflicts import fix as image_fix
 import trainyard_shell as shell
 from conflicts.findings import Finding
-from image_rules import base_image, gpu_fit, names, numpy_fit, nvcc, packages, resolved, torch_family
+from image_rules import base_image, gpu_fit, image_content, names, numpy_fit, nvcc, packages, resolved, torch_family
 from conflicts.scene import Scene
 
 RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     names.readable,
+    image_content.uninstalled,
+    image_content.git,
     resolved.findings,
     base_image.findings,
     torch_family.again,
     torch_family.findings,
+    torch_family.no_index,
     gpu_fit.findings,
     numpy_fit.numpy,
     numpy_fit.numpy_python,
@@ -34,11 +37,21 @@ RULES: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
 )
 ORDER = {"fail": 0, "unknown": 1, "warn": 2, "pass": 3, "skipped": 4}
 MAX_FINDINGS = 200
+BRANCHES = {"11.4": 470, "12.4": 550, "12.6": 560, "12.8": 570, "12.9": 575, "13.0": 580}
+"""CUDA -> the driver's branch that came with it (NVIDIA's CUDA release notes, table 3)."""
 
 
 def driver(text: str | None) -> str | None:
     """Raises SkillError usage for what is not a driver version."""
     if text and not re.fullmatch(r"\d{3}(\.\d{1,3}){1,2}", text, re.ASCII):
+        cuda = re.fullmatch(r"(1\d)0(\d)0", text)
+        if cuda:
+            branch = BRANCHES.get(f"{cuda[1]}.{cuda[2]}")
+            raise shell.SkillError(
+                "usage",
+                f"--driver {text} is not a driver version: it is CUDA {cuda[1]}.{cuda[2]}, the newest that the driver loads",
+                hint="--driver with what nvidia-smi prints" + (f", which begins with {branch}" if branch else ""),
+            )
         raise shell.SkillError(
             "usage",
             f"--driver {shell.clean(text, 40)!r} is not a driver version",

@@ -101,7 +101,9 @@ def resolve(
                 break
             torch = found.chosen.get(group, {}).get("torch", torch)
     found.judge, found.asked = "uv" if found.chosen or found.conflicts else "table", asker.calls > 0
-    found.why = found.why or ("" if asker.calls else "uv.lock, conda or addresses say every version")
+    found.why = found.why or (
+        "" if asker.calls else "no requirement is one that an index resolves (what uv.lock, conda or a URL names is not)"
+    )
     return found
 
 
@@ -190,7 +192,7 @@ def _without_sources(asker: Asker, found: Resolution, question: Question, torch:
 
 
 def _conflict(asked: list[Want], complaint: str, *, missing: bool = False, replaces: str | None = None) -> Conflict:
-    words = told(complaint.partition("cause:")[2].partition("hint:")[0], 500)
+    words = told(complaint.partition("cause:")[2].partition("hint:")[0], 590)
     named = [each for each in asked if re.search(rf"(?<![\w-]){re.escape(each.name)}(?![\w-])", words)]
     place = (named or asked)[0].place
     return Conflict(place, tuple(dict.fromkeys(each.name for each in named)), words, missing, replaces)

@@ -56,6 +56,8 @@ class Scene:
     """None: there is no Dockerfile, or nothing is known of its image."""
     python: str | None = None
     python_why: str = ""
+    kept: str | None = None
+    """What an index is told of the base image's torch."""
     torch: Torch | None = None
     wants: list[Want] = field(default_factory=list)
     """Of the project, those whose markers hold in the image."""
@@ -82,19 +84,26 @@ def scene(project: Project, target: Target | None, driver: str | None, today: da
     _python(found)
     python = found.python or python_of(project).value
     found.wants = [each for each in project.wants if applies(each, python)]
+    found.kept = _kept(found, python)
     if ask_s and found.wants:
         found.resolution = resolve(
-            found.wants, project.constraints, python, found.base.glibc if found.base else None, _kept(found, python), ask_s
+            found.wants, project.constraints, python, found.base.glibc if found.base else None, found.kept, ask_s
         )
     found.torch = _torch(found)
     return found
 
 
 def _kept(found: Scene, python: str) -> str | None:
-    """The torch of the base image, where the index has the same release for this Python."""
+    """The torch of the base image, where the index has the same release for this Python.
+
+    No index has NVIDIA's pre-releases: the release before stands for one, since what takes that and newer ones takes it too.
+    """
     held = version(found.base.torch) if found.base and found.base.has_torch else None
-    row = torch_row(held.public) if held and not held.is_prerelease else None
-    return held.public if held and row and allows(row["python"], python) else None
+    if held is None:
+        return None
+    stands = newest(SpecifierSet(f"<{held.base_version}"), releases(python, None)) if held.is_prerelease else held.public
+    row = torch_row(stands) if stands else None
+    return stands if row and allows(row["python"], python) else None
 
 
 def _base(found: Scene) -> None:
@@ -152,8 +161,15 @@ def _torch(found: Scene) -> Torch | None:
     for group in sorted({each.group for each in found.wants}):
         asked = [each for each in found.named("torch") if each.group == group]
         taken = found.resolution.chosen.get(group, {}).get("torch")
-        if torch and taken and version(torch.version) == version(taken):
+        kept = held and torch and torch.version == held and taken == found.kept
+        if torch and taken and (kept or version(torch.version) == version(taken)):
             continue
+        if (
+            torch is None
+            and found.torch_is_unknown
+            and not any(each.pin for each in found.named("torch", "torchvision", "torchaudio") if each.group == group)
+        ):
+            continue  # the image may have one that fits, whatever an index would give
         stays = torch and all(each.allowed.contains(torch.version, prereleases=True) and not each.url for each in asked)
         if not (stays and taken is None) and (made := _asked(found, group, asked, taken)) is not None:
             torch = made
@@ -172,13 +188,21 @@ def _asked(found: Scene, group: int, asked: list[Want], taken: str | None) -> To
         return None  # the image may have one that fits
     if pin is None and taken is None and not asked[0].url:
         tag = _tag(found, asked[0])[0]
-        taken = newest(allowed, releases(found.python, tag)) or newest(allowed, releases(None, None))
+        taken = newest(allowed, _that_partners_pin(found, group)) or newest(allowed, releases(found.python, tag))
+        taken = taken or newest(allowed, releases(None, None))
     version_ = pin if pin and "+" in pin else taken or pin
     if version_ is None or version(version_) is None:
         return None
     first = next((each for each in asked if each.pin), next(iter(asked), None))
     cuda, why = _cuda(found, first, version_)
     return Torch(version_, first.place if first else None, pin is not None, cuda, why)
+
+
+def _that_partners_pin(found: Scene, group: int) -> list[str]:
+    """The releases of torch that a pinned torchvision of the same command asks for; an installer then takes one of these."""
+    pins = [version(each.pin) for each in found.named("torchvision") if each.group == group and each.pin and not each.url]
+    rows = [(release, torch_row(release)) for release in releases(None, None)]
+    return [release for release, row in rows if row and pins and version(str(row["torchvision"])) == pins[0]]
 
 
 def _cuda(found: Scene, asked: Want | None, version_: str) -> tuple[str | None, str]:

@@ -46,6 +46,9 @@ def _known(scene: Scene) -> Iterator[Finding]:
         )
     elif scene.base is None:
         yield skipped("base.known", f"{scene.image_place}: nothing is known of {scene.image}; what it holds was not judged")
+    elif scene.base.has_torch and scene.base.torch is None:
+        text = f"{scene.image} holds a torch of NVIDIA's own build, and its release is not in the table of {date_of(TABLE)}"
+        yield skipped("base.known", f"{scene.image_place}: {text}; its torch, CUDA and Python were not judged")
     else:
         how = "the table" if scene.base.evidence != "name" else "its name"
         yield passed("base.known", f"{scene.image} is known by {how}", f"table of {date_of(TABLE)}")
@@ -75,12 +78,12 @@ def _patch(scene: Scene) -> Iterator[Finding]:
             f"{base.image} gets no more patches",
             scene.image_place,
             why,
-            "base_image_selector.py select . names one that does",
+            "base_image_selector.py select FOLDER names one that does",
         )
     elif left < SOON_DAYS:
         text = f"{base.image} gets patches for {left} days more"
         yield Finding(
-            "base.patch", "warn", text, scene.image_place, f"until {base.end_of_patch}", "base_image_selector.py select ."
+            "base.patch", "warn", text, scene.image_place, f"until {base.end_of_patch}", "base_image_selector.py select FOLDER"
         )
     else:
         yield passed("base.patch", f"{base.image} gets patches until {base.end_of_patch}")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from conflicts.findings import Finding, passed, skipped
 from trainyard_gpus import TABLE, builds_for, driver_of, has_kernels, kernels
 from conflicts.scene import Scene, torch_row
-from image_tables import date_of
+from image_tables import date_of, table
 from asked.versions import version
+from packaging.version import Version
 
 
 def findings(scene: Scene) -> Iterator[Finding]:
@@ -42,7 +43,8 @@ def _kernels(scene: Scene) -> Iterator[Finding]:
         if row
         else "the table does not have it"
     )
-    text = f"{said} has no kernels for the {goal.gpu} (sm_{goal.sm}) of {goal.instance_type}"
+    of = "" if "." not in goal.instance_type else f" of {goal.instance_type}"
+    text = f"{said} has no kernels for the {goal.gpu} (sm_{goal.sm}){of}"
     if runs is None:
         text = f"whether {said} has kernels for the {goal.gpu} (sm_{goal.sm}) is not known"
     status = "fail" if runs is False else "unknown"
@@ -58,7 +60,10 @@ def _instead(scene: Scene) -> str:
     if builds:
         tags = " or ".join(f"cu{cuda.replace('.', '')}" for cuda in builds)
         return f"torch {scene.torch.line} of PyTorch's index for {tags}"
-    return f"a torch for CUDA {' or '.join(builds_for(scene.target)[-3:])}: base_image_selector.py select . --instance-type {scene.target.instance_type}"
+    has = builds_for(scene.target)
+    newest = has_kernels(max(table(TABLE)["kernels"], key=Version), scene.target)
+    range_ = f"{has[0]} or newer" if newest else f"{has[-1]} or older"
+    return f"a torch for CUDA {range_}: base_image_selector.py select FOLDER --instance-type {scene.target.instance_type}"
 
 
 def _driver(scene: Scene) -> Iterator[Finding]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bases.images import rows
 from conflicts.findings import Finding, passed, rewritten, skipped
-from conflicts.scene import Scene, Torch, torch_row
+from conflicts.scene import CUDA_TAG, Scene, Torch, tagged, torch_row
 from image_tables import table
 from asked.versions import allows, minor, newest, version
 from asked.wants import Want
 from packaging.version import Version
+
+INDEX = re.compile(
+    r"index|INDEX|find.links|FIND_LINKS|pip\.conf|pip3? config|TORCH_BACKEND|torch-backend|uv\.toml|/whl/|\s-[fi]\s"
+)
+CONFIGURATIONS = ("pip.conf", ".pip/pip.conf", ".config/pip/pip.conf", "uv.toml")
 
 FROM_OPEN = {"torchvision": "0.29", "torchaudio": "2.11"}
 """From this line on its wheels pin no single torch."""
@@ -35,7 +41,7 @@ def findings(scene: Scene) -> Iterator[Finding]:
             text,
             torch.place,
             "its partners, CUDA and Python are not judged",
-            "a release of the table",
+            f"judge it yourself by its release notes, or take one of torch {' to '.join(_ends())}",
         )
         return
     yield from _pairs(scene, torch)
@@ -65,7 +71,7 @@ def _pair(each: Want, torch: Torch, chosen: dict[str, str]) -> Finding | None:
     right = row.get(each.name, row["newest"])
     if each.name == "torchaudio":
         right = torch.version.partition("+")[0] if Version(torch.version) < Version("2.11") else "2.11.0"
-    if each.name in chosen and each.name != "torchaudio":
+    if each.name in chosen and each.name != "torchaudio" and not Version(torch.version).is_prerelease:
         return None
     if not str(each.allowed):
         return _unpinned_audio(each, torch, right)
@@ -118,6 +124,11 @@ def _unpinned_audio(each: Want, torch: Torch, right: str) -> Finding | None:
     )
 
 
+def _ends() -> tuple[str, str]:
+    lines = list(table("package_rules")["torch"])
+    return lines[0], lines[-1]
+
+
 def _releases(name: str) -> list[str]:
     rows = table("package_rules")["torch"].values()
     return [str(row["newest"] if name == "torchaudio" else row[name]) for row in rows]
@@ -155,6 +166,35 @@ def _build(torch: Torch) -> Iterator[Finding]:
     )
 
 
+def no_index(scene: Scene) -> Iterator[Finding]:
+    """`torch==2.3.1+cu118` is on PyTorch's own index alone; without one pip finds no such version."""
+    for each in scene.named("torch", "torchvision", "torchaudio"):
+        local = CUDA_TAG.search((each.pin or "").rpartition("+")[2]) if "+" in (each.pin or "") else None
+        if local is None or each.url or each.place.file == "uv.lock" or _names_an_index(scene, each):
+            continue
+        base = scene.base
+        if base and each.name == "torch" and base.torch == str(each.pin).partition("+")[0] and base.cuda == tagged(local[1]):
+            continue  # it may be that very build
+        row = torch_row(str(each.pin)) if each.name == "torch" else None
+        builds = "" if row is None or tagged(local[1]) in ("cpu", *row["builds"]) else ", and it is not known for that line"
+        own = scene.project.docker is not None and base is None
+        text = f"{each.asked}=={each.pin} is not on PyPI, and no other index is named"
+        why = f"versions with +{local[1]} are on PyTorch's own index alone{builds}; pip says `No matching distribution found`"
+        why += "; the base image may have an index in its configuration" if own else ""
+        instead = f"--extra-index-url with PyTorch's index for {local[1]} (it ends in /whl/{local[1]}), in the file or behind pip install"
+        yield Finding("torch.index", "warn" if own else "fail", text, each.place, why, instead)
+
+
+def _names_an_index(scene: Scene, each: Want) -> bool:
+    """An option, a variable or a file of configuration, wherever it stands: what it holds is not judged."""
+    project = scene.project
+    if each.indexes or any(project.folder.exists(name) for name in CONFIGURATIONS):
+        return True
+    names = [name for name in project.sources if name != "imports"] + ["pyproject.toml"]
+    texts = [project.docker.text if project.docker else "", *(project.folder.text(name) or "" for name in names)]
+    return any(INDEX.search(text) for text in texts)
+
+
 def _python(scene: Scene, torch: Torch) -> Iterator[Finding]:
     row = torch_row(torch.version)
     assert row is not None
@@ -179,6 +219,8 @@ def again(scene: Scene) -> Iterator[Finding]:
     if base is None or not base.has_torch or base.torch is None:
         return
     asked = scene.named("torch")
+    if not asked and scene.torch and scene.torch.version != base.torch:
+        return  # what uv says of it is a finding of its own
     if not asked:
         yield passed("torch.again", f"the torch {base.torch} of the base image stays")
         return
@@ -204,13 +246,12 @@ def _over_nvidias(scene: Scene, image: str) -> Iterator[Finding]:
     """A release of which nobody knows the torch: it is a build of NVIDIA's own, so that a pin on a release is never met."""
     docker = scene.project.docker
     wished = docker is not None and re.search(r"pip3? uninstall[^\n]*\btorch\b", docker.text)
-    for each in scene.named("torch"):
-        if each.pin or each.url:
+    for each in scene.named("torch", *FROM_OPEN):
+        closed = each.name == "torch" or (each.pin is not None and Version(each.pin) < Version(FROM_OPEN[each.name]))
+        if closed and (each.pin or each.url) and "--no-deps" not in each.options:
             why = f"{image} has a torch of NVIDIA's own, with NCCL and extensions built for it; another torch is installed over it, some GB more"
-            text, instead = (
-                f"torch{each.allowed} replaces the torch of the base image",
-                "leave torch out, or an image without torch",
-            )
+            text = f"{each.asked}{each.allowed} replaces the torch of the base image"
+            instead = f"leave {each.asked} out, or take an image without torch"
             yield Finding("torch.again", "warn" if wished else "fail", text, each.place, why, instead)
 
 
@@ -219,5 +260,7 @@ def _replaced(each: Want, image: str, torch: str, prerelease: bool) -> Finding:
     if prerelease:
         why = f"{torch} is a pre-release, which comes before {Version(torch).base_version}; {why}"
     new = each.pin or newest(each.allowed, _releases("torchaudio")) or str(each.allowed)
-    instead = f"leave torch out, or an image that has torch {new} (base_image_selector.py select . --torch {new})"
+    known = any(base.torch == new for base in rows())
+    instead = f"leave torch out, or take an image that has torch {new}"
+    instead += f" (base_image_selector.py select FOLDER --torch {new})" if known else ""
     return Finding("torch.again", "fail", f"torch{each.allowed} replaces the torch of the base image", each.place, why, instead)
