@@ -10,6 +10,9 @@ from asked.wants import Want
 from image_project import Project
 from image_tables import table
 
+BARE = re.compile(r"(?:[a-z]+\+)?[a-z0-9]+://")
+"""A requirement that is an address alone: pip reads the package's name there, which need not be the repository's."""
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -78,8 +81,10 @@ def _text(each: Want) -> str:
     """As pip takes it, whichever file it comes from."""
     extras = f"[{','.join(sorted(each.extras))}]" if each.extras else ""
     marker = f" ; {each.marker}" if each.marker else ""
+    if each.url and (BARE.match(each.text or "") or "egg=" in each.url):
+        return f"{each.url}{marker}"
     if each.url:
-        return f"{each.asked}{extras} @ {each.url}{marker}" if "egg=" not in each.url else each.url
+        return f"{each.asked}{extras} @ {each.url}{marker}"
     name = each.name if each.place.file.endswith((".yml", ".yaml")) else each.asked
     return f"{name}{extras}{each.allowed}{marker}"
 
