@@ -82,7 +82,7 @@ def test_log_lost_and_late(aws: Aws) -> None:
     """A log stream that never comes, and one whose lines come late: the builds succeed, and the second log is whole in the end."""
     aws.make_project()
     for log in ("lost", "late"):
-        aws.builds_fault(log=log, log_late_s=30)
+        aws.builds_fault(log=log, log_late_s=3)
     lost = ended(aws, start(aws))
     with pytest.raises(ClientError) as raised:
         log_of(aws, lost)
@@ -92,4 +92,7 @@ def test_log_lost_and_late(aws: Aws) -> None:
     time.sleep(0.3)
     assert log_of(aws, shown(aws, id)) == []
     aws.client("codebuild").stop_build(id=id)
-    assert "hello" in log_of(aws, ended(aws, id))
+    build, deadline = ended(aws, id), time.monotonic() + 60
+    while "hello" not in log_of(aws, build):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

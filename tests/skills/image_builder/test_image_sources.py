@@ -100,7 +100,10 @@ def test_imports_count_where_nothing_is_declared(tmp_path: Path) -> None:
     folder = project(tmp_path / "a", {"train.py": code, "helper.py": "", "Dockerfile": "FROM python:3.12-alpine\n"})
     found = check(folder)
     assert found.data["sources"] == ["imports"]
-    assert [(each["id"], each["where"]) for each in found.data["findings"]] == [("glibc.floor", "train.py:2")]
+    assert [(each["id"], each["where"]) for each in found.data["findings"]] == [
+        ("glibc.floor", "train.py:2"),
+        ("requirements.installed", "Dockerfile:1"),
+    ], "nothing installs them, and alpine cannot"
     declared = project(tmp_path / "b", {"train.py": code, "requirements.txt": "six\n"})
     assert check(declared).data["sources"] == ["requirements.txt"]
 

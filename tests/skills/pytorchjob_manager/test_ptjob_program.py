@@ -16,7 +16,8 @@ import pytest
 
 PROGRAM = Path(__file__).resolve().parents[3] / "skills" / "pytorchjob-manager" / "assets" / "program.py"
 PYTHON: str = getattr(sys, "_base_executable", sys.executable)
-LIVES = "open('began', 'a').write('x'); import time; time.sleep(600)"
+LIVES = "import time; file = open('began', 'a'); file.write('x'); file.flush(); time.sleep(600)"
+"""Written by `flush`: what a signal handler raises while a file is closed by its end of life is ignored by Python."""
 PATIENCE_S = 60.0
 Start = Callable[..., subprocess.Popen[str]]
 
