@@ -58,7 +58,14 @@ def _checker(root: Path, folder: Path, project: Path) -> Contestant:
 
     def once() -> float:
         ran = ours(
-            root / PROGRAMS / "conflict_analyzer.py", "check", "--offline", project, "--instance-type", "p5.48xlarge", env=env, codes=[1]
+            root / PROGRAMS / "conflict_analyzer.py",
+            "check",
+            "--offline",
+            project,
+            "--instance-type",
+            "p5.48xlarge",
+            env=env,
+            codes=[1],
         )
         if not any(each["severity"] == "fail" for each in ran.document["data"]["findings"]):
             raise RuntimeError(f"no conflict was found: {ran.document['data']}")

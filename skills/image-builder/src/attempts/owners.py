@@ -13,7 +13,6 @@ from attempts import edits
 from attempts.causes import Cause, classified
 from attempts.context_files import place
 from build_recipe import Recipe
-from dockerfiles.copy_sources import mounts
 from dockerfiles.stages import Stage
 from dockerfiles.text import Instruction
 
@@ -92,7 +91,7 @@ def _fix(recipe: Recipe, found: Refused) -> str:
     keep = f"before USER {found.user} (line {found.set_by.line})"
     cached = [
         mount
-        for mount in mounts(found.run)
+        for mount in found.run.mounts
         if mount.get("type") == "cache" and found.path.startswith(mount.get("target") or mount.get("dst") or "\0")
     ]
     if cached:
@@ -159,7 +158,7 @@ def given_to_user(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     ):
         return None
     if (
-        any(found.path.startswith(mount.get("target", "\0")) for mount in mounts(found.run))
+        any(found.path.startswith(mount.get("target", "\0")) for mount in found.run.mounts)
         or edits.user_at(found.stage, found.set_by) is not None
     ):
         return None

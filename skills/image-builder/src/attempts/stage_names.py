@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import trainyard_shell as shell
 from attempts.causes import Cause, classified
 from build_recipe import Recipe
-from dockerfiles.copy_sources import mounts
 from dockerfiles.stages import Dockerfile, Stage
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|\d+")
@@ -50,7 +49,7 @@ def _named(docker: Dockerfile) -> Iterator[tuple[Stage, str, int, str]]:
             yield stage, stage.image, stage.line, f"FROM {stage.image}"
         for each, _ in stage.body:
             names = [each.flags["from"]] if each.keyword in ("COPY", "ADD") and "from" in each.flags else []
-            names += [found["from"] for found in mounts(each) if "from" in found]
+            names += [found["from"] for found in each.mounts if "from" in found]
             yield from (
                 (stage, name, each.line, f"{each.keyword} {'--mount=...,from=' if each.keyword == 'RUN' else '--from='}{name}")
                 for name in names

@@ -6,25 +6,9 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from dockerfiles.expand import CannotExpand, expand
+from dockerfiles.expand import filled
 from dockerfiles.stages import Dockerfile, Stage
 from dockerfiles.text import Instruction, json_words
-
-
-def workdir(docker: Dockerfile, stage: Stage) -> str:
-    """The WORKDIR at the start of a stage: that of the stage it is built from, else /."""
-    folder = "/"
-    for before in reversed(docker.chain(stage)[1:]):
-        for each, values in before.body:
-            folder = posixpath.join(folder, filled(each.value, values)) if each.keyword == "WORKDIR" else folder
-    return folder
-
-
-def filled(text: str, values: dict[str, str]) -> str:
-    try:
-        return expand(text.strip("\"'"), values)
-    except CannotExpand:
-        return text
 
 
 @dataclass(frozen=True)
@@ -48,7 +32,7 @@ def copies(docker: Dockerfile, stage: Stage) -> Copies:
     """Of COPY, ADD and `RUN --mount=type=bind`, in the stage and those that it is built from."""
     pairs: list[tuple[str, str]] = []
     for each_stage in reversed(docker.chain(stage)):
-        folder = workdir(docker, each_stage)
+        folder = docker.first_workdir(each_stage)
         for each, values in each_stage.body:
             if each.keyword == "WORKDIR":
                 folder = posixpath.join(folder, filled(each.value, values))
@@ -75,8 +59,7 @@ def _copied(each: Instruction, values: dict[str, str], folder: str) -> list[tupl
 
 def _bound(each: Instruction, folder: str) -> list[tuple[str, str]]:
     found = []
-    for mount in each.flags.get("mount", "").split("\n"):
-        options = dict(part.partition("=")[::2] for part in mount.split(","))
+    for options in each.mounts:
         source = options.get("source") or options.get("src") or "."
         target = options.get("target") or options.get("dst") or options.get("destination")
         if options.get("type", "bind") == "bind" and target and "from" not in options:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dockerfiles.expand import CannotExpand, expand
@@ -45,17 +44,11 @@ def context_sources(docker: Dockerfile) -> list[Source]:
     ]
 
 
-def mounts(each: Instruction) -> Iterator[dict[str, str]]:
-    """The options of each --mount of a RUN."""
-    for mount in each.flags.get("mount", "").split("\n") if each.keyword == "RUN" else ():
-        yield dict(part.partition("=")[::2] for part in mount.split(","))
-
-
 def _words(each: Instruction, values: dict[str, str]) -> list[str]:
     if each.keyword in ("COPY", "ADD") and "from" not in each.flags:
         words = (json_words(each.value) or each.value.split())[:-1]
     else:
-        bound = [found for found in mounts(each) if found.get("type", "bind") == "bind" and "from" not in found]
+        bound = [found for found in each.mounts if found.get("type", "bind") == "bind" and "from" not in found]
         words = [found.get("source") or found.get("src") or "" for found in bound]
     filled = (_filled(word.strip("\"'"), values) for word in words if word and not word.startswith("<<"))
     return [word for word in filled if word and word.isprintable() and not REMOTE.match(word)]

@@ -100,3 +100,11 @@ def _cut(value: str, operator: str, rest: str) -> str:
         if fnmatch.fnmatchcase(piece, rest):
             return value[length:] if operator[0] == "#" else value[: len(value) - length]
     return value
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """Without its quotes, variables filled in; as it stands where that cannot be."""
+    try:
+        return expand(text.strip("\"'"), values)
+    except CannotExpand:
+        return text

@@ -6,8 +6,7 @@ import posixpath
 import re
 from dataclasses import dataclass, field, replace
 
-from dockerfiles.copies import filled, workdir
-from dockerfiles.expand import CannotExpand, expand
+from dockerfiles.expand import CannotExpand, expand, filled
 from dockerfiles.shell import Command, bare, commands
 from dockerfiles.stages import Dockerfile, Stage
 from asked.conda import conda_want
@@ -68,7 +67,7 @@ class Words:
 def installs(docker: Dockerfile, stage: Stage) -> list[Install]:
     """The installations of one stage, in order."""
     found = []
-    folder = workdir(docker, stage)
+    folder = docker.first_workdir(stage)
     for each, values in stage.body:
         if each.keyword == "WORKDIR":
             folder = posixpath.join(folder, filled(each.value, values))

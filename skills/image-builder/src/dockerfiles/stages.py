@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dockerfiles.expand import CannotExpand, expand
+from dockerfiles.expand import CannotExpand, expand, filled
 from dockerfiles.text import Instruction, NotADockerfile, instructions
 
 DOCKERFILES = ("Dockerfile", "dockerfile", "docker/Dockerfile")
@@ -80,17 +79,14 @@ class Dockerfile:
         except CannotExpand:
             return None
 
+    def first_workdir(self, stage: Stage) -> str:
+        """WORKDIR at the start of a stage; where the image alone decides it is taken for `/`."""
+        return _workdir("/", [row for part in reversed(self.chain(stage)[1:]) for row in part.body])
+
     def workdir(self, stage: Stage, before: Instruction | None = None) -> str:
-        """The folder in which an instruction of the stage runs; where the image alone decides it is taken for `/`."""
-        parent = self.parent(stage)
-        found = self.workdir(parent) if parent else "/"
-        for each, values in stage.body:
-            if before is not None and each.line >= before.line:
-                break
-            if each.keyword == "WORKDIR":
-                with contextlib.suppress(CannotExpand):
-                    found = posixpath.join(found, expand(each.value, values).strip("\"'"))
-        return posixpath.normpath(found)
+        """The folder in which an instruction of the stage runs; without one that of its end."""
+        body = [row for row in stage.body if before is None or row[0].line < before.line]
+        return posixpath.normpath(_workdir(self.first_workdir(stage), body))
 
     def used(self) -> list[Stage]:
         """The stages whose files may be in the image: the last one's chain and, again and again, what these copy from."""
@@ -107,10 +103,16 @@ class Dockerfile:
     def copied(self, stage: Stage) -> Iterator[Stage]:
         """The stages that it copies from, or mounts."""
         for each, _ in stage.body:
-            mounted = re.findall(r"(?:^|,|\n)from=([^,\n]+)", each.flags.get("mount", ""))
+            mounted = [mount["from"] for mount in each.mounts if "from" in mount]
             for name in [each.flags.get("from", ""), *mounted] if each.keyword in ("COPY", "RUN") else []:
                 if (source := self.stage(name)) and source.index < stage.index:
                     yield source
+
+
+def _workdir(folder: str, body: list[tuple[Instruction, dict[str, str]]]) -> str:
+    for each, values in body:
+        folder = posixpath.join(folder, filled(each.value, values)) if each.keyword == "WORKDIR" else folder
+    return folder
 
 
 def parse(text: str, file: str = "Dockerfile", build_args: dict[str, str] | None = None) -> Dockerfile:

@@ -50,6 +50,12 @@ class Instruction:
     pieces: tuple[tuple[int, str], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
 
+    @property
+    def mounts(self) -> list[dict[str, str]]:
+        """The options of each --mount of a RUN."""
+        found = self.flags.get("mount", "").split("\n") if self.keyword == "RUN" else []
+        return [dict(part.partition("=")[::2] for part in mount.split(",")) for mount in found if mount]
+
 
 @dataclass
 class Lines:
