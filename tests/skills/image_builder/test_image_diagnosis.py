@@ -422,10 +422,11 @@ def test_all_scripts_get_their_line_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("repeated", [False, True])
-def test_an_argument_before_from(tmp_path: Path, repeated: bool) -> None:
+@pytest.mark.parametrize("env, run", [("CONFIG=c/${EXP}.yaml", "check $CONFIG"), ("EXP=$EXP", "check c/$EXP.yaml")])
+def test_an_argument_before_from(tmp_path: Path, env: str, run: str, repeated: bool) -> None:
     """Empty in the stage; through an ENV too. Control: the stage repeats it, and the file is what is missing."""
-    text = f"ARG EXP=a\n{PYTHON}{'ARG EXP' if repeated else '# none'}\nENV CONFIG=c/${{EXP}}.yaml\nRUN check $CONFIG\n"
-    log = failed(5, "RUN check $CONFIG", "FileNotFoundError: [Errno 2] No such file or directory: 'c/.yaml'")
+    text = f"ARG EXP=a\n{PYTHON}{'ARG EXP' if repeated else '# none'}\nENV {env}\nRUN {run}\n"
+    log = failed(5, f"RUN {run}", "FileNotFoundError: [Errno 2] No such file or directory: 'c/.yaml'")
     found = read(tmp_path, {"Dockerfile": text}, *log)
     wanted = ("no-file", None) if repeated else ("syntax", "arguments_repeated")
     assert (found.kind, found.remedy, "+ARG EXP" in found.changes) == (*wanted, not repeated), found

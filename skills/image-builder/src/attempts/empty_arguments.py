@@ -30,7 +30,7 @@ class Empty:
 
 
 def empty(docker: Dockerfile) -> list[Empty]:
-    """In the order of the file; names that an instruction sets itself are left out."""
+    """In the order of the file; names that the shell of a RUN sets itself are left out."""
     declared: dict[str, int] = {}
     for each in instructions(docker.text):
         if each.keyword == "FROM":
@@ -41,7 +41,7 @@ def empty(docker: Dockerfile) -> list[Empty]:
         for stage in docker.stages
         for each, values in stage.body
         for name in dict.fromkeys(used(each))
-        if name in declared and name not in values and not re.search(rf"\b{name}=", each.value)
+        if name in declared and name not in values and not (each.keyword == "RUN" and re.search(rf"\b{name}=", each.value))
     ]
 
 

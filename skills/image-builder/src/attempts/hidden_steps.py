@@ -44,8 +44,8 @@ def hides(stage: Stage, run: Instruction) -> Lost | None:
     shells = [each.value for each, _ in stage.body if each.keyword == "SHELL" and each.line < run.line]
     strict = re.compile(r"set -\w*e|\"-\w*e|pipefail")
     held = f"{text}\n{shells[-1] if shells else ''}"
-    if FORGIVEN.search(text):
-        return Lost(FORGIVEN.search(text)[0].strip())  # type: ignore[index]
+    if forgiven := FORGIVEN.search(text):
+        return Lost(forgiven[0].strip())
     if PIPED.search(_unquoted(text)) and "pipefail" not in held:
         return Lost("a pipe ends as its last command does")
     several = ";" in _unquoted(run.value) or any("\n" in here.body.strip() for here in run.heredocs)
