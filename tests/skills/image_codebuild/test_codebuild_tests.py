@@ -67,6 +67,8 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     by_tag = f"trainyard/net:{built.data['tag']}"
     missing = tester("run", by_tag, *words)
     assert missing.code == 1 and missing.check("imports")["status"] == "fail", missing.document
+    row = tester.codebuild("list").data["builds"][0]
+    assert row["status"] == "SUCCEEDED" and row["verdict"] == f"{PROGRAM} status {missing.data['build_id']}", row
 
 
 JOB = "name: net\ntarget: eks\nrun: torchrun train.py\nresources: {shm: 256Mi}\n"
