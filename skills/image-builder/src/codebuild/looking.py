@@ -136,5 +136,5 @@ def _row(build: Build) -> dict[str, Any]:
     columns = ("build_id", "status", "phase", "image", "digest", "seconds")
     more = {"kind": "test", "image": tested} if tested else {"kind": "build" if seen["image"] else None}
     if tested and seen["status"] == "SUCCEEDED":
-        more["verdict"] = f"{TESTER} status {build.id}"
+        more["verdict"] = f"unknown here: {TESTER} run has printed it"
     return {**{each: seen[each] for each in columns}, **more, "ours": codebuilds.KEY in build.variables}
