@@ -23,6 +23,7 @@ from attempts import (
     owners,
     script_files,
     stage_names,
+    swallowed_imports,
     system_packages,
 )
 from attempts.causes import Cause, classified
@@ -190,7 +191,7 @@ def _placed(recipe: Recipe, cause: Cause) -> Cause:
 
 
 Part = Callable[[Recipe, Cause], Cause | None]
-LOG_PARTS: tuple[Part, ...] = (_exception, isolated_builds.explained, _versions, _cuda, _package)
+LOG_PARTS: tuple[Part, ...] = (swallowed_imports.explained, _exception, isolated_builds.explained, _versions, _cuda, _package)
 """What knows more than the log's line without a project."""
 PARTS: tuple[Part, ...] = (
     _heredoc,
@@ -201,6 +202,7 @@ PARTS: tuple[Part, ...] = (
     hidden_steps.explained,
     empty_arguments.explained,
     foreign_paths.explained,
+    swallowed_imports.explained,
     _exception,
     isolated_builds.explained,
     missing_modules.explained,

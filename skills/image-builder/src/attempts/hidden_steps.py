@@ -21,7 +21,9 @@ from dockerfiles.text import Instruction, json_words
 
 SYMPTOMS = ("missing-module", "missing-program", "no-file", "script", "command", "system-library", "compiler")
 """What a later step says when an earlier one did not do its work."""
-ENDS = re.compile(r"^\s*(?:ERROR:|E: |error: |Error: |fatal: |\u00d7 )|did not run successfully|^\w*(?:Error|Exception)\b")
+ENDS = re.compile(
+    r"^\s*(?:ERROR:|E: |error: |Error: |fatal: |\u00d7 )|did not run successfully|^\w*(?:Error|Exception)\b|^The (?:requested )?command \S+ does not exist"
+)
 WELL = re.compile(r"^(?:Successfully installed|Installed \d+ packages|Setting up \S+ \()")
 FORGIVEN = re.compile(r"\|\|\s*(?:true\b|:(?=\s|$)|echo\b[^|&;\n]*|exit 0\b)")
 PIPED = re.compile(r"(?<!\|)\|&?(?!\|)")

@@ -15,7 +15,8 @@ from asked.wants import Want
 from attempts import edits
 from attempts.causes import Cause, classified
 from attempts.context_files import place
-from attempts.wanted import asked_in, installs_of, package_of, want_named, wants_of
+from attempts.local_packages import local_wants
+from attempts.wanted import installs_of, package_of, want_named, wants_of
 from build_recipe import Recipe
 from dockerfiles.installs import WITH_VALUE, Install
 from dockerfiles.shell import Command, bare, commands
@@ -79,8 +80,9 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
         return _absent(recipe, cause, *found)
     name = package(cause)
     asked = want_named(recipe, package_of(module), *found) if found else None
-    built = next((each for each in asked_in(recipe, *found) if name and each.name == _canonical(name)), None) if found else None
-    title = _bare(built) if built and built.pin else name or "the package"
+    every = [want for each in installs_of(recipe, *found) for want in _wants(recipe, each, found[1])] if found else []
+    built = next((each for each in every if name and each.name == _canonical(name)), None)
+    title = _bare(built) if built and (built.pin or _is_local(built)) else name or "the package"
     first = _bare(asked[0]) if asked else package_of(module)
     if asked and found and asked[1].line < found[1].line:
         where, then = f"line {asked[1].line} installs {first}, but ", "setuptools and wheel in an earlier RUN"
@@ -96,6 +98,14 @@ def explained(recipe: Recipe, cause: Cause) -> Cause | None:
     return replace(
         classified(cause, "isolation", fix=fix, places=places, what=what), remedies=("separate_install", "without_isolation")
     )
+
+
+def _wants(recipe: Recipe, install: Install, run: Instruction) -> list[Want]:
+    return [*wants_of(recipe, install), *local_wants(recipe, install, run)]
+
+
+def _is_local(each: Want) -> bool:
+    return each.asked.startswith((".", "/"))
 
 
 def _absent(recipe: Recipe, cause: Cause, stage: Stage, run: Instruction) -> Cause | None:
@@ -136,13 +146,17 @@ def separate_install(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
     if "separate_install" not in cause.remedies or found is None or name is None:
         return None
     install = next(
-        (each for each in installs_of(recipe, *found) if any(want.name == _canonical(name) for want in wants_of(recipe, each))),
+        (
+            each
+            for each in installs_of(recipe, *found)
+            if any(want.name == _canonical(name) for want in _wants(recipe, each, found[1]))
+        ),
         None,
     )
     command = _command(found[1], install) if install and install.tool in ("pip", "uv") else None
     if install is None or command is None:
         return None
-    wants = wants_of(recipe, install)
+    wants = _wants(recipe, install, found[1])
     built = next(each for each in wants if each.name == _canonical(name))
     module = package_of(cause.said["module"])
     first = [each for each in wants if each is not built and each.name in (module, *HELPERS)]
@@ -155,6 +169,8 @@ def separate_install(recipe: Recipe, cause: Cause) -> tuple[str, Recipe] | None:
         _line(found[1], command, [*indexes, *map(_bare, first), _setuptools(first), *TOOLS]),
         _line(found[1], command, [*indexes, "--no-build-isolation", *map(_bare, (built, *others))]),
     ]
+    if _is_local(built):  # which pip builds once more in the command itself
+        lines.append("ARG PIP_NO_BUILD_ISOLATION=0")
     text = edits.before(recipe, cause.cut, lines)
     what = f"{' and '.join(each.asked for each in first) or 'the tools of its build'} first, then {' and '.join(each.asked for each in (built, *others))} with --no-build-isolation{_cpu_only(recipe, found, cause.said['module'], name)}"
     return (
