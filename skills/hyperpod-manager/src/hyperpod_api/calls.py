@@ -43,7 +43,7 @@ class SageMaker:
             if not page.get("NextToken"):
                 return
             request["NextToken"] = page["NextToken"]
-        raise shell.SkillError("contract", f"cannot {what}: more than {MAX_PAGES} pages", hint="a smaller cluster, or --group")
+        raise shell.SkillError("unreachable", f"cannot {what}: more than {MAX_PAGES} pages", hint="--group, or a later --since")
 
     @contextmanager
     def asking(self, what: str, resource: str = "*") -> Iterator[None]:

@@ -42,10 +42,16 @@ def instance_id(node: dict[str, Any]) -> str | None:
 
 
 def joined(instances: Iterable[Instance], nodes: Iterable[dict[str, Any]]) -> list[HyperPodNode]:
-    """One entry for each instance, and one for each node that no instance belongs to."""
-    by_id = {id: node for node in nodes if (id := instance_id(node))}
+    """One entry for each instance, and one for each node that no instance belongs to: also a second one of the same id, and one whose
+    id cannot be read."""
+    by_id: dict[str, dict[str, Any]] = {}
+    others = []
+    for node in nodes:
+        id = instance_id(node)
+        if id is None or by_id.setdefault(id, node) is not node:
+            others.append(node)
     found = [HyperPodNode(each, by_id.pop(each.id, None) if each.id else None) for each in instances]
-    return found + [HyperPodNode(None, node) for node in by_id.values()]
+    return found + [HyperPodNode(None, node) for node in (*by_id.values(), *others)]
 
 
 def hyperpod_nodes_of(cluster: kube.Cluster) -> list[dict[str, Any]]:
