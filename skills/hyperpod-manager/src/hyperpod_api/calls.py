@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import trainyard_aws as aws
 import trainyard_shell as shell
 
 Document = dict[str, Any]
+NO_CLUSTER = re.compile(r"(?i)not found|could not find")
 MAX_PAGES = 1000
 """Of one list; a service that never stops giving tokens ends there, as an error."""
 
@@ -53,7 +55,7 @@ class SageMaker:
             with aws.asking(f"{what} ({self.region})", resource):
                 yield
         except aws.AwsError as error:
-            if error.reason == "ValidationException" and "not found" in str(error).lower():
+            if error.reason == "ValidationException" and NO_CLUSTER.search(str(error)):
                 raise aws.AwsError(
                     "not-found", error.reason, str(error), hint="`clusters` lists those of the region"
                 ) from error

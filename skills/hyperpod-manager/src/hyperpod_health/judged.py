@@ -41,7 +41,7 @@ class Judged:
         against = [each for each in self.findings if each.verdict != faults.HEALTHY]
         worst = [each for each in against if each.verdict == self.verdict]
         said_more = [each for each in worst if each.id.startswith(("xid.", "reason.", "fault.Neuron"))]
-        return (said_more or worst or [None])[0]
+        return next(iter(said_more or worst), None)
 
     @property
     def action(self) -> str:
@@ -83,9 +83,17 @@ def _of_node(node: kube.Object, on: OnNode, history: list[Finding]) -> list[Find
 
 
 def conditions_of(node: kube.Object) -> list[nodehealth.Condition]:
-    names = ("type", "status", "reason", "message")
+    def text(each: kube.Object, name: str) -> str:
+        return str(each.get(name) or "")
+
     return [
-        nodehealth.Condition(*(str(each.get(name) or "") for name in names), each.get("lastTransitionTime"))
+        nodehealth.Condition(
+            text(each, "type"),
+            text(each, "status"),
+            text(each, "reason"),
+            text(each, "message"),
+            each.get("lastTransitionTime"),
+        )
         for each in kube.conditions(node)
     ]
 

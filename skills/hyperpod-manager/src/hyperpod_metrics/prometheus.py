@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,8 +21,8 @@ MAX_BYTES = 32 << 20
 MAX_QUERY_CHARS = 4000
 """It goes into the address."""
 CHUNK = 64 << 10
-CONNECT_S, READ_S = 5.0, 15.0
-TRIES, PAUSE_S = 3, 1.0
+CONNECT_S = 5.0
+TRIES, PAUSE_S = 3, 0.5
 WORKSPACE = re.compile(r"ws-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 AWS_HOST = re.compile(r"\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws)$")
@@ -147,27 +148,47 @@ def ask(place: Place, path: str, query: dict[str, str], timeout_s: float) -> tup
 
 
 def _get(place: Place, url: str, deadline: float) -> tuple[int, str, bytes]:
+    """In a thread of its own: a server that sends a byte now and then, of a header too, would keep any read waiting for ever."""
+    outcome: list[tuple[int, str, bytes] | Exception] = []
+
+    def fetch() -> None:
+        try:
+            outcome.append(_fetched(place, url, deadline))
+        except Exception as error:  # raised below, where somebody waits
+            outcome.append(error)
+
+    worker = threading.Thread(target=fetch, daemon=True)
+    worker.start()
+    worker.join(max(0.1, deadline - time.monotonic()))
+    if not outcome:
+        raise _late(place)
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _fetched(place: Place, url: str, deadline: float) -> tuple[int, str, bytes]:
     import urllib3
 
     headers = {"accept": "application/json", "user-agent": "trainyard"} | (place.signer.headers(url) if place.signer else {})
     left = max(0.1, deadline - time.monotonic())
-    timeout = urllib3.Timeout(connect=min(CONNECT_S, left), read=min(READ_S, left))
+    timeout = urllib3.Timeout(connect=min(CONNECT_S, left), read=left)
     try:
         with urllib3.PoolManager(retries=False, cert_reqs="CERT_REQUIRED") as pool:
             # A redirect would carry the signature and the session's token to whoever it names.
             answer = pool.request("GET", url, headers=headers, redirect=False, preload_content=False, timeout=timeout)
             with answer:
-                return answer.status, answer.headers.get("content-type", ""), _body(place, answer, deadline)
-    except (urllib3.exceptions.TimeoutError, urllib3.exceptions.ReadTimeoutError) as error:
-        raise _late(place) from error
+                return answer.status, answer.headers.get("content-type", ""), _body(place, answer)
     except urllib3.exceptions.HTTPError as error:
+        # A refused connection is one of the timeouts there.
+        if isinstance(error, urllib3.exceptions.TimeoutError) and not isinstance(error, urllib3.exceptions.NewConnectionError):
+            raise _late(place) from error
         hint = "is the address right, and a network there (VPN, port-forward)? Then the same call again"
         what = f"{urlsplit(place.base).netloc} does not answer: {shell.clean(str(error), 200)}"
         raise shell.SkillError("unreachable", what, hint=hint, retryable=True) from error
 
 
-def _body(place: Place, answer: Any, deadline: float) -> bytes:
-    """All of it, within bytes and time: a server that sends a byte now and then is late too."""
+def _body(place: Place, answer: Any) -> bytes:
     parts, size = [], 0
     for part in answer.stream(CHUNK, decode_content=True):
         parts.append(part)
@@ -175,8 +196,6 @@ def _body(place: Place, answer: Any, deadline: float) -> bytes:
         if size > MAX_BYTES:
             what = f"{urlsplit(place.base).netloc} sends more than {MAX_BYTES >> 20} MiB"
             raise shell.SkillError("unreachable", what, hint="fewer series (sum by ...), a shorter time, a longer --step")
-        if time.monotonic() >= deadline:
-            raise _late(place)
     return b"".join(parts)
 
 

@@ -38,8 +38,8 @@ def _names(where: kube.Cluster) -> list[str]:
         contexts, _ = config.list_kube_config_contexts()
     except config.ConfigException:  # inside a pod
         return []
-    entry = next((each for each in contexts if each["name"] == where.context), {})
-    return [name for name in (where.context, (entry.get("context") or {}).get("cluster")) if name]
+    used = [(each.get("context") or {}).get("cluster") for each in contexts if each["name"] == where.context]
+    return [str(name) for name in (where.context, *used) if name]
 
 
 def _by_endpoint(found: HyperPodCluster, where: kube.Cluster) -> shell.Check:
