@@ -50,7 +50,7 @@ def health(
     events = _events(sagemaker, found)
     told = _of_kubernetes_events(sides)
     judged = [judge(each, sides, told.get(each.node_name or "", [])) for each in chosen]
-    checks = sides.checks + mismatches(sides) + _verdicts(judged) + events.checks
+    checks = sides.checks + mismatches(sides) + _verdicts(judged, found) + events.checks
     checks += repeats(sides, judged, events.found)
     if nodes is not None:
         checks.append(_enough(judged, str(instance_type), nodes))
@@ -108,7 +108,7 @@ def _of_kubernetes_events(sides: BothSides) -> dict[str, list[Finding]]:
     refused: list[shell.Check] = []
     events: list[kube.Object] = []
     with kube.noted("health.node-events", refused):
-        path = "/api/v1/events"
+        path = "/api/v1/namespaces/default/events"  # where those of nodes are, which have no namespace
         events = sides.server.get(path, limit=MAX_NODE_EVENTS, fieldSelector="involvedObject.kind=Node")["items"] or []
     sides.checks.extend(refused)
     found: dict[str, list[Finding]] = defaultdict(list)
@@ -148,7 +148,7 @@ def _next(judged: list[Judged], name: str, region: str) -> list[str]:
     return lines[:MAX_NAMED] or [f"manage_hyperpod.py events {name} --region {region}"]
 
 
-def _verdicts(judged: list[Judged]) -> list[shell.Check]:
+def _verdicts(judged: list[Judged], found: cluster.HyperPodCluster) -> list[shell.Check]:
     """One check for each verdict that occurs; without any node nothing is known."""
     if not judged:
         return [shell.Check("health.nodes", "unknown", "there is no node to judge", None, "manage_hyperpod.py nodes")]
@@ -158,12 +158,18 @@ def _verdicts(judged: list[Judged]) -> list[shell.Check]:
         if those:
             evidence = None if verdict == faults.HEALTHY else _named(those)
             fix = FIXES.get(verdict)
+            if verdict == faults.FAULTY and found.recovers_by_itself and any(_by_hyperpod(each) for each in those):
+                fix = f"HyperPod repairs those that it holds back by itself: wait before you do; {fix}"
             checks.append(
                 shell.Check(
                     f"health.{verdict}", STATUS[verdict], f"{len(those)} of {len(judged)} nodes are {verdict}", evidence, fix
                 )
             )
     return checks
+
+
+def _by_hyperpod(each: Judged) -> bool:
+    return any(finding.repaired == "hyperpod" for finding in each.findings if finding.verdict == faults.FAULTY)
 
 
 FIXES = {
