@@ -50,7 +50,7 @@ def test_a_missing_permission_is_named(aws: Aws, kubernetes: Kube, manage: Manag
 
 
 def test_a_table_answers_where_ec2_may_not_be_asked(aws: Aws, manage: Manager) -> None:
-    manage.env |= aws.user({"Version": "2012-10-17", "Statement": []})
+    manage.env |= aws.user(policies.policy("hyperpod-clusters", repository="-"))
     done = manage("instance-type", "ml.p5.48xlarge")
     (row,) = done.data["types"]
     assert done.code == 0 and (row["source"], row["accelerators"], row["price"]["date"]) == ("table", 8, "2026-07-20"), done
