@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.components.aws import needs
 from tests.components.aws.pushing import MANIFEST, Pusher, code_of, make_repository
 from tests.components.aws.running import Aws
 
@@ -119,8 +119,14 @@ def test_layer_parts(aws: Aws) -> None:
     assert pusher.ask("HEAD", f"blobs/{digest}")[0] == 200
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
-def test_skopeo(aws: Aws, tmp_path: Path) -> None:
+@pytest.fixture
+def skopeo() -> str:
+    if reason := needs.reason_against({"skopeo": "skopeo"}):
+        pytest.skip(reason)
+    return "skopeo"
+
+
+def test_skopeo(aws: Aws, skopeo: str, tmp_path: Path) -> None:
     """A real client pushes and pulls: login, chunked upload, redirect to the layer."""
     pusher = Pusher(aws, make_repository(aws))
     pusher.push(b"layer of a real client", "v1")
@@ -131,6 +137,6 @@ def test_skopeo(aws: Aws, tmp_path: Path) -> None:
         (f"{image}:v1", f"dir:{tmp_path / 'image'}", "--src-creds"),
         (f"dir:{tmp_path / 'image'}", f"{image}:v2", "--dest-creds"),
     ):
-        subprocess.run(["skopeo", *words, flag, credentials, source, target], check=True, timeout=60)
+        subprocess.run([skopeo, *words, flag, credentials, source, target], check=True, timeout=60)
     [detail] = aws.client("ecr").describe_images(repositoryName="team/trainer")["imageDetails"]
     assert sorted(detail["imageTags"]) == ["v1", "v2"]

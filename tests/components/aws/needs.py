@@ -1,4 +1,4 @@
-"""Whether this machine can run it, and installing the one Debian package it needs."""
+"""Whether this machine can run it, and installing the Debian packages it needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 
 from tests.components.cluster.packages import absent_packages, install_packages
 
@@ -13,16 +14,17 @@ PROGRAMS = {"docker-registry": "docker-registry"}
 """Program -> the Debian package that brings it."""
 
 
-def reason_against() -> str | None:
-    """Why it cannot run here; installs the package first, when root and it is absent."""
+def reason_against(programs: Mapping[str, str] = PROGRAMS) -> str | None:
+    """Why it cannot run here; installs the packages of `programs` first, when root and one is absent."""
     if importlib.util.find_spec("moto") is None:
         return "the Python package moto[server] is missing: make setup"
-    if not absent_packages(PROGRAMS):
+    if not absent_packages(programs):
         return None
+    names = " ".join(programs.values())
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return "AWS's stand-in needs docker-registry: as root, apt-get install docker-registry"
+        return f"AWS's stand-in needs {names}: as root, apt-get install {names}"
     try:
-        install_packages(PROGRAMS)
+        install_packages(programs)
     except subprocess.CalledProcessError as error:
-        return f"docker-registry could not be installed: {error.stderr[-500:]}"
+        return f"{names} could not be installed: {error.stderr[-500:]}"
     return None

@@ -67,6 +67,10 @@ def test_an_image_is_built_and_tested(tester: Prober) -> None:
     by_tag = f"trainyard/net:{built.data['tag']}"
     missing = tester("run", by_tag, *words)
     assert missing.code == 1 and missing.check("imports")["status"] == "fail", missing.document
+    row = tester.codebuild("list").data["builds"][0]
+    assert row["status"] == "SUCCEEDED" and row["verdict"].startswith("unknown"), row
+    seen = tester("status", row["build_id"])
+    assert seen.code == 0 and seen.check("test.verdict")["status"] == "unknown", seen.document
 
 
 JOB = "name: net\ntarget: eks\nrun: torchrun train.py\nresources: {shm: 256Mi}\n"

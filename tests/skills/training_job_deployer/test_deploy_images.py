@@ -226,6 +226,19 @@ def test_an_image_of_another_user_on_a_volume_of_several_nodes_is_said_in_the_pl
     assert owner() is None
 
 
+def test_an_image_that_was_only_built_is_said_in_the_plan(project: ClusterProject) -> None:
+    """Built before, and neither tested nor pushed: a plan promises no build. Control: the plan of one that is to be built."""
+    write(project)
+    assert "will be built on base:1" in project.deploy("plan").check("image")["summary"]
+    plan = {
+        "estimate": {"minutes": 0.0, "usd": 0.0, "basis": "built before, by p:1"},
+        "reused": True,
+        "source_digest": "0" * 64,
+    }
+    project.say(answers={"build": {"ok": True, "data": plan}})
+    assert project.deploy("plan").check("image")["summary"] == "built before, by p:1; it is still to be tested and pushed"
+
+
 def test_a_missing_skill_is_named(eks: ClusterProject) -> None:
     eks.write_job(image={"build": "auto"})
     refused = eks.deploy("run", "--yes")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import trainyard_aws
+import trainyard_shell as shell
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class Account:
     @functools.cached_property
     def registry(self) -> Any:
         return trainyard_aws.client("ecr", self.region_asked)
+
+    def open_meanwhile(self) -> None:
+        """Opens the clients of a build in a thread, half a second of boto3's, and asks AWS nothing. What fails there fails again,
+        and is told, when it is asked for.
+        """
+
+        def work() -> None:
+            with contextlib.suppress(shell.SkillError, ImportError):
+                _ = (self.builds, self.registry, self.store)
+
+        threading.Thread(target=work, daemon=True).start()
 
     @functools.cached_property
     def _caller(self) -> dict[str, str]:

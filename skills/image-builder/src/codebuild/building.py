@@ -36,6 +36,7 @@ NAMESPACE = "trainyard"
 
 def build_all(folders: Sequence[str], options: Options) -> shell.Result:
     """Raises SkillError; with several folders those that fail are rows of the answer."""
+    options.account.open_meanwhile()
     sources = [build_several.read(each, options) for each in folders]
     orders = [_order(source, options, len(sources) > 1) for source in sources]
     build_several.refuse_twice([each.reference for each in orders])

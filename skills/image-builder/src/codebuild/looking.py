@@ -14,6 +14,8 @@ from codebuild.account import Account
 from trainyard_codebuild import Build
 
 PROGRAM = "build_image_codebuild.py"
+TESTER = "test_image_codebuild.py"
+"""Of image-tester."""
 MAX_COUNTED = 10_000
 INTERRUPTED = threading.Event()
 """Set by Ctrl-C where several builds are followed at once: a signal reaches the main thread only."""
@@ -127,8 +129,12 @@ def listed(account: Account, project: str, limit: int) -> shell.Result:
 
 
 def _row(build: Build) -> dict[str, Any]:
-    """A test of image-tester names its image; its build succeeds as soon as the container has answered, whatever the answer is."""
+    """A test of image-tester names its image. Its build succeeds as soon as the container has answered, whatever the answer is: the
+    verdict is image-tester's to read.
+    """
     seen, tested = outcome.view(build), build.variables.get("TEST_IMAGE")
     columns = ("build_id", "status", "phase", "image", "digest", "seconds")
     more = {"kind": "test", "image": tested} if tested else {"kind": "build" if seen["image"] else None}
+    if tested and seen["status"] == "SUCCEEDED":
+        more["verdict"] = f"unknown here: {TESTER} run has printed it"
     return {**{each: seen[each] for each in columns}, **more, "ours": codebuilds.KEY in build.variables}

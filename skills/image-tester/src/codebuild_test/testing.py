@@ -74,4 +74,6 @@ def status(build_id: str, region: str | None) -> shell.Result:
         "image": build.variables.get("TEST_IMAGE"),
         "phases": build.phases(),
     }
-    return shell.Result(data, next=[f"{PROGRAM} logs {build.id}"])
+    told = "the container has answered; whether the image passed is what `run` has printed"
+    checks = [shell.Check("test.verdict", "unknown", told, fix="`run` again judges it again")]
+    return shell.Result(data, checks if build.status == "SUCCEEDED" else [], next=[f"{PROGRAM} logs {build.id}"], ok=True)

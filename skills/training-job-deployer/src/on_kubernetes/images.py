@@ -245,6 +245,8 @@ def _program(deployment: Deployment, name: str) -> tuple[str, str]:
 def _told(plan: dict[str, Any]) -> str:
     """What the build will take, in words."""
     estimate = plan.get("estimate") or {}
+    if plan.get("reused") is True:
+        return f"{estimate.get('basis') or 'was built before'}; it is still to be tested and pushed"
     minutes, usd = estimate.get("minutes"), estimate.get("usd")
     bases = plan.get("bases") or ["a base image that nobody knows"]
     size = f"; about {minutes} minutes" if minutes else ""
