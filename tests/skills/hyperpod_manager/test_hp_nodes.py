@@ -147,6 +147,8 @@ def test_names_and_refusals(aws: Aws, manage: Manager) -> None:
     aws.fail("sagemaker:DescribeCluster", "ExpiredTokenException")
     expired = manage("nodes", "trainyard")
     assert (expired.code, expired.error["code"]) == (4, "credentials"), expired
-    manage.env |= aws.user({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]})
+    manage.env |= aws.user(
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]}
+    )
     denied = manage("nodes", "trainyard")
     assert (denied.code, denied.error["code"]) == (4, "permission") and "sagemaker:DescribeCluster" in denied.error["hint"]
