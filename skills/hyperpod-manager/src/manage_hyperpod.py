@@ -17,6 +17,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import click
+import hyperpod_acting
 import trainyard_kube as kube
 from trainyard_seconds import Seconds
 
@@ -174,6 +175,10 @@ def query_metrics(
 
     times = {"start": start, "end": end, "step": step}
     return query_amp(query, workspace_id=workspace, url=url, region=region, timeout_s=timeout, limit=limit, **times)
+
+
+for verb, lines in hyperpod_acting.EXAMPLES.items():
+    cli.command(epilog=shell.examples(*lines))(verb)
 
 
 if __name__ == "__main__":
