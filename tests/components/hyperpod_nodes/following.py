@@ -57,7 +57,7 @@ class Follower:
             if name not in held and name != self.real:
                 self.core.create_node(manifest(view, node))
             else:
-                self.correct(name, held.get(name) or self.core.read_node(name), view, node)
+                self.correct(name, self.adopted(node) if name == self.real else held[name], view, node)
             self.health[name] = node["health"]
             if name != self.real:
                 self.wake_or_sleep(name, node)
@@ -75,6 +75,21 @@ class Follower:
             self.instance = node["logical_id"] or node["instance_id"]
             return self.real
         return str(node["hostname"])
+
+    def adopted(self, node: Document) -> Any:
+        """The real node's object under this instance's provider id. That never changes, so a successor's is an object made anew, as in
+        HyperPod; the kubelet goes on with whatever object has its name."""
+        held = self.core.read_node(self.real)
+        if node["instance_id"] in (held.spec.provider_id or ""):
+            return held
+        now = self.core.api_client.sanitize_for_serialization(held)
+        spec = {name: value for name, value in now["spec"].items() if name.startswith("podCIDR")}
+        made = {
+            "metadata": {name: now["metadata"].get(name, {}) for name in ("name", "labels", "annotations")},
+            "spec": {**spec, "providerID": f"aws:///{node['zone']}/{node['instance_id']}"},
+        }
+        self.core.delete_node(self.real)
+        return self.core.create_node(made)
 
     def heed(self, name: str, health: str) -> None:
         """Somebody asks for a recovery by the label."""
