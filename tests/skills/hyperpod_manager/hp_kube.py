@@ -45,6 +45,8 @@ class Kube:
         label = query.get("labelSelector", [""])[0].partition("=")
         if label[0]:
             items = [each for each in items if each["metadata"]["labels"].get(label[0]) == label[2]]
+        on = [each[14:] for each in query.get("fieldSelector", [""])[0].split(",") if each.startswith("spec.nodeName=")]
+        items = [each for each in items if not on or each["spec"].get("nodeName") == on[0]]
         return 200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
 
     def written(self, name: str = EKS_ARN, context: str = "here") -> Path:
