@@ -40,6 +40,7 @@ ON_ONE_CLUSTER = (
         "tests/skills/checkpoint_manager/test_pod_",
         "tests/skills/checkpoint_manager/test_volume_",
         "tests/skills/cluster_manager/",
+        "tests/skills/hyperpod_manager/test_hyperpod_on_",
         "tests/skills/kit/",
         "tests/skills/pytorchjob_manager/",
         "tests/skills/ray_manager/",

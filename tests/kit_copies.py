@@ -12,7 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-TABLES = {"gpu_builds.yaml": "trainyard_gpus"}
+TABLES = {
+    "gpu_builds.yaml": "trainyard_gpus",
+    "instance-types.yaml": "trainyard_instances",
+    "node_faults.yaml": "trainyard_faults",
+}
 """Table of the kit -> the module that reads it."""
 ALWAYS = ("trainyard_output", "trainyard_python", "trainyard_shell", "trainyard_tables")
 

@@ -9,7 +9,7 @@ from typing import Any
 from tests.components.aws.running import Aws
 
 FOLDER = Path(__file__).resolve().parents[2] / "infrastructure" / "aws-cli" / "policies"
-NAMES = {"REGION": "us-east-1", "ACCOUNT": "123456789012"}
+NAMES = {"REGION": "us-east-1", "ACCOUNT": "123456789012", "EXECUTION_ROLE": "hyperpod"}
 UNASKED = {"sts:GetCallerIdentity"}
 """Everybody may; no policy needs it."""
 AFTER_TROUBLE = {"s3:DeleteBucket", "s3:AbortMultipartUpload"}
@@ -21,11 +21,11 @@ IN_ANOTHER_CALL = {"s3:PutBucketOwnershipControls", "ecr:TagResource"}
 CreateRepository (`tags`)."""
 
 
-def policy(*names: str, repository: str, without: str = "") -> dict[str, Any]:
-    """The statements of these policies; `without`: an action that is left out."""
+def policy(*names: str, repository: str = "-", cluster: str = "*", without: str = "") -> dict[str, Any]:
+    """The statements of these policies; `cluster`: the last part of its ARN; `without`: an action that is left out."""
     statements = []
     for name in names:
-        text = (FOLDER / f"{name}.json").read_text().replace("REPOSITORY", repository)
+        text = (FOLDER / f"{name}.json").read_text().replace("REPOSITORY", repository).replace("CLUSTER_ID", cluster)
         for word, value in NAMES.items():
             text = text.replace(word, value)
         statements += json.loads(text)["Statement"]

@@ -27,7 +27,7 @@ PLACEHOLDERS = {
 
 
 def built(overlay: str) -> list[Manifest]:
-    """The manifests of an overlay: base, cluster-reads or example-team."""
+    """The manifests of an overlay: base, cluster-reads, hyperpod-repair or example-team."""
     done = subprocess.run(
         [build.kubectl(), "kustomize", str(FOLDER / overlay)], check=True, capture_output=True, text=True, timeout=60
     )

@@ -19,7 +19,7 @@ FILES = [
     RECIPES / "fsdp-llama/pytorchjob.yaml",
     RECIPES / "verl-grpo/rayjob.yaml",
 ]
-OVERLAYS = ("base", "cluster-reads", "example-team")
+OVERLAYS = ("base", "cluster-reads", "hyperpod-repair", "example-team")
 Manifest = dict[str, Any]
 
 
@@ -58,9 +58,10 @@ def test_an_overlay_puts_everything_into_one_namespace(overlay: str) -> None:
     wide = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
     manifests = built(overlay)
     places = {each["metadata"]["namespace"] for each in manifests if each["kind"] not in wide}
-    assert places == {"base": {"trainyard"}, "cluster-reads": set(), "example-team": {"ml-vision"}}[overlay]
+    assert places == {"base": {"trainyard"}, "example-team": {"ml-vision"}}.get(overlay, set())
     groups = {subject["name"] for each in manifests for subject in each.get("subjects", [])}
-    assert groups == {"ml-vision" if overlay == "example-team" else "trainyard-users"}
+    own = {"example-team": "ml-vision", "hyperpod-repair": "trainyard-node-repair"}
+    assert groups == {own.get(overlay, "trainyard-users")}
 
 
 def pods_of(recipe: Manifest) -> list[Manifest]:

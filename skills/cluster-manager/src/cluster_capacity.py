@@ -11,7 +11,7 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
 from cluster_nodes import Machine, Machines, read_machines
-from instance_types import DEVICES, EFA, known_type
+from trainyard_instances import DEVICES, EFA, known_type
 from job_fit.rules import PodWants, why_not
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 
 import trainyard_kube as kube
+import trainyard_nodehealth as nodehealth
 import trainyard_shell as shell
 
 ACTIONS = ("uncordon", "delete-plugin-pod")
 PLUGIN_IMAGE = re.compile(r"k8s-device-plugin|aws-efa-k8s-device-plugin|neuron-device-plugin|dcgm-exporter")
-HEALTH_LABEL = "sagemaker.amazonaws.com/node-health-status"
 
 
 def fix(cluster: kube.Cluster, action: str, name: str, *, yes: bool, dry_run: bool) -> shell.Result:
@@ -28,7 +28,7 @@ def _uncordon(cluster: kube.Cluster, name: str, yes: bool, dry_run: bool) -> she
     node = cluster.get(path)
     if not node["spec"].get("unschedulable"):
         return shell.Result({"node": name, "cordoned": False}, [shell.Check("fix.uncordon", "pass", f"{name} is not cordoned")])
-    health = kube.label(node, HEALTH_LABEL)
+    health = kube.label(node, nodehealth.HEALTH)
     if health not in (None, "Schedulable"):
         hint = "wait for HyperPod's replacement or reboot; it uncordons the node itself"
         raise shell.SkillError("conflict", f"HyperPod holds {name} back: {health}", hint=hint)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import trainyard_nodehealth as nodehealth
 from cluster_amounts import Amounts, add, amounts, pod_requests
 from cluster_read import UNFINISHED, Condition, Node, Pod, Taint, read_all
-from instance_types import TYPE_LABEL, ZONE_LABEL
+from trainyard_instances import TYPE_LABEL, ZONE_LABEL
 from trainyard_kube import Cluster
 
 SYSTEM_PRIORITIES = ("system-node-critical", "system-cluster-critical")
@@ -26,6 +27,9 @@ class Machine:
     cordoned: bool
     ready: bool
     allocatable: Amounts
+    conditions: list[Condition] = field(default_factory=list)
+    watched: bool = False
+    """An agent looks after its accelerators: EKS's, which has a condition, or HyperPod's, which has a pod there."""
     used: Amounts = field(default_factory=dict)
     """Requests of all pods on it."""
     system: Amounts = field(default_factory=dict)
@@ -65,6 +69,8 @@ def read_machines(cluster: Cluster) -> Machines:
         if not name:
             waiting += 1
             continue
+        if nodehealth.is_agent(pod.metadata.namespace, pod.metadata.name) and name in by_name:
+            by_name[name].watched = True
         requests = {**pod_requests(pod.spec), "pods": 1}
         add(used[name], requests)
         if is_system(pod):
@@ -82,7 +88,17 @@ def machine(node: Node) -> Machine:
         node.spec.unschedulable,
         is_ready(node.status.conditions),
         amounts(node.status.allocatable),
+        node.status.conditions or [],
+        nodehealth.has_agent(told(node.status.conditions)),
     )
+
+
+def told(conditions: list[Condition] | None) -> list[nodehealth.Condition]:
+    """Conditions as the table of faults is asked about them."""
+    return [
+        nodehealth.Condition(each.type, each.status, each.reason, each.message, each.last_transition_time)
+        for each in conditions or []
+    ]
 
 
 def is_ready(conditions: list[Condition] | None) -> bool:

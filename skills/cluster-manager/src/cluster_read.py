@@ -36,11 +36,12 @@ class Taint(Struct):
     value: str = ""
 
 
-class Condition(Struct):
+class Condition(Struct, rename="camel"):
     type: str
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: str | None = None
 
 
 class NodeSpec(Struct):

@@ -122,7 +122,7 @@ def fit(job_file: str, where: kube.Where, claim: str | None) -> shell.Result:
 def network_env(instance_type: str, network: str, stack: str) -> shell.Result:
     """The EFA and NCCL environment of the pods, with a reason for each line. Asks no cluster."""
     import network_environment
-    from instance_types import get_instance_type
+    from trainyard_instances import get_instance_type
 
     return network_environment.network_environment(get_instance_type(instance_type), network, stack)
 

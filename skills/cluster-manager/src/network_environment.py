@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import trainyard_shell as shell
-from instance_types import InstanceType
+from trainyard_instances import InstanceType
 
 STACKS = ("current", "legacy")
 NETWORKS = ("auto", "efa", "tcp")

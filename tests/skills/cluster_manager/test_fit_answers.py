@@ -93,6 +93,30 @@ def test_each_reason_against_a_node_is_counted(api: Api, manage: Manage, write: 
         assert any("no node has the labels" in line for line in manage("fit", write(nowhere)).data["missing"])
 
 
+def test_a_faulty_hyperpod_node_does_not_count(api: Api, manage: Manage, write: Write) -> None:
+    """For a job that goes to HyperPod; one of which nothing is known counts and is named."""
+    with nodes(api, 3) as made:
+        held, broken, fine = made.names
+        label = {"metadata": {"labels": {"sagemaker.amazonaws.com/node-health-status": "UnschedulablePendingReboot"}}}
+        api.send("PATCH", f"/api/v1/nodes/{held}", label, "application/merge-patch+json")
+        for name, status, reason in ((broken, "False", "NvidiaXID79Error"), (fine, "True", "NvidiaGPUIsReady")):
+            condition = {"type": "AcceleratedHardwareReady", "status": status, "reason": reason}
+            patch = {"status": {"conditions": [condition]}}
+            api.send("PATCH", f"/api/v1/nodes/{name}/status", patch, "application/strategic-merge-patch+json")
+        one = manage("fit", write(made.job()))
+        assert (one.code, one.data["nodes"]) == (0, [fine]), one.document
+        told = one.check("fit.health")
+        assert told["status"] == "warn" and held in told["evidence"] and "fallen off the bus" in told["evidence"]
+        two = manage("fit", write(made.job(nodes=2)))
+        assert (two.code, two.data["fits"]) == (1, False) and any(broken in line for line in two.data["missing"])
+        eks = manage("fit", write(made.job(nodes=3, target="eks")))
+        assert eks.data["fits"] is True and not any(check["id"] == "fit.health" for check in eks.document["checks"]), "control"
+        unlabelled = {"metadata": {"labels": {"sagemaker.amazonaws.com/node-health-status": None}}}
+        api.send("PATCH", f"/api/v1/nodes/{held}", unlabelled, "application/merge-patch+json")
+        unknown = manage("fit", write(made.job(nodes=2)))
+        assert unknown.code == 0 and f"unknown: {held}" in unknown.check("fit.health")["evidence"]
+
+
 def test_efa_that_no_node_offers_is_a_warning_for_auto_and_a_no_for_efa(api: Api, manage: Manage, write: Write) -> None:
     with nodes(api, 2) as made:
         for name in made.names:

@@ -107,7 +107,10 @@ def test_what_hyperpod_and_the_node_agent_say_is_told(api: Api, manage: Manage) 
         patch = {"status": {"conditions": [condition]}}
         api.send("PATCH", f"/api/v1/nodes/{made.names[0]}/status", patch, "application/strategic-merge-patch+json")
         answer = manage("health")
-        assert "UnschedulablePendingReplacement, faults NvidiaError (XID_79)" in answer.check("nodes.hyperpod")["evidence"]
+        assert (
+            "node-health-status: UnschedulablePendingReplacement, fault-types: NvidiaError, fault-reasons: XID_79"
+            in answer.check("nodes.hyperpod")["evidence"]
+        )
         assert "AcceleratedHardwareReady is False (NvidiaXID79Error)" in answer.check("nodes.conditions")["evidence"]
 
 

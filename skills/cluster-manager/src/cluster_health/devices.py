@@ -12,7 +12,7 @@ import trainyard_kube as kube
 from cluster_amounts import amount
 from cluster_health.facts import ABSENT, NO_RESOURCES, NOT_READY, READY, Component, Facts, Workload, component, refused, some
 from cluster_read import Node
-from instance_types import EFA, TYPE_LABEL, InstanceType, known_type
+from trainyard_instances import EFA, TYPE_LABEL, InstanceType, known_type
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import trainyard_faults as faults
 import trainyard_kube as kube
+import trainyard_nodehealth as nodehealth
 from cluster_health.facts import ABSENT, NOT_READY, READY, Component, Facts, component, refused, some
-from cluster_nodes import is_ready
+from cluster_nodes import is_ready, told
 from cluster_read import Node
-
-PREFIX = "sagemaker.amazonaws.com/"
-AGENT = ("AcceleratedHardwareReady", "ContainerRuntimeReady", "KernelReady", "NetworkingReady", "StorageReady")
-PRESSURE = ("MemoryPressure", "DiskPressure", "PIDPressure")
 
 
 def node_components(facts: Facts) -> list[Component]:
@@ -35,44 +33,44 @@ def _ready(nodes: list[Node]) -> Component:
 
 
 def _conditions(nodes: list[Node]) -> Component:
-    """The kubelet's pressures, and what EKS's node monitoring agent adds; a condition that is not there says nothing."""
-    bad = []
-    seen = 0
+    """The kubelet's pressures, and what the monitoring agents add; a condition that is not there says nothing. Ready has its own component."""
+    bad: list[tuple[str, faults.Finding]] = []
     for node in nodes:
-        for each in node.status.conditions or []:
-            seen += each.type in AGENT
-            wrong = "False" if each.type in AGENT else "True" if each.type in PRESSURE else None
-            if each.status == wrong:
-                bad.append(f"{node.metadata.name}: {each.type} is {each.status} ({each.reason})")
-    told = f"{seen} conditions of the EKS node monitoring agent" if seen else "no EKS node monitoring agent"
-    if bad:
-        fix = "drain the node; HyperPod and EKS auto repair replace it"
-        return component("nodes.conditions", NOT_READY, f"{len(bad)} conditions tell of trouble", some(bad), fix, "warn")
-    return component("nodes.conditions", READY, "no node reports pressure or broken hardware", told)
+        conditions = [each for each in told(node.status.conditions) if each.type != "Ready"]
+        found = [each for each in nodehealth.of_conditions(conditions) if each.verdict != faults.HEALTHY]
+        bad += [(node.metadata.name, each) for each in found]
+    seen = sum(nodehealth.has_agent(told(node.status.conditions)) for node in nodes)
+    agent = f"the EKS node monitoring agent looks after {seen} nodes" if seen else "no EKS node monitoring agent"
+    if not bad:
+        return component("nodes.conditions", READY, "no node reports pressure or broken hardware", agent)
+    told_bad = list(dict.fromkeys(f"{name}: {each.evidence}" for name, each in bad))
+    fix = f"drain the node; {_what_to_do(faults.by_weight(each for _, each in bad)[0])}"
+    return component("nodes.conditions", NOT_READY, f"{len(told_bad)} conditions tell of trouble", some(told_bad), fix, "warn")
+
+
+def _what_to_do(worst: faults.Finding) -> str:
+    repair = {
+        "reboot": "a reboot repairs it",
+        "replace": "it must be replaced",
+        "application": "look at the job that ran there",
+    }.get(worst.action, "kubectl describe node says more")
+    return f"{repair} (HyperPod: manage_hyperpod.py health names the command)"
 
 
 def _hyperpod(nodes: list[Node]) -> Component:
-    ours = [node for node in nodes if (node.metadata.labels or {}).get(f"{PREFIX}compute-type") == "hyperpod"]
+    ours = [node for node in nodes if nodehealth.is_hyperpod(node.metadata.labels or {})]
     if not ours:
         return component("nodes.hyperpod", ABSENT, "no node of SageMaker HyperPod")
-    bad = [f"{node.metadata.name}: {said}" for node in ours if (said := hyperpod_trouble(node.metadata.labels or {}))]
+    found = [(node.metadata.name, _against(node.metadata.labels or {})) for node in ours]
+    bad = [f"{name}: {', '.join(each.evidence for each in against)}" for name, against in found if against]
     if not bad:
         return component("nodes.hyperpod", READY, f"all {len(ours)} HyperPod nodes are Schedulable")
-    summary = f"HyperPod holds back {len(bad)} of {len(ours)} nodes"
-    fix = (
-        "with automatic node recovery HyperPod reboots (minutes) or replaces (half an hour) them; list_cluster_events tells why"
-    )
+    summary = f"HyperPod holds back {len(bad)} of {len(ours)} nodes, or nobody knows why it should not"
+    fix = "manage_hyperpod.py health says why and what to do; with automatic node recovery HyperPod reboots (minutes) or replaces (half an hour) them"
     return component("nodes.hyperpod", NOT_READY, summary, some(bad), fix, "fail" if len(bad) == len(ours) else "warn")
 
 
-def hyperpod_trouble(labels: dict[str, str]) -> str | None:
-    """What a node's labels say against it."""
-    health = labels.get(f"{PREFIX}node-health-status", "Schedulable")
-    deep = labels.get(f"{PREFIX}deep-health-check-status", "Passed")
-    faults = labels.get(f"{PREFIX}fault-types")
-    said = [
-        health if health != "Schedulable" else None,
-        f"deep health check {deep}" if deep != "Passed" else None,
-        f"faults {faults} ({labels.get(f'{PREFIX}fault-reasons', 'no reason given')})" if faults else None,
-    ]
-    return ", ".join(filter(None, said)) or None
+def _against(labels: dict[str, str]) -> list[faults.Finding]:
+    """What a node's labels say against it, or do not say; each label once."""
+    found = [each for each in nodehealth.of_labels(labels) if each.verdict != faults.HEALTHY]
+    return list({each.evidence: each for each in found}.values())

@@ -11,8 +11,9 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
 from cluster_nodes import Machine, read_machines
-from instance_types import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
+from trainyard_instances import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
 from job_fit.job import Job
+from job_fit.node_health import Judged, health_check, judged
 from job_fit.place import Placement, place, reasons
 from job_fit.pod import PodPlan, plan_pod
 from job_fit.quota import quota_check
@@ -58,12 +59,16 @@ def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: P
     selector = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, machines.all)}
     tolerations = tuple(msgspec.to_builtins(each) for each in job.cluster.tolerations)
     asked = PodWants({}, selector, tolerations, tuple(places.groups))
-    looked_at = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
+    selected = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
+    health = judged(job.request.target, selected)
+    looked_at = health.usable
     pod = plan_pod(job, kind, [one for one in looked_at if why_not(asked, one) is None] or looked_at)
     wants = replace(asked, requests=pod.requests())
     placement = place(wants, job.request.nodes, looked_at)
     answer = Answer(pod, selector, placement)
-    answer.checks.append(_nodes_check(wants, job, looked_at, answer, machines.waiting_pods))
+    answer.checks.append(_nodes_check(wants, job, health, answer, machines.waiting_pods))
+    if job.request.target == "hyperpod":
+        answer.checks.append(health_check(health))
     return answer
 
 
@@ -76,7 +81,7 @@ def _type_label(name: str | None, machines: Sequence[Machine]) -> dict[str, str]
     return {TYPE_LABEL: next((each for each in (name, bare, f"ml.{bare}") if each in there), name)}
 
 
-def _nodes_check(wants: PodWants, job: Job, machines: list[Machine], answer: Answer, waiting: int) -> shell.Check:
+def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, waiting: int) -> shell.Check:
     placement = answer.placement
     assert placement is not None
     where = f"zone {placement.zone}" if placement.zone else "one zone"
@@ -86,10 +91,10 @@ def _nodes_check(wants: PodWants, job: Job, machines: list[Machine], answer: Ans
     short = job.request.nodes - len(placement.nodes)
     size = ", ".join(f"{written(key, count)} {key}" for key, count in wants.requests.items() if count)
     answer.missing.append(f"room for {short} of {job.request.nodes} pods in one zone, each {size}")
-    told = reasons(wants, machines)
+    told = reasons(wants, health.usable) + health.against
     if placement.rooms:
         told = ["room by zone: " + ", ".join(f"{zone} {count}" for zone, count in placement.rooms), *told]
-    elif not machines:
+    elif not told:
         told = [f"no node has the labels {_words(wants.selector)}"]
     answer.missing += told[:MAX_REASONS]
     summary = f"{len(placement.nodes)} of {job.request.nodes} pods fit in {where}"

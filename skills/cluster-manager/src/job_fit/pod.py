@@ -14,7 +14,7 @@ from typing import Any
 import trainyard_shell as shell
 from cluster_amounts import Amounts, amount, written
 from cluster_nodes import Machine
-from instance_types import EFA, InstanceType
+from trainyard_instances import EFA, InstanceType
 from job_fit.job import Job
 
 CPU_A_PROCESS, MEMORY_A_PROCESS = 250, 1 << 30

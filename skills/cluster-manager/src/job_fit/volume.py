@@ -12,7 +12,7 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import amount
-from instance_types import ZONE_LABEL
+from trainyard_instances import ZONE_LABEL
 from job_fit.rules import Term
 from trainyard_job import Storage
 from trainyard_storage import CLASSES, RWO, RWX, STATIC, attaches_to_one_node, default_class

@@ -1,4 +1,7 @@
-"""What an instance type has: assets/instance-types.yaml. A type that is not in it is an error that names it."""
+"""What an instance type has: assets/instance-types.yaml. A type that is not in it is an error that names it.
+
+`make kit` copies this file into the src/ of each skill that uses it, and instance-types.yaml beside it into their assets/; edit them in skills/kit/ only.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import Any
 import trainyard_shell as shell
 
 TABLE = Path(__file__).resolve().parent.parent / "assets" / "instance-types.yaml"
+PRICE_OF, PRICE_DATE = "EC2 on demand, us-east-1", "2026-07-20"
+"""What usd_per_hour of the table is; HyperPod's rates are about 20 % higher."""
 DEVICES = {"nvidia": "nvidia.com/gpu", "neuron": "aws.amazon.com/neuron"}
 EFA = "vpc.amazonaws.com/efa"
 TYPE_LABEL = "node.kubernetes.io/instance-type"

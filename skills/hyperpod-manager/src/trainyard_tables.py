@@ -1,0 +1,66 @@
+"""A skill program's document as tables for people. Copied with trainyard_shell.py by `make kit`; edit it in skills/kit/ only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from trainyard_output import clean
+
+LINE_CHARS = 300
+"""Of a value that has a line to itself: an image with host and digest is copied from there."""
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta", "skipped": "bright_black"}
+
+
+def print_tables(document: dict[str, Any]) -> None:
+    if "error" in document:
+        error = document["error"]
+        click.secho(f"{document['skill']}: {error['message']}", fg="red")
+        if error["hint"]:
+            click.echo(f"  next: {error['hint']}")
+    _print_value(document["data"], indent="")
+    for check in document["checks"]:
+        click.echo(
+            click.style(f"{check['status']:8}", fg=COLOURS.get(check["status"])) + f"{check['id']:24} {check['summary']}"
+        )
+        if check["fix"] and check["status"] not in ("pass", "skipped"):
+            click.echo(f"{'':8}{'':24} fix: {check['fix']}")
+    for line in document.get("changed", []):
+        click.echo(f"changed: {line}")
+    for line in document.get("next", []):
+        click.echo(f"next: {line}")
+
+
+def _print_value(data: dict[str, Any], indent: str) -> None:
+    scalars = {key: value for key, value in data.items() if not isinstance(value, dict | list)}
+    width = max((len(key) for key in scalars), default=0)
+    for key, value in scalars.items():
+        click.echo(f"{indent}{key:{width}}  {_cell(value, LINE_CHARS)}")
+    for key, value in data.items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            click.echo(f"{indent}{key}:")
+            _print_rows(value, indent + "  ")
+        elif isinstance(value, list) and sum(len(str(item)) + 2 for item in value) > 100:  # log lines, say: one a line
+            click.echo("\n".join([f"{indent}{key}:", *(f"{indent}  {clean(str(item))}" for item in value)]))
+        elif isinstance(value, list):
+            click.echo(f"{indent}{key}: {', '.join(_cell(item) for item in value) or '-'}")
+        elif isinstance(value, dict):
+            click.echo(f"{indent}{key}:")
+            _print_value(value, indent + "  ")
+
+
+def _print_rows(rows: list[dict[str, Any]], indent: str) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns] + [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        click.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any, limit_chars: int = 80) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+    return clean(json.dumps(value) if isinstance(value, dict | list) else str(value), limit_chars)
