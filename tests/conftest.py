@@ -56,6 +56,7 @@ NOT_FAST = (
     "tests/skills/checkpoint_manager/test_any_",
     "tests/skills/checkpoint_manager/test_pickles_never_run.py",
     "tests/skills/ecr_pusher/",
+    "tests/skills/hyperpod_manager/",
     "tests/skills/local_runner/",
     "tests/skills/monitor/test_monitor_real_trainers.py",
     "tests/skills/test_contract.py",

@@ -23,6 +23,8 @@ READY = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTrans
 GPU_READY = {"type": "AcceleratedHardwareReady", "status": "True", "reason": "NvidiaGPUIsReady"}
 """The EKS node monitoring agent looks after it."""
 
+OFFERED = {"cpu": "192", "memory": "2048Gi", "pods": "110", "nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "32"}
+
 
 @dataclass
 class Kube:
@@ -41,13 +43,13 @@ class Kube:
         if what in self.refused:
             words = {"status": "Failure", "reason": "Forbidden", "message": f"{what} is forbidden", "code": 403}
             return 403, {"kind": "Status", **words}
-        items = {"nodes": self.nodes, "pods": self.pods, "events": self.events}[what]
+        items = {"nodes": self.nodes, "pods": self.pods, "events": self.events}.get(what, [])
         label = query.get("labelSelector", [""])[0].partition("=")
         if label[0]:
             items = [each for each in items if each["metadata"]["labels"].get(label[0]) == label[2]]
         on = [each[14:] for each in query.get("fieldSelector", [""])[0].split(",") if each.startswith("spec.nodeName=")]
         items = [each for each in items if not on or each["spec"].get("nodeName") == on[0]]
-        return 200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
+        return 200, {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items, "groups": []}
 
     def written(self, name: str = EKS_ARN, context: str = "here") -> Path:
         """The kubeconfig, with the cluster under that name."""
@@ -131,7 +133,11 @@ def node(
             "annotations": {} if details is None else {f"{PREFIX}fault-details": annotation},
         },
         "spec": {"providerID": f"aws:///us-east-1a/{id}", **({"taints": taints} if taints else {})},
-        "status": {"conditions": [READY, *([GPU_READY] if conditions is None else conditions)]},
+        "status": {
+            "allocatable": OFFERED,
+            "capacity": OFFERED,
+            "conditions": [READY, *([GPU_READY] if conditions is None else conditions)],
+        },
     }
 
 

@@ -26,7 +26,13 @@ EVENTS_OF_NODE = 10
 DETAILS = 20
 MAX_NODE_EVENTS = 500
 MAX_NAMED = 10
-STATUS = {faults.HEALTHY: "pass", faults.DEGRADED: "warn", faults.UNKNOWN: "unknown", faults.FAULTY: "fail"}
+SAID = {
+    faults.HEALTHY: ("health.healthy", "pass"),
+    faults.DEGRADED: ("health.degraded", "warn"),
+    faults.UNKNOWN: ("health.unknown", "unknown"),
+    faults.FAULTY: ("health.faulty", "fail"),
+}
+"""Id and status of the check that names the nodes of a verdict."""
 
 
 def health(
@@ -160,11 +166,7 @@ def _verdicts(judged: list[Judged], found: cluster.HyperPodCluster) -> list[shel
             fix = FIXES.get(verdict)
             if verdict == faults.FAULTY and found.recovers_by_itself and any(_by_hyperpod(each) for each in those):
                 fix = f"HyperPod repairs those that it holds back by itself: wait before you do; {fix}"
-            checks.append(
-                shell.Check(
-                    f"health.{verdict}", STATUS[verdict], f"{len(those)} of {len(judged)} nodes are {verdict}", evidence, fix
-                )
-            )
+            checks.append(shell.Check(*SAID[verdict], f"{len(those)} of {len(judged)} nodes are {verdict}", evidence, fix))
     return checks
 
 
