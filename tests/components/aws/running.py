@@ -104,6 +104,14 @@ class Aws:
         """How many builds may run at once (five times as many wait), and how long a minute of a time-out lasts."""
         self.control("limits", concurrent=concurrent, minute_s=minute_s)
 
+    def hyperpod_pace(self, **seconds: float) -> None:
+        """Transitions of HyperPod that begin from now on take so long: see sagemaker/agenda.py, Pace."""
+        self.control("hyperpod_pace", **seconds)
+
+    def hyperpod_fault(self, kind: str, **fault: Any) -> None:
+        """What is to go wrong with nodes: see sagemaker/faults.py for the kinds; cluster=, group=, node=, times=1, message=."""
+        self.control("hyperpod_fault", kind=kind, **fault)
+
     def make_role(self, name: str = "codebuild-role", policy: dict[str, Any] | None = None) -> str:
         """The ARN of a role that CodeBuild may assume, with this policy; without one it may do everything."""
         iam = self.client("iam")

@@ -22,15 +22,30 @@ from tests.components.aws.iam.asked import Need, needs
 from tests.components.aws.iam.caller import Caller, caller_of
 from tests.components.aws.iam.policy import ALLOWED
 from tests.components.aws.iam.rest import needs_of_request
+from tests.components.aws.sagemaker import cluster_verbs, event_verbs, move_verbs, node_verbs, telling
+from tests.components.aws.sagemaker.naming import with_arns
+from tests.components.aws.sagemaker.service import SAGEMAKER
 from tests.components.aws.wire import json_service, passing
 from tests.components.aws.wire.exchange import BrokenBodyError, Exchange, Server
 from tests.components.aws.wire.json_service import Call, JsonService
 from tests.components.aws.wire.refused import Refused
 from tests.components.aws.world import World
 
-SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR, CODEBUILD)}
-VERB_MODULES = (repositories, image_verbs, layer_verbs, projects, starting, asking)
-"""Importing them fills the services' verbs."""
+SERVICES: dict[str, JsonService] = {service.target: service for service in (ECR, CODEBUILD, SAGEMAKER)}
+VERB_MODULES = (
+    repositories,
+    image_verbs,
+    layer_verbs,
+    projects,
+    starting,
+    asking,
+    cluster_verbs,
+    node_verbs,
+    move_verbs,
+    event_verbs,
+    telling,
+)
+"""Importing them fills the services' verbs, and the control's."""
 XML_CODES = {
     "AccessDeniedException": "AccessDenied",
     "UnrecognizedClientException": "InvalidClientTokenId",
@@ -92,7 +107,7 @@ class Endpoint(Exchange):
         self.authenticate(caller, body)
         request = json_service.document_of(body)
         service = SERVICES.get(target)
-        guard.allow_all(self.world, caller, needs(caller, operation, request))
+        guard.allow_all(self.world, caller, needs(caller, operation, with_arns(self.world, caller, request)))
         self.world.failures.strike(f"{caller.service}:{operation}")
         if service:
             service.check(operation, request)

@@ -69,6 +69,7 @@ class World:
         from tests.components.aws.codebuild.state import CodeBuildState
         from tests.components.aws.ecr.cuts import Cuts
         from tests.components.aws.ecr.tokens import Tokens
+        from tests.components.aws.sagemaker.state import HyperPodState
         from tests.components.aws.wire.failing import Failures
 
         self.actions: list[Action] = []
@@ -85,6 +86,7 @@ class World:
         self.credentials: dict[str, Callable[[], dict[str, str]]] = {}
         """Path at the endpoint -> the credentials that a build finds there."""
         self.codebuild = CodeBuildState()
+        self.hyperpod = HyperPodState()
         self.tokens: Tokens = Tokens()
         self.cuts = Cuts()
         self.failures = Failures()

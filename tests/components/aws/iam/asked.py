@@ -49,7 +49,11 @@ def tag_part(tag: Any, part: str) -> str:
 
 
 def passed_roles(caller: Caller, request: Request) -> list[Need]:
-    """A role that is handed to CodeBuild."""
+    """A role that is handed to CodeBuild, or to the nodes of a HyperPod cluster."""
+    if caller.service == "sagemaker":
+        groups = [each for each in request.get("InstanceGroups", []) if isinstance(each, dict)]
+        names = dict.fromkeys(str(each["ExecutionRole"]) for each in groups if "ExecutionRole" in each)
+        return [Need("iam:PassRole", role, context={"iam:PassedToService": "sagemaker.amazonaws.com"}) for role in names]
     if caller.service != "codebuild":
         return []
     roles = [request[name] for name in ("serviceRole", "serviceRoleOverride") if name in request]
@@ -130,6 +134,16 @@ def of_cloudformation(caller: Caller, operation: str, request: Request) -> Names
     yield name if name.startswith("arn:") else f"arn:aws:cloudformation:{caller.region}:{ACCOUNT}:stack/{name}/0", ()
 
 
+def of_sagemaker(caller: Caller, operation: str, request: Request) -> Names:
+    """HyperPod's clusters by their ARN, whose last part is an id that AWS makes up: `with_arns` has put it in for the name."""
+    stem = f"arn:aws:sagemaker:{caller.region}:{ACCOUNT}:cluster/"
+    arns = [request[name] for name in ("ClusterName", "SourceClusterArn", "TargetClusterArn") if name in request]
+    for arn in dict.fromkeys(arns):
+        yield arn if arn.startswith("arn:") else stem + ("*" if operation == "CreateCluster" else arn), ()
+    if not arns:
+        yield "*", ()
+
+
 RESOURCES: dict[str, Callable[[Caller, str, Request], Names]] = {
     "ecr": of_ecr,
     "codebuild": of_codebuild,
@@ -139,5 +153,6 @@ RESOURCES: dict[str, Callable[[Caller, str, Request], Names]] = {
     "iam": of_iam,
     "sts": of_sts,
     "cloudformation": of_cloudformation,
+    "sagemaker": of_sagemaker,
 }
 """Service, as policies name it -> the resources of an operation: each with other names for the same."""
