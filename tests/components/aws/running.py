@@ -108,6 +108,10 @@ class Aws:
         """Transitions of HyperPod that begin from now on take so long: see sagemaker/agenda.py, Pace."""
         self.control("hyperpod_pace", **seconds)
 
+    def hyperpod_pass(self, seconds: float = 3600.0) -> None:
+        """So much time of HyperPod passes at once."""
+        self.control("hyperpod_pass", seconds=seconds)
+
     def hyperpod_fault(self, kind: str, **fault: Any) -> None:
         """What is to go wrong with nodes: see sagemaker/faults.py for the kinds; cluster=, group=, node=, times=1, message=."""
         self.control("hyperpod_fault", kind=kind, **fault)

@@ -1,4 +1,7 @@
-"""What happens later: transitions are due at a time, and are made when somebody looks. No thread, nothing to wait for at a reset."""
+"""What happens later: transitions are due at a time, and are made when somebody looks. No thread, nothing to wait for at a reset.
+
+The clock is the machine's, and what a test has let pass besides: nobody waits for minutes.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,8 @@ class Agenda:
     pace: Pace = field(default_factory=Pace)
     now: float = field(default_factory=time.time)
     """Epoch seconds: of the transition that is being made, else of the last look."""
+    passed_s: float = 0.0
+    """How far this clock is ahead of the machine's."""
     waiting: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     serial: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -47,7 +52,7 @@ class Agenda:
 
     def advance(self) -> None:
         """Make every transition that is due, in their order, each at its own time."""
-        until = time.time()
+        until = time.time() + self.passed_s
         while self.waiting and self.waiting[0][0] <= until:
             self.now, _, do = heapq.heappop(self.waiting)
             do()

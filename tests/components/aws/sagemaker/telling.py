@@ -33,6 +33,14 @@ def hyperpod_pace(world: World, **seconds: float) -> Document:
 
 
 @control.verb
+def hyperpod_pass(world: World, seconds: float) -> None:
+    """So much time passes at once: what is due until then has happened."""
+    with world.lock:
+        world.hyperpod.agenda.passed_s += seconds
+        entered(world)
+
+
+@control.verb
 def hyperpod_fault(world: World, **fault: Any) -> None:
     """See Fault and KINDS: what is to go wrong from now on."""
     with world.lock:

@@ -64,7 +64,7 @@ class JsonService:
         """Raises Refused: what the verb refuses, or (500) an answer of ours that is not of the operation's shape."""
         given = self.verbs[call.operation](call)
         shape = shapes.service_model(self.name).operation_model(call.operation).output_shape
-        if shape and (wrong := shapes.wrongs(shape, shapes.without_empty_lists(given))):
+        if shape and (wrong := shapes.wrongs(shape, shapes.without_empty_lists(shape, given))):
             raise Refused("InternalFailure", f"the stand-in answers {call.operation} wrongly: {many(wrong)}", 500)
         return given
 

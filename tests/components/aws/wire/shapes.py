@@ -28,11 +28,18 @@ def wrongs(shape: Any, value: Any, where: str = "") -> list[str]:
     return check(shape, value, where)
 
 
-def without_empty_lists(value: Any) -> Any:
-    """An answer as it is checked: AWS answers empty lists where the model demands a member, buildsNotFound for one."""
-    if isinstance(value, dict):
-        return {name: without_empty_lists(each) for name, each in value.items() if each != []}
-    return [without_empty_lists(each) for each in value] if isinstance(value, list) else value
+def without_empty_lists(shape: Any, value: Any) -> Any:
+    """An answer as it is checked: AWS answers empty lists where the model demands an element, buildsNotFound for one.
+
+    A list that must be there stays.
+    """
+    if isinstance(value, dict) and shape.type_name == "structure":
+        kept = {name: each for name, each in value.items() if each != [] or name in shape.required_members}
+        known = shape.members
+        return {name: without_empty_lists(known[name], each) if name in known else each for name, each in kept.items()}
+    if isinstance(value, list) and shape.type_name == "list":
+        return [without_empty_lists(shape.member, each) for each in value]
+    return value
 
 
 def structure(shape: Any, value: Any, where: str) -> list[str]:
