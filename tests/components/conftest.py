@@ -8,6 +8,7 @@ from tests.components.aws import fixtures as aws
 from tests.components.cluster import fixtures as cluster
 from tests.components.hyperpod_nodes import fixtures as hyperpod_nodes
 from tests.components.images import fixtures as images
+from tests.components.prometheus import fixtures as prometheus
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,3 +16,4 @@ def pytest_configure(config: pytest.Config) -> None:
     cluster.register(config)
     hyperpod_nodes.register(config)
     images.register(config)
+    prometheus.register(config)
