@@ -149,29 +149,30 @@ def test_added_and_deleted(aws: Aws) -> None:
 
 
 def test_moved(aws: Aws) -> None:
-    """The instance keeps its ids in the other cluster; another type is refused for its node alone."""
-    source = hyperpod.make(aws, "a", {"from": 2, "small": hyperpod.group(1, "ml.g5.8xlarge")})
+    """The instance keeps its ids in the other cluster; what does not fit fails alone, and where nothing fits, the call."""
+    source = hyperpod.make(aws, "a", {"from": 3, "small": hyperpod.group(1, "ml.g5.8xlarge")})
     target = hyperpod.make(aws, "b", {"to": 1})
     aws.hyperpod_pace(detach_s=60)
     client = aws.client("sagemaker")
-    node = next(node for node in hyperpod.nodes(aws, "a") if node["InstanceGroupName"] == "from")
+    [node, odd, *_] = [node for node in hyperpod.nodes(aws, "a") if node["InstanceGroupName"] == "from"]
+    aws.control("hyperpod_node", cluster="a", node=odd["InstanceId"], instance_type="ml.g5.8xlarge")
     request = {
         "SourceClusterArn": source,
         "SourceInstanceGroupName": "from",
         "TargetClusterArn": target,
         "TargetInstanceGroupName": "to",
-        "NodeIds": [node["InstanceId"], ELSEWHERE],
+        "NodeIds": [node["InstanceId"], odd["InstanceId"], ELSEWHERE],
         "ClientToken": "m",
     }
     answers = [client.move_cluster_nodes(**request) for _ in range(2)]
     assert all(answer["Successful"] == [node["InstanceId"]] for answer in answers)
-    assert answers[0]["Failed"][0]["Code"] == "NodeIdNotFound"
+    assert {each["Code"] for each in answers[0]["Failed"]} == {"NodeIdNotFound", "NodeInstanceTypeMismatch"}
     assert hyperpod.statuses(aws, "a")[node["InstanceId"]] == "DetachInProgress"
     aws.hyperpod_pass()
     hyperpod.settled(aws, "b")
     moved = next(each for each in hyperpod.nodes(aws, "b") if each["InstanceId"] == node["InstanceId"])
     assert moved["NodeLogicalId"] == node["NodeLogicalId"]
-    assert (groups_of(aws, "a")["from"]["TargetCount"], groups_of(aws, "b")["to"]["TargetCount"]) == (1, 2)
+    assert (groups_of(aws, "a")["from"]["TargetCount"], groups_of(aws, "b")["to"]["TargetCount"]) == (2, 2)
     with pytest.raises(ClientError, match="None of"):
         small = next(each["InstanceId"] for each in hyperpod.nodes(aws, "a") if each["InstanceGroupName"] == "small")
         client.move_cluster_nodes(**request | {"SourceInstanceGroupName": "small", "NodeIds": [small], "ClientToken": "n"})

@@ -1,10 +1,12 @@
 """AWS on loopback, until stdin is closed or Ctrl-C: python -m tests.components.aws
 
 The first line on stdout says where it is, as JSON: {"endpoint": ..., "registries": {region: "host:port"}}.
+--help lists what can be told to it: POST ENDPOINT/_control/VERB with a JSON object.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
 import sys
@@ -12,12 +14,15 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tests.components.aws import processes, server
+from tests.components.aws import control, processes, server
 from tests.components.aws.needs import reason_against
 from tests.components.aws.world import REGIONS, World
 
 
 def main() -> None:
+    if "--help" in sys.argv:
+        print(__doc__, *(verb_line(name) for name in sorted(control.VERBS)), sep="\n")
+        return
     if reason := reason_against():
         sys.exit(reason)
     done = threading.Event()
@@ -26,6 +31,12 @@ def main() -> None:
     threading.Thread(target=end_with_stdin, args=(done,), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="trainyard-aws-", ignore_cleanup_errors=True) as folder:
         run(Path(folder), done)
+
+
+def verb_line(name: str) -> str:
+    """The verb with its arguments, and the first line of what is said of it."""
+    given = [str(each).partition(":")[0] for each in inspect.signature(control.VERBS[name]).parameters.values()][1:]
+    return f"  {name}({', '.join(given)})  {(control.VERBS[name].__doc__ or '').partition(chr(10))[0]}"
 
 
 def end_with_stdin(done: threading.Event) -> None:

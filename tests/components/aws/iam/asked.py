@@ -137,7 +137,7 @@ def of_cloudformation(caller: Caller, operation: str, request: Request) -> Names
 def of_sagemaker(caller: Caller, operation: str, request: Request) -> Names:
     """HyperPod's clusters by their ARN, whose last part is an id that AWS makes up: `with_arns` has put it in for the name."""
     stem = f"arn:aws:sagemaker:{caller.region}:{ACCOUNT}:cluster/"
-    arns = [request[name] for name in ("ClusterName", "SourceClusterArn", "TargetClusterArn") if name in request]
+    arns = [str(request[name]) for name in ("ClusterName", "SourceClusterArn", "TargetClusterArn") if name in request]
     for arn in dict.fromkeys(arns):
         yield arn if arn.startswith("arn:") else stem + ("*" if operation == "CreateCluster" else arn), ()
     if not arns:

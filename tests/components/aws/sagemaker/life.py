@@ -50,6 +50,7 @@ def wanted(state: HyperPodState, cluster: Cluster, group: str) -> None:
 
 def seek(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     """An instance for this place: found after a time, or never. The older kind has the id at once."""
+    node.launched_at = state.agenda.now
     fault = state.faults.take(("no_capacity",), cluster.name, node.group, *node.ids)
     if fault and not cluster.continuous:
         scaling.fail_soon(state, cluster, fault.message or lacking(node))
