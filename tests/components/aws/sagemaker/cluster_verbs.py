@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 
-from tests.components.aws.sagemaker import events, life, scaling
+from tests.components.aws.sagemaker import events, life, scaling, settling
 from tests.components.aws.sagemaker.entering import HyperPodCall, verb
 from tests.components.aws.sagemaker.records import RELEASES, Cluster, Document, Group
 from tests.components.aws.sagemaker.shown import cluster_document, ordered, page, summary
@@ -117,7 +117,7 @@ def update_cluster(call: HyperPodCall) -> Document:
         more[Group(spec, 0).types[0]] += spec["InstanceCount"] - (before.target if before else 0)
     scaling.check_quota(state, call.region, more)
     cluster.settings |= {key: copy.deepcopy(value) for key, value in request.items() if key not in NOT_SETTINGS}
-    cluster.failure = ""
+    cluster.failure, cluster.undo = "", lambda: scaling.roll_all_back(state, cluster)
     if not cluster.continuous:
         cluster.status = "Updating"
     for spec in specs:
@@ -144,7 +144,7 @@ def delete_group(call: HyperPodCall, cluster: Cluster, name: str) -> None:
     group.target, group.status = 0, "Deleting"
     for node in cluster.of_group(name):
         life.go(call.state, cluster, node)
-    call.state.agenda.after(pace.shutdown_s, lambda: cluster.groups.pop(name, None) and scaling.settle(call.state, cluster))
+    call.state.agenda.after(pace.shutdown_s, lambda: cluster.groups.pop(name, None) and settling.settle(call.state, cluster))
 
 
 def check_change(cluster: Cluster, specs: list[Document], deleted: list[str]) -> None:

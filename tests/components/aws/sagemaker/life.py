@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from tests.components.aws.sagemaker import events, scaling
+from tests.components.aws.sagemaker import events, settling
 from tests.components.aws.sagemaker.records import (
     PENDING_REBOOT,
     PENDING_REPLACEMENT,
@@ -53,7 +53,7 @@ def seek(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     node.launched_at = state.agenda.now
     fault = state.faults.take(("no_capacity",), cluster.name, node.group, *node.ids)
     if fault and not cluster.continuous:
-        scaling.fail_soon(state, cluster, fault.message or lacking(node))
+        settling.fail_soon(state, cluster, fault.message or lacking(node))
     elif fault:
         later(state, state.agenda.pace.capacity_s, node, lambda: lacks(state, cluster, node, fault.message or lacking(node)))
     elif cluster.continuous:
@@ -97,9 +97,9 @@ def comes(state: HyperPodState, cluster: Cluster, node: Node, delay_s: float) ->
 def fails(state: HyperPodState, cluster: Cluster, node: Node, cause: str) -> None:
     node.status, node.message, node.busy = "Failure", cause, ""
     events.of_node(cluster, state.agenda.now, node, "Instance provisioning failed", "Error", cause)
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)
     if not cluster.continuous:
-        scaling.fail_soon(state, cluster, cause)
+        settling.fail_soon(state, cluster, cause)
 
 
 def arrives(state: HyperPodState, cluster: Cluster, node: Node) -> None:
@@ -116,7 +116,7 @@ def arrives(state: HyperPodState, cluster: Cluster, node: Node) -> None:
 
 def runs(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     node.status, node.message, node.busy = "Running", "", ""
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)
 
 
 def check(state: HyperPodState, cluster: Cluster, node: Node) -> None:
@@ -131,7 +131,7 @@ def checked(state: HyperPodState, cluster: Cluster, node: Node, cause: str | Non
     node.deep_check = "Passed" if cause is None else "Failed"
     node.healthy()
     runs(state, cluster, node)
-    scaling.end_checks(cluster)
+    settling.end_checks(cluster)
     if cause is not None:
         reason = cause or "DCGM_DIAGNOSTICS_FAILED"
         turn_faulty(state, cluster, node, PENDING_REPLACEMENT, ["DeepHealthCheckFailure"], [reason], [{"reason": reason}])
@@ -165,7 +165,7 @@ def reboot(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     take(node, "reboot", "Pending")
     events.of_node(cluster, state.agenda.now, node, "Instance reboot started")
     comes(state, cluster, node, state.agenda.pace.reboot_s)
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)
 
 
 def replace(state: HyperPodState, cluster: Cluster, node: Node) -> None:
@@ -178,7 +178,7 @@ def replace(state: HyperPodState, cluster: Cluster, node: Node) -> None:
         later(state, state.agenda.pace.fail_s, node, lambda: comes_back(state, cluster, node, fault.message or lacking(node)))
     else:
         later(state, state.agenda.pace.shutdown_s, node, lambda: succeed(state, cluster, node))
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)
 
 
 def comes_back(state: HyperPodState, cluster: Cluster, node: Node, cause: str) -> None:
@@ -197,7 +197,7 @@ def succeed(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     successor.busy = "replace"
     cluster.nodes.append(successor)
     seek(state, cluster, successor)
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)
 
 
 def go(state: HyperPodState, cluster: Cluster, node: Node) -> None:
@@ -212,4 +212,4 @@ def gone(state: HyperPodState, cluster: Cluster, node: Node) -> None:
         cluster.nodes.remove(node)
     if node.instance_id:
         events.of_node(cluster, state.agenda.now, node, "Instance terminated")
-    scaling.settle(state, cluster)
+    settling.settle(state, cluster)

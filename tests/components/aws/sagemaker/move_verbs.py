@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.components.aws.sagemaker import life, scaling
+from tests.components.aws.sagemaker import life, scaling, settling
 from tests.components.aws.sagemaker.entering import HyperPodCall, verb
 from tests.components.aws.sagemaker.node_verbs import BY_NODE, each_node, refusal
 from tests.components.aws.sagemaker.records import Cluster, Document, Group, Node
@@ -91,8 +91,8 @@ class Move:
             life.take(node, "move", "DetachInProgress")
             node.arrived = False
             self.then(node)
-        scaling.settle(state, self.source)
-        scaling.settle(state, self.target)
+        settling.settle(state, self.source)
+        settling.settle(state, self.target)
 
     def then(self, node: Node) -> None:
         state = self.call.state
@@ -102,8 +102,8 @@ class Move:
             self.source.nodes.remove(node)
             node.group, node.status = self.goal.name, "AttachInProgress"
             self.target.nodes.append(node)
-            scaling.settle(state, self.source)
-            scaling.settle(state, self.target)
+            settling.settle(state, self.source)
+            settling.settle(state, self.target)
             life.later(state, pace.attach_s, node, lambda: life.arrives(state, self.target, node))
 
         life.later(state, pace.detach_s, node, attach)

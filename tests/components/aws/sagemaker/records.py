@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +123,8 @@ class Cluster:
     created_at: float
     status: str = "Creating"
     failure: str = ""
+    undo: Callable[[], None] = lambda: None
+    """Takes back the update that runs."""
     patched: bool = True
     """False: it is older than the batch calls, which demand UpdateClusterSoftware first."""
     groups: dict[str, Group] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tests.components.aws import control
-from tests.components.aws.sagemaker import life, scaling
+from tests.components.aws.sagemaker import life, settling
 from tests.components.aws.sagemaker.cluster_verbs import new_group
 from tests.components.aws.sagemaker.records import PENDING_REPLACEMENT, RELEASES, Cluster, Document, Node
 from tests.components.aws.sagemaker.state import HyperPodState
@@ -92,7 +92,7 @@ def hyperpod_cluster(
             cluster.groups[group_name] = group
             for _ in range(group.target):
                 there(state, cluster, life.placed(cluster, group_name))
-        scaling.settle(state, cluster)
+        settling.settle(state, cluster)
         return {"ClusterArn": cluster.arn, "nodes": [node_document(node) for node in cluster.nodes]}
 
 
