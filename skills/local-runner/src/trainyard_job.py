@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
+from trainyard_hyperpod import HyperPod
+from trainyard_section import Count, Text
+from trainyard_section import Section as Section
 
-Text = Annotated[str, Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1)]
 Quantity = Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1)]
-
-
-class Section(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Unknown keys are errors everywhere."""
 
 
 class Image(Section):
@@ -151,6 +148,7 @@ class Job(Section):
         dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
     ] = {}
     monitor: Monitor = field(default_factory=Monitor)
+    hyperpod: HyperPod | None = None
     budget: Budget | None = None
 
 
@@ -188,7 +186,7 @@ class Request(Job):
     network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = {}
 
 
-IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
+IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod", "budget")
 RAY_ENGINES = ("rayjob", "raycluster")
 RUNTIME = "0.1.0"
 """Version of the runtime `trainyard` that these skills go with: pyproject.toml's."""
