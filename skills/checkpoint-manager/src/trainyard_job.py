@@ -65,10 +65,10 @@ class Cluster(Section):
     namespace: Annotated[Text | None, Meta(description="Kubernetes namespace; default: the context's.")] = None
     queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
     priority: Annotated[Text | None, Meta(description="Priority class.")] = None
-    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = {}
-    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = []
+    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = field(default_factory=dict)
+    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = field(default_factory=list)
     service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
-    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = []
+    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = field(default_factory=list)
     security: Security | None = None
 
 
@@ -143,10 +143,10 @@ class Job(Section):
     resources: Resources | None = None
     network: Annotated[Literal["auto", "efa", "tcp"], Meta(description="efa fails rather than fall back to TCP.")] = "auto"
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = {}
+    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = field(default_factory=dict)
     secrets: Annotated[
         dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
-    ] = {}
+    ] = field(default_factory=dict)
     monitor: Monitor = field(default_factory=Monitor)
     hyperpod: HyperPod | None = None
     budget: Budget | None = None
@@ -169,7 +169,7 @@ class Fit(Section):
     pod: Pod | None = None
     procs_per_node: Count | None = None
     instance_type: str | None = None
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = field(default_factory=dict)
     zone: str | None = None
     network: str | None = None
 
@@ -183,7 +183,7 @@ class Request(Job):
     ] = 0
     claim: Annotated[str | None, Meta(description="The volume claim that the pods mount.")] = None
     fit: Fit | None = None
-    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = {}
+    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = field(default_factory=dict)
 
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod", "budget")

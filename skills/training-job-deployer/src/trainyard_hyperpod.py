@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, to_builtins
+from msgspec import Meta, field, to_builtins
 from trainyard_section import Count, Number, Section, Text
 
 ENGINE = "hyperpodjob"
@@ -54,7 +54,9 @@ class LogRule(Section):
     expectedRecurringFrequencyInSeconds: Annotated[
         Count | None, Meta(description="No match for so long after one: hanging.")
     ] = None
-    metricThreshold: Annotated[int | None, Meta(description="A whole number; group 1 of the pattern is compared with it.")] = None
+    metricThreshold: Annotated[int | None, Meta(description="A whole number; group 1 of the pattern is compared with it.")] = (
+        None
+    )
     operator: Literal["gt", "gteq", "lt", "lteq", "eq"] | None = None
     metricEvaluationDataPoints: Annotated[Count | None, Meta(description="So many matches beyond the threshold: slow.")] = None
     stopPattern: Annotated[Text | None, Meta(description="A line that ends the rule.")] = None
@@ -69,7 +71,7 @@ class RunPolicy(Section):
     faultDeadlineSeconds: Number | None = None
     startupDeadlineSeconds: Number | None = None
     ttlSecondsAfterFinished: Annotated[Annotated[int, Meta(ge=-1)] | None, Meta(description="-1: for ever.")] = None
-    logMonitoringConfiguration: list[LogRule] = []
+    logMonitoringConfiguration: list[LogRule] = field(default_factory=list)
 
 
 class HyperPod(Section):

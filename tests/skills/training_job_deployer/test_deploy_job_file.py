@@ -57,6 +57,11 @@ CLUSTER_KEYS = [
     ("resources: {cpu: many}", "$.resources.cpu", "neither auto nor a quantity"),
     ("engine: hyperpodjob", "$.engine", "target hyperpod only"),
     ("engine: slurm", "$.engine", "hyperpodjob, pytorchjob"),
+    ("hyperpod: {spares: 1}", "$.hyperpod", "is for engine hyperpodjob alone"),
+    ("target: hyperpod\nengine: hyperpodjob\nhyperpod: {spares: 1}", "$.hyperpod.spares", "needs cluster.queue"),
+    ("target: hyperpod\nengine: hyperpodjob\nhyperpod: {elastic: {}}", "$.hyperpod.elastic", "did you mean elasticPolicy?"),
+    ("hyperpod: {runPolicy: {jobMaxRetryCount: 3}}", "$.hyperpod.runPolicy.jobMaxRetryCount", "unknown key"),
+    ("target: hyperpod\nengine: hyperpodjob\nimage: {uri: pytorch/pytorch:2.15.0-cuda13}", "$.image.uri", "torch >= 2.4, < 2.12"),
     ("cluster: {namespace: a.b}", "$.cluster.namespace", "not a valid name of a namespace"),
 ]
 RIGHT_CLUSTER_KEYS = [
@@ -64,6 +69,8 @@ RIGHT_CLUSTER_KEYS = [
     "nodes: 2\ncheckpoints: {storage: {class: fsx, size: 1.2Ti}}",
     "resources: {cpu: 500m, memory: 1.5Gi, shm: auto}",
     "engine: raycluster",
+    "target: hyperpod\nengine: hyperpodjob\nimage: {uri: pytorch/pytorch:2.11.0-cuda13}",
+    "image: {uri: pytorch/pytorch:2.15.0-cuda13}",
 ]
 # (the run line, what the finding tells)
 RUN_LINES = [
