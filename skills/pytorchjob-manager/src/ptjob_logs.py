@@ -66,7 +66,7 @@ def chosen(job: Job, rank: int | None) -> list[Object]:
 
 def last_lines(cluster: kube.Cluster, job: Job, pod: Object, lines: int, *, previous: bool = False) -> list[Line]:
     """[] for a pod that has not begun, or has no previous container."""
-    query = {"tailLines": lines, "limitBytes": MAX_BYTES, "previous": str(previous).lower()}
+    query: Object = {"tailLines": lines, "limitBytes": MAX_BYTES, "previous": str(previous).lower()}
     try:
         return list(read_log(cluster, job, pod, **query))
     except kube.ApiError as error:

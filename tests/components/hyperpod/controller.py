@@ -83,6 +83,8 @@ class Controller:
         except ApiException as error:
             if error.status not in (404, 409):
                 raise
+        except OSError as error:  # a launcher went while it was spoken to
+            print(f"{job['metadata']['name']}: {str(error)[:300]}", flush=True)
 
     def _next_step(self, job: Object) -> None:
         namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
@@ -114,7 +116,9 @@ class Controller:
         """Every node's launcher is there: one answer to what they say of themselves."""
         launchers: list[Agent] = [InPod(self.api, pod) for pod in pods]
         seen, asked = agents.states(launchers), (job["metadata"].get("annotations") or {}).get(ASK)
-        self._tell(job, {"PodsRunning": True, "Running": set(seen) <= {"running", "completed"}})
+        job = self._tell(job, {"PodsRunning": True, "Running": set(seen) <= {"running", "completed"}})
+        if "silent" in seen:
+            return  # it is only about to begin, or to end
         if set(seen) == {"completed"}:
             agents.shut_down(launchers)
         elif asked in STOPS or asked == "restart":
@@ -133,7 +137,8 @@ class Controller:
         port = FIRST_PORT + random.randrange(1000)
         address = f"{pods[0].metadata.name}.{job['metadata']['name']}"
         ips = [pod.status.pod_ip for pod in pods]
-        agents.start(launchers, int(status.get("restartCount", 0)), address, port, ips, rules)
+        attempt = int(status.get("restartCount", 0)) + int(status.get("askedRestarts", 0))
+        agents.start(launchers, attempt, address, port, ips, rules)
 
     def _answer_a_fault(self, job: Object, launchers: list[Agent], seen: list[str]) -> None:
         """A worker has crashed, or a node is new among running ones: all stop, and are started when all wait."""
@@ -147,13 +152,14 @@ class Controller:
                 news = {"Running": False, "PodsRunning": False, "Failed": True}
                 self._tell(job, news, f"{message}; jobMaxRetryCount is used up")
                 return
-            self._counted.add(uid)
             self._tell(job, {"Running": False}, message, restartCount=count + 1)
+            self._counted.add(uid)
         active = [each for each, state in zip(launchers, seen, strict=True) if state in ("running", "faulted")]
         agents.stop(active, graceful=True, timeout_s=graceful_s(job))
 
     def _done(self, job: Object) -> None:
-        metadata = job["metadata"]
+        metadata, status = job["metadata"], job.get("status") or {}
+        self._tell(job, {}, askedRestarts=int(status.get("askedRestarts", 0)) + 1)
         body = {"metadata": {"annotations": {ASK: None}}}
         self.custom.patch_namespaced_custom_object(GROUP, VERSION, metadata["namespace"], PLURAL, metadata["name"], body)
 

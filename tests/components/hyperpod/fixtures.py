@@ -11,7 +11,6 @@ import pytest
 
 from tests.components.cluster import fixtures as cluster_fixtures
 from tests.components.cluster.running import Cluster
-from tests.components.hyperpod import launcher
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,12 +20,6 @@ def register(config: pytest.Config) -> None:
     this = sys.modules[__name__]
     if not config.pluginmanager.is_registered(this):
         config.pluginmanager.register(this)
-
-
-@pytest.fixture(scope="session")
-def real_launcher() -> None:
-    """AWS's `hyperpodrun` is there for the pods; skipped with the reason where it is not."""
-    launcher.need()
 
 
 @pytest.fixture(scope="session")

@@ -150,14 +150,21 @@ def delete_one_pod(pair: Pair) -> None:
 
 
 def delete_both_pods(pair: Pair) -> None:
-    _signal_all(pair, 1)
+    _tell_all(pair)
+    _wait_for_all(pair)
     _replace_all(pair)
 
 
 def delete_twice(pair: Pair) -> None:
     """Told twice, the launcher tells its worker twice: held still meanwhile, the worker finds both at once."""
     workers = [node.worker() for node in pair.nodes]
-    _hold(workers, lambda: [_tell_all(pair), time.sleep(0.5), _tell_all(pair), time.sleep(0.5)])
+
+    def twice() -> None:
+        for _ in range(2):
+            _tell_all(pair)
+            time.sleep(0.5)
+
+    _hold(workers, twice)
     _wait_for_all(pair)
     _replace_all(pair)
 
@@ -192,12 +199,6 @@ def finish(pair: Pair) -> None:
 def _tell_all(pair: Pair) -> None:
     for node in pair.nodes:
         os.kill(node.pid, signal.SIGTERM)
-
-
-def _signal_all(pair: Pair, times: int) -> None:
-    for _ in range(times):
-        _tell_all(pair)
-    _wait_for_all(pair)
 
 
 def _wait_for_all(pair: Pair) -> None:

@@ -58,7 +58,10 @@ WRONG = [
     ),
     ({"spares": 1}, "spares: needs cluster.queue"),
     ({"runPolicy": {"logMonitoringConfiguration": [RULE]}}, "Configuration[0]: judges nothing"),
-    ({"runPolicy": {"logMonitoringConfiguration": [{**RULE, "logPattern": "(", "faultOnMatch": True}]}}, "no regular expression"),
+    (
+        {"runPolicy": {"logMonitoringConfiguration": [{**RULE, "logPattern": "(", "faultOnMatch": True}]}},
+        "no regular expression",
+    ),
     ({"runPolicy": {"logMonitoringConfiguration": [{**RULE, "metricThreshold": 3}]}}, "operator: and metricThreshold"),
     (
         {"runPolicy": {"logMonitoringConfiguration": [{**RULE, "logPattern": "x", "metricThreshold": 3, "operator": "lt"}]}},

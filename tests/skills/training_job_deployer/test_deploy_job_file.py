@@ -74,7 +74,11 @@ HYPERPOD_KEYS = [
     ("image: {uri: 1.dkr.ecr.eu-west-1.amazonaws.com/pytorch-training:2.12.1-gpu}", "$.image.uri", "has torch 2.12"),
     ("image: {uri: pytorch/pytorch:2.3.1}", "$.image.uri", "has torch 2.3"),
     ("image: {uri: a/b:1}\nhyperpod: {elastic: {}}", "$.hyperpod.elastic", "elasticPolicy"),
-    ("image: {uri: a/b:1}\nhyperpod: {runPolicy: {jobMaxRetryCount: 3}}", "$.hyperpod.runPolicy.jobMaxRetryCount", "unknown key"),
+    (
+        "image: {uri: a/b:1}\nhyperpod: {runPolicy: {jobMaxRetryCount: 3}}",
+        "$.hyperpod.runPolicy.jobMaxRetryCount",
+        "unknown key",
+    ),
     ("image: {uri: a/b:1}\nhyperpod: {spares: 1}", "$.hyperpod.spares", "needs cluster.queue"),
     (f"image: {{uri: a/b:1}}\nhyperpod: {{elasticPolicy: {{{SIZES}}}}}", "$.hyperpod.elasticPolicy", "needs one of"),
 ]

@@ -30,8 +30,8 @@ def findings(job: Job, command: Command | None) -> list[Finding]:
         found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
     if job.engine == "hyperpodjob" and job.target != "hyperpod":
         found.append(Finding("$.engine", "hyperpodjob exists on target hyperpod only"))
-    if problem := agent_bounds.problem_of(job):
-        found.append(Finding("$.image.uri", problem))
+    if of_image := agent_bounds.problem_of(job):
+        found.append(Finding("$.image.uri", of_image))
     found += _hyperpod(job)
     namespace = job.cluster.namespace if job.cluster else None
     if namespace and not DNS_LABEL.fullmatch(namespace):
