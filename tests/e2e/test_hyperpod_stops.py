@@ -13,7 +13,7 @@ from tests.components.hyperpod import launcher
 from tests.components.hyperpod.pair import ROLLING_STEPS, uninterrupted
 from tests.components.hyperpod.stops import Row, Tour, delete_waiting_pod, differences, short
 
-STEPS = 250
+STEPS = 130
 
 
 @pytest.fixture(scope="module")

@@ -86,10 +86,11 @@ def _make(new: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.split("==")[0] in NEEDED]
     wanted = [f"hyperpod-elastic-agent=={VERSION}", *pins]
-    # Relocatable: the folder gets its name when it is whole. The copies of the index's files are linked, not doubled, where that goes.
+    # Relocatable: the folder gets its name when it is whole. Compiled: a launcher and its worker import torch at each start, and pods
+    # may not write here.
     for words in (
         ["venv", "--quiet", "--relocatable", "--python", sys.executable, str(new)],
-        ["pip", "install", "--quiet", "--python", str(new / "bin" / "python"), *wanted],
+        ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(new / "bin" / "python"), *wanted],
     ):
         subprocess.run([uv, *words], check=True, stdout=sys.stderr)
     starter = new / "in-pods" / "hyperpodrun"

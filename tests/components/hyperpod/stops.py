@@ -146,6 +146,7 @@ def delete_one_pod(pair: Pair) -> None:
     agents.wait_for(pair.agents[1:], "faulted", PATIENCE_S)
     assert "-36608" in str(pair.agents[1].call("GET", "/status")["message"])
     agents.stop(pair.agents[1:], graceful=True)
+    agents.wait_for(pair.agents[1:], "ready", PATIENCE_S)
     pair.replace(0)
 
 
