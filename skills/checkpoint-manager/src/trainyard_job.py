@@ -65,7 +65,9 @@ class Cluster(Section):
     namespace: Annotated[Text | None, Meta(description="Kubernetes namespace; default: the context's.")] = None
     queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
     priority: Annotated[Text | None, Meta(description="Priority class.")] = None
-    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = field(default_factory=dict)
+    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = field(
+        default_factory=dict
+    )
     tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = field(default_factory=list)
     service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
     image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = field(default_factory=list)
@@ -143,7 +145,9 @@ class Job(Section):
     resources: Resources | None = None
     network: Annotated[Literal["auto", "efa", "tcp"], Meta(description="efa fails rather than fall back to TCP.")] = "auto"
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = field(default_factory=dict)
+    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = field(
+        default_factory=dict
+    )
     secrets: Annotated[
         dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
     ] = field(default_factory=dict)
@@ -183,7 +187,9 @@ class Request(Job):
     ] = 0
     claim: Annotated[str | None, Meta(description="The volume claim that the pods mount.")] = None
     fit: Fit | None = None
-    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = field(default_factory=dict)
+    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = field(
+        default_factory=dict
+    )
 
 
 IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod", "budget")

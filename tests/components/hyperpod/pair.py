@@ -23,7 +23,7 @@ from tests.components.hyperpod import agents, launcher
 ROOT = Path(__file__).resolve().parents[3]
 LOOP = ROOT / "tests" / "e2e" / "slow_loop.py"
 STEP_S, ROLLING_STEPS = 0.02, 25
-PATIENCE_S = 90.0
+PATIENCE_S = 150.0
 OURS = ("--shutdown-signal=SIGTERM", "--shutdown-timeout=25")
 """The options of our manifest (ptjob_manifest.hyperpodrun), with less time."""
 NODES = 2

@@ -90,6 +90,7 @@ class Tour:
         row.saved = f"yes, step {new[-1]}" if new else "no"
         row.launchers = each([told(node) for node in nodes])
         self.rows.append(row)
+        print(row.line(), flush=True)
         if goes_on:
             self._begin(pair, rules)
         return row
@@ -305,6 +306,7 @@ def main() -> None:
         whole(tour)
         expected = uninterrupted(Path(scratch) / "undisturbed", asked.steps)
         wrong = differences(tour, expected)
+        tour.rows[-1].resumed = "-"
         tour.rows += [delete_waiting_pod(tour.folder, as_process_1=flag) for flag in (True, False)]
     text = described(tour, wrong)
     print(text)
