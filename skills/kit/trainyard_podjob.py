@@ -33,7 +33,7 @@ MAX_ID = 2**31 - 1
 """Of a user or a group, in Kubernetes."""
 OWN_GROUP = 1000
 """Of the run's own volume: the kubelet gives the volume to this group, and every process of the pods is in it, whoever it is."""
-LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group")
+LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod")
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
 

@@ -208,7 +208,8 @@ def _ended(pod: Object, ended: Object, name: str) -> Iterator[Finding]:
         yield Finding(NO_START[0], f"{name}: {told}", NO_START[1])
     elif ended.get("reason") in ("StartError", "ContainerCannotRun") or "exec format error" in str(ended.get("message")):
         yield Finding(NO_START[0], f"{name}: {_words(ended)}", NO_START[1])
-    elif code and not kube.is_going(pod):  # a pod that is deleted was told to end
+    elif code and not kube.is_going(pod) and not kube.holds(pod, "DisruptionTarget"):
+        # A pod that is deleted or taken from its node was told to end: 143, and of HyperPod's launcher 1.
         # 128 + n: a signal. 137 alone does not prove that memory ran out.
         how = f"signal {code - 128}" if 128 < code < 160 else "an error of the job"
         yield Finding(f"exit.{code}", f"{name} ended with {code}: {told or how}", "logs; logs --rank R --previous")

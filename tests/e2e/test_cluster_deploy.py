@@ -18,6 +18,7 @@ from deployed_job import ROOT, TINY, DeployedJob
 
 from tests.components.cluster.nodes import fake_nodes
 from tests.components.cluster.running import RAY_IMAGE, Cluster
+from tests.components.hyperpod import launcher
 
 MANAGER = ROOT / "skills" / "pytorchjob-manager" / "src" / "manage_pytorchjob.py"
 ROLES = ROOT / "infrastructure" / "kubernetes" / "base" / "roles"
@@ -141,7 +142,7 @@ def test_a_team_without_the_cluster_role_runs_jobs_and_is_told_what_nobody_could
 RAY = {"image": {"uri": RAY_IMAGE}, "resources": {"cpu": "200m", "memory": "3Gi"}}
 ENGINES: dict[str, dict[str, Any]] = {
     "trainjob": {"engine": "trainjob"},
-    "hyperpodjob": {"engine": "hyperpodjob", "target": "hyperpod"},
+    "hyperpodjob": {"engine": "hyperpodjob", "target": "hyperpod", "resources": {"cpu": "100m", "memory": "3Gi"}},
     "rayjob": {"engine": "rayjob", **RAY},
     "raycluster": {"engine": "raycluster", **RAY},
 }
@@ -151,6 +152,9 @@ ENGINES: dict[str, dict[str, Any]] = {
 def test_the_same_job_file_runs_on_every_other_engine(
     cluster: Cluster, hyperpod: None, namespace: str, tmp_path: Path, engine: str
 ) -> None:
+    """A HyperPodPyTorchJob's pods run AWS's own launcher."""
+    if engine == "hyperpodjob":
+        launcher.need()
     cluster.make_volumes(namespace, 2)
     keys = {"name": "other", "run": f"torchrun training/train.py --steps 30 {TINY}", **ENGINES[engine]}
     job = DeployedJob(cluster, namespace, tmp_path, keys)

@@ -163,6 +163,7 @@ class Checkpointer:
         batch, so what the script does until then is in it. The same step may be told again, with its evaluation.
         """
         self._resume.check()
+        self._signals.keep()
         flags = [int(self._signals.received is not None), int(self._saver.busy)]
         call = Call(step=step, val_loss=val_loss is not None, end_of_epoch=end_of_epoch)
         agreed = self._agreement.exchange(flags, call)

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from trainyard.data import GlobalOrder
 from trainyard.errors import ConfigError
 from trainyard.process import die_with_parent
+from trainyard.signals import stop_signals
 from trainyard.speaking import say
 
 TAKEN = ("sampler", "batch_sampler", "drop_last", "generator", "persistent_workers")
@@ -238,7 +239,7 @@ class _Batches:
 
 def begin_worker(then: Callable[[int], None] | None, worker: int) -> None:
     """A stop is the training's to answer, and until its last step it needs batches."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
     die_with_parent()
     if then is not None:

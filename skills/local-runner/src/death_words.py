@@ -6,6 +6,7 @@ local-runner's supervisor too (a copy, byte for byte), as death_cause.py and dea
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,15 @@ def torchrun_names(lines: list[str]) -> tuple[int, int] | None:
     start = max((number for number, line in enumerate(lines) if line.startswith(CHILD_FAILED)), default=len(lines))
     start = next((at for at in range(start, len(lines)) if lines[at].startswith("Root Cause")), len(lines))
     named = {found["field"]: int(found["number"]) for line in lines[start : start + 10] if (found := NAMED.match(line))}
-    return (named["rank"], named["exitcode"]) if named.keys() == {"rank", "exitcode"} else None
+    return (named["rank"], _exit_code(named["exitcode"])) if named.keys() == {"rank", "exitcode"} else None
+
+
+def _exit_code(told: int) -> int:
+    """HyperPod's launcher tells raw wait statuses: -36608 is exit code 143. Torchrun's own -9 is SIGKILL in both."""
+    try:
+        return os.waitstatus_to_exitcode(-told) if told < 0 else told
+    except (ValueError, OverflowError):
+        return told
 
 
 def last_words(lines: list[str]) -> list[Words]:

@@ -62,6 +62,12 @@ def _may_scale(job: Job, nodes: int) -> None:
         raise shell.SkillError(
             "usage", f"{job.name} is elastic between {low} and {high} nodes", hint=f"--nodes {low} to {high}"
         )
+    if elastic and job.engine.name == "hyperpodjob":
+        from trainyard_hyperpod import sizes
+
+        if nodes not in (allowed := sizes(elastic)):
+            told = ", ".join(map(str, allowed[:8]))
+            raise shell.SkillError("usage", f"{job.name}'s elasticPolicy has no size {nodes}", hint=f"--nodes: {told}")
     if job.engine.scale_patch(job.object, nodes) is None:
         hint = f"{_delete_call(job)}, then create it with --nodes {nodes}: it goes on {how_it_goes_on(job)}"
         raise shell.SkillError("usage", f"the size of a {job.engine.kind} is fixed by its API", hint=hint)

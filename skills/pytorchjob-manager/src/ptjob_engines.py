@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import trainyard_kube as kube
-from ptjob_manifest import hyperpodrun
 from trainyard_kube import Object
 
 Patch = list[Object]
@@ -162,9 +161,10 @@ class HyperPodJob(Engine):
         group = "/spec/replicaSpecs/0"
         patch: Patch = [{"op": "add", "path": f"{group}/replicas", "value": nodes}]
         words = job["spec"]["replicaSpecs"][0]["template"]["spec"]["containers"][0].get("command") or []
-        if words[:1] == ["hyperpodrun"]:  # the number of nodes stands in its arguments too
-            fresh = hyperpodrun(int(job["spec"]["nprocPerNode"]), nodes)
-            changed = [*fresh, *words[len(fresh) :]]
+        own = next((word for word in words if word.startswith("--nnodes=")), None)
+        if words[:1] == ["hyperpodrun"] and own:  # the number of nodes stands in its options too, before the script's own
+            changed = list(words)
+            changed[words.index(own)] = f"--nnodes={nodes}"
             patch.append({"op": "add", "path": f"{group}/template/spec/containers/0/command", "value": changed})
         return patch
 

@@ -11,10 +11,15 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for
+from trainyard_agent_codes import repeated
 from trainyard_kube import Object
 
 AT_ONCE = 16
 """Requests side by side: one pod's log takes some 10 ms here and 100 ms over a WAN."""
+MAX_BYTES = 32 << 20
+"""Of one pod's log in one answer; whoever follows reads on."""
+MAX_LINE_BYTES = 1 << 20
+"""Of a line that does not end; the rest of it is passed over."""
 NANOSECONDS = re.compile(r"(.{19})(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -61,8 +66,9 @@ def chosen(job: Job, rank: int | None) -> list[Object]:
 
 def last_lines(cluster: kube.Cluster, job: Job, pod: Object, lines: int, *, previous: bool = False) -> list[Line]:
     """[] for a pod that has not begun, or has no previous container."""
+    query: Object = {"tailLines": lines, "limitBytes": MAX_BYTES, "previous": str(previous).lower()}
     try:
-        return list(read_log(cluster, job, pod, tailLines=lines, previous=str(previous).lower()))
+        return list(read_log(cluster, job, pod, **query))
     except kube.ApiError as error:
         if error.status in (400, 404):  # not started, never restarted, or gone meanwhile
             return []
@@ -70,7 +76,15 @@ def last_lines(cluster: kube.Cluster, job: Job, pod: Object, lines: int, *, prev
 
 
 def read_log(cluster: kube.Cluster, job: Job, pod: Object, *, read_s: float = 60.0, **query: Any) -> Iterator[Line]:
-    """Lines as they come. Raises ApiError; ends quietly when the connection does."""
+    """Lines as they come; what hyperpodrun says ten times a second, once. Raises ApiError; ends quietly when the connection does."""
+    before = ""
+    for line in _lines_of(cluster, job, pod, read_s, query):
+        is_again, before = repeated(line.text, before)
+        if not is_again:
+            yield line
+
+
+def _lines_of(cluster: kube.Cluster, job: Job, pod: Object, read_s: float, query: dict[str, Any]) -> Iterator[Line]:
     import urllib3
 
     name, rank = kube.name(pod), job.rank(pod)
@@ -80,6 +94,7 @@ def read_log(cluster: kube.Cluster, job: Job, pod: Object, *, read_s: float = 60
     try:
         while part := response.read1():
             *whole, rest = (rest + part).split(b"\n")
+            rest = rest[:MAX_LINE_BYTES]
             yield from (line for raw in whole if (line := _line(raw, rank, name)))
     except (urllib3.exceptions.HTTPError, OSError):
         return  # a follower reconnects from the last line it has seen; half a line is read again then

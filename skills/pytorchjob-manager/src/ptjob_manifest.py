@@ -16,6 +16,9 @@ from trainyard_podjob_manifest import fill_pod, metadata, resources, shm_size, t
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 PORT = {"name": "pytorchjob-port", "containerPort": 23456}
+AGENT_PORT = {"name": "hyperpod-agent", "containerPort": 8080}
+"""Where the operator speaks to hyperpodrun."""
+GRACEFUL = "gracefulShutdownTimeoutInSeconds"
 GRACE, DEFAULT_GRACE_S = "terminationGracePeriodSeconds", 30.0
 SECURITY = "securityContext"
 STOCK_TORCHRUN = ["python3", "-m", "torch.distributed.run"]
@@ -96,19 +99,44 @@ def is_asked_security(request: JobRequest) -> bool:
 def hyperpodjob(request: JobRequest) -> Object:
     job = template(ASSETS / "hyperpodpytorchjob.yaml")
     job["metadata"] = metadata(request)
-    spec = job["spec"]
-    spec["nprocPerNode"], spec["runPolicy"]["jobMaxRetryCount"] = str(request.procs), request.max_restarts
+    spec, asked = job["spec"], request.hyperpod or {}
+    spec["nprocPerNode"] = str(request.procs)
+    spec["runPolicy"] = {"jobMaxRetryCount": request.max_restarts, **asked.get("runPolicy", {})}
     command = understand(request.command, request.nodes, request.procs)
-    words = command.rest
+    pod = make_pod(request, "pytorch", [*(hyperpodrun(request) if command.launched else []), *command.rest])
     if command.launched:
-        words = [*hyperpodrun(request.procs, request.nodes), *command.rest]
+        pod["spec"]["containers"][0]["ports"] = [AGENT_PORT]
+        # hyperpodrun has no handler for SIGTERM before its first start, and as process 1 it would ignore it then: a waiting pod that is
+        # deleted would stay its whole grace period, up to a day. With the pod's own process 1 it is an ordinary process (proven).
+        pod["spec"]["shareProcessNamespace"] = True
     group = spec["replicaSpecs"][0]
-    group["replicas"], group["template"] = request.nodes, make_pod(request, "pytorch", words)
+    group["replicas"], group["template"] = request.nodes, pod
+    if "spares" in asked:
+        group["spares"] = asked["spares"]
+    if policy := asked.get("elasticPolicy"):
+        group["maxReplicas"] = policy["maxReplicas"]
+        spec["elasticPolicy"] = {GRACEFUL: shutdown_s(request), **policy}
     return job
 
 
-def hyperpodrun(procs: int, nodes: int) -> list[str]:
-    return ["hyperpodrun", f"--nproc-per-node={procs}", f"--nnodes={nodes}", "--rdzv-backend=hyperpod"]
+def hyperpodrun(request: JobRequest) -> list[str]:
+    """The launcher's words. Without its own it stops workers by SIGKILL, or gives them 15 s, whatever the pod's grace period is;
+    its rules about log lines read the files of --log-dir."""
+    return [
+        "hyperpodrun",
+        f"--nproc-per-node={request.procs}",
+        f"--nnodes={request.nodes}",
+        "--rdzv-backend=hyperpod",
+        "--shutdown-signal=SIGTERM",
+        f"--shutdown-timeout={shutdown_s(request)}",
+        "--log-dir=/tmp/hyperpod",
+        "--tee=3",
+    ]
+
+
+def shutdown_s(request: JobRequest) -> int:
+    """From the workers' SIGTERM to their SIGKILL: longer than the agreement and the save, shorter than the kubelet's patience."""
+    return request.termination_s - 5
 
 
 # --- what every engine has ---------------------------------------------------------------------------------------

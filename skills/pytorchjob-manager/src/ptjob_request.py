@@ -26,6 +26,8 @@ class JobRequest(PodJob):
     max_nodes: int | None = None
     runtime: str = "torch-distributed"
     """Of a TrainJob: the ClusterTrainingRuntime."""
+    hyperpod: dict[str, Any] | None = None
+    """Of a HyperPodPyTorchJob: the section `hyperpod` of its request."""
 
     def __post_init__(self) -> None:
         match("name", self.name, NAME, "a-z first, then a-z, 0-9 and -, at most 40 characters")
@@ -36,6 +38,7 @@ class JobRequest(PodJob):
         for key in self.pod_annotations:
             match("key", key, QUALIFIED, "for example topology.kubernetes.io/zone")
         self._check_elastic()
+        self._check_hyperpod()
 
     def _check_elastic(self) -> None:
         if self.min_nodes is None and self.max_nodes is None:
@@ -44,6 +47,18 @@ class JobRequest(PodJob):
             raise usage("elastic jobs are PyTorchJobs with --min-nodes and --max-nodes", "--engine pytorchjob")
         if not 1 <= self.min_nodes <= self.nodes <= self.max_nodes:
             raise usage(f"--nodes {self.nodes} is not within {self.min_nodes} and {self.max_nodes}", "min <= nodes <= max")
+
+    def _check_hyperpod(self) -> None:
+        if self.hyperpod is None:
+            return
+        if self.engine != "hyperpodjob":
+            raise usage("$.hyperpod: is for engine hyperpodjob alone", "leave it out, or --engine hyperpodjob")
+        import msgspec
+        from trainyard_hyperpod import HyperPod, contradictions
+
+        given = msgspec.convert(self.hyperpod, HyperPod)
+        for path, problem in contradictions(given, nodes=self.nodes, grace_s=self.grace_s, queue=self.queue):
+            raise usage(f"$.hyperpod.{path}: {problem}", "correct the request")
 
     @property
     def elastic(self) -> bool:
@@ -76,4 +91,8 @@ def request_of(name: str | None, command: tuple[str, ...], given: dict[str, Any]
     fields, request = job_fields(name, command, given)
     if request and request.engine and not trainyard_request.was_said("engine"):
         fields["engine"] = request.engine
+    if request and request.hyperpod:
+        import msgspec
+
+        fields["hyperpod"] = msgspec.to_builtins(request.hyperpod)
     return JobRequest(**fields)

@@ -10,6 +10,7 @@ from ptjob_engines import ENGINES, conditions
 from ptjob_find import Job, find_with_pods
 from ptjob_findings import find_causes
 from ptjob_nodes import is_down, is_ready, is_running, pod_reason, pod_rows
+from trainyard_agent_codes import plain
 from trainyard_kube import Object
 from trainyard_pods import launcher_words, statuses_of
 
@@ -57,7 +58,7 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
     And not by the pods' phase alone: that of a pod whose container crashes again and again is Running.
     """
     if ended := job.engine.ended(job.object):
-        return ended[0], shell.clean(ended[1], 300) or ended[0]
+        return ended[0], shell.clean(plain(ended[1]), 300) or ended[0]
     true = conditions(job.object)
     if job.engine.is_suspended(job.object):
         left = f"; {running} pods are still going" if running else ""
@@ -112,7 +113,7 @@ def condition_rows(job: Job) -> list[Object]:
             "type": each["type"],
             "status": each["status"],
             "reason": each.get("reason"),
-            "message": shell.clean(str(each.get("message") or ""), 300),
+            "message": shell.clean(plain(str(each.get("message") or "")), 300),
             "since": each.get("lastTransitionTime"),
         }
         for each in listed

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
+from trainyard_hyperpod import HyperPod
+from trainyard_section import Count, Text
+from trainyard_section import Section as Section
 
-Text = Annotated[str, Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1)]
 Quantity = Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1)]
-
-
-class Section(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Unknown keys are errors everywhere."""
 
 
 class Image(Section):
@@ -68,10 +65,12 @@ class Cluster(Section):
     namespace: Annotated[Text | None, Meta(description="Kubernetes namespace; default: the context's.")] = None
     queue: Annotated[Text | None, Meta(description="Kueue local queue.")] = None
     priority: Annotated[Text | None, Meta(description="Priority class.")] = None
-    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = {}
-    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = []
+    node_selector: Annotated[dict[str, str], Meta(description="Node labels that the pods ask for.")] = field(
+        default_factory=dict
+    )
+    tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = field(default_factory=list)
     service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
-    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = []
+    image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = field(default_factory=list)
     security: Security | None = None
 
 
@@ -146,11 +145,14 @@ class Job(Section):
     resources: Resources | None = None
     network: Annotated[Literal["auto", "efa", "tcp"], Meta(description="efa fails rather than fall back to TCP.")] = "auto"
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = {}
+    env: Annotated[dict[str, str], Meta(description="Environment of the job. Values are text: quote numbers.")] = field(
+        default_factory=dict
+    )
     secrets: Annotated[
         dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
-    ] = {}
+    ] = field(default_factory=dict)
     monitor: Monitor = field(default_factory=Monitor)
+    hyperpod: HyperPod | None = None
     budget: Budget | None = None
 
 
@@ -171,7 +173,7 @@ class Fit(Section):
     pod: Pod | None = None
     procs_per_node: Count | None = None
     instance_type: str | None = None
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = field(default_factory=dict)
     zone: str | None = None
     network: str | None = None
 
@@ -185,10 +187,12 @@ class Request(Job):
     ] = 0
     claim: Annotated[str | None, Meta(description="The volume claim that the pods mount.")] = None
     fit: Fit | None = None
-    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = {}
+    network_env: Annotated[dict[str, str], Meta(description="Variables of the network, below the job's own.")] = field(
+        default_factory=dict
+    )
 
 
-IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "budget")
+IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod", "budget")
 RAY_ENGINES = ("rayjob", "raycluster")
 RUNTIME = "0.1.0"
 """Version of the runtime `trainyard` that these skills go with: pyproject.toml's."""

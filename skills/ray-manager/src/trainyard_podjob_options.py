@@ -91,6 +91,8 @@ def job_fields(name: str | None, command: tuple[str, ...], given: dict[str, Any]
     said = {key for key in given if trainyard_request.was_said(key)}
     fields = _typed(given)
     request = trainyard_request.read(document) if document else None
+    if request and request.hyperpod and (given["engine"] if "engine" in said else request.engine) != "hyperpodjob":
+        raise usage("$.hyperpod: is for engine hyperpodjob alone", "leave it out, or engine: hyperpodjob")
     asked = trainyard_request.within_bounds(of_request(request)) if request else {}
     for key, value in asked.items():
         if isinstance(value, dict):

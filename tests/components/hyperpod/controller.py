@@ -1,25 +1,68 @@
-"""The played operator's loop: looks at every job a few times a second and does what is next. Several may run at once."""
+"""The played operator's loop: looks at every job a few times a second and does what is next. Several may run at once.
+
+Where launchers are real, they are driven by their HTTP API. Its own answers to a fault (when it restarts what) are not documented: this
+one stops all workers gracefully and starts all of them again.
+"""
 
 from __future__ import annotations
 
+import json
+import random
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from tests.components.hyperpod import agents
 from tests.components.hyperpod import pods as parts
+from tests.components.hyperpod.agents import Agent
 
 Object = dict[str, Any]
 GROUP, VERSION, PLURAL = "sagemaker.amazonaws.com", "v1", "hyperpodpytorchjobs"
 PAUSE_S = 0.3
 ENDS = ("Completed", "Failed")
+FIRST_PORT = 29500
+ASK = "test.trainyard.dev/ask"
+"""Annotation of a job by which a test asks for something: one of STOPS holds while it stands there, restart happens once."""
+STOPS = ("graceful-stop", "stop")
+
+
+class InPod:
+    """A launcher at port 8080 of its pod, through the API server."""
+
+    def __init__(self, api: client.ApiClient, pod: Any) -> None:
+        self.api, self.path = api, f"/api/v1/namespaces/{pod.metadata.namespace}/pods/{pod.metadata.name}:8080/proxy"
+
+    def call(self, method: str, path: str, body: Object | None = None) -> Object:
+        settings = self.api.configuration.auth_settings()
+        headers = {each["key"]: each["value"] for each in settings.values() if each["in"] == "header"}
+        text = json.dumps(body) if body is not None else None
+        pool, url = self.api.rest_client.pool_manager, self.api.configuration.host + self.path + path
+        headers |= {"Content-Type": "application/json"}
+        try:
+            answer = pool.request(method, url, body=text, headers=headers, timeout=10, retries=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise ConnectionError(f"{path}: {str(error)[:200]}") from error
+        if answer.status != 200:
+            raise ConnectionError(f"{path}: {answer.status} {answer.data[:200]!r}")
+        return dict(json.loads(answer.data)) if answer.data else {}
+
+
+def graceful_s(job: Object) -> int | None:
+    """None: the launcher's own --shutdown-timeout."""
+    policy = job["spec"].get("elasticPolicy") or {}
+    given = policy.get("gracefulShutdownTimeoutInSeconds")
+    return None if given is None else int(given)
 
 
 class Controller:
     def __init__(self, api: client.ApiClient) -> None:
         self.api, self.core, self.custom = api, client.CoreV1Api(api), client.CustomObjectsApi(api)
+        self._counted: set[str] = set()
+        """Jobs whose fault is in their count already, and which have not been started since."""
 
     def run(self) -> None:
         """Until the process is ended."""
@@ -40,6 +83,8 @@ class Controller:
         except ApiException as error:
             if error.status not in (404, 409):
                 raise
+        except OSError as error:  # a launcher went while it was spoken to
+            print(f"{job['metadata']['name']}: {str(error)[:300]}", flush=True)
 
     def _next_step(self, job: Object) -> None:
         namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
@@ -48,7 +93,6 @@ class Controller:
         names = [name for name, _ in parts.nodes(job)]
         if not is_true(job, "Created"):
             self._once(self.core.create_namespaced_service, namespace, parts.service(job))
-            self._once(self.core.create_namespaced_config_map, namespace, parts.launcher())
             job = self._tell(job, {"Created": True})
         failed = [name for name in names if name in found and found[name].status.phase == "Failed"]
         if failed:
@@ -61,9 +105,63 @@ class Controller:
         phases = [found[name].status.phase for name in names if name in found]
         if phases.count("Succeeded") == len(names):
             self._tell(job, {"Running": False, "PodsRunning": False, "Completed": True})
+            return
+        running = phases.count("Running") + phases.count("Succeeded") == len(names)
+        if parts.is_driven(job) and running:
+            self._drive(job, [found[name] for name in names])
         else:
-            running = phases.count("Running") + phases.count("Succeeded") == len(names)
             self._tell(job, {"PodsRunning": running, "Running": running})
+
+    def _drive(self, job: Object, pods: list[Any]) -> None:
+        """Every node's launcher is there: one answer to what they say of themselves."""
+        launchers: list[Agent] = [InPod(self.api, pod) for pod in pods]
+        seen, asked = agents.states(launchers), (job["metadata"].get("annotations") or {}).get(ASK)
+        job = self._tell(job, {"PodsRunning": True, "Running": set(seen) <= {"running", "completed"}})
+        if "silent" in seen:
+            return  # it is only about to begin, or to end
+        if set(seen) == {"completed"}:
+            agents.shut_down(launchers)
+        elif asked in STOPS or asked == "restart":
+            active = [each for each, state in zip(launchers, seen, strict=True) if state in ("running", "faulted")]
+            agents.stop(active, graceful=asked != "stop", timeout_s=graceful_s(job))
+            if asked == "restart" and set(seen) == {"ready"}:
+                self._done(job)
+        elif set(seen) == {"ready"}:
+            self._start(job, pods, launchers)
+        elif "faulted" in seen or {"ready", "running"} <= set(seen):
+            self._answer_a_fault(job, launchers, seen)
+
+    def _start(self, job: Object, pods: list[Any], launchers: list[Agent]) -> None:
+        self._counted.discard(job["metadata"]["uid"])
+        status, rules = job.get("status") or {}, (job["spec"].get("runPolicy") or {}).get("logMonitoringConfiguration")
+        port = FIRST_PORT + random.randrange(1000)
+        address = f"{pods[0].metadata.name}.{job['metadata']['name']}"
+        ips = [pod.status.pod_ip for pod in pods]
+        attempt = int(status.get("restartCount", 0)) + int(status.get("askedRestarts", 0))
+        agents.start(launchers, attempt, address, port, ips, rules)
+
+    def _answer_a_fault(self, job: Object, launchers: list[Agent], seen: list[str]) -> None:
+        """A worker has crashed, or a node is new among running ones: all stop, and are started when all wait."""
+        told = [each.call("GET", "/status") for each in launchers]
+        message = "; ".join(str(each["message"]) for each in told if each.get("message")) or "a node is new"
+        uid, status = job["metadata"]["uid"], job.get("status") or {}
+        count = int(status.get("restartCount", 0))
+        if uid not in self._counted:
+            if count >= int((job["spec"].get("runPolicy") or {}).get("jobMaxRetryCount", 0)):
+                agents.shut_down(launchers)
+                news = {"Running": False, "PodsRunning": False, "Failed": True}
+                self._tell(job, news, f"{message}; jobMaxRetryCount is used up")
+                return
+            self._tell(job, {"Running": False}, message, restartCount=count + 1)
+            self._counted.add(uid)
+        active = [each for each, state in zip(launchers, seen, strict=True) if state in ("running", "faulted")]
+        agents.stop(active, graceful=True, timeout_s=graceful_s(job))
+
+    def _done(self, job: Object) -> None:
+        metadata, status = job["metadata"], job.get("status") or {}
+        self._tell(job, {}, askedRestarts=int(status.get("askedRestarts", 0)) + 1)
+        body = {"metadata": {"annotations": {ASK: None}}}
+        self.custom.patch_namespaced_custom_object(GROUP, VERSION, metadata["namespace"], PLURAL, metadata["name"], body)
 
     def _restart(self, job: Object, failed: list[str], found: dict[str, Any]) -> None:
         """The count is written first: a second controller then meets a conflict and leaves it."""

@@ -1,17 +1,16 @@
-"""The objects that the played operator makes for a job: a pod a node, a Service for their names, its launcher in a ConfigMap."""
+"""The objects that the played operator makes for a job: a pod a node, and a Service for their names."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
+
+from tests.components.hyperpod import launcher
 
 Object = dict[str, Any]
 JOB = "test.sagemaker.amazonaws.com/job-uid"
 """Label of the pods. The real operator's own labels are not documented, so nothing outside this folder may rely on one."""
-LAUNCHER = "played-hyperpodrun"
-FOLDER = "/opt/played-hyperpod"
-MASTER_PORT = 23456
+VOLUME = "hyperpod-agent"
 
 
 def owned(job: Object, name: str, labels: dict[str, str]) -> Object:
@@ -33,11 +32,6 @@ def service(job: Object) -> Object:
     return {"apiVersion": "v1", "kind": "Service", "metadata": owned(job, job["metadata"]["name"], labels), "spec": spec}
 
 
-def launcher() -> Object:
-    text = (Path(__file__).parent / "hyperpodrun.py").read_text()
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": LAUNCHER}, "data": {"hyperpodrun.py": text}}
-
-
 def nodes(job: Object) -> list[tuple[str, Object]]:
     """(name of the pod, its template), in the order of ranks."""
     name = job["metadata"]["name"]
@@ -46,6 +40,13 @@ def nodes(job: Object) -> list[tuple[str, Object]]:
         for group in job["spec"]["replicaSpecs"]
         for index in range(group.get("replicas", 1))
     ]
+
+
+def is_driven(job: Object) -> bool:
+    """Whether real launchers wait for the operator's word: not for a plain program, nor on nodes that only pretend."""
+    spec = job["spec"]["replicaSpecs"][0]["template"]["spec"]
+    words = spec["containers"][0].get("command") or []
+    return words[:1] == ["hyperpodrun"] and (spec.get("nodeSelector") or {}).get("type") != "kwok"
 
 
 def pod(job: Object, rank: int) -> Object:
@@ -57,11 +58,11 @@ def pod(job: Object, rank: int) -> Object:
     # The operator counts restarts itself.
     spec.update(restartPolicy="Never", hostname=name, subdomain=job["metadata"]["name"])
     container = spec["containers"][0]
-    container["env"] = [*container.get("env", []), *_environment(job, rank, named[0][0], len(named))]
-    if container.get("command", [])[:1] == ["hyperpodrun"]:
-        container["command"] = ["python3", f"{FOLDER}/hyperpodrun.py", *container["command"][1:]]
-        container.setdefault("volumeMounts", []).append({"name": LAUNCHER, "mountPath": FOLDER})
-        spec.setdefault("volumes", []).append({"name": LAUNCHER, "configMap": {"name": LAUNCHER}})
+    container["env"] = [*container.get("env", []), *_environment(job, len(named))]
+    if is_driven(job):
+        container.setdefault("volumeMounts", []).append({"name": VOLUME, "mountPath": launcher.IN_PODS, "readOnly": True})
+        host = {"path": str(launcher.folder()), "type": "Directory"}
+        spec.setdefault("volumes", []).append({"name": VOLUME, "hostPath": host})
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -70,12 +71,8 @@ def pod(job: Object, rank: int) -> Object:
     }
 
 
-def _environment(job: Object, rank: int, master: str, count: int) -> list[Object]:
-    variables = {
-        "PET_NNODES": count,
-        "PET_NODE_RANK": rank,
-        "PET_NPROC_PER_NODE": job["spec"].get("nprocPerNode", "1"),
-        "MASTER_ADDR": f"{master}.{job['metadata']['name']}",
-        "MASTER_PORT": MASTER_PORT,
-    }
-    return [{"name": name, "value": str(value)} for name, value in variables.items()]
+def _environment(job: Object, count: int) -> list[Object]:
+    """The operator's, and of a driven job the paths that an image with the launcher would have."""
+    variables = {"NNODES": str(count), "NPROC_PER_NODE": str(job["spec"].get("nprocPerNode", "1"))}
+    paths = launcher.in_pods() if is_driven(job) else {}
+    return [{"name": name, "value": value} for name, value in {**variables, **paths}.items()]

@@ -275,6 +275,15 @@ def test_a_pod_that_is_taken_from_its_node_is_told_while_it_ends() -> None:
     assert find_in_pods([pod(conditions=[{**condition, "status": "False"}])]) == []
 
 
+def test_the_exit_code_of_a_pod_that_is_taken_from_its_node_is_no_error_of_the_job() -> None:
+    """HyperPod's launcher ends with 1 at SIGTERM, ours with 143; the pod of a node that shuts down stays, Failed."""
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": "node shutdown"}
+    for code in (1, 143):
+        status = {"phase": "Failed", "containerStatuses": [{"name": "main", "state": ended(code)}]}
+        assert ids(find_in_pods([pod(conditions=[condition], **status)])) == ["pod.disrupted"]
+        assert ids(find_in_pods([pod(**status)])) == [f"exit.{code}"], "control: nobody took it from its node"
+
+
 # --- what only events tell -------------------------------------------------------------------------------------------
 
 CREATED = "2026-11-24T18:58:48Z"

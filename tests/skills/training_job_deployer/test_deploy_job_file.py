@@ -57,6 +57,7 @@ CLUSTER_KEYS = [
     ("resources: {cpu: many}", "$.resources.cpu", "neither auto nor a quantity"),
     ("engine: hyperpodjob", "$.engine", "target hyperpod only"),
     ("engine: slurm", "$.engine", "hyperpodjob, pytorchjob"),
+    ("hyperpod: {spares: 1}", "$.hyperpod", "is for engine hyperpodjob alone"),
     ("cluster: {namespace: a.b}", "$.cluster.namespace", "not a valid name of a namespace"),
 ]
 RIGHT_CLUSTER_KEYS = [
@@ -64,6 +65,27 @@ RIGHT_CLUSTER_KEYS = [
     "nodes: 2\ncheckpoints: {storage: {class: fsx, size: 1.2Ti}}",
     "resources: {cpu: 500m, memory: 1.5Gi, shm: auto}",
     "engine: raycluster",
+]
+HYPERPOD = "name: toy\nrun: torchrun train.py\nsource: src\ntarget: hyperpod\nengine: hyperpodjob\n"
+SIZES = "minReplicas: 1, maxReplicas: 8"
+# the same, added to HYPERPOD
+HYPERPOD_KEYS = [
+    ("image: {uri: pytorch/pytorch:2.15.0-cuda13}", "$.image.uri", "torch >= 2.4, < 2.12"),
+    ("image: {uri: 1.dkr.ecr.eu-west-1.amazonaws.com/pytorch-training:2.12.1-gpu}", "$.image.uri", "has torch 2.12"),
+    ("image: {uri: pytorch/pytorch:2.3.1}", "$.image.uri", "has torch 2.3"),
+    ("image: {uri: a/b:1}\nhyperpod: {elastic: {}}", "$.hyperpod.elastic", "elasticPolicy"),
+    (
+        "image: {uri: a/b:1}\nhyperpod: {runPolicy: {jobMaxRetryCount: 3}}",
+        "$.hyperpod.runPolicy.jobMaxRetryCount",
+        "unknown key",
+    ),
+    ("image: {uri: a/b:1}\nhyperpod: {spares: 1}", "$.hyperpod.spares", "needs cluster.queue"),
+    (f"image: {{uri: a/b:1}}\nhyperpod: {{elasticPolicy: {{{SIZES}}}}}", "$.hyperpod.elasticPolicy", "needs one of"),
+]
+RIGHT_HYPERPOD_KEYS = [
+    "image: {uri: pytorch/pytorch:2.11.0-cuda13}",
+    "image: {uri: team/pytorch-2.15:1}",
+    f"image: {{uri: a/b:1}}\nhyperpod: {{elasticPolicy: {{{SIZES}, replicaDiscreteValues: [1, 8]}}}}",
 ]
 # (the run line, what the finding tells)
 RUN_LINES = [
@@ -175,6 +197,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     texts = [GOOD, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
     texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
     texts += [EKS + line for line in (*(line for line, _, _ in CLUSTER_KEYS), *RIGHT_CLUSTER_KEYS)]
+    texts += [HYPERPOD + line for line in (*(line for line, _, _ in HYPERPOD_KEYS), *RIGHT_HYPERPOD_KEYS)]
     texts += [with_source(source) for source in SOURCES]
     texts += [EKS.replace("torchrun train.py", line) for line in ON_A_CLUSTER]
     texts += [text.decode("latin-1") for text, _ in NO_MAPPING]
@@ -213,6 +236,19 @@ def test_what_a_cluster_asks_of_a_job_file_is_told(
 @pytest.mark.parametrize("line", RIGHT_CLUSTER_KEYS)
 def test_a_right_file_for_a_cluster_has_no_finding(findings: dict[str, dict[str, str]], line: str) -> None:
     assert findings[EKS + line] == {}
+
+
+@pytest.mark.parametrize(("line", "path", "told"), HYPERPOD_KEYS)
+def test_what_hyperpods_operator_and_launcher_would_not_do_is_told(
+    findings: dict[str, dict[str, str]], line: str, path: str, told: str
+) -> None:
+    found = findings[HYPERPOD + line]
+    assert list(found) == [path] and told in found[path], found
+
+
+@pytest.mark.parametrize("line", RIGHT_HYPERPOD_KEYS)
+def test_a_right_file_for_hyperpods_operator_has_no_finding(findings: dict[str, dict[str, str]], line: str) -> None:
+    assert findings[HYPERPOD + line] == {}
 
 
 @pytest.mark.parametrize(("line", "told"), RUN_LINES)
@@ -295,7 +331,7 @@ def test_the_schema_names_every_key_with_its_meaning() -> None:
     assert job["required"] == ["name", "run"]
     told: dict[str, Any] = job["properties"]
     assert {"name", "target", "source", "run", "python", "nodes", "procs_per_node", "image", "engine", "cluster", "resources",
-            "network", "checkpoints", "env", "secrets", "monitor", "budget"} == set(told)  # fmt: skip
+            "network", "checkpoints", "env", "secrets", "monitor", "hyperpod", "budget"} == set(told)  # fmt: skip
     assert told["run"]["description"]
 
 

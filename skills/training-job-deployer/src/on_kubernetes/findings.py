@@ -6,6 +6,8 @@ import re
 
 from job_file.command import ONE_MACHINE, Command
 from job_file.reading import needs_launcher, one_image
+from on_kubernetes import agent_bounds
+from trainyard_hyperpod import ENGINE, contradictions
 from trainyard_job import RAY_ENGINES, Job, Storage
 from trainyard_request import Finding
 
@@ -28,10 +30,23 @@ def findings(job: Job, command: Command | None) -> list[Finding]:
         found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
     if job.engine == "hyperpodjob" and job.target != "hyperpod":
         found.append(Finding("$.engine", "hyperpodjob exists on target hyperpod only"))
+    if of_image := agent_bounds.problem_of(job):
+        found.append(Finding("$.image.uri", of_image))
+    found += _hyperpod(job)
     namespace = job.cluster.namespace if job.cluster else None
     if namespace and not DNS_LABEL.fullmatch(namespace):
         found.append(Finding("$.cluster.namespace", f"{namespace!r} is not a valid name of a namespace"))
     return found
+
+
+def _hyperpod(job: Job) -> list[Finding]:
+    if job.hyperpod is None:
+        return []
+    if job.engine != ENGINE:
+        return [Finding("$.hyperpod", f"is for engine {ENGINE} alone, and this is {job.engine or 'pytorchjob'}")]
+    queue = job.cluster.queue if job.cluster else None
+    given = contradictions(job.hyperpod, nodes=job.nodes, grace_s=job.monitor.stop_grace_s, queue=queue)
+    return [Finding(f"$.hyperpod.{path}", problem) for path, problem in given]
 
 
 def _storage(storage: Storage | None, nodes: int) -> list[Finding]:

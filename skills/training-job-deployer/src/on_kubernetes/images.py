@@ -12,6 +12,7 @@ import msgspec
 import trainyard_shell as shell
 from deploy_siblings import Answer, Call, call, options
 from deploy_stage import METERED, Stage
+from on_kubernetes import agent_bounds
 from on_kubernetes.image_tags import LOOK_S, PUSH, image_key, other_tag, region_words, repository, tag
 from trainyard_job import Job
 
@@ -25,8 +26,6 @@ TEST = {"codebuild": ("image-tester", "test_image_codebuild.py"), "docker": ("im
 BUILD_S, TEST_S, PUSH_S = 6 * 3600.0, 3600.0, 2 * 3600.0
 STOP = "build_image_codebuild.py list, and cancel BUILD_ID"
 FOUND = "this source was built, tested and pushed before"
-MAX_ELASTIC_TORCH = (2, 12)
-"""hyperpod-elastic-agent 1.1.3 requires torch < 2.12."""
 
 
 def is_built(job: Job) -> bool:
@@ -227,10 +226,8 @@ def _fits_engine(job: Job, answer: Answer) -> None:
     """Raises SkillError conflict for a torch that the engine's agent does not run with."""
     facts = answer.data.get("facts")
     torch = str(facts.get("torch") or "") if isinstance(facts, dict) else ""
-    numbers = tuple(int(each) for each in torch.split(".")[:2] if each.isdigit())
-    if job.engine == "hyperpodjob" and len(numbers) == 2 and numbers >= MAX_ELASTIC_TORCH:
-        message = f"the image has torch {torch}, and hyperpod-elastic-agent needs torch < 2.12"
-        raise shell.SkillError("conflict", message, hint="torch 2.11 in the image, or engine: pytorchjob")
+    if job.engine == "hyperpodjob" and agent_bounds.refuses(torch):
+        raise shell.SkillError("conflict", f"the image has torch {torch}, and {agent_bounds.TOLD}", hint=agent_bounds.HINT)
 
 
 def _answer(deployment: Deployment, run: Run, name: str) -> dict[str, Any]:

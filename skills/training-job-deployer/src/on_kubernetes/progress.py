@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 STEP_LINE = re.compile(r"^trainyard step=(?P<step>\d+)(?P<fields>(?: [A-Za-z_][A-Za-z0-9_]*=\S+)*)$")
-PREFIX = re.compile(r"^\[\d+\] ")
-"""The manager puts the rank before each line."""
+PREFIX = re.compile(r"^\[\d+\] (?:\[[A-Za-z_-]{1,40}\d{1,6}\]: ?)?")
+"""The manager puts the rank before each line; --tee of torchrun, and of HyperPod's launcher, puts [default0]: there."""
 
 
 def progress_of(lines: Any, times: Any, now: float) -> dict[str, Any]:
