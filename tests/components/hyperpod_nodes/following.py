@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import traceback
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,8 @@ class Follower:
         """Node -> the health label that was last written: what differs from it, a person has set."""
         self.instance = ""
         """The one that the real node plays."""
+        self.booted: set[str] = set()
+        """Nodes that have told the id of their kernel since they last started."""
         self.asleep: set[str] = set()
         """Nodes whose kubelet is not played, because they reboot or shut down."""
 
@@ -61,6 +64,7 @@ class Follower:
             self.health[name] = node["health"]
             if name != self.real:
                 self.wake_or_sleep(name, node)
+                self.boot(name, held.get(name), node)
 
     def view(self) -> Document:
         return dict(self.aws.control("hyperpod_view", cluster=self.name, region=self.region))
@@ -129,6 +133,14 @@ class Follower:
             self.core.patch_node(name, {"metadata": {"annotations": {KWOK: None}}})
             self.core.patch_node_status(name, {"status": {"conditions": [NOT_READY]}})
             self.asleep.add(name)
+
+    def boot(self, name: str, held: Any, node: Document) -> None:
+        """A kernel's id, as a kubelet tells it and kwok does not: another one after each start."""
+        if held is None or not ready(node):
+            self.booted.discard(name)
+        elif name not in self.booted and held.status.node_info is not None:
+            self.core.patch_node_status(name, {"status": {"nodeInfo": {"bootID": str(uuid.uuid4())}}})
+            self.booted.add(name)
 
     def forget(self) -> None:
         """Take the nodes away, and from the real one what it was given."""

@@ -64,7 +64,7 @@ def test_each_word_has_its_verdict(aws: Aws, kubernetes: Kube, manage: Manager) 
     for name, (_, (_, action, words)) in NODES.items():
         told = [said[name]["cause"] or "", *(each["means"] for each in said[name]["findings"])]
         assert words is None or any(words in each for each in told), (name, told)
-        repair = f"manage_hyperpod.py {action} trainyard --node {said[name]['instance_id']} --region us-east-1 --yes"
+        repair = f"manage_hyperpod.py {action} trainyard --node {said[name]['instance_id']} --region us-east-1"
         assert said[name]["next"] == (repair if action in ("reboot", "replace") else None)
     assert (said["xid"]["since"], said["xid"]["repaired_by"]) == (SINCE, "node-repair-10")
     assert (said["pending"]["repaired_by"], said["pending"]["running_job"]) == ("hyperpod", "stops")

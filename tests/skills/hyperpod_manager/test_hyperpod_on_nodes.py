@@ -55,7 +55,12 @@ class Place:
         template = {"metadata": {"labels": OURS}, "spec": pod_spec(claim=claim, **members)}
         spec = {"selector": {"matchLabels": OURS}, "serviceName": "tiny", "template": template}
         self.apply("StatefulSet", "tiny", spec, "apps/v1", OURS)
-        hyperpod.until(lambda: self.on(instance), "our pod", 60)
+        try:
+            hyperpod.until(lambda: self.on(instance), "our pod", 60)
+        except TimeoutError:
+            print(self.cluster.kubectl("describe", "pods,persistentvolumeclaims", "--namespace", self.namespace))
+            print(self.cluster.kubectl("get", "nodes", "--show-labels"))
+            raise
         for other in {self.first, self.second} - {instance}:
             self.cluster.kubectl("uncordon", f"hyperpod-{other}")
 

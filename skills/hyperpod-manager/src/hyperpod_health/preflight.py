@@ -24,7 +24,6 @@ from hyperpod_nodes.mismatch import mismatches
 RECENT = timedelta(days=1)
 EVENTS_OF_NODE = 10
 DETAILS = 20
-MAX_NODE_EVENTS = 500
 MAX_NAMED = 10
 SAID = {
     faults.HEALTHY: ("health.healthy", "pass"),
@@ -115,7 +114,7 @@ def _of_kubernetes_events(sides: BothSides) -> dict[str, list[Finding]]:
     events: list[kube.Object] = []
     with kube.noted("health.node-events", refused):
         path = "/api/v1/namespaces/default/events"  # where those of nodes are, which have no namespace
-        events = sides.server.get(path, limit=MAX_NODE_EVENTS, fieldSelector="involvedObject.kind=Node")["items"] or []
+        events = sides.server.list(path, fieldSelector="involvedObject.kind=Node")
     sides.checks.extend(refused)
     found: dict[str, list[Finding]] = defaultdict(list)
     for event in events:
@@ -141,11 +140,11 @@ def _is_recent(event: Event) -> bool:
 
 
 def command_for(judged: Judged, name: str, region: str) -> str | None:
-    """The command that repairs it; None where there is nothing to repair, or nothing that this program can."""
+    """The command that repairs it, without --yes: it prints its plan first. None where there is nothing to repair, or nothing that this program can."""
     id = judged.node.id if judged.node.instance else None
     if judged.action not in ("reboot", "replace") or id is None or INSTANCE_ID.fullmatch(id) is None:
         return None
-    return f"manage_hyperpod.py {judged.action} {name} --node {id} --region {region} --yes"
+    return f"manage_hyperpod.py {judged.action} {name} --node {id} --region {region}"
 
 
 def _next(judged: list[Judged], name: str, region: str) -> list[str]:

@@ -131,8 +131,12 @@ def checks(stops: list[Stop]) -> list[shell.Check]:
     found = []
     for each in stops:
         id = f"stop.{each.name}"
-        if each.agreed:
+        if each.agreed and each.exit_codes:
             found.append(shell.Check(id, "pass", f"{each.name} stopped; lost: {each.lost}"))
+            continue
+        if each.agreed:
+            told = f"{each.name} was gone within its grace period; its exit code was not seen, so that it saved is not proven"
+            found.append(shell.Check(id, "warn", told, None, "the newest checkpoint of its run says what was saved"))
             continue
         why = each.refusal or (
             "its node does not answer"

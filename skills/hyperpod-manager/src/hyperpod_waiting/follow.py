@@ -119,7 +119,8 @@ class Watch:
         for each in self.followed:
             deed = DEEDS.get(each.request["verb"])
             for entry, outcome in zip(each.request["nodes"], each.outcomes, strict=False):
-                if deed and (deed.comes_back or not outcome.begun) and (outcome.state == DONE or not outcome.begun):
+                is_back = outcome.state == DONE or (outcome.state == UNKNOWN and not self.picture.unread)
+                if deed and (deed.comes_back or not outcome.begun) and (is_back or not outcome.begun):
                     give_back(self.picture, entry)
             self.journal.close(each.request)
 

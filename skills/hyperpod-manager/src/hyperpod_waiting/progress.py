@@ -10,7 +10,7 @@ from hyperpod_nodes.joined import HyperPodNode
 from hyperpod_repair.picture import Picture
 from hyperpod_requests.journal import ACCEPTED, Request
 from hyperpod_waiting.groups import BROKEN_CLUSTER, BROKEN_GROUP, WHOLE
-from hyperpod_waiting.usable import DONE, FAILED, WAITING, Outcome, usable
+from hyperpod_waiting.usable import DONE, FAILED, UNKNOWN, WAITING, Outcome, usable
 
 Entry = dict[str, Any]
 
@@ -83,7 +83,8 @@ def rebooted(picture: Picture, request: Request, entry: Entry, taken: set[str]) 
     found = usable(picture, node, cordoned_by_us=bool(entry.get("cordoned")))
     if picture.is_slurm or not entry.get("boot_id"):
         text = f"{found.text}; no boot id is known, so that it has booted is not proven"
-        return Outcome(found.state, text, request["phase"] == ACCEPTED, found.instance_id, found.node)
+        state = UNKNOWN if found.state == DONE else found.state
+        return Outcome(state, text, request["phase"] == ACCEPTED, found.instance_id, found.node)
     if found.state != DONE:
         return found
     if boot_id(node) == entry["boot_id"]:
