@@ -55,12 +55,7 @@ class Place:
         template = {"metadata": {"labels": OURS}, "spec": pod_spec(claim=claim, **members)}
         spec = {"selector": {"matchLabels": OURS}, "serviceName": "tiny", "template": template}
         self.apply("StatefulSet", "tiny", spec, "apps/v1", OURS)
-        try:
-            hyperpod.until(lambda: self.on(instance), "our pod", 60)
-        except TimeoutError:
-            print(self.cluster.kubectl("describe", "pods,persistentvolumeclaims", "--namespace", self.namespace))
-            print(self.cluster.kubectl("get", "nodes", "--show-labels"))
-            raise
+        hyperpod.until(lambda: self.on(instance), "our pod", 60)
         for other in {self.first, self.second} - {instance}:
             self.cluster.kubectl("uncordon", f"hyperpod-{other}")
 
@@ -75,8 +70,9 @@ def pod_spec(*, claim: bool = False, **members: Any) -> dict[str, Any]:
         "resources": {"limits": {"nvidia.com/gpu": "8"}},
     }
     rest = {"terminationGracePeriodSeconds": 5, "tolerations": [{"key": "kwok", "operator": "Exists"}], **members}
-    selector = {"nodeSelector": {"sagemaker.amazonaws.com/compute-type": "hyperpod"}}
-    return {"containers": [container], "volumes": [{"name": "data", **volume}], **selector, **rest}
+    # The test cluster has HyperPod nodes of its own, of another cluster-name.
+    selector = {"sagemaker.amazonaws.com/cluster-name": "trainyard"}
+    return {"containers": [container], "volumes": [{"name": "data", **volume}], "nodeSelector": selector, **rest}
 
 
 @pytest.fixture
