@@ -1,7 +1,7 @@
 """The table of broken projects: what image-builder says of each, and whether it repairs it. Real builds, and kept logs of real ones.
 
     python -m tests.skills.image_builder.image_failures              # as root; 2 minutes
-    python -m tests.skills.image_builder.image_failures --six DIR    # projects of somebody else too: DIR/1 ... DIR/N, each a folder
+    python -m tests.skills.image_builder.image_failures --six DIR    # projects of somebody else: DIR/1 ... DIR/N; with a build.log, that log
 
 A kept log is given to image-builder by a stand-in for buildctl, which prints it and fails; whether its remedy helps is not seen there.
 """
@@ -146,16 +146,15 @@ def _words(place: Path, engine: str = "buildkit") -> tuple[str, ...]:
     return ("--builder", "buildctl", "--archive", str(place / "image.tar"), "--quiet")
 
 
-def _environment(case: Case, engine: Engines, place: Path) -> dict[str, str]:
+def _environment(case: Case, engine: Engines, place: Path, log: Path | None = None) -> dict[str, str]:
     if case.engine == "docker":
         return dict(engine.docker.environment())
     programs = engine.buildkit.buildctl.parent
     if case.engine == "log":
         programs = place / "bin"
         programs.mkdir()
-        (programs / "buildctl").write_text(
-            f'#!/bin/sh\n[ "$1" = build ] || exit 0\ntail -n +2 {LOGS / case.name}.log >&2\nexit 1\n'
-        )
+        shown = f"cat {log}" if log else f"tail -n +2 {LOGS / case.name}.log"
+        (programs / "buildctl").write_text(f'#!/bin/sh\n[ "$1" = build ] || exit 0\n{shown} >&2\nexit 1\n')
         (programs / "buildctl").chmod(0o755)
     return {"BUILDKIT_HOST": engine.buildkit.address, "PATH": f"{programs}:{os.environ['PATH']}"}
 
@@ -197,12 +196,14 @@ def foreign(folder: Path, engine: Engines, place: Path) -> Row:
     """A project of somebody else: nothing is expected of it here, its author judges. Its files must stay as they are."""
     root = place / folder.name
     shutil.copytree(folder, root, symlinks=True)
+    log = (root / "build.log").rename(place / "build.log") if (root / "build.log").exists() else None
     before = digest(root)
-    answer = build(root, *_words(place), env=_environment(Case("", ""), engine, place), timeout_s=LIMIT_S)
+    case = Case("", "", engine="log" if log else "buildkit")
+    answer = build(root, *_words(place), env=_environment(case, engine, place, log), timeout_s=LIMIT_S)
     row = _row(Case(str(answer.data.get("attempts", [{}])[0].get("class")), ""), answer, digest(root) == before)
     return Row(
         folder.name,
-        "real build, BuildKit",
+        "its author's log" if log else "real build, BuildKit",
         row.named,
         row.place,
         row.remedy,
