@@ -77,7 +77,7 @@ def scale(**given: Any) -> shell.Result:
 def wait(timeout: float | None, **given: Any) -> shell.Result:
     """Wait for what was asked of the cluster, also by a call that was killed; else until nothing is on its way in it.
 
-    Exit 0: each node can take a job. Exit 1: something failed. Exit 7: not yet; the same call goes on.
+    Exit 0: each node is Running, Ready and Schedulable; whether it is healthy, `health` says. Exit 1: something failed. Exit 7: not yet; the same call goes on.
     """
     from hyperpod_waiting.wait import wait as do
 

@@ -42,7 +42,7 @@ NODES: dict[str, tuple[dict[str, Any], tuple[str, str, str | None]]] = {
     "no-label": ({"labels": {"node-health-status": ""}}, ("unknown", "watch", "no health label")),
     "no-value": ({"labels": {"node-health-status": "Perfect"}}, ("unknown", "watch", "a value of node-health-status")),
     "no-fault": ({"labels": {"fault-types": "Gremlins"}}, ("unknown", "watch", "a fault that nobody knows")),
-    "no-agent": ({"conditions": []}, ("unknown", "watch", "no agent looks after")),
+    "no-agent": ({"conditions": []}, ("unknown", "watch", "no agent watches")),
     "cpu": ({"conditions": [], "type": "ml.m5.large"}, ("healthy", "none", None)),
     "broken-json": ({"details": "[{"}, ("unknown", "watch", "fault-details cannot be read")),
     "deep-json": ({"details": "[" * 5000}, ("unknown", "watch", "fault-details cannot be read")),
@@ -94,6 +94,19 @@ def test_a_healthy_cluster_is_a_yes(aws: Aws, kubernetes: Kube, manage: Manager)
     assert [row["instance_id"] for row in only.data["nodes"]] == [one]
     assert manage("health", "trainyard", "--node", "i-0123456789abcdef0").error["code"] == "not-found"
     assert manage("health", "trainyard", "--nodes", "2").code == 2
+
+
+@pytest.mark.parametrize(("recovery", "by"), [("Automatic", "hyperpod"), ("None", "nobody")])
+def test_without_automatic_recovery_nobody_repairs(aws: Aws, kubernetes: Kube, manage: Manager, recovery: str, by: str) -> None:
+    """The cause names what was found, not only that the node is to be replaced."""
+    hyperpod.make(aws, groups={"workers": 1}, recovery=recovery)
+    (id,) = hyperpod.ids(aws)
+    kubernetes.nodes = [node(id, labels={**PENDING, "fault-types": "NvidiaErrorTerminate"})]
+    done = manage("health", "trainyard")
+    (row,) = done.data["nodes"]
+    assert (row["repaired_by"], row["action"]) == (by, "replace")
+    assert ("by itself" in done.check("health.faulty")["fix"]) == (by == "hyperpod")
+    assert "NvidiaErrorTerminate" in row["evidence"], row
 
 
 def test_an_event_of_a_node_is_told(aws: Aws, kubernetes: Kube, manage: Manager) -> None:

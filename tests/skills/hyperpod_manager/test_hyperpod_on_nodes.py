@@ -113,7 +113,7 @@ def test_somebody_elses_job_stops_it(place: Place) -> None:
     for verb in ("replace", "reboot"):
         refused = place.program(verb, "trainyard", "--node", name, "--yes")
         assert refused.code == 5
-        assert f"{place.namespace}/theirs (nothing)" in refused.error["message"]
+        assert f"{place.namespace}/theirs (no controller)" in refused.error["message"]
         assert f"--force-node {name}" in refused.error["hint"]
     assert not place.cordoned(place.first)
     assert place.program.sent(REPLACE) == []

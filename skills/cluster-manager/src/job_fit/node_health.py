@@ -50,7 +50,7 @@ def _worst(machine: Machine) -> faults.Finding | None:
         found.append(faults.of_label("node-health-status", held.value))
     if (kind := known_type(machine.instance_type)) and not machine.watched:
         found.append(
-            faults.unknown("agent.none", "no agent looks after its accelerators", f"{kind.accelerators} {kind.accelerator}")
+            faults.unknown("agent.none", "no agent watches its accelerators", f"{kind.accelerators} {kind.accelerator}")
         )
     bad = [each for each in faults.by_weight(found) if each.verdict != faults.HEALTHY]
     return next((each for each in bad if each.verdict == faults.FAULTY or each.holds), bad[0] if bad else None)

@@ -55,8 +55,7 @@ class SageMaker:
             with aws.asking(f"{what} ({self.region})", resource):
                 yield
         except aws.AwsError as error:
-            if error.reason == "ValidationException" and NO_CLUSTER.search(str(error)):
-                raise aws.AwsError(
-                    "not-found", error.reason, str(error), hint="`clusters` lists those of the region"
-                ) from error
+            if error.code == "not-found" or (error.reason == "ValidationException" and NO_CLUSTER.search(str(error))):
+                hint = f"`manage_hyperpod.py clusters --region {self.region}` lists those of the region"
+                raise aws.AwsError("not-found", error.reason, str(error), hint=hint) from error
             raise

@@ -16,6 +16,8 @@ from hyperpod_nodes.joined import HyperPodNode
 from hyperpod_nodes.tenants import OnNode
 
 MAX_SHOWN = 10
+BY_HYPERPOD = "hyperpod"
+"""Who repairs a node by the table; without automatic recovery it is nobody."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Judged:
         """The worst of what speaks against it. A label that only says that something was found is the cause where nothing says more."""
         against = [each for each in self.findings if each.verdict != faults.HEALTHY]
         worst = [each for each in against if each.verdict == self.verdict]
-        said_more = [each for each in worst if each.id.startswith(("xid.", "reason.", "fault.Neuron"))]
-        return next(iter(said_more or worst), None)
+        named = [each for each in worst if each.id.startswith(("xid.", "reason.", "fault.Neuron"))]
+        typed = [each for each in worst if each.id.startswith("fault.")]
+        return next(iter(named or typed or worst), None)
 
     @property
     def action(self) -> str:
@@ -64,6 +67,8 @@ def judge(node: HyperPodNode, sides: BothSides, told: list[Finding] | None = Non
         found += _of_node(node.node, on, history)
     if missing := _missing(node, sides):
         found.append(missing)
+    if not sides.cluster.recovers_by_itself:
+        found = [replace(each, repaired=faults.NOBODY) if each.repaired == BY_HYPERPOD else each for each in found]
     return Judged(node, faults.by_weight(_once(found)), history)
 
 
@@ -75,7 +80,7 @@ def _of_node(node: kube.Object, on: OnNode, history: list[Finding]) -> list[Find
     if any(each.holds or each.verdict == faults.FAULTY for each in found):
         found += history[:3]  # the newest say why the labels hold it back
     if known_type(labels.get("node.kubernetes.io/instance-type")) and not (on.has_agent or nodehealth.has_agent(conditions)):
-        what = "no agent looks after its accelerators: that nothing is told is no good news"
+        what = "no agent watches its accelerators, so silence does not mean healthy"
         found.append(
             faults.unknown("agent.none", what, "no condition AcceleratedHardwareReady, no pod health-monitoring-agent")
         )

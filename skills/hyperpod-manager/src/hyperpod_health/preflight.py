@@ -15,7 +15,7 @@ from trainyard_faults import Finding
 from hyperpod_api import cluster
 from hyperpod_api.calls import SageMaker
 from hyperpod_events.reading import Event, Events, read_events
-from hyperpod_health.judged import Judged, judge, shown
+from hyperpod_health.judged import BY_HYPERPOD, Judged, judge, shown
 from hyperpod_health.repeats import REMEMBERED, repeats
 from hyperpod_nodes.both_sides import BothSides, read
 from hyperpod_nodes.joined import INSTANCE_ID, HyperPodNode
@@ -170,7 +170,7 @@ def _verdicts(judged: list[Judged], found: cluster.HyperPodCluster) -> list[shel
 
 
 def _by_hyperpod(each: Judged) -> bool:
-    return any(finding.repaired == "hyperpod" for finding in each.findings if finding.verdict == faults.FAULTY)
+    return any(finding.repaired == BY_HYPERPOD for finding in each.findings if finding.verdict == faults.FAULTY)
 
 
 FIXES = {

@@ -17,6 +17,10 @@ MAX_POINTS = 11_000
 """Of one series: Prometheus refuses more."""
 MAX_NOTES = 10
 EXPIRED = ("expired", "InvalidClientTokenId", "security token")
+WHICH = (
+    "`aws amp list-workspaces` has the workspaces of a region; without one the cluster's observability add-on is not installed, "
+    "or the metrics are in another Prometheus: --url http://HOST:9090"
+)
 Document = dict[str, Any]
 
 
@@ -37,7 +41,7 @@ def query_amp(
     Raises SkillError usage (also what Prometheus says against the query), permission, credentials, not-found, unreachable, timeout.
     """
     if (workspace_id is None) == (url is None):
-        raise shell.SkillError("usage", "one of --workspace and --url", hint="aws amp list-workspaces --region R")
+        raise shell.SkillError("usage", "which Prometheus: give --workspace or --url, not both", hint=WHICH)
     place = workspace(workspace_id, region) if workspace_id is not None else server(str(url))
     chosen = named.of(query)
     asked = _times(start, end, step)

@@ -66,5 +66,5 @@ def belongs_to_the_node(pod: Pod) -> bool:
 def told(pod: Pod) -> dict[str, Any]:
     """A pod of somebody else, by whatever made it."""
     owners = pod["metadata"].get("ownerReferences") or []
-    owner = f"{owners[0]['kind']}/{owners[0]['name']}" if owners else "nothing"
+    owner = f"{owners[0]['kind']}/{owners[0]['name']}" if owners else "no controller"
     return {"pod": kube.name(pod), "namespace": pod["metadata"]["namespace"], "made_by": owner}

@@ -174,5 +174,5 @@ class Done:
             "stops": self.stops,
         }
         data |= {"asked": [entry["instance_id"] or entry["logical_id"] for each in followed for entry in each.request["nodes"]]}
-        next = [self.picture.command("nodes", cluster.name)] if done else [self.picture.command("wait", cluster.name)]
+        next = [self.picture.command("health", cluster.name)] if done else [self.picture.command("wait", cluster.name)]
         return shell.Result(data, self.checks + follow.checks(followed), self.changed, next)

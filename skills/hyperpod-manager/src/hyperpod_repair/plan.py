@@ -131,7 +131,7 @@ def refuse(
             near = next((shown(each.node) for each in going if fits(each.node, name)), None)
             hint = f"--force-node {near}" if near else "it repeats the name of a node that --node names"
             raise shell.SkillError(
-                "usage", f"--force-node {shell.clean(name, 80)} is no name of a node that is asked for", hint=hint
+                "usage", f"--force-node {shell.clean(name, 80)} is not the name of a node in this call", hint=hint
             )
     found = {name: why for name, why in refusals(going, runs).items() if name not in forced}
     if found:

@@ -131,4 +131,4 @@ def about(request: Request, words: set[str]) -> list[dict[str, Any]]:
 
 
 def when(request: Request) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(request["asked_at"]))
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(request["asked_at"]))

@@ -8,12 +8,13 @@ from typing import Any
 
 import trainyard_shell as shell
 
+from hyperpod_repair.chosen import STEADY
 from hyperpod_repair.deeds import DEEDS
 from hyperpod_repair.leaving import uncordon
 from hyperpod_repair.picture import Picture
 from hyperpod_requests.journal import ACCEPTED, ASKED, PREPARING, Journal, Request, is_at_work, when
 from hyperpod_waiting.causes import causes
-from hyperpod_waiting.progress import outcomes
+from hyperpod_waiting.progress import by_id, outcomes
 from hyperpod_waiting.usable import DONE, FAILED, UNKNOWN, WAITING, Outcome
 
 FIRST_S, GROWTH, LONGEST_S = 0.5, 1.15, 15.0
@@ -88,6 +89,8 @@ class Watch:
         if each.request["verb"] == "scale" and each.outcomes[0].begun and not each.request.get("went"):
             each.request["went"] = True
             self.journal.put(each.request)
+        if each.request["verb"] == "reboot":
+            self._remember_down(each.request)
         if each.request["verb"] not in ("replace", "delete"):
             return
         changed = False
@@ -102,6 +105,14 @@ class Watch:
                 each.outcomes[number] = Outcome(FAILED, words)
         if changed:
             self.journal.put(each.request)
+
+    def _remember_down(self, request: Request) -> None:
+        """Nodes that were seen to be down: where no boot id tells it, that proves a reboot."""
+        for entry in request["nodes"]:
+            node = by_id(self.picture, entry.get("instance_id"))
+            if node and node.instance and node.instance.status not in STEADY and not entry.get("went"):
+                entry["went"] = True
+                self.journal.put(request)
 
     def _failed_since(self, request: Request, entry: dict[str, Any]) -> bool:
         id = str(entry.get("instance_id"))
@@ -156,7 +167,7 @@ def told(followed: list[Followed]) -> list[dict[str, Any]]:
             "asked_at": when(each.request),
             "nodes": [
                 {
-                    "was": entry.get("instance_id") or entry.get("logical_id") or entry.get("group"),
+                    "was": entry.get("instance_id") or entry.get("logical_id") or entry.get("group") or "cluster",
                     "is": outcome.instance_id,
                     "node": outcome.node,
                     "state": outcome.state,

@@ -29,7 +29,7 @@ def scaled(picture: Picture, request: Request) -> Outcome:
         each for each in here if each.instance and (each.instance.logical_id in ids if ids else each.instance.id not in before)
     ]
     each_of = [usable(picture, node) for node in fresh]
-    text = f"{name}: {current} of {target} nodes; {sum(one.state == DONE for one in each_of)} of {max(len(ids), len(fresh))} new ones can take a job"
+    text = f"{name}: {current} of {target} nodes; {sum(one.state == DONE for one in each_of)} of {max(len(ids), len(fresh))} new ones are Ready and Schedulable"
     if bad := [one.text for one in each_of if one.state == FAILED]:
         return Outcome(FAILED, f"{text}; {bad[0]}")
     begun = target != request["before"]
@@ -84,7 +84,9 @@ def settled(picture: Picture, request: Request) -> Outcome:
     untold = [one.text for one in each_of if one.state == UNKNOWN]
     if cluster.status == "InService" and not late and not waiting:
         return (
-            Outcome(UNKNOWN, f"{text}; {untold[0]}") if untold else Outcome(DONE, f"{text}; {len(here)} nodes can take a job")
+            Outcome(UNKNOWN, f"{text}; {untold[0]}")
+            if untold
+            else Outcome(DONE, f"{text}; {len(here)} nodes are Ready and Schedulable")
         )
     return Outcome(WAITING, f"{text}{'; ' if waiting else ''}{waiting[0] if waiting else ''}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import trainyard_kube as kube
@@ -13,6 +14,8 @@ from hyperpod_waiting.groups import BROKEN_CLUSTER, BROKEN_GROUP, WHOLE
 from hyperpod_waiting.usable import DONE, FAILED, UNKNOWN, WAITING, Outcome, usable
 
 Entry = dict[str, Any]
+REBOOT_S = 180.0
+"""A reboot takes one to three minutes, and for that time the instance is not Running."""
 
 
 def outcomes(picture: Picture, request: Request) -> list[Outcome]:
@@ -82,14 +85,22 @@ def rebooted(picture: Picture, request: Request, entry: Entry, taken: set[str]) 
         return Outcome(FAILED, f"{entry.get('instance_id')} is no longer in the cluster: it was replaced or deleted meanwhile")
     found = usable(picture, node, cordoned_by_us=bool(entry.get("cordoned")))
     if picture.is_slurm or not entry.get("boot_id"):
-        text = f"{found.text}; no boot id is known, so that it has booted is not proven"
-        state = UNKNOWN if found.state == DONE else found.state
-        return Outcome(state, text, request["phase"] == ACCEPTED, found.instance_id, found.node)
+        return _seen_down(request, entry, found)
     if found.state != DONE:
         return found
     if boot_id(node) == entry["boot_id"]:
         return Outcome(WAITING, f"{found.instance_id} has not gone down yet", False)
     return found
+
+
+def _seen_down(request: Request, entry: Entry, found: Outcome) -> Outcome:
+    """Without a boot id only its absence proves it, and that may have been missed between two looks."""
+    if found.state != DONE or entry.get("went"):
+        return found
+    if time.time() - request["asked_at"] < REBOOT_S:
+        return Outcome(WAITING, f"{found.instance_id} was not seen to go down yet", request["phase"] == ACCEPTED)
+    text = f"{found.text}; no boot id is known and it was not seen to go down, so that it has booted is not proven"
+    return Outcome(UNKNOWN, text, request["phase"] == ACCEPTED, found.instance_id, found.node)
 
 
 def boot_id(node: HyperPodNode) -> str | None:
