@@ -86,6 +86,7 @@ def place(program: Program, cluster: Cluster, namespace: str, hyperpod_nodes: Fo
     made.apply("PersistentVolumeClaim", "tiny", claim)
     for id in (made.first, made.second):
         cluster.kubectl("wait", "--for=condition=Ready", f"node/hyperpod-{id}", "--timeout=30s")
+        hyperpod.until(lambda id=id: made.node(id)["status"]["nodeInfo"]["bootID"], "the boot id")
     yield made
     cluster.kubectl(
         "delete",
