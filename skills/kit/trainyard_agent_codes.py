@@ -7,7 +7,6 @@ torchrun. Read in hyperpod-elastic-agent 1.1.3, and seen there.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 
@@ -21,11 +20,10 @@ AGAIN = re.compile(r"failed \(exitcode: ?-?\d{1,10}\).*")
 
 
 def exit_code_of(told: int) -> int:
-    """-36608 -> 143, -256 -> 1, -9 -> -9 (a signal), 7 -> 7."""
-    try:
-        return os.waitstatus_to_exitcode(-told) if told < 0 else told
-    except (ValueError, OverflowError):  # no wait status
-        return told
+    """-36608 -> 143, -256 -> 1, -139 -> -11 (SIGSEGV, with a core), -9 -> -9 (a signal), 7 -> 7; what is no wait status stays."""
+    if told % 256 == 0 and -65536 < told <= -256:
+        return -told // 256
+    return told + 128 if -192 < told < -128 else told
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,6 @@ local-runner's supervisor too (a copy, byte for byte), as death_cause.py and dea
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,11 +108,10 @@ def torchrun_names(lines: list[str]) -> tuple[int, int] | None:
 
 
 def _exit_code(told: int) -> int:
-    """HyperPod's launcher tells raw wait statuses: -36608 is exit code 143. Torchrun's own -9 is SIGKILL in both."""
-    try:
-        return os.waitstatus_to_exitcode(-told) if told < 0 else told
-    except (ValueError, OverflowError):
-        return told
+    """HyperPod's launcher tells raw wait statuses: -36608 is exit code 143, -139 is SIGSEGV with a core. Else as torchrun tells it."""
+    if told % 256 == 0 and -65536 < told <= -256:
+        return -told // 256
+    return told + 128 if -192 < told < -128 else told
 
 
 def last_words(lines: list[str]) -> list[Words]:

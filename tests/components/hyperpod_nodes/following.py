@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Iterator
@@ -153,6 +154,16 @@ class Follower:
             kept = [taint for taint in node.spec.taints or [] if taint.key != HEALTH]
             self.core.patch_node(name, {"metadata": {"labels": gone}, "spec": {"taints": kept}})
 
+    def wait_for_real(self, timeout_s: float = 60.0) -> None:
+        """A node whose object was made anew is Ready with its kubelet's next report. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout_s
+        while self.real and not any(
+            each.type == "Ready" and each.status == "True" for each in self.core.read_node(self.real).status.conditions or []
+        ):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.real} is not Ready after {timeout_s:.0f} s")
+            time.sleep(0.2)
+
 
 def connect(kubeconfig: str) -> client.CoreV1Api:
     return client.CoreV1Api(config.new_client_from_config(kubeconfig))
@@ -162,6 +173,7 @@ def connect(kubeconfig: str) -> client.CoreV1Api:
 def following(follower: Follower, every_s: float = EVERY_S) -> Iterator[Follower]:
     """Equal once before the block begins, then again and again until its end."""
     follower.sync()
+    follower.wait_for_real()
     done = threading.Event()
 
     def work() -> None:
@@ -179,3 +191,4 @@ def following(follower: Follower, every_s: float = EVERY_S) -> Iterator[Follower
         done.set()
         thread.join(30)
         follower.forget()
+        follower.wait_for_real()  # the next test finds it as this one did
