@@ -227,3 +227,24 @@ def test_the_cluster_role_is_enough(place: Place) -> None:
             assert '"pods/eviction"' in done.error["hint"]
             assert not place.cordoned(place.first)
     assert place.first not in hyperpod.ids(place.program.aws)
+
+
+def test_nodes_are_moved_and_added(program: Program, cluster: Cluster, hyperpod_nodes: Follow) -> None:
+    """The moved one keeps its instance and takes its new group's label; the new ones register before the call ends."""
+    hyperpod.make(program.aws, recovery="None", groups={"workers": 2, "spare": 1})
+    hyperpod_nodes("trainyard")
+    program.env["KUBECONFIG"] = str(cluster.kubeconfig)
+    before = {each["InstanceId"]: each["InstanceGroupName"] for each in hyperpod.nodes(program.aws)}
+    first = next(id for id, group in before.items() if group == "workers")
+    for id in before:
+        cluster.kubectl("wait", "--for=condition=Ready", f"node/hyperpod-{id}", "--timeout=30s")
+    moved = program("move", "trainyard", "--node", first, "--to-group", "spare", "--yes")
+    assert moved.code == 0, moved
+    labels = cluster.get("nodes", f"hyperpod-{first}")["metadata"]["labels"]
+    assert labels["sagemaker.amazonaws.com/instance-group-name"] == "spare"
+    added = program("scale", "trainyard", "--group", "workers", "--add", "2", "--yes")
+    assert added.code == 0, added
+    new = set(hyperpod.ids(program.aws)) - set(before)
+    assert len(new) == 2
+    for id in new:
+        assert cluster.get("nodes", f"hyperpod-{id}")["spec"].get("unschedulable") is None
