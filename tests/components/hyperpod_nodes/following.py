@@ -41,8 +41,6 @@ class Follower:
         """Node -> the health label that was last written: what differs from it, a person has set."""
         self.instance = ""
         """The one that the real node plays."""
-        self.booted: set[str] = set()
-        """Nodes that have told the id of their kernel since they last started."""
         self.asleep: set[str] = set()
         """Nodes whose kubelet is not played, because they reboot or shut down."""
 
@@ -136,12 +134,11 @@ class Follower:
             self.asleep.add(name)
 
     def boot(self, name: str, held: Any, node: Document) -> None:
-        """A kernel's id, as a kubelet tells it and kwok does not: another one after each start."""
-        if held is None or not ready(node):
-            self.booted.discard(name)
-        elif name not in self.booted and held.status.node_info is not None:
-            self.core.patch_node_status(name, {"status": {"nodeInfo": {"bootID": str(uuid.uuid4())}}})
-            self.booted.add(name)
+        """A kernel's id, as a kubelet tells it and kwok does not: another one after each reboot, however short that was."""
+        told = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{node['instance_id']}.{node['boots']}"))
+        info = held.status.node_info if held is not None else None
+        if info is not None and ready(node) and info.boot_id != told:
+            self.core.patch_node_status(name, {"status": {"nodeInfo": {"bootID": told}}})
 
     def forget(self) -> None:
         """Take the nodes away, and from the real one what it was given."""

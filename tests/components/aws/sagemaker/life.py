@@ -163,6 +163,7 @@ def label(state: HyperPodState, cluster: Cluster, node: Node, health: str) -> No
 
 def reboot(state: HyperPodState, cluster: Cluster, node: Node) -> None:
     take(node, "reboot", "Pending")
+    node.boots += 1
     events.of_node(cluster, state.agenda.now, node, "Instance reboot started")
     comes(state, cluster, node, state.agenda.pace.reboot_s)
     settling.settle(state, cluster)

@@ -38,6 +38,8 @@ class Node:
     """Counts in CurrentCount: Running once, and not on its way out."""
     busy: str = ""
     """The operation in progress: replace, reboot, delete, check, move, update."""
+    boots: int = 0
+    """How often it was rebooted."""
     stage: int = 0
     """Raised by every operation: a transition of an operation before it is void."""
     release: str = RELEASES[-1]
