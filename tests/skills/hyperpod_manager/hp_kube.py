@@ -1,6 +1,6 @@
 """A stand-in for Kubernetes on loopback that only lists: nodes, pods and events, as a test has written them, or a refusal.
 
-What a real API server makes of the same calls: test_hp_on_cluster.py.
+What a real API server makes of the same calls: test_hyperpod_on_nodes.py.
 """
 
 from __future__ import annotations

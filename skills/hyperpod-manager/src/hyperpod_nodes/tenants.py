@@ -10,7 +10,9 @@ import trainyard_kube as kube
 import trainyard_nodehealth as nodehealth
 
 UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
-SYSTEM_NAMESPACES = ("kube-system", "kube-node-lease", "aws-hyperpod")
+SYSTEM_PRIORITIES = ("system-node-critical", "system-cluster-critical")
+SYSTEM_NAMESPACES = ("kube-system", "aws-hyperpod")
+"""Whose system-critical pods (DNS, HyperPod's operators) are nobody's job: their Deployment makes them anew on another node."""
 ROLLED = "pod-template-hash"
 
 
@@ -57,9 +59,10 @@ def on_nodes(cluster: kube.Cluster, node: str | None = None) -> dict[str, OnNode
 
 
 def of_the_node(pod: kube.Object) -> bool:
-    """DaemonSets' pods, static pods, and the cluster's own."""
+    """DaemonSets' and static pods, and the cluster's own services. Anything else may be somebody's job, in kube-system too."""
     owners = {owner.get("kind") for owner in pod["metadata"].get("ownerReferences") or []}
-    return bool(owners & {"DaemonSet", "Node"}) or pod["metadata"].get("namespace") in SYSTEM_NAMESPACES
+    critical = (pod.get("spec") or {}).get("priorityClassName") in SYSTEM_PRIORITIES
+    return bool(owners & {"DaemonSet", "Node"}) or (critical and pod["metadata"].get("namespace") in SYSTEM_NAMESPACES)
 
 
 def _owner(pod: kube.Object) -> tuple[str, bool]:

@@ -9,13 +9,10 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 
 from hyperpod_nodes.joined import HyperPodNode
+from hyperpod_nodes.tenants import UNFINISHED, of_the_node
 from hyperpod_repair.picture import Picture
 
 Pod = dict[str, Any]
-UNFINISHED = "status.phase!=Succeeded,status.phase!=Failed"
-SYSTEM_PRIORITIES = ("system-node-critical", "system-cluster-critical")
-SYSTEM_NAMESPACES = ("kube-system", "aws-hyperpod")
-"""Whose system-critical pods (DNS, HyperPod's operators) are nobody's job: their Deployment makes them anew on another node."""
 MAX_SHOWN = 20
 
 
@@ -52,15 +49,8 @@ def pods_on(kubernetes: kube.Cluster, node_name: str) -> list[Pod]:
 
 
 def sorted_out(pods: list[Pod]) -> Occupants:
-    counted = [pod for pod in pods if not belongs_to_the_node(pod)]
+    counted = [pod for pod in pods if not of_the_node(pod)]
     return Occupants([pod for pod in counted if kube.owner(pod)], [pod for pod in counted if not kube.owner(pod)])
-
-
-def belongs_to_the_node(pod: Pod) -> bool:
-    """DaemonSets' and static pods, and the cluster's own services."""
-    kinds = {owner.get("kind") for owner in pod["metadata"].get("ownerReferences") or []}
-    critical = (pod.get("spec") or {}).get("priorityClassName") in SYSTEM_PRIORITIES
-    return bool(kinds & {"DaemonSet", "Node"}) or (critical and pod["metadata"]["namespace"] in SYSTEM_NAMESPACES)
 
 
 def told(pod: Pod) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, timedelta
 
 import trainyard_shell as shell
 
+from hyperpod_events.reading import Event, read_events
 from hyperpod_repair.picture import Picture
 
 LOOKED_AT = 5
@@ -16,35 +17,18 @@ SKEW_S = 60.0
 
 
 def causes(picture: Picture, since: float, groups: Iterable[str], level: tuple[str, ...] = ("Warn", "Error")) -> list[str]:
-    """The newest events at warning or worse, one line each; [] where there are none or the cluster keeps none. Never raises for AWS."""
+    """The newest events of these levels, one line each; [] where there are none or the cluster keeps none. Never raises for AWS."""
     if not picture.cluster.is_continuous:
         return []
-    wanted = set(groups)
+    wanted = (None, *groups)
+    ago = timedelta(seconds=max(0.0, time.time() - since) + SKEW_S)
     try:
-        with picture.sagemaker.asking("list the cluster's events", picture.cluster.arn):
-            answer = picture.sagemaker.reading.list_cluster_events(
-                ClusterName=picture.cluster.name,
-                EventTimeAfter=datetime.fromtimestamp(since - SKEW_S, UTC),
-                SortOrder="Descending",
-                MaxResults=100,
-            )
-        bad = [
-            each
-            for each in answer["Events"]
-            if each.get("EventLevel") in level and each.get("InstanceGroupName") in (None, *wanted)
-        ]
-        return [_told(picture, each) for each in bad[:LOOKED_AT]]
+        events = read_events(picture.sagemaker, picture.cluster, ago, level=level[0], details=LOOKED_AT).found
     except shell.SkillError as error:
         return [f"its events cannot be read: {error}"]
+    return [_told(each) for each in events if each.level in level and each.group in wanted][:LOOKED_AT]
 
 
-def _told(picture: Picture, event: dict[str, Any]) -> str:
-    with picture.sagemaker.asking("describe an event", picture.cluster.arn):
-        found = picture.sagemaker.reading.describe_cluster_event(ClusterName=picture.cluster.name, EventId=event["EventId"])
-    metadata = ((found.get("EventDetails") or {}).get("EventDetails") or {}).get("EventMetadata") or {}
-    reasons = [
-        str(each["FailureMessage"]) for each in metadata.values() if isinstance(each, dict) and each.get("FailureMessage")
-    ]
-    time = event["EventTime"].astimezone(UTC).strftime("%H:%M:%S")
-    about = event.get("InstanceId") or event.get("InstanceGroupName") or "cluster"
-    return shell.clean(f"{time} {about}: {event.get('Description') or ''}{': ' if reasons else ''}{'; '.join(reasons)}", 500)
+def _told(event: Event) -> str:
+    about = event.instance_id or event.group or "cluster"
+    return shell.clean(f"{event.time.astimezone(UTC):%H:%M:%S} {about}: {event.text}", 500)
