@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests import when_changed
+from tests import situations, when_changed
 from tests.components.cluster import build
 from tests.components.cluster.fixtures import COMPONENTS
 from tests.components.images import fixtures as images
@@ -23,6 +23,7 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only what starts no cluster, no training and no container")
+    situations.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "when_changed(*globs): once passed here, it runs again when one of these files changed")
+    situations.configure(config)
 
 
 ON_ONE_CLUSTER = (
@@ -96,6 +98,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--fast"):
         items[:] = [item for item in items if is_fast(item)]
     for item in items:
+        situations.note(item)
         if "cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) is None:
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
 

@@ -1,0 +1,80 @@
+"""The table of what a cluster can look like and what is said then: each row is a test, and a run of the tests writes the rows.
+
+    python -m pytest -m situation --situations shared-docs/situations.md
+
+`@pytest.mark.situation("S07", "what the cluster looks like", "what must be said")` makes a test a row, or a part of one: a row that
+several tests hold is met when all of them passed. With `-n` each process reports to the one that writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROW = "situation"
+HEAD = """# Situations on a cluster, and what is said
+
+Written by `python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test on the test cluster
+(`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with nodes that only pretend where hardware is meant.
+
+| # | situation | what is said | shown |
+|---|---|---|---|
+"""
+
+
+@dataclass
+class Row:
+    """One situation, and how its tests ended."""
+
+    number: str
+    situation: str
+    said: str
+    outcomes: list[str]
+
+    def line(self) -> str:
+        bad = [outcome for outcome in self.outcomes if outcome != "passed"]
+        shown = f"**{bad[0]}**" if bad else f"passed ({len(self.outcomes)} tests)" if len(self.outcomes) > 1 else "passed"
+        return f"| {self.number} | {cell(self.situation)} | {cell(self.said)} | {shown} |\n"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+class Table:
+    """Collects the rows of a session; writes them behind the last test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, Row] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            for words in (value for name, value in report.user_properties if name == ROW):
+                number, situation, said = words
+                row = self.rows.setdefault(number, Row(number, situation, said, []))
+                row.outcomes.append(report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        lines = [self.rows[number].line() for number in sorted(self.rows)]
+        self.path.write_text(HEAD + "".join(lines))
+
+
+def add_option(parser: pytest.Parser) -> None:
+    parser.addoption("--situations", type=Path, metavar="FILE", help="write the table of situations there")
+
+
+def configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "situation(number, situation, said): a row of shared-docs/situations.md")
+    path = config.getoption("--situations")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Table(path), "situations-table")
+
+
+def note(item: pytest.Item) -> None:
+    """The rows that this test is about, into its report."""
+    for marker in item.iter_markers(ROW):
+        number, situation, said = marker.args
+        item.user_properties.append((ROW, (number, situation, said)))
