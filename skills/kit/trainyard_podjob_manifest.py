@@ -116,9 +116,11 @@ def environment(job: PodJob, own: dict[str, str]) -> list[Object]:
 
 
 def resources(job: PodJob) -> Object:
-    """CPU is requested and not limited: throttled data workers starve the GPUs. Memory is both: what the node has, no more."""
+    """Unless limits are asked for: CPU is requested and not limited, as throttled data workers starve the GPUs. Memory is both: what
+    the node has, no more."""
     limits = {
-        "memory": job.memory,
+        "cpu": job.limit_cpu,
+        "memory": job.limit_memory or job.memory,
         job.gpu_resource: str(job.gpus) if job.gpus else None,
         EFA: str(job.efa) if job.efa else None,
     }
@@ -134,8 +136,8 @@ def shm_size(job: PodJob) -> str:
 
     if job.shm:
         return job.shm
-    if job.memory:
-        return str(int(parse_quantity(job.memory) / 2))
+    if memory := job.memory or job.limit_memory:
+        return str(int(parse_quantity(memory) / 2))
     return "8Gi" if job.gpus else "1Gi"
 
 

@@ -44,7 +44,9 @@ OPTIONS: list[Option] = [
     several("--node-selector", "node_selector", "K=V", "Label of the nodes, for example the volume's zone; may be repeated."),
     several("--toleration", "tolerations", "JSON", '{"key": ..., "operator": "Exists"}; may be repeated.'),
     text("--cpu", "Q", "CPU request a pod: 4, 500m."),
-    text("--memory", "Q", "Memory request and limit a pod: 64Gi."),
+    text("--memory", "Q", "Memory request a pod: 64Gi."),
+    text("--limit-cpu", "Q", "CPU limit a pod.  [default: none]"),
+    text("--limit-memory", "Q", "Memory limit a pod.  [default: that of --memory]"),
     text("--shm", "Q", "Size of /dev/shm.  [default: half of --memory; 8Gi with GPUs; 1Gi]"),
     click.option("--gpus", default=0, type=click.IntRange(0), help="GPUs a pod."),
     text("--gpu-resource", "NAME", "Resource of the GPUs.", default="nvidia.com/gpu", show_default=True),
@@ -231,6 +233,8 @@ def pod_size(request: Request) -> dict[str, Any]:
     own = request.resources
     given = {"cpu": own.cpu, "memory": own.memory, "shm": own.shm} if own else {}
     size: dict[str, Any] = {key: value for key, value in given.items() if value != "auto"}
+    if own and own.limits:
+        size |= {"limit_cpu": own.limits.cpu, "limit_memory": own.limits.memory}
     pod = request.fit.pod if request.fit else None
     if pod is None:
         return size

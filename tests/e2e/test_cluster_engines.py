@@ -37,6 +37,7 @@ REQUEST: dict[str, Any] = {
     "env": {"NCCL_DEBUG": "INFO", "SEED": "7"},
     "secrets": {"HF_TOKEN": "hf/token"},
     "monitor": {"hang": "report", "hang_after_s": 900, "max_restarts": 5, "stop_grace_s": 12.5},
+    "resources": {"limits": {"cpu": "32"}},
     "run_id": "0123456789abcdef",
     "start": 2,
     "claim": "alike-01234567",
@@ -90,7 +91,7 @@ def given(job: dict[str, Any]) -> dict[str, Any]:
     pod, container = pod_of(job)
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     resources = {part: dict(container["resources"][part]) for part in ("requests", "limits")}
-    devices = {name: amount for name, amount in resources["limits"].items() if name != "memory"}
+    devices = {name: amount for name, amount in resources["limits"].items() if name not in ("cpu", "memory")}
     resources["requests"] |= devices  # Kubernetes fills these in; Ray wants them written
     return {
         "labels": dict(job["metadata"]["labels"]),
@@ -117,6 +118,7 @@ def test_the_pods_of_all_engines_are_given_the_same(engines: dict[str, dict[str,
     variables = {each["name"]: each.get("value") for each in expected["env"]}
     assert (variables["NCCL_NET"], variables["NCCL_DEBUG"]) == ("AWS Libfabric", "INFO"), "the job file's own word counts"
     assert (variables["TRAINYARD_SUBMISSION"], variables["TRAINYARD_STOP_GRACE_S"]) == ("2", "12.5")
+    assert (expected["resources"]["requests"]["cpu"], expected["resources"]["limits"]["cpu"]) == ("30", "32")
     assert expected["shm"] == {"medium": "Memory", "sizeLimit": str(50 << 30)}
     assert (expected["grace_s"], expected["priorityClassName"]) == (43, None), "with a queue it is the workload's priority"
     assert expected["labels"]["kueue.x-k8s.io/priority-class"] == "high"

@@ -84,7 +84,7 @@ def fill_resources(template: dict[str, Any], spec: RaySpec) -> None:
     """Ray counts what the limits say; without a CPU limit it takes the request."""
     for part, values in resources(spec).items():
         template[part].update(values)
-    devices = {name: amount for name, amount in template["limits"].items() if name != "memory"}
+    devices = {name: amount for name, amount in template["limits"].items() if name not in ("cpu", "memory")}
     template["requests"].update(devices)
 
 

@@ -33,7 +33,7 @@ MAX_ID = 2**31 - 1
 """Of a user or a group, in Kubernetes."""
 OWN_GROUP = 1000
 """Of the run's own volume: the kubelet gives the volume to this group, and every process of the pods is in it, whoever it is."""
-LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod")
+LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod", "limit_cpu", "limit_memory")
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
 
@@ -57,6 +57,10 @@ class PodJob:
     tolerations: tuple[dict[str, Any], ...] = ()
     cpu: str | None = None
     memory: str | None = None
+    limit_cpu: str | None = None
+    """None: no limit."""
+    limit_memory: str | None = None
+    """None: what is asked for."""
     shm: str | None = None
     gpus: int = 0
     gpu_resource: str = "nvidia.com/gpu"
@@ -120,13 +124,18 @@ class PodJob:
     def _check_quantities(self) -> None:
         from kubernetes.utils.quantity import parse_quantity
 
-        for key, value in (("cpu", self.cpu), ("memory", self.memory), ("shm", self.shm)):
+        limits = {"resources.limits.cpu": self.limit_cpu, "resources.limits.memory": self.limit_memory}
+        for key, value in {"cpu": self.cpu, "memory": self.memory, "shm": self.shm, **limits}.items():
             try:
                 good = value is None or parse_quantity(value) > 0
             except ValueError:
                 good = False
             if not good:
-                raise usage(f"{key} {value!r} is no quantity", f"{key} " + ("4 or 500m" if key == "cpu" else "64Gi"))
+                raise usage(f"{key} {value!r} is no quantity", f"{key} " + ("4 or 500m" if key.endswith("cpu") else "64Gi"))
+        for key, asked, limit in (("cpu", self.cpu, self.limit_cpu), ("memory", self.memory, self.limit_memory)):
+            if asked and limit and parse_quantity(asked) > parse_quantity(limit):
+                message = f"resources.limits.{key} {limit} is less than the {asked} that a pod asks for"
+                raise usage(message, f"resources.{key} (--{key}) or resources.limits.{key} (--limit-{key})")
 
     @property
     def run_dir(self) -> str:

@@ -74,6 +74,15 @@ class Cluster(Section):
     security: Security | None = None
 
 
+class Limits(Section):
+    """The most that a container may use. Some namespaces ask for it: a quota on limits, or a LimitRange whose default is too small."""
+
+    cpu: Annotated[
+        Text | None, Meta(description="Kubernetes quantity; default: no limit, as throttled data workers starve GPUs.")
+    ] = None
+    memory: Annotated[Text | None, Meta(description="Kubernetes quantity; default: what is asked for.")] = None
+
+
 class Resources(Section):
     """What one node gives to the job. Ignored on local."""
 
@@ -83,6 +92,7 @@ class Resources(Section):
     cpu: Quantity = "auto"
     memory: Quantity = "auto"
     shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1)] = "auto"
+    limits: Limits | None = None
 
 
 class Storage(Section):

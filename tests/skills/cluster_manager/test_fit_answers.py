@@ -58,6 +58,8 @@ def test_a_part_of_the_accelerators_gets_its_part_of_the_node(api: Api, manage: 
         data = manage("fit", write(made.job(nodes=4, procs_per_node=2))).data
         assert (data["fits"], data["nodes"], data["usd_per_hour"]) == (True, made.names * 4, 55.04)
         assert (data["pod"]["cpu"], data["pod"]["memory"], data["pod"]["efa"]) == ("48", "512Gi", 8)
+        limited = manage("fit", write(made.job(nodes=4, procs_per_node=2, resources={"limits": {"cpu": "40"}}))).data
+        assert (limited["pod"]["cpu"], limited["pod"]["memory"]) == ("40", "512Gi"), "no more is asked for than is allowed"
 
 
 def test_whole_nodes_leave_room_for_what_daemon_sets_hold(api: Api, manage: Manage, write: Write, namespace: str) -> None:
@@ -137,6 +139,8 @@ def test_efa_that_no_node_offers_is_a_warning_for_auto_and_a_no_for_efa(api: Api
         ({"nodes": 0}, "$.nodes: expected int >= 1"),
         ({"nodes": "two"}, "$.nodes: expected int, got str"),
         ({"resources": {"cpu": "many"}}, "'many' is no quantity of cpu"),
+        ({"resources": {"limits": {"cpu": "0"}}}, "$.resources.limits.cpu: expected more than nothing"),
+        ({"resources": {"memory": "2Gi", "limits": {"memory": "1Gi"}}}, "$.resources.limits.memory: 1Gi is less than the 2Gi"),
         ({"cluster": {"node_selector": {"gpu": True}}}, "$.cluster.node_selector.gpu: expected str, got bool"),
         ({"network": "infiniband"}, "$.network: 'infiniband' is not one of the known values: auto, efa, tcp"),
     ],

@@ -53,6 +53,8 @@ KEYS = {
     "--image": "image.uri",
     "--cpu": "resources.cpu",
     "--memory": "resources.memory",
+    "--limit-cpu": "resources.limits.cpu",
+    "--limit-memory": "resources.limits.memory",
     "--claim": "checkpoints.storage",
     "--storage-class": "checkpoints.storage.class",
     "--size": "checkpoints.storage.size",

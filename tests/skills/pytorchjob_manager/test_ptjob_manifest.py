@@ -79,6 +79,20 @@ def test_a_pod_has_its_volume_memory_for_shm_devices_secrets_and_time_to_save(en
         assert pod["automountServiceAccountToken"] is False
 
 
+def test_limits_are_those_that_were_asked_for() -> None:
+    """Others than the requests, and enough for /dev/shm where nothing else is said."""
+    limited = {"limit_cpu": "16", "limit_memory": "2Gi"}
+    [pod, _] = pods_of(build("pytorchjob", **limited, gpus=0, efa=0))
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "7500m", "memory": "1.5Gi"},
+        "limits": {"cpu": "16", "memory": "2Gi"},
+    }
+    [pod, _] = pods_of(build("pytorchjob", **limited, memory=None))
+    assert pod["volumes"][0]["emptyDir"]["sizeLimit"] == str(1 << 30)
+    refused = build("pytorchjob", **limited, memory="3Gi")
+    assert refused["error"] == "usage" and "resources.limits.memory 2Gi is less than the 3Gi" in refused["message"]
+
+
 def test_a_pytorchjob_has_one_master_and_no_empty_group_of_workers() -> None:
     groups = build("pytorchjob")["spec"]["pytorchReplicaSpecs"]
     assert {role: group["replicas"] for role, group in groups.items()} == {"Master": 1, "Worker": 2}

@@ -8,7 +8,7 @@ from pathlib import Path
 import trainyard_request
 import trainyard_shell as shell
 from cluster_amounts import amount
-from trainyard_job import Cluster, Request, Resources
+from trainyard_job import Cluster, Limits, Request, Resources
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,18 @@ def read_job(path: Path | str) -> Job:
         value = getattr(resources, key)
         if value != "auto" and amount(resource, value) <= 0:
             raise shell.SkillError("usage", f"$.resources.{key}: expected more than nothing, got {value}")
+    _check_limits(resources, resources.limits or Limits())
     return Job(request, request.cluster or Cluster(), resources)
+
+
+def _check_limits(resources: Resources, limits: Limits) -> None:
+    """Kubernetes refuses a limit below the request."""
+    for key in ("cpu", "memory"):
+        limit, asked = getattr(limits, key), getattr(resources, key)
+        if limit is None:
+            continue
+        if amount(key, limit) <= 0:
+            raise shell.SkillError("usage", f"$.resources.limits.{key}: expected more than nothing, got {limit}")
+        if asked != "auto" and amount(key, asked) > amount(key, limit):
+            message = f"$.resources.limits.{key}: {limit} is less than the {asked} of resources.{key}"
+            raise shell.SkillError("usage", message, hint=f"resources.{key}: at most its limit")

@@ -15,6 +15,8 @@ import trainyard_shell as shell
 from cluster_amounts import Amounts, amount, written
 from cluster_nodes import Machine
 from trainyard_instances import EFA, InstanceType
+from trainyard_job import Limits
+
 from job_fit.job import Job
 
 CPU_A_PROCESS, MEMORY_A_PROCESS = 250, 1 << 30
@@ -56,8 +58,11 @@ def plan_pod(job: Job, kind: InstanceType | None, eligible: Sequence[Machine]) -
     devices, procs = _devices(job, kind)
     share = devices / kind.accelerators if kind else 0.0
     asked = job.resources
-    cpu = amount("cpu", asked.cpu) if asked.cpu != "auto" else _auto("cpu", kind, share, procs, eligible)
-    memory = amount("memory", asked.memory) if asked.memory != "auto" else _auto("memory", kind, share, procs, eligible)
+    limits = asked.limits or Limits()
+    cpu, memory = (
+        amount(key, given) if given != "auto" else _within(key, limit, _auto(key, kind, share, procs, eligible))
+        for key, given, limit in (("cpu", asked.cpu, limits.cpu), ("memory", asked.memory, limits.memory))
+    )
     return PodPlan(
         procs=procs,
         cpu=cpu,
@@ -90,6 +95,11 @@ def _auto(resource: str, kind: InstanceType | None, share: float, procs: int, el
     whole = [machine.whole(resource) for machine in eligible]
     by_table = kind.vcpu * 1000 if resource == "cpu" else kind.memory_gib << 30
     return max(step, _down(int((min(whole) if whole else by_table * UNSEEN) * share), step))
+
+
+def _within(resource: str, limit: str | None, count: int) -> int:
+    """What is asked for is at most what is allowed."""
+    return count if limit is None else min(count, amount(resource, limit))
 
 
 def _down(count: int, step: int) -> int:

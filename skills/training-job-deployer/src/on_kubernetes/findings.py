@@ -8,7 +8,7 @@ from job_file.command import ONE_MACHINE, Command
 from job_file.reading import needs_launcher, one_image
 from on_kubernetes import agent_bounds
 from trainyard_hyperpod import ENGINE, contradictions
-from trainyard_job import RAY_ENGINES, Job, Storage
+from trainyard_job import RAY_ENGINES, Job, Limits, Storage
 from trainyard_request import Finding
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -69,8 +69,13 @@ def _resources(job: Job) -> list[Finding]:
     if job.resources is None:
         return []
     given = {"cpu": job.resources.cpu, "memory": job.resources.memory, "shm": job.resources.shm}
+    limits = job.resources.limits or Limits()
     return [
         Finding(f"$.resources.{key}", f"{value!r} is neither auto nor a quantity such as 16 or 64Gi")
         for key, value in given.items()
         if value != "auto" and not QUANTITY.fullmatch(value)
+    ] + [
+        Finding(f"$.resources.limits.{key}", f"{value!r} is not a quantity such as 16 or 64Gi")
+        for key, value in (("cpu", limits.cpu), ("memory", limits.memory))
+        if value is not None and not QUANTITY.fullmatch(value)
     ]
