@@ -10,6 +10,7 @@ from typing import Any
 
 import trainyard_kube as kube
 from trainyard_kube import Object
+from trainyard_platform import with_platform
 from trainyard_podjob import OWN_GROUP, PodJob
 
 DIGEST = "trainyard.dev/spec-digest"
@@ -142,9 +143,9 @@ def shm_size(job: PodJob) -> str:
 
 
 def place(job: PodJob, pod: Object) -> None:
-    """Where the pod may run, and as whom. All in one zone is the caller's node selector: the volume decides which."""
-    if job.node_selector:
-        pod["nodeSelector"] = dict(job.node_selector)
+    """Where the pod may run, and as whom. All in one zone is the caller's node selector: the volume decides which. The image's
+    architecture is known from the instance type alone; another one is said by the job's node selector."""
+    pod["nodeSelector"] = with_platform(job.node_selector)
     if job.tolerations:
         pod["tolerations"] = [dict(each) for each in job.tolerations]
     if job.service_account:

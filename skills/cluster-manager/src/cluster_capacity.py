@@ -10,9 +10,12 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
+from cluster_devices import WHOLE, Devices, is_accelerator
 from cluster_nodes import Machine, Machines, read_machines
-from trainyard_instances import DEVICES, EFA, known_type
-from job_fit.rules import PodWants, why_not
+from trainyard_instances import EFA, known_type
+from job_fit.rules import PodWants, against
+
+MAX_NAMED = 5
 
 
 def get_cluster_capacity(
@@ -29,41 +32,56 @@ def get_cluster_capacity(
         return shell.Result({"cluster": cluster.identity()}, refused)
     chosen = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
     wants = PodWants({}, tolerations=tuple(tolerations))
-    return shell.Result(_data(cluster, machines, chosen, wants), [_check(chosen, wants)])
+    return shell.Result(_data(cluster, machines, chosen, wants), [_check(chosen, wants), *_short(chosen)])
 
 
 def _data(cluster: kube.Cluster, machines: Machines, chosen: list[Machine], wants: PodWants) -> dict[str, Any]:
     groups: dict[tuple[str, str], list[Machine]] = defaultdict(list)
     for one in chosen:
         groups[one.instance_type or "-", one.zone or "-"].append(one)
-    held_back = Counter(reason for one in chosen if (reason := why_not(wants, one)))
+    held_back = Counter(reason for one in chosen for reason in against(wants, one))
     return {
         "nodes": len(chosen),
-        "schedulable": len(chosen) - held_back.total(),
+        "schedulable": sum(not against(wants, one) for one in chosen),
         "held_back": [{"nodes": count, "reason": reason} for reason, count in held_back.most_common()],
         "groups": [_group(*key, group, wants) for key, group in sorted(groups.items())],
+        "devices": [row for key, group in sorted(groups.items()) for row in _devices(*key, group, wants)],
         "waiting_pods": machines.waiting_pods,
         "cluster": cluster.identity(),
     }
 
 
 def _group(instance_type: str, zone: str, machines: list[Machine], wants: PodWants) -> dict[str, Any]:
-    """One row: the nodes of a type in a zone. Free is counted on schedulable nodes only."""
-    open_ = [one for one in machines if why_not(wants, one) is None]
+    """One row: the nodes of a type in a zone. Free is counted on schedulable nodes only, accelerators where they are whole ones."""
+    open_ = [one for one in machines if not against(wants, one)]
     device = _device(instance_type, machines)
     return {
         "instance_type": instance_type,
         "zone": zone,
         "nodes": len(machines),
         "schedulable": len(open_),
-        "free_whole_nodes": sum(is_free(one, device) for one in open_),
+        "free_whole_nodes": sum(map(is_free, open_)),
         "accelerator": device,
-        "accelerators": sum(one.allocatable.get(device, 0) for one in machines) if device else 0,
-        "free_accelerators": _free(open_, device) if device else 0,
+        "accelerators": sum(each.offered for one in machines for each in _whole(one, device)),
+        "free_accelerators": sum(max(0, one.free(each.resource)) for one in open_ for each in _whole(one, device)),
         "free_efa": _free(open_, EFA),
         "free_cpu": written("cpu", _free(open_, "cpu")),
         "free_memory": f"{_free(open_, 'memory') >> 30}Gi",
     }
+
+
+def _devices(instance_type: str, zone: str, machines: list[Machine], wants: PodWants) -> list[dict[str, Any]]:
+    """A row for each resource of these nodes: whole devices, slices by their profile, shared ones. `of`: what should be there."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in machines:
+        is_open = not against(wants, one)
+        for each in one.devices:
+            new = {"instance_type": instance_type, "zone": zone, "resource": each.resource, "kind": each.kind}
+            counts = dict.fromkeys(("nodes", "devices", "of", "allocatable", "free"), 0)
+            row = rows.setdefault((each.resource, each.kind, each.profile), {**new, "profile": each.profile or None, **counts})
+            more = (1, each.behind, each.due, each.offered, max(0, one.free(each.resource)) if is_open else 0)
+            row |= {key: row[key] + count for key, count in zip(counts, more, strict=True)}
+    return list(rows.values())
 
 
 def _free(machines: Sequence[Machine], resource: str) -> int:
@@ -75,20 +93,42 @@ def _device(instance_type: str, machines: Sequence[Machine]) -> str | None:
     kind = known_type(instance_type)
     if kind:
         return kind.resource
-    return next((name for name in DEVICES.values() if any(name in one.allocatable for one in machines)), None)
+    return next((each.resource for one in machines for each in _accelerators(one) if each.offered), None)
 
 
-def is_free(machine: Machine, device: str | None) -> bool:
-    """Whether a job can have the whole node: no accelerator is taken; without accelerators: nothing but the system runs there."""
-    if device and machine.allocatable.get(device, 0):
-        return machine.used.get(device, 0) == 0
-    return not device and machine.used == machine.system
+def _accelerators(machine: Machine) -> list[Devices]:
+    return [each for each in machine.devices if each.resource != EFA]
+
+
+def _whole(machine: Machine, device: str | None) -> list[Devices]:
+    return [each for each in machine.devices if each.resource == device and each.kind == WHOLE]
+
+
+def is_free(machine: Machine) -> bool:
+    """Whether a job can have the whole node: all its accelerators are there, whole and not taken; without any, nothing but the
+    system runs there."""
+    accelerators = _accelerators(machine)
+    if not accelerators:
+        return machine.used == machine.system
+    untaken = not any(count for resource, count in machine.used.items() if is_accelerator(resource))
+    return untaken and all(each.kind == WHOLE and each.offered == each.due for each in accelerators)
+
+
+def _short(chosen: Sequence[Machine]) -> list[shell.Check]:
+    """A warning where devices are not handed out: they are not free, and nobody has them."""
+    found = [(one.name, each) for one in chosen for each in one.devices if each.offered < each.due]
+    short = [(name, each) for name, each in found if each.resource != EFA or each.held]  # without its plugin EFA is left out on purpose
+    if not short:
+        return []
+    told = [f"{name} {each.offered} of {each.due} {each.called}" for name, each in short]
+    summary = f"{len({name for name, _ in short})} of {len(chosen)} nodes hand out fewer devices than they should have"
+    return [shell.Check("capacity.devices", "warn", summary, "; ".join(told[:MAX_NAMED]), "manage_cluster.py health")]
 
 
 def _check(chosen: Sequence[Machine], wants: PodWants) -> shell.Check:
     if not chosen:
         return shell.Check("capacity.nodes", "warn", "no node has these labels", None, "kubectl get nodes --show-labels")
-    held = sum(why_not(wants, one) is not None for one in chosen)
+    held = sum(bool(against(wants, one)) for one in chosen)
     if held == len(chosen):
         fix = "--toleration with the taints that held_back names; fix uncordon NODE"
         return shell.Check("capacity.nodes", "warn", f"none of {held} nodes takes a pod", None, fix)

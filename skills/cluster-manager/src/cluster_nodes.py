@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import trainyard_nodehealth as nodehealth
 from cluster_amounts import Amounts, add, amounts, pod_requests
+from cluster_devices import Devices, devices_of
 from cluster_read import UNFINISHED, Condition, Node, Pod, Taint, read_all
 from trainyard_instances import TYPE_LABEL, ZONE_LABEL
 from trainyard_kube import Cluster
@@ -27,6 +29,7 @@ class Machine:
     cordoned: bool
     ready: bool
     allocatable: Amounts
+    capacity: Amounts = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
     watched: bool = False
     """An agent looks after its accelerators: EKS's, which has a condition, or HyperPod's, which has a pod there."""
@@ -42,6 +45,11 @@ class Machine:
     @property
     def instance_type(self) -> str | None:
         return self.labels.get(TYPE_LABEL)
+
+    @functools.cached_property
+    def devices(self) -> list[Devices]:
+        """Its accelerators and EFA interfaces."""
+        return devices_of(self.labels, self.allocatable, self.capacity)
 
     def free(self, resource: str) -> int:
         return self.allocatable.get(resource, 0) - self.used.get(resource, 0)
@@ -88,6 +96,7 @@ def machine(node: Node) -> Machine:
         node.spec.unschedulable,
         is_ready(node.status.conditions),
         amounts(node.status.allocatable),
+        amounts(node.status.capacity),
         node.status.conditions or [],
         nodehealth.has_agent(told(node.status.conditions)),
     )

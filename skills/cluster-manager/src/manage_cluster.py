@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
+from typing import Any
 
 import click
 import trainyard_kube as kube
@@ -83,19 +84,33 @@ def capacity(where: kube.Where, node_selector: tuple[str, ...], toleration: tupl
 
 
 @cli.command(
-    epilog=shell.examples("manage_cluster.py fit job.yaml", "manage_cluster.py fit job.yaml --claim data --format table")
+    epilog=shell.examples(
+        "manage_cluster.py fit job.yaml --claim data --format table",
+        "manage_cluster.py fit --instance-type ml.p5.48xlarge --nodes 4",
+    )
 )
-@click.argument("job_file", metavar="JOB_FILE")
+@click.argument("job_file", metavar="[JOB_FILE]", required=False)
 @kube.options
+@click.option("--instance-type", metavar="TYPE", help="Without a job file, or in place of its instance type.")
+@click.option("--nodes", type=click.IntRange(1), metavar="N", help="Pods, one a node.  [default: the file's, or 1]")
+@click.option(
+    "--procs-per-node", type=click.IntRange(1), metavar="N", help="One a GPU.  [default: the file's, or all of the type]"
+)
+@click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Beside the file's; repeatable.")
+@click.option("--toleration", multiple=True, metavar="JSON", help="Beside the file's; repeatable.")
 @click.option(
     "--claim", metavar="NAME", help="The volume claim that the pods will mount. Default: checkpoints.storage of the file."
 )
-def fit(job_file: str, where: kube.Where, claim: str | None) -> shell.Result:
-    """Does this job fit now, on which nodes, in one zone with its volume; what is missing. Exit 1: no, or it cannot be known."""
+def fit(job_file: str | None, where: kube.Where, claim: str | None, **given: Any) -> shell.Result:
+    """Does this job fit now, on which nodes, in one zone with its volume; what is missing. Exit 1: no, or it cannot be known.
+
+    Without a job file: would a job of so many nodes of this type fit?
+    """
     from job_fit import answer
+    from job_fit.given import Given
     from job_fit.job import read_job
 
-    job = read_job(job_file)
+    job = read_job(job_file, Given(**given))
     storage, named = job.request.checkpoints.storage, job.cluster
     there = kube.Where(where.context or named.context, where.namespace or named.namespace, where.cluster_id)
     return answer.fit(kube.connect(there), job, claim or (storage.claim if storage else None))

@@ -1,35 +1,37 @@
 """GPU, EFA and Neuron: what nodes hand out (allocatable) against what they hold (capacity) and what their type has (the table).
 
-Allocatable is the truth: a plugin's DaemonSet, found by its image, only explains why it is missing.
+Allocatable is the truth: a plugin's DaemonSet, found by its image, only explains why it is missing. Each resource of each node is
+judged by itself: healthy slices say nothing of the whole GPUs beside them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import trainyard_kube as kube
-from cluster_amounts import amount
+from cluster_amounts import amounts
+from cluster_devices import SHARED, Devices, devices_of
 from cluster_health.facts import ABSENT, NO_RESOURCES, NOT_READY, READY, Component, Facts, Workload, component, refused, some
+from cluster_nodes import is_ready
 from cluster_read import Node
-from trainyard_instances import EFA, TYPE_LABEL, InstanceType, known_type
+from trainyard_instances import TYPE_LABEL
 
 
 @dataclass(frozen=True)
 class Device:
     name: str
-    resources: tuple[str, ...]
-    """Names under which it is handed out; the first that a node has counts."""
     image: re.Pattern[str]
     """Of its plugin."""
     needed: bool
     """Without it a node that has the device is of no use; else the job falls back."""
 
 
-GPU = Device("gpu", ("nvidia.com/gpu",), re.compile(r"nvidia/k8s-device-plugin|(?<!efa-)(?<!neuron-)k8s-device-plugin"), True)
-EFA_DEVICE = Device("efa", (EFA,), re.compile(r"aws-efa-k8s-device-plugin"), False)
-NEURON_NAMES = ("aws.amazon.com/neuron", "aws.amazon.com/neurondevice", "aws.amazon.com/neuroncore")
-NEURON = Device("neuron", NEURON_NAMES, re.compile(r"neuron-device-plugin"), True)
+GPU = Device("gpu", re.compile(r"nvidia/k8s-device-plugin|(?<!efa-)(?<!neuron-)k8s-device-plugin"), True)
+EFA_DEVICE = Device("efa", re.compile(r"aws-efa-k8s-device-plugin"), False)
+NEURON = Device("neuron", re.compile(r"neuron-device-plugin"), True)
 
 
 def check_gpu_operator(facts: Facts) -> Component:
@@ -44,48 +46,88 @@ def check_neuron_plugin(facts: Facts) -> Component:
     return _device(facts, NEURON)
 
 
+@dataclass(frozen=True)
+class Row:
+    """One resource of one node."""
+
+    node: str
+    takes_pods: bool
+    instance_type: str
+    devices: Devices
+
+    @property
+    def is_short(self) -> bool:
+        return self.devices.offered < self.devices.due
+
+    @property
+    def is_dead(self) -> bool:
+        """The plugin has told of devices, and none of them is healthy. A node that takes no pods is named by the nodes' check."""
+        return self.takes_pods and self.devices.held > 0 and self.devices.offered == 0
+
+    @property
+    def told(self) -> str:
+        each = self.devices
+        unseen = f", {each.held} reported" if each.held < each.due else ""
+        return f"{self.node} {each.offered} of {each.due} {each.called}{unseen}"
+
+
+def rows_of(nodes: Sequence[Node], device: Device) -> list[Row]:
+    rows = []
+    for node in nodes:
+        labels, takes_pods = node.metadata.labels or {}, is_ready(node.status.conditions) and not node.spec.unschedulable
+        found = devices_of(labels, amounts(node.status.allocatable), amounts(node.status.capacity))
+        kind = labels.get(TYPE_LABEL, "-")
+        rows += [Row(node.metadata.name, takes_pods, kind, each) for each in found if each.family == device.name]
+    return rows
+
+
 def _device(facts: Facts, device: Device) -> Component:
     if isinstance(facts.nodes, kube.ApiError):
         return refused(device.name, facts.nodes)
-    counts = [(node.metadata.name, *counted) for node in facts.nodes if (counted := count_devices(node, device))]
-    plugin = _plugin(facts.daemon_sets, device)
-    if not counts:
+    rows, plugin = rows_of(facts.nodes, device), _plugin(facts.daemon_sets, device)
+    if not rows:
         return _without_nodes(device, plugin)
-    there, should = sum(free for _, free, _ in counts), sum(full for _, _, full in counts)
-    short = [f"{name} {free} of {full}" for name, free, full in counts if free < full]
-    summary = f"{there} of {should} {device.name} devices allocatable on {len(counts)} nodes"
+    summary = f"{_totals(rows)} allocatable on {len({row.node for row in rows})} nodes"
+    short = sorted((row for row in rows if row.is_short), key=lambda row: not row.is_dead)
+    shared = [f"{row.node} shares its GPUs as {row.devices.resource}" for row in rows if row.devices.kind == SHARED]
+    evidence = "; ".join([*([some([row.told for row in short])] if short else []), *shared[:3], plugin.told])
     if not short:
-        return component(device.name, READY, summary, plugin.told)
-    evidence = f"{some(short)}; {plugin.told}"
-    fix = f"kubectl describe node {short[0].split()[0]}; fix delete-plugin-pod POD restarts a plugin that does not run"
-    if there:
-        return component(device.name, READY, summary, evidence, fix, "warn")
-    state = NOT_READY if plugin.found else ABSENT
-    fix = fix if plugin.found else f"install the {device.name} device plugin"
-    return component(device.name, state, summary, evidence, fix, "fail" if device.needed or plugin.found else "warn")
+        return component(device.name, READY, summary, evidence)
+    state = READY if any(row.devices.offered for row in rows) else NOT_READY if plugin.found else ABSENT
+    return component(device.name, state, summary, evidence, _fix(device, plugin, rows, short[0]), _status(device, plugin, rows))
 
 
-def count_devices(node: Node, device: Device) -> tuple[int, int] | None:
-    """(allocatable, what it should be); None: a node without such a device, by its type and its own word."""
-    allocatable, capacity = node.status.allocatable or {}, node.status.capacity or {}
-    if device is GPU and (slices := [name for name in capacity if name.startswith("nvidia.com/mig-")]):
-        return sum(amount(name, allocatable.get(name, "0")) for name in slices), sum(
-            amount(name, capacity[name]) for name in slices
-        )
-    resource = next((name for name in device.resources if name in capacity), device.resources[0])
-    kind = known_type((node.metadata.labels or {}).get(TYPE_LABEL))
-    full = max(amount(resource, capacity.get(resource, "0")), _by_table(kind, device, resource))
-    return (amount(resource, allocatable.get(resource, "0")), full) if full else None
+def _totals(rows: Sequence[Row]) -> str:
+    """`72 of 76 nvidia.com/gpu, 28 of 28 nvidia.com/mig-1g.5gb`: each resource by itself, and shared ones apart from whole ones."""
+    groups: dict[tuple[str, str, str], list[Devices]] = defaultdict(list)
+    for row in rows:
+        groups[row.devices.resource, row.devices.kind, row.devices.profile].append(row.devices)
+    return ", ".join(map(_total, groups.values()))
 
 
-def _by_table(kind: InstanceType | None, device: Device, resource: str) -> int:
-    if kind is None:
-        return 0
-    if device is EFA_DEVICE:
-        return kind.efa
-    if kind.kind != ("neuron" if device is NEURON else "nvidia"):
-        return 0
-    return kind.accelerators * (kind.cores if resource.endswith("neuroncore") else 1)
+def _total(group: Sequence[Devices]) -> str:
+    whole = replace(group[0], behind=sum(each.behind for each in group), strategy="")
+    return f"{sum(each.offered for each in group)} of {sum(each.due for each in group)} {whole.called}"
+
+
+def _status(device: Device, plugin: Plugin, rows: Sequence[Row]) -> str:
+    """Where no node of a type offers any, or one has nothing but unhealthy devices, waiting does not help."""
+    if not any(row.devices.offered for row in rows):
+        return "fail" if device.needed or plugin.found else "warn"
+    offered: Counter[str] = Counter()
+    for row in rows:
+        if row.takes_pods:
+            offered[row.instance_type] += row.devices.offered
+    return "fail" if any(row.is_dead for row in rows) or (device.needed and 0 in offered.values()) else "warn"
+
+
+def _fix(device: Device, plugin: Plugin, rows: Sequence[Row], worst: Row) -> str:
+    look = f"kubectl describe node {worst.node}"
+    if plugin.found and not plugin.ready:
+        return f"{look}; fix delete-plugin-pod POD restarts a plugin that does not run"
+    if not plugin.found and not any(row.devices.offered for row in rows):
+        return f"install the {device.name} device plugin"
+    return f"{look}; devices that stay unhealthy or unseen: drain the node, reboot or replace it (manage_hyperpod.py health)"
 
 
 @dataclass(frozen=True)

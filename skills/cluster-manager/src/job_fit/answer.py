@@ -10,14 +10,16 @@ import msgspec
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
-from cluster_nodes import Machine, read_machines
+from cluster_nodes import Machine, Machines, read_machines
+from trainyard_platform import ARCH, OS, with_platform
 from trainyard_instances import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
 from job_fit.job import Job
 from job_fit.node_health import Judged, health_check, judged
 from job_fit.place import Placement, place, reasons
-from job_fit.pod import PodPlan, plan_pod
+from job_fit.pod import PodPlan, devices_asked, plan_pod
 from job_fit.quota import quota_check
-from job_fit.rules import PodWants, why_not
+from job_fit.rules import PodWants, against
+from job_fit.sharing import sharing_check
 from job_fit.volume import Places, volume_places
 
 MAX_REASONS = 8
@@ -54,19 +56,22 @@ def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: P
     except kube.ApiError as error:
         if error.status != 403:
             raise
-        selector = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, [])}
+        selector = with_platform({**job.cluster.node_selector, **_type_label(job.resources.instance_type, [])})
         return Answer(plan_pod(job, kind, []), selector, checks=[kube.unknown("fit.nodes", error)])
-    selector = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, machines.all)}
+    named = {**job.cluster.node_selector, **_type_label(job.resources.instance_type, machines.all)}
+    selector, devices = with_platform(named), devices_asked(job, kind)[0] * job.request.nodes
     tolerations = tuple(msgspec.to_builtins(each) for each in job.cluster.tolerations)
-    asked = PodWants({}, selector, tolerations, tuple(places.groups))
-    selected = [one for one in machines.all if all(one.labels.get(key) == value for key, value in selector.items())]
+    whole = kind.resource if kind and devices > 1 else None
+    asked = PodWants({}, selector, tolerations, tuple(places.groups), whole)
+    selected = [one for one in machines.all if all(one.labels.get(key) == value for key, value in named.items())]
     health = judged(job.request.target, selected)
     looked_at = health.usable
-    pod = plan_pod(job, kind, [one for one in looked_at if why_not(asked, one) is None] or looked_at)
+    pod = plan_pod(job, kind, [one for one in looked_at if not against(asked, one)] or looked_at)
     wants = replace(asked, requests=pod.requests())
     placement = place(wants, job.request.nodes, looked_at)
     answer = Answer(pod, selector, placement)
-    answer.checks.append(_nodes_check(wants, job, health, answer, machines.waiting_pods))
+    answer.checks.append(_nodes_check(wants, job, health, answer, machines))
+    answer.checks += sharing_check(wants, pod, placement, looked_at)
     if job.request.target == "hyperpod":
         answer.checks.append(health_check(health))
     return answer
@@ -81,11 +86,12 @@ def _type_label(name: str | None, machines: Sequence[Machine]) -> dict[str, str]
     return {TYPE_LABEL: next((each for each in (name, bare, f"ml.{bare}") if each in there), name)}
 
 
-def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, waiting: int) -> shell.Check:
+def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, machines: Machines) -> shell.Check:
     placement = answer.placement
     assert placement is not None
     where = f"zone {placement.zone}" if placement.zone else "one zone"
     if placement.fits:
+        waiting = machines.waiting_pods
         evidence = f"{waiting} pods of the cluster wait for a node" if waiting else None
         return shell.Check("fit.nodes", "pass", f"{job.request.nodes} pods fit in {where} now", evidence)
     short = job.request.nodes - len(placement.nodes)
@@ -95,18 +101,22 @@ def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, wait
     if placement.rooms:
         told = ["room by zone: " + ", ".join(f"{zone} {count}" for zone, count in placement.rooms), *told]
     elif not told:
-        told = [f"no node has the labels {_words(wants.selector)}"]
+        told = [_no_such_nodes(wants.selector, machines.all)]
     answer.missing += told[:MAX_REASONS]
     summary = f"{len(placement.nodes)} of {job.request.nodes} pods fit in {where}"
     if job.cluster.queue:
         fix = f"queue {job.cluster.queue} starts it when there is room"
         return shell.Check("fit.nodes", "warn", f"{summary} now", "; ".join(told), fix)
-    fix = "free nodes or add some; a smaller job; or, where taints hold pods back, cluster.tolerations in the job file"
+    fix = "free nodes or add some; a smaller job; where taints hold pods back, cluster.tolerations; where it is a label, cluster.node_selector"
     return shell.Check("fit.nodes", "fail", summary, "; ".join(told), fix)
 
 
-def _words(labels: dict[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in labels.items())
+def _no_such_nodes(labels: dict[str, str], machines: Sequence[Machine]) -> str:
+    """How many nodes have each label that the job names: the one that none has is wrong."""
+    counts = {f"{key}={value}": sum(one.labels.get(key) == value for one in machines) for key, value in labels.items()}
+    named = {label: count for label, count in counts.items() if not label.startswith((ARCH, OS))}
+    told = f"no node has the labels {', '.join(named)}"
+    return told if len(named) < 2 else f"{told} ({', '.join(f'{label} {count}' for label, count in named.items())} nodes)"
 
 
 def _network(job: Job, kind: InstanceType | None, pod: PodPlan) -> shell.Check:

@@ -1,4 +1,4 @@
-"""What a job file or a request asks of a cluster."""
+"""What a job file, a request or a few options ask of a cluster."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import trainyard_request
 import trainyard_shell as shell
 from cluster_amounts import amount
+from job_fit.given import STANDS_FOR, Given
 from trainyard_job import Cluster, Limits, Request, Resources
 
 
@@ -20,9 +21,10 @@ class Job:
     resources: Resources
 
 
-def read_job(path: Path | str) -> Job:
-    """Raises SkillError: not-found, permission, usage (not YAML, or a key that is not what it must be)."""
-    request = trainyard_request.read(path, without={"name": "job", "run": "true"})
+def read_job(path: Path | str | None, given: Given | None = None) -> Job:
+    """Raises SkillError: not-found, permission, usage (not YAML, a key that is not what it must be, or nothing was asked)."""
+    given = given or Given()
+    request = given.over(trainyard_request.read(path, without=STANDS_FOR) if path is not None else given.alone())
     resources = request.resources or Resources()
     for key, resource in (("cpu", "cpu"), ("memory", "memory"), ("shm", "memory")):
         value = getattr(resources, key)

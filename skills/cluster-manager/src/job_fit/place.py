@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster_nodes import Machine
-from job_fit.rules import PodWants, room, short_of, why_not
+from job_fit.rules import PodWants, against, room, shortages
 
 LAYERS = tuple(f"topology.k8s.aws/network-node-layer-{number}" for number in (1, 2, 3))
 """EC2's network tree, coarse to fine: machines that share layer 3 are the nearest."""
@@ -29,7 +29,7 @@ def place(wants: PodWants, count: int, machines: Sequence[Machine]) -> Placement
     rooms: dict[str | None, dict[str, int]] = defaultdict(dict)
     by_name = {machine.name: machine for machine in machines}
     for machine in machines:
-        if why_not(wants, machine) is None and (slots := room(wants, machine)):
+        if not against(wants, machine) and (slots := room(wants, machine)):
             rooms[machine.zone][machine.name] = slots
     zones = sorted(rooms, key=lambda zone: (-sum(rooms[zone].values()), zone or ""))
     if not zones:
@@ -55,12 +55,11 @@ def _spread(machines: list[Machine], rooms: dict[str, int], count: int) -> list[
 
 
 def reasons(wants: PodWants, machines: Sequence[Machine]) -> list[str]:
-    """Why machines take no pod, as the scheduler's events tell it: counted, the most frequent first."""
-    counted: Counter[str] = Counter()
+    """All that keeps the pod from each machine, counted: what those lack that it could go to comes first, then the most frequent."""
+    near, counted = set(), Counter[str]()
     for machine in machines:
-        reason = why_not(wants, machine)
-        if reason is None and not room(wants, machine):
-            reason = f"not enough {', '.join(short_of(wants, machine))} left"
-        if reason:
-            counted[reason] += 1
-    return [f"{count} of {len(machines)} nodes: {reason}" for reason, count in counted.most_common()]
+        kept, lacking = against(wants, machine), shortages(wants, machine)
+        counted.update(kept + lacking)
+        near |= set() if kept else set(lacking)
+    ordered = sorted(counted, key=lambda reason: (reason not in near, -counted[reason]))
+    return [f"{counted[reason]} of {len(machines)} nodes: {reason}" for reason in ordered]

@@ -55,7 +55,7 @@ class PodPlan:
 
 def plan_pod(job: Job, kind: InstanceType | None, eligible: Sequence[Machine]) -> PodPlan:
     """Raises SkillError usage: more processes than the instance type has accelerators."""
-    devices, procs = _devices(job, kind)
+    devices, procs = devices_asked(job, kind)
     share = devices / kind.accelerators if kind else 0.0
     asked = job.resources
     limits = asked.limits or Limits()
@@ -75,8 +75,8 @@ def plan_pod(job: Job, kind: InstanceType | None, eligible: Sequence[Machine]) -
     )
 
 
-def _devices(job: Job, kind: InstanceType | None) -> tuple[int, int]:
-    """(devices, processes) of one pod: one process a device, or a core where a device has several."""
+def devices_asked(job: Job, kind: InstanceType | None) -> tuple[int, int]:
+    """(devices, processes) of one pod: one process a device, or a core where a device has several. Raises SkillError usage."""
     asked = 0 if job.request.procs_per_node == "auto" else job.request.procs_per_node
     if kind is None:
         return 0, asked or 1

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster_amounts import Amounts
+from cluster_amounts import Amounts, written
+from cluster_devices import GPU, SHARED, WHOLE, Devices
 from cluster_nodes import CORDONED, HOLDS_BACK, Machine
 from cluster_read import Taint
 
+NOT_READY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 Term = dict[str, Any]
 """A nodeSelectorTerm: matchExpressions and matchFields, all of which must hold."""
 
@@ -27,23 +29,35 @@ class PodWants:
     tolerations: tuple[dict[str, Any], ...] = ()
     places: tuple[tuple[Term, ...], ...] = ()
     """Where its volumes can be: of each group of terms one must match."""
+    whole: str | None = None
+    """The resource of its accelerators where they must be whole ones: several ranks cannot share a device (NCCL refuses it)."""
 
 
-def why_not(wants: PodWants, machine: Machine) -> str | None:
-    """Why the pod cannot go to this machine whatever runs there; None: it can."""
+def against(wants: PodWants, machine: Machine) -> list[str]:
+    """All that keeps the pod from this machine whatever runs there; []: it can go there."""
+    found = []
     if machine.cordoned and not tolerates(wants.tolerations, Taint(CORDONED, "NoSchedule")):
-        return "cordoned"
+        found.append("cordoned")
     if not machine.ready:
-        return "not Ready"
-    taint = next((taint for taint in machine.taints if not _bears(wants, taint)), None)
-    if taint is not None:
-        return f"taint {taint.key}{'=' if taint.value else ''}{taint.value}:{taint.effect} is not tolerated"
-    missing = next((key for key, value in wants.selector.items() if machine.labels.get(key) != value), None)
-    if missing is not None:
-        return f"label {missing} is not {wants.selector[missing]}"
+        found.append("not Ready")
+    said = ((CORDONED,) if machine.cordoned else ()) + (() if machine.ready else NOT_READY)  # the controllers' taints say it again
+    taints = [taint for taint in machine.taints if taint.key not in said and not _bears(wants, taint)]
+    found += [f"taint {each.key}{'=' if each.value else ''}{each.value}:{each.effect} is not tolerated" for each in taints]
+    for key, value in wants.selector.items():
+        if (held := machine.labels.get(key)) != value:
+            found.append(f"label {key} is not {value}" + ("" if held is None else f" but {held}"))
     if not all(any(term_matches(term, machine) for term in group) for group in wants.places):
-        return "the volume cannot be reached from there"
-    return None
+        found.append("the volume cannot be reached from there")
+    if wants.whole and (kind := next((each for each in machine.devices if each.resource == wants.whole), None)):
+        found += [not_whole(kind)] if kind.kind != WHOLE else []
+    return found
+
+
+def not_whole(devices: Devices) -> str:
+    """Of a resource that a job asks several devices of."""
+    if devices.kind == SHARED:
+        return f"{devices.resource} is a shared GPU there{f' ({devices.strategy})' if devices.strategy else ''}: ranks would share devices"
+    return f"{devices.resource} is a slice of a GPU there ({devices.profile})"
 
 
 def room(wants: PodWants, machine: Machine) -> int:
@@ -53,10 +67,26 @@ def room(wants: PodWants, machine: Machine) -> int:
     return max(0, min(counts))
 
 
-def short_of(wants: PodWants, machine: Machine) -> list[str]:
-    """The resources of which a machine has too little left for one pod."""
-    requests = {**wants.requests, "pods": 1}
-    return [resource for resource, count in requests.items() if count > 0 and machine.free(resource) < count]
+def shortages(wants: PodWants, machine: Machine) -> list[str]:
+    """Of what a machine has too little for one pod: that it does not have it is another thing than that pods hold it."""
+    requests = {resource: count for resource, count in {**wants.requests, "pods": 1}.items() if count > 0}
+    short = [resource for resource, count in requests.items() if machine.free(resource) < count]
+    held = [resource for resource in short if machine.allocatable.get(resource, 0) >= requests[resource]]
+    found = [too_small(machine, each, requests[each]) for each in short if each not in held]
+    return [f"not enough {', '.join(held)} left"] * bool(held) + found
+
+
+def too_small(machine: Machine, resource: str, count: int) -> str:
+    """Even the empty machine would not do."""
+    if "/" not in resource:
+        return f"too small for {written(resource, count)} {resource}"
+    offered, named = machine.allocatable.get(resource, 0), [each for each in machine.devices if each.resource == resource]
+    due = max([offered, *(each.due for each in named)])
+    told = f"offers {offered}{f' of its {due}' if due > offered else ''} {resource}"
+    others = [each.called for each in machine.devices if each.family == "gpu" and each.resource != GPU]
+    if resource == GPU and not offered and others:
+        told += f" (its GPUs are {', '.join(others)})"
+    return f"{told}, a pod asks for {count}"
 
 
 # --- taints ------------------------------------------------------------------------------------------------------
