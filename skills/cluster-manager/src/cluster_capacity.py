@@ -117,7 +117,9 @@ def is_free(machine: Machine) -> bool:
 def _short(chosen: Sequence[Machine]) -> list[shell.Check]:
     """A warning where devices are not handed out: they are not free, and nobody has them."""
     found = [(one.name, each) for one in chosen for each in one.devices if each.offered < each.due]
-    short = [(name, each) for name, each in found if each.resource != EFA or each.held]  # without its plugin EFA is left out on purpose
+    short = [
+        (name, each) for name, each in found if each.resource != EFA or each.held
+    ]  # without its plugin EFA is left out on purpose
     if not short:
         return []
     told = [f"{name} {each.offered} of {each.due} {each.called}" for name, each in short]

@@ -1,9 +1,9 @@
-"""Nodes of one test: pretended p5.48xlarge with a label and a taint of their own, so that nobody else's pods go there."""
+"""Nodes of one test: pretended p5.48xlarge, or others, with a label and a taint of their own, so that nobody else's pods go there."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,17 +54,36 @@ class Nodes:
 
 
 @contextmanager
-def nodes(api: Api, count: int, *, label: tuple[str, str] | None = None, **changes: Any) -> Iterator[Nodes]:
-    """`count` nodes in one zone, Ready, with one more `label`; `changes` go into each spec. Removed behind the block."""
-    own, first = secrets.token_hex(4), 10_000 + secrets.randbelow(1 << 20)
-    manifests = fake_nodes("ml.p5.48xlarge", count, first=first, zones=("us-west-2a",))
+def nodes(
+    api: Api,
+    count: int,
+    *,
+    kind: str = "ml.p5.48xlarge",
+    labels: Mapping[str, str] | None = None,
+    holds: Mapping[str, int] | None = None,
+    offers: Mapping[str, int] | None = None,
+    team: str | None = None,
+    **changes: Any,
+) -> Iterator[Nodes]:
+    """`count` nodes in one zone, Ready, with more `labels`; `changes` go into each spec. Removed behind the block.
+
+    `holds`: their devices, in place of those that the type has; `offers`: those that are handed out, where it is another number.
+    `team`: the label of nodes that were made before.
+    """
+    own, first = team or secrets.token_hex(4), 10_000 + secrets.randbelow(1 << 20)
+    manifests = fake_nodes(kind, count, first=first, zones=("us-west-2a",))
     for node in manifests:
-        labels = {key: value for key, value in node["metadata"]["labels"].items() if key != "type"}
-        node["metadata"]["labels"] = {**labels, LABEL: own, **dict([label] if label else [])}
+        its = {key: value for key, value in node["metadata"]["labels"].items() if key != "type"}
+        node["metadata"]["labels"] = {**its, LABEL: own, **(labels or {})}
         node["spec"] = {**node["spec"], "taints": [TAINT], **changes}
+        if holds is not None:
+            plain = {name: text for name, text in node["status"]["capacity"].items() if "/" not in name}
+            told = [{name: str(number) for name, number in each.items()} for each in (holds, {**holds, **(offers or {})})]
+            node["status"] = {"capacity": {**plain, **told[0]}, "allocatable": {**plain, **told[1]}}
     try:
         api.create_all(manifests)
-        until(lambda: len(ready(api, own)) == count, "the nodes to be Ready")
+        names = {node["metadata"]["name"] for node in manifests}
+        until(lambda: names <= set(ready(api, own)), "the nodes to be Ready")
         yield Nodes(api, own, manifests)
     finally:
         api.delete_all(manifests)

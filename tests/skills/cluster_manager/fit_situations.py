@@ -94,6 +94,7 @@ def _node(random: Random, name: str, situation: str, instance_type: str, zones: 
             "labels": {
                 SITUATION: situation,
                 "kubernetes.io/hostname": name,
+                **_platform(name),
                 "node.kubernetes.io/instance-type": kind,
                 "topology.kubernetes.io/zone": random.choice(zones),
             },
@@ -105,6 +106,13 @@ def _node(random: Random, name: str, situation: str, instance_type: str, zones: 
         },
         "status": {"allocatable": offered, "capacity": offered, "conditions": [] if ready else [NOT_READY]},
     }
+
+
+def _platform(name: str) -> dict[str, str]:
+    """Its own chance, which leaves everything else of a seed as it is."""
+    chance = Random(f"platform of {name.partition('-')[2]}").random()
+    arch, system = ("arm64", "linux") if chance < 0.08 else ("amd64", "windows") if chance < 0.12 else ("amd64", "linux")
+    return {"kubernetes.io/arch": arch, "kubernetes.io/os": system}
 
 
 def _busy_pods(random: Random, node: Manifest, namespace: str) -> list[Manifest]:

@@ -34,7 +34,7 @@ def test_the_blocks_about_a_cluster_print_what_they_show(
     assert len(blocks) == 2
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     env = shown.environment(tmp_path, "cluster-manager")
-    with nodes(api, 2, label=("team", "research")):
+    with nodes(api, 2, labels={"team": "research"}):
         problems = [
             shown.run_step(command, expected, env, tmp_path / "output") for block in blocks for command, expected in block.steps
         ]

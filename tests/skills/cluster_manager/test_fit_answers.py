@@ -128,7 +128,10 @@ def test_efa_that_no_node_offers_is_a_warning_for_auto_and_a_no_for_efa(api: Api
         auto = manage("fit", write(made.job(nodes=2)))
         assert (auto.code, auto.check("fit.network")["status"], auto.data["network"]) == (0, "warn", "tcp")
         forced = manage("fit", write(made.job(nodes=2, network="efa")))
-        assert forced.code == 1 and "2 of 2 nodes: not enough vpc.amazonaws.com/efa left" in forced.data["missing"]
+        assert (
+            forced.code == 1
+            and "2 of 2 nodes: offers 0 of its 32 vpc.amazonaws.com/efa, a pod asks for 32" in forced.data["missing"]
+        )
 
 
 @pytest.mark.parametrize(

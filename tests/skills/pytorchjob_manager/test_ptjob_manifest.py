@@ -140,6 +140,47 @@ def test_one_pod_a_node_is_anti_affinity_and_other_keys_are_spread() -> None:
     assert pod["topologySpreadConstraints"][0]["maxSkew"] == 1
 
 
+TYPE, ARCH, OS = "node.kubernetes.io/instance-type", "kubernetes.io/arch", "kubernetes.io/os"
+PLATFORMS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from trainyard_platform import with_platform
+print(json.dumps([with_platform(each) for each in json.loads(sys.argv[2])]))
+"""
+
+
+@pytest.mark.situation(
+    "S17",
+    "an arm64 and a Windows node; a job that names no instance type",
+    "they do not count, and the pods select kubernetes.io/arch and kubernetes.io/os",
+)
+@pytest.mark.parametrize("engine", ["pytorchjob", "hyperpodjob", "trainjob"])
+def test_pods_select_the_platform_of_their_image(engine: str) -> None:
+    made = build(engine, node_selector={"a": "b"}, schema=schema(runtimePatches=PATCHES_2_3))
+    pods = pods_of(made)
+    if engine == "trainjob":
+        inner = made["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]
+        pods = [inner["template"]["spec"]["template"]["spec"]]
+    assert pods and all(pod["nodeSelector"] == {"a": "b", ARCH: "amd64", OS: "linux"} for pod in pods)
+
+
+def test_the_instance_type_says_the_architecture_and_the_jobs_own_word_counts() -> None:
+    cases: list[tuple[dict[str, str], str]] = [
+        ({}, "amd64"),
+        *(({TYPE: name}, "amd64") for name in ("ml.p5.48xlarge", "g5.xlarge", "p4de.24xlarge", "gr6.4xlarge", "trn1.32xlarge")),
+        *(
+            ({TYPE: name}, "arm64")
+            for name in ("g5g.xlarge", "ml.c7gn.xlarge", "is4gen.large", "a1.metal", "p6e-gb200.36xlarge")
+        ),
+        ({TYPE: "g5g.xlarge", ARCH: "amd64"}, "amd64"),
+        ({ARCH: "arm64"}, "arm64"),
+        ({f"beta.{ARCH}": "arm64"}, "arm64"),
+    ]
+    words = [sys.executable, "-c", PLATFORMS, str(SOURCE), json.dumps([asked for asked, _ in cases])]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert found == [{**asked, ARCH: arch, OS: "linux"} for asked, arch in cases]
+
+
 def schema(**spec: Any) -> dict[str, Any]:
     """An OpenAPI document as the API server gives it, cut down to what is read."""
     job = {"properties": {"spec": {"allOf": [{"properties": spec}], "properties": spec}}}

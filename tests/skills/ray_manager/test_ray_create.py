@@ -46,6 +46,8 @@ def test_a_cluster_is_made_once_and_its_pods_ask_for_what_was_asked(ray: Ray) ->
         assert volumes["trainyard"]["persistentVolumeClaim"] == {"claimName": "volume"}
         assert volumes["shm"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
         assert group["template"]["spec"]["automountServiceAccountToken"] is False
+        platform = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+        assert group["template"]["spec"]["nodeSelector"] == {"type": "kwok", **platform}
         assert group["template"]["metadata"]["labels"]["trainyard.dev/run-id"] == RUN_ID
 
 

@@ -113,10 +113,10 @@ def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, mach
 
 def _no_such_nodes(labels: dict[str, str], machines: Sequence[Machine]) -> str:
     """How many nodes have each label that the job names: the one that none has is wrong."""
-    counts = {f"{key}={value}": sum(one.labels.get(key) == value for one in machines) for key, value in labels.items()}
-    named = {label: count for label, count in counts.items() if not label.startswith((ARCH, OS))}
-    told = f"no node has the labels {', '.join(named)}"
-    return told if len(named) < 2 else f"{told} ({', '.join(f'{label} {count}' for label, count in named.items())} nodes)"
+    named = {f"{key}={value}": (key, value) for key, value in labels.items() if key not in (ARCH, OS)}
+    counts = [f"{label} {sum(one.labels.get(key) == value for one in machines)}" for label, (key, value) in named.items()]
+    each = f"; each by itself: {', '.join(counts)} nodes" if len(named) > 1 else ""
+    return f"no node has the labels {', '.join(named)}{each}"
 
 
 def _network(job: Job, kind: InstanceType | None, pod: PodPlan) -> shell.Check:

@@ -41,7 +41,8 @@ class Given:
         if not self.instance_type:
             hint = "fit job.yaml, or fit --instance-type p5.48xlarge --nodes 2"
             raise shell.SkillError("usage", "missing: JOB_FILE or --instance-type", hint=hint)
-        return Request(**STANDS_FOR, target="hyperpod" if self.instance_type.startswith("ml.") else "eks")
+        request = msgspec.convert(STANDS_FOR, Request)
+        return msgspec.structs.replace(request, target="hyperpod" if self.instance_type.startswith("ml.") else "eks")
 
 
 def _toleration(text: str) -> Toleration:

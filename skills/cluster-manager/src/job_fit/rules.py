@@ -40,7 +40,9 @@ def against(wants: PodWants, machine: Machine) -> list[str]:
         found.append("cordoned")
     if not machine.ready:
         found.append("not Ready")
-    said = ((CORDONED,) if machine.cordoned else ()) + (() if machine.ready else NOT_READY)  # the controllers' taints say it again
+    said = ((CORDONED,) if machine.cordoned else ()) + (
+        () if machine.ready else NOT_READY
+    )  # the controllers' taints say it again
     taints = [taint for taint in machine.taints if taint.key not in said and not _bears(wants, taint)]
     found += [f"taint {each.key}{'=' if each.value else ''}{each.value}:{each.effect} is not tolerated" for each in taints]
     for key, value in wants.selector.items():
