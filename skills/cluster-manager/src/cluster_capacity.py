@@ -63,7 +63,7 @@ def _group(instance_type: str, zone: str, machines: list[Machine], wants: PodWan
         "free_whole_nodes": sum(map(is_free, open_)),
         "accelerator": device,
         "accelerators": sum(each.offered for one in machines for each in _whole(one, device)),
-        "free_accelerators": sum(max(0, one.free(each.resource)) for one in open_ for each in _whole(one, device)),
+        "free_accelerators": sum(one.free_devices(each) for one in open_ for each in _whole(one, device)),
         "free_efa": _free(open_, EFA),
         "free_cpu": written("cpu", _free(open_, "cpu")),
         "free_memory": f"{_free(open_, 'memory') >> 30}Gi",
@@ -79,7 +79,7 @@ def _devices(instance_type: str, zone: str, machines: list[Machine], wants: PodW
             new = {"instance_type": instance_type, "zone": zone, "resource": each.resource, "kind": each.kind}
             counts = dict.fromkeys(("nodes", "devices", "of", "allocatable", "free"), 0)
             row = rows.setdefault((each.resource, each.kind, each.profile), {**new, "profile": each.profile or None, **counts})
-            more = (1, each.behind, each.due, each.offered, max(0, one.free(each.resource)) if is_open else 0)
+            more = (1, each.behind, each.due, each.offered, one.free_devices(each) if is_open else 0)
             row |= {key: row[key] + count for key, count in zip(counts, more, strict=True)}
     return list(rows.values())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import trainyard_nodehealth as nodehealth
 from cluster_amounts import Amounts, add, amounts, pod_requests
-from cluster_devices import Devices, devices_of
+from cluster_devices import NEURON_NAMES, Devices, devices_of
 from cluster_read import UNFINISHED, Condition, Node, Pod, Taint, read_all
 from trainyard_instances import TYPE_LABEL, ZONE_LABEL
 from trainyard_kube import Cluster
@@ -53,6 +53,13 @@ class Machine:
 
     def free(self, resource: str) -> int:
         return self.allocatable.get(resource, 0) - self.used.get(resource, 0)
+
+    def free_devices(self, devices: Devices) -> int:
+        """Of a resource that is not there twice; Neuron's are, by their chips and by their cores, and a pod takes them from both."""
+        names = NEURON_NAMES if devices.family == "neuron" else (devices.resource,)
+        offered = {name: self.allocatable[name] for name in names if self.allocatable.get(name)}
+        taken = sum(-(-self.used.get(name, 0) * devices.offered // count) for name, count in offered.items())
+        return max(0, devices.offered - taken)
 
     def whole(self, resource: str) -> int:
         """What a job can have of the empty node."""

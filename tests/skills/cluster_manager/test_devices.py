@@ -115,6 +115,14 @@ def test_a_node_without_its_gpus_does_not_pass_for_its_slices(api: Api, manage: 
         assert check["status"] in ("warn", "fail") and f"{made.names[0]} 0 of 4 {GPU}, 0 reported" in check["evidence"]
 
 
+def test_chips_of_which_a_pod_holds_cores_are_not_free(api: Api, manage: Manage, namespace: str) -> None:
+    with nodes(api, 1, kind="trn1.32xlarge") as made:
+        made.put("cores", namespace, 0, {"cpu": "1", "aws.amazon.com/neuroncore": "3"})
+        found = rows(manage, made)
+        assert (found["aws.amazon.com/neuron"]["free"], found["group"]["free_accelerators"]) == (14, 14)
+        assert found["group"]["free_whole_nodes"] == 0
+
+
 def test_other_pods_hold_it_only_where_they_do(api: Api, fit: Fit, namespace: str) -> None:
     with nodes(api, 2, holds={GPU: 8, EFA: 32}, offers={GPU: 4}) as made:
         ill = f"offers 4 of its 8 {GPU}, a pod asks for 8"
