@@ -84,6 +84,7 @@ def test_whole_nodes_leave_room_for_what_daemon_sets_hold(api: Api, manage: Mana
         assert (data["fits"], data["pod"]["cpu"], data["pod"]["memory"]) == (True, "190500m", "2046Gi")
 
 
+@pytest.mark.situation("R61", "nodes that are cordoned, or tainted", "`fit` counts the nodes and names cordon and taint")
 def test_each_reason_against_a_node_is_counted(api: Api, manage: Manage, write: Write) -> None:
     with nodes(api, 2, unschedulable=True) as cordoned:
         assert "2 of 2 nodes: cordoned" in manage("fit", write(cordoned.job())).data["missing"]
@@ -95,6 +96,9 @@ def test_each_reason_against_a_node_is_counted(api: Api, manage: Manage, write: 
         assert any("no node has the labels" in line for line in manage("fit", write(nowhere)).data["missing"])
 
 
+@pytest.mark.situation(
+    "R62", "a node with HyperPod's repair label, one with a GPU off the bus", "neither counts, and both are named"
+)
 def test_a_faulty_hyperpod_node_does_not_count(api: Api, manage: Manage, write: Write) -> None:
     """For a job that goes to HyperPod; one of which nothing is known counts and is named."""
     with nodes(api, 3) as made:
