@@ -91,6 +91,14 @@ def test_a_shared_gpu_is_not_a_whole_one(api: Api, manage: Manage, fit: Fit, lab
             assert made.names[0] in beside.check("fit.devices")["evidence"], "the scheduler may choose it all the same"
 
 
+def test_slices_under_the_name_of_whole_gpus_are_slices(api: Api, manage: Manage, fit: Fit) -> None:
+    """MIG's strategy `single`; one GPU's seven are missing."""
+    labels = {f"{GPU}.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb"}
+    with nodes(api, 1, labels=labels, holds={GPU: 49, EFA: 32}) as made:
+        assert rows(manage, made)["group"]["free_accelerators"] == 0
+        assert f"1 of 1 nodes: {GPU} is a slice of a GPU there (1g.10gb)" in fit(made).data["missing"]
+
+
 @pytest.mark.situation(
     "S04",
     "a node hands its GPU out as nvidia.com/gpu.shared",

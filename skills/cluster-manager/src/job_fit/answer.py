@@ -11,8 +11,8 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import written
 from cluster_nodes import Machine, Machines, read_machines
-from trainyard_platform import ARCH, OS, with_platform
 from trainyard_instances import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
+from trainyard_platform import ARCH, OS, with_platform
 from job_fit.job import Job
 from job_fit.node_health import Judged, health_check, judged
 from job_fit.place import Placement, place, reasons

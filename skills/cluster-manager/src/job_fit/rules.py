@@ -40,9 +40,8 @@ def against(wants: PodWants, machine: Machine) -> list[str]:
         found.append("cordoned")
     if not machine.ready:
         found.append("not Ready")
-    said = ((CORDONED,) if machine.cordoned else ()) + (
-        () if machine.ready else NOT_READY
-    )  # the controllers' taints say it again
+    # The controllers' taints say the same again.
+    said = [*([CORDONED] if machine.cordoned else []), *([] if machine.ready else NOT_READY)]
     taints = [taint for taint in machine.taints if taint.key not in said and not _bears(wants, taint)]
     found += [f"taint {each.key}{'=' if each.value else ''}{each.value}:{each.effect} is not tolerated" for each in taints]
     for key, value in wants.selector.items():
@@ -50,15 +49,18 @@ def against(wants: PodWants, machine: Machine) -> list[str]:
             found.append(f"label {key} is not {value}" + ("" if held is None else f" but {held}"))
     if not all(any(term_matches(term, machine) for term in group) for group in wants.places):
         found.append("the volume cannot be reached from there")
-    if wants.whole and (kind := next((each for each in machine.devices if each.resource == wants.whole), None)):
-        found += [not_whole(kind)] if kind.kind != WHOLE else []
-    return found
+    return found + ([not_whole(each) for each in in_parts(machine, wants.whole)] if wants.whole else [])
+
+
+def in_parts(machine: Machine, resource: str) -> list[Devices]:
+    """Slices and shared devices under the name of whole ones."""
+    return [each for each in machine.devices if each.resource == resource and each.kind != WHOLE]
 
 
 def not_whole(devices: Devices) -> str:
-    """Of a resource that a job asks several devices of."""
     if devices.kind == SHARED:
-        return f"{devices.resource} is a shared GPU there{f' ({devices.strategy})' if devices.strategy else ''}: ranks would share devices"
+        strategy = f" ({devices.strategy})" if devices.strategy else ""
+        return f"{devices.resource} is a shared GPU there{strategy}: ranks would share devices"
     return f"{devices.resource} is a slice of a GPU there ({devices.profile})"
 
 

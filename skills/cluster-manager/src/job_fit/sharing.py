@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import trainyard_shell as shell
-from cluster_devices import WHOLE
 from cluster_nodes import Machine
 from job_fit.place import Placement
 from job_fit.pod import PodPlan
-from job_fit.rules import PodWants, against, not_whole, room
+from job_fit.rules import PodWants, against, in_parts, not_whole, room
 
 MAX_NAMED = 5
 
@@ -37,14 +36,14 @@ def _nodes(placement: Placement) -> list[shell.Check]:
 def _devices(wants: PodWants, resource: str, placement: Placement, machines: Sequence[Machine]) -> list[shell.Check]:
     """A job of one device may get a shared one; of several, the scheduler does not know which nodes this program left out."""
     if wants.whole is None:
-        taken = [one for one in placement.nodes for each in one.devices if each.resource == resource and each.kind != WHOLE]
-        others, summary = taken, "the job's device is not its own: a slice, or shared with other pods"
+        others = [one for one in placement.nodes if in_parts(one, resource)]
+        summary = "the job's device is not its own: a slice, or shared with other pods"
     else:
         pods = replace(wants, whole=None)
         others = [one for one in machines if against(wants, one) and not against(pods, one) and room(wants, one)]
         summary = f"{len(others)} nodes do not count for their GPUs, and the scheduler may choose them all the same"
     if not others:
         return []
-    told = [f"{one.name}: {not_whole(each)}" for one in others for each in one.devices if each.resource == resource]
+    told = [f"{one.name}: {not_whole(each)}" for one in others for each in in_parts(one, resource)]
     fix = "cluster.node_selector with a label of the nodes that have whole GPUs, such as nvidia.com/gpu.product"
     return [shell.Check("fit.devices", "warn", summary, "; ".join(told[:MAX_NAMED]), fix)]
