@@ -151,8 +151,7 @@ def place(job: PodJob, pod: Object) -> None:
     if job.service_account:
         pod["serviceAccountName"] = job.service_account
         pod.pop("automountServiceAccountToken", None)
-    if context := security(job):
-        pod["securityContext"] = context
+    pod.setdefault("securityContext", {}).update(security(job))
     if job.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in job.image_pull_secrets]
     if job.priority and not job.queue:  # with a queue it is the workload's, a label of the job
@@ -160,10 +159,13 @@ def place(job: PodJob, pod: Object) -> None:
 
 
 def security(job: PodJob) -> Object:
-    """Of a pod. A new volume belongs to root: by the fsGroup a process of any user may write to it (decision 0026)."""
+    """Of a pod, beyond what stands in its template. A new volume belongs to root: by the fsGroup a process of any user may write to it
+    (decision 0026)."""
     group = OWN_GROUP if job.fs_group is None and job.owns_volume else job.fs_group
     named = {"runAsUser": job.run_as_user, "runAsGroup": job.run_as_group, "fsGroup": group}
     context: Object = {key: id for key, id in named.items() if id is not None}
+    if job.run_as_user:
+        context["runAsNonRoot"] = True  # a namespace at the level `restricted` wants it written
     # Once its root belongs to the group, no pod goes through all the files again.
     return {**context, "fsGroupChangePolicy": "OnRootMismatch"} if group is not None else context
 

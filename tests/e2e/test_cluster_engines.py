@@ -101,6 +101,7 @@ def given(job: dict[str, Any]) -> dict[str, Any]:
         "shm": volumes["shm"]["emptyDir"],
         "claim": volumes["trainyard"]["persistentVolumeClaim"]["claimName"],
         **{key: pod.get(key) for key in KEPT},
+        "context": pod["containers"][0]["securityContext"],
         "grace_s": pod["terminationGracePeriodSeconds"],
         "spread": [pod.get(key) for key in ("affinity", "topologySpreadConstraints")],
     }
@@ -122,7 +123,10 @@ def test_the_pods_of_all_engines_are_given_the_same(engines: dict[str, dict[str,
     assert expected["shm"] == {"medium": "Memory", "sizeLimit": str(50 << 30)}
     assert (expected["grace_s"], expected["priorityClassName"]) == (43, None), "with a queue it is the workload's priority"
     assert expected["labels"]["kueue.x-k8s.io/priority-class"] == "high"
-    assert expected["securityContext"] == {"runAsUser": 1000, "fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
+    group = {"fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
+    seccomp = {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert expected["securityContext"] == {"runAsUser": 1000, "runAsNonRoot": True, **group, **seccomp}
+    assert expected["context"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert expected["nodeSelector"]["topology.kubernetes.io/zone"] == "us-west-2a"
 
 

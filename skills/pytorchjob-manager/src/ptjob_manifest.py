@@ -69,7 +69,8 @@ def trainjob(request: JobRequest, api: TrainJobApi) -> Object:
     # Here the kubelet restarts a container that gave up; by the pod's UID its successor knows that it is the same pod.
     main["env"].append({"name": "TRAINYARD_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}})
     job["spec"]["trainer"] = {**trainer, **{key: main[key] for key in ("image", "command", "env")}}
-    pod["spec"]["containers"] = [{"name": "node", "volumeMounts": main["volumeMounts"]}]
+    context = {SECURITY: main[SECURITY]} if SECURITY in api.container_keys else {}  # none before 2.3: the runtime's counts
+    pod["spec"]["containers"] = [{"name": "node", "volumeMounts": main["volumeMounts"], **context}]
     # The API has no key for it: a TrainJob's pods get the token of the namespace's default account.
     pod["spec"].pop("automountServiceAccountToken", None)
     if GRACE not in api.pod_keys:

@@ -23,6 +23,8 @@ class TrainJobApi:
     """runtimePatches, podTemplateOverrides or podSpecOverrides."""
     pod_keys: frozenset[str]
     """Keys of a pod's spec that it can change."""
+    container_keys: frozenset[str] = frozenset()
+    """Of a container of it."""
 
     @property
     def takes_metadata(self) -> bool:
@@ -63,7 +65,7 @@ def api_of(version: str, document: Object) -> TrainJobApi:
     for patches, path in paths.items():
         if patches in spec:
             keys = _keys(spec[patches], path) - {"targetJobs"}
-            return TrainJobApi(version, patches, frozenset(keys))
+            return TrainJobApi(version, patches, frozenset(keys), frozenset(_keys(spec[patches], [*path, "containers"])))
     message = f"TrainJob {version} has none of {', '.join(paths)}: volumes and node selectors cannot be given"
     raise shell.SkillError("dependency", message, hint="a newer Kubeflow Trainer, or --engine pytorchjob")
 

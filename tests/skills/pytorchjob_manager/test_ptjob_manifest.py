@@ -79,6 +79,20 @@ def test_a_pod_has_its_volume_memory_for_shm_devices_secrets_and_time_to_save(en
         assert pod["automountServiceAccountToken"] is False
 
 
+@pytest.mark.parametrize("engine", ["pytorchjob", "hyperpodjob", "trainjob"])
+def test_no_pod_has_rights_that_a_training_script_does_not_need(engine: str) -> None:
+    job = build(engine, schema=schema(runtimePatches=PATCHES_2_3))
+    for pod in pods_of(job) or [pod_of_patch(job)]:
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def pod_of_patch(job: dict[str, Any]) -> dict[str, Any]:
+    jobs = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    return dict(jobs[0]["template"]["spec"]["template"]["spec"])
+
+
 def test_limits_are_those_that_were_asked_for() -> None:
     """Others than the requests, and enough for /dev/shm where nothing else is said."""
     limited = {"limit_cpu": "16", "limit_memory": "2Gi"}
@@ -188,7 +202,9 @@ def schema(**spec: Any) -> dict[str, Any]:
 
 
 def keys(*names: str) -> dict[str, Any]:
-    return {"properties": {name: {} for name in names}}
+    of_containers = ("name", "env", "volumeMounts", *({"securityContext"} & {*names}))
+    containers = {"items": {"properties": {name: {} for name in of_containers}}}
+    return {"properties": {name: containers if name == "containers" else {} for name in names}}
 
 
 GRACE = "terminationGracePeriodSeconds"
@@ -258,12 +274,15 @@ def test_a_job_that_was_made_before_hangs_were_acted_on_is_still_recognised() ->
 
 def test_only_the_runs_own_volume_is_given_to_a_group_without_being_asked() -> None:
     def context(**changes: Any) -> Any:
-        return pods_of(build("pytorchjob", **changes))[0].get("securityContext")
+        made = pods_of(build("pytorchjob", **changes))[0]["securityContext"]
+        assert made.pop("seccompProfile") == {"type": "RuntimeDefault"}
+        return made
 
     assert context() == {"fsGroup": 1000, "fsGroupChangePolicy": "OnRootMismatch"}
-    assert context(claim="shared-fsx") is context(claim=None) is None
+    assert context(claim="shared-fsx") == context(claim=None) == {}
     assert context(claim="shared-fsx", fs_group=7) == {"fsGroup": 7, "fsGroupChangePolicy": "OnRootMismatch"}
     assert context(claim=None, run_as_user=0, run_as_group=5) == {"runAsUser": 0, "runAsGroup": 5}
+    assert context(claim=None, run_as_user=7) == {"runAsUser": 7, "runAsNonRoot": True}
 
 
 def test_a_trainjob_leaves_out_the_group_that_its_api_cannot_give_and_nobody_asked_for() -> None:
