@@ -56,6 +56,7 @@ def copies() -> dict[Path, list[Path]]:
             for source in sorted(kit.glob("*.yaml"))
         },
         **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
+        runtime / "whose.py": [ROOT / "skills" / "checkpoint-manager" / "src" / "whose.py"],
         **{source: [ROOT / "skills" / "local-runner" / "src" / source.name] for source in supervised},
     }
 

@@ -9,6 +9,8 @@ import os
 import stat
 from pathlib import Path
 
+DAC_OVERRIDE = 1 << 1
+"""The capability with which root may use anybody's files. A pod of ours has none: root is a user like others there."""
 IN_A_POD = "KUBERNETES_SERVICE_HOST"
 
 
@@ -35,6 +37,9 @@ def remedy(error: OSError) -> str:
     if about is None:
         return ""
     user = os.geteuid()
+    if user == 0 != about.st_uid and not _capabilities() & DAC_OVERRIDE and IN_A_POD in os.environ:
+        as_owner = f"run the job as that user, cluster.security.run_as_user: {about.st_uid} (--run-as-user {about.st_uid})"
+        return f"{as_owner}: root in a pod has no capabilities, so it may use its own files alone"
     if user in (0, about.st_uid):
         return (
             "the server of that file system refuses this user (root_squash, a read-only export): a rule of its own lets it in"
@@ -60,3 +65,12 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except OSError:  # not there, or behind a folder that lets nobody through
         return None
+
+
+def _capabilities() -> int:
+    """Effective ones of this process; all where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return -1
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), -1)

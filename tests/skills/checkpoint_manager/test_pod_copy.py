@@ -114,8 +114,9 @@ MANIFEST = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from checkpoint_pods.helper import Wanted, helper_manifest
+from checkpoint_pods.identity import Identity
 claim = json.loads(sys.argv[2])
-print(json.dumps(helper_manifest(Wanted(claim="c", node_selector={}, tolerations=[]), claim, "image")["metadata"]))
+print(json.dumps(helper_manifest(Wanted(claim="c", node_selector={}, tolerations=[]), claim, "image", Identity())["metadata"]))
 """
 
 
@@ -135,20 +136,46 @@ OF_REQUEST = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from checkpoint_pods.helper import helper_manifest
+from checkpoint_pods.identity import of_the_job
 from checkpoint_pods.place import Target, of_request
-asked = dict(pod=None, container=None, claim=None, image=None, python="python3", timeout_s=60.0, run_as_user=json.loads(sys.argv[3]))
+asked = dict(pod=None, container=None, claim=None, image=None, python="python3", timeout_s=60.0, run_as_user=json.loads(sys.argv[3]), run_as_group=None, fs_group=None)
 lists = dict(node_selector=(), toleration=(), image_pull_secret=())
 wanted = Target(**of_request(sys.argv[2], {**asked, **lists})).wanted(writes=True)
-print(json.dumps(helper_manifest(wanted, {"metadata": {"name": "c", "uid": "u"}}, "image")["spec"].get("securityContext")))
+claim = {"metadata": {"name": "c", "uid": "u"}}
+print(json.dumps(helper_manifest(wanted, claim, "image", of_the_job(wanted.who, json.loads(sys.argv[4]), claim))["spec"]["securityContext"]))
 """
 
 
-@pytest.mark.parametrize(("of_job", "said", "user"), [(0, None, 0), (1000, 7, 7), (None, None, None)])
-def test_a_helper_pod_is_the_jobs_user(tmp_path: Path, of_job: int | None, said: int | None, user: int | None) -> None:
-    """Another one may not remove what the job has written."""
+SECCOMP = {"seccompProfile": {"type": "RuntimeDefault"}}
+AS_1000 = {"runAsUser": 1000, "runAsNonRoot": True}
+A_POD = {
+    "spec": {"securityContext": {"runAsUser": 1000, "fsGroup": 5, "fsGroupChangePolicy": "OnRootMismatch"}, "containers": []}
+}
+
+
+@pytest.mark.parametrize(
+    ("of_job", "said", "pod", "expected"),
+    [
+        ({"run_as_user": 0}, None, A_POD, {"runAsUser": 0, "supplementalGroups": [5]}),
+        (
+            {"run_as_user": 1000, "run_as_group": 7, "fs_group": 9},
+            None,
+            None,
+            {**AS_1000, "runAsGroup": 7, "supplementalGroups": [9]},
+        ),
+        ({"run_as_user": 9}, 1000, None, AS_1000),
+        (None, None, A_POD, {**AS_1000, "supplementalGroups": [5]}),
+        (None, None, None, {}),
+    ],
+    ids=["the request's before the pod's", "groups", "what is said before the request's", "the pod's", "the image's"],
+)
+def test_a_helper_pod_is_the_jobs_user(
+    tmp_path: Path, of_job: dict[str, int] | None, said: int | None, pod: dict[str, Any] | None, expected: dict[str, Any]
+) -> None:
+    """Another one may not remove what the job has written. It never gives the volume to a group."""
     job: dict[str, Any] = {"name": "tiny", "run": "torchrun train.py", "image": {"uri": "a:1"}, "claim": "c"}
     path = tmp_path / "request.json"
-    path.write_text(json.dumps(job | ({} if of_job is None else {"cluster": {"security": {"run_as_user": of_job}}})))
-    words = [sys.executable, "-c", OF_REQUEST, str(SRC), str(path), json.dumps(said)]
+    path.write_text(json.dumps(job | ({} if of_job is None else {"cluster": {"security": of_job}})))
+    words = [sys.executable, "-c", OF_REQUEST, str(SRC), str(path), json.dumps(said), json.dumps(pod)]
     made = json.loads(subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout)
-    assert made == (None if user is None else {"runAsUser": user})
+    assert made == expected | SECCOMP

@@ -11,6 +11,7 @@ from typing import Any
 import trainyard_shell as shell
 from checkpoint_folder.holder import Holder, read_holder
 from checkpoint_folder.words import shown
+from whose import reason
 from checkpoint_format import LATEST, LOCK, OWN_FILES, TIERS, Entry, committed, read_tiers, scan, step_of
 
 MARKS = ("runner.json", "run.json", "steps.jsonl", "runner-spec.json")
@@ -69,7 +70,8 @@ def locate(text: str) -> Path:
         hint = "give the folder that holds step_00000000 or so, or its run folder"
         raise shell.SkillError("not-found", f"no folder {shown(text)}", hint=hint) from None
     except PermissionError as error:
-        raise shell.SkillError("permission", f"{shown(text)} cannot be read", hint=f"ls -ld {shown(text)}") from error
+        said = f"{shown(text)} cannot be read: {reason(error)}"
+        raise shell.SkillError("permission", said, hint=f"ls -ld {shown(text)}") from error
     except (OSError, ValueError) as error:  # a name too long, a NUL in it, a disk that fails
         raise shell.SkillError("not-found", f"{shown(text)} cannot be used: {error}", hint="check the path") from error
     if names and not _is_checkpoint_folder(names):
@@ -110,7 +112,7 @@ def look(text: str) -> CheckpointFolder:
     except OSError as error:  # a disk or a server that fails says nothing about the checkpoints
         code = "permission" if isinstance(error, PermissionError) else "unreachable"
         raise shell.SkillError(
-            code, f"{shown(str(root))} cannot be read: {error}", hint=f"ls -la {shown(str(root))}"
+            code, f"{shown(str(root))} cannot be read: {reason(error)}", hint=f"ls -la {shown(str(root))}"
         ) from error
 
 

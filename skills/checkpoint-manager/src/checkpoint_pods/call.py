@@ -29,6 +29,7 @@ SENT = (
     "checkpoint_folder.holder",
     "checkpoint_folder.look",
     "trainyard_files",
+    "whose",
     "checkpoint_folder.verdict",
     "checkpoint_folder.verified",
     "checkpoint_folder.rows",

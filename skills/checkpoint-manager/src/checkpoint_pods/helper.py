@@ -11,13 +11,14 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from checkpoint_pods.call import Place
+from checkpoint_pods.identity import Identity, instead_of_root, of_the_job, telling_who
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "assets" / "checkpoint-helper.yaml"
 HELPER, CLAIM_UID = "trainyard.dev/helper", "trainyard.dev/claim-uid"
@@ -47,8 +48,7 @@ class Wanted:
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     pull_secrets: tuple[str, ...] = ()
-    run_as_user: int | None = None
-    """As the job, or it may not touch the job's files. None: as the image says."""
+    who: Identity = field(default_factory=Identity)
 
 
 @contextmanager
@@ -60,21 +60,35 @@ def helper_pod(cluster: kube.Cluster, wanted: Wanted) -> Iterator[Place]:
         raise shell.SkillError("not-found", f"no claim {wanted.claim} in {cluster.namespace}", hint=hint)
     pods = _pods_of(cluster, wanted.claim)
     _remove_ended(cluster, pods, claim)
-    manifest = helper_manifest(wanted, claim, wanted.image or _image_of(pods, wanted.claim))
+    who = of_the_job(wanted.who, _job_pod(pods), claim)
+    manifest = helper_manifest(wanted, claim, wanted.image or _image_of(pods, wanted.claim), who)
     users = tuple(kube.name(pod) for pod in pods if not _ended(pod) and not _is_helper(pod))
     path = cluster.namespaced("v1", "pods", kube.name(manifest))
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cluster.create(cluster.namespaced("v1", "pods"), manifest)
+        who = _create(cluster, manifest, who)
         _wait_running(cluster, path, wanted, users)
         options = f"--claim {wanted.claim} --image {manifest['spec']['containers'][0]['image']} -n {cluster.namespace}"
-        yield Place(cluster, kube.name(manifest), "checkpoints", wanted.python, wanted.timeout_s, options, users)
+        with telling_who(who):
+            yield Place(cluster, kube.name(manifest), "checkpoints", wanted.python, wanted.timeout_s, options, users)
     finally:
         _remove(cluster, path)
         signal.signal(signal.SIGTERM, before)
 
 
-def helper_manifest(wanted: Wanted, claim: kube.Object, image: str) -> kube.Object:
+def _create(cluster: kube.Cluster, manifest: kube.Object, who: Identity) -> Identity:
+    """As whom the pod was made."""
+    path = cluster.namespaced("v1", "pods")
+    try:
+        cluster.create(path, manifest)
+    except kube.ApiError as error:
+        who = instead_of_root(error, who)
+        manifest["spec"]["securityContext"] = who.context()
+        cluster.create(path, manifest)
+    return who
+
+
+def helper_manifest(wanted: Wanted, claim: kube.Object, image: str, who: Identity) -> kube.Object:
     import yaml
 
     pod: kube.Object = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
@@ -89,8 +103,7 @@ def helper_manifest(wanted: Wanted, claim: kube.Object, image: str) -> kube.Obje
     spec["nodeSelector"] = wanted.node_selector
     spec["tolerations"] = wanted.tolerations
     spec["imagePullSecrets"] = [{"name": name} for name in wanted.pull_secrets]
-    if wanted.run_as_user is not None:
-        spec["securityContext"] = {"runAsUser": wanted.run_as_user}
+    spec["securityContext"] = who.context()
     container = spec["containers"][0]
     container["image"] = image
     container["command"][0] = wanted.python
@@ -128,6 +141,12 @@ def _remove_ended(cluster: kube.Cluster, pods: list[kube.Object], claim: kube.Ob
         ours = kube.label(pod, kube.MANAGED) == "trainyard" and kube.label(pod, CLAIM_UID) == claim["metadata"]["uid"]
         if ours and _is_helper(pod) and _ended(pod):
             cluster.delete(cluster.namespaced("v1", "pods", kube.name(pod)), pod["metadata"]["uid"])
+
+
+def _job_pod(pods: list[kube.Object]) -> kube.Object | None:
+    """The newest of a run's pods that used the claim, else the newest of anybody's."""
+    others = [pod for pod in pods if not _is_helper(pod)]
+    return next((pod for pod in others if kube.owner(pod)), others[0] if others else None)
 
 
 def _image_of(pods: list[kube.Object], claim: str) -> str:

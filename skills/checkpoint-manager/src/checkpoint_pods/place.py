@@ -14,10 +14,13 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from checkpoint_pods.call import Place
 from checkpoint_pods.helper import Wanted, helper_pod
+from checkpoint_pods.identity import Identity
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 JOB_CONTAINERS = ("pytorch", "node", "ray-head", "ray-worker")
 """Names that the operators ask for; a pod may have sidecars."""
+IDENTITY = ("run_as_user", "run_as_group", "fs_group")
+ID = click.IntRange(0, 2**31 - 1)
 INSTANCE_TYPE, ZONE = "node.kubernetes.io/instance-type", "topology.kubernetes.io/zone"
 
 
@@ -35,6 +38,8 @@ class Target:
     toleration: tuple[str, ...]
     image_pull_secret: tuple[str, ...]
     run_as_user: int | None
+    run_as_group: int | None
+    fs_group: int | None
 
     def __post_init__(self) -> None:
         if bool(self.pod) == bool(self.claim):
@@ -61,7 +66,7 @@ class Target:
             node_selector=dict(_pair(each) for each in self.node_selector),
             tolerations=[_toleration(each) for each in self.toleration],
             pull_secrets=self.image_pull_secret,
-            run_as_user=self.run_as_user,
+            who=Identity(user=self.run_as_user, group=self.run_as_group, fs_group=self.fs_group),
         )
 
 
@@ -79,7 +84,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
             "node_selector",
             "toleration",
             "image_pull_secret",
-            "run_as_user",
+            *IDENTITY,
         )
         asked = {name: words.pop(name) for name in names}
         if request and not asked["pod"]:
@@ -109,9 +114,9 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--node-selector", metavar="KEY=VALUE", multiple=True, help="Of the helper; may be given again."),
         click.option("--toleration", metavar="JSON", multiple=True, help="Of the helper; may be given again."),
         click.option("--image-pull-secret", metavar="NAME", multiple=True, help="Of the helper; may be given again."),
-        click.option(
-            "--run-as-user", metavar="ID", type=click.IntRange(0, 2**31 - 1), help="Of the helper. Default: the image's user."
-        ),
+        click.option("--run-as-user", metavar="ID", type=ID, help="Of the helper. Default: the job's, else the image's."),
+        click.option("--run-as-group", metavar="ID", type=ID, help="Of the helper. Default: the job's, else the image's."),
+        click.option("--fs-group", metavar="ID", type=ID, help="The volume's group, for the helper. Default: the job's."),
     ]
     for option in reversed(added):
         option(with_target)
@@ -122,10 +127,11 @@ def of_request(path: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Options as the job's request has them, those that were given before it. The helper needs no instance type, but the volume's zone."""
     import msgspec
     import trainyard_request
+    from trainyard_job import Security
 
     request = trainyard_request.read(path)
     cluster, fit, storage = request.cluster, request.fit, request.checkpoints.storage
-    security = cluster.security if cluster else None
+    security = (cluster.security if cluster else None) or Security()
     selector = (fit and fit.node_selector) or (cluster and cluster.node_selector) or {}
     selector = {**selector, **({ZONE: fit.zone} if fit and fit.zone else {})}
     return {
@@ -141,7 +147,7 @@ def of_request(path: str, asked: dict[str, Any]) -> dict[str, Any]:
             *asked["toleration"],
         ),
         "image_pull_secret": (*(cluster.image_pull_secrets if cluster else []), *asked["image_pull_secret"]),
-        "run_as_user": asked["run_as_user"] if asked["run_as_user"] is not None else security.run_as_user if security else None,
+        **{key: getattr(security, key) if asked[key] is None else asked[key] for key in IDENTITY},
     }
 
 
