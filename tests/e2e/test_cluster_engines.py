@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.components.cluster.running import Cluster
+from tests.training.forking import SkillPopen
 
 ROOT = Path(__file__).resolve().parents[2]
 MANAGERS = {
@@ -56,16 +58,17 @@ OWN_VARIABLES = ("RAY_", "TRAINYARD_POD_UID")
 
 def manifest(cluster: Cluster, namespace: str, request: dict[str, Any], *options: str) -> dict[str, Any]:
     words = ["create", "--request", "-", "--dry-run", "--namespace", namespace, *options]
-    done = subprocess.run(
+    with SkillPopen(
         [sys.executable, str(MANAGERS[request["engine"]]), *words],
-        input=json.dumps(request),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig)},
-        capture_output=True,
         text=True,
-        timeout=120,
-    )
-    assert done.stdout, done.stderr
-    document = json.loads(done.stdout)
+    ) as program:
+        stdout, stderr = program.communicate(json.dumps(request), timeout=120)
+    assert stdout, stderr
+    document = json.loads(stdout)
     assert "manifest" in document.get("data", {}), document
     return dict(document["data"]["manifest"])
 
@@ -128,6 +131,71 @@ def test_the_pods_of_all_engines_are_given_the_same(engines: dict[str, dict[str,
     assert expected["securityContext"] == {"runAsUser": 1000, "runAsNonRoot": True, **group, **seccomp}
     assert expected["context"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert expected["nodeSelector"]["topology.kubernetes.io/zone"] == "us-west-2a"
+
+
+def templates(thing: Any) -> Iterator[dict[str, Any]]:
+    """Every pod spec in a manifest, wherever in it it stands."""
+    if isinstance(thing, dict):
+        if "containers" in thing:
+            yield thing
+        for value in thing.values():
+            yield from templates(value)
+    elif isinstance(thing, list):
+        for value in thing:
+            yield from templates(value)
+
+
+def refusals(cluster: Cluster, namespace: str, job: dict[str, Any]) -> list[str]:
+    """What the API server says against each pod of this job. Operators add nothing that decides: KubeRay's init container is as Ray's."""
+    found = []
+    for spec in templates(job["spec"]):
+        for container in spec["containers"]:
+            container.setdefault("image", "any")  # a TrainJob's patch has none
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried"}, "spec": spec}
+        # the job's own; the test's namespace has neither
+        for absent in ("priorityClassName", "serviceAccountName"):
+            spec.pop(absent, None)
+        words = ("create", "--dry-run=server", "--filename=-", "--namespace", namespace)
+        try:
+            cluster.kubectl(*words, stdin=json.dumps(pod))
+            found.append("")
+        except subprocess.CalledProcessError as error:
+            found.append(error.stderr)
+    return found
+
+
+@pytest.mark.situation("S30", "namespace with PodSecurity restricted: job", "runs with `cluster.security`")
+def test_a_restricted_namespace_takes_every_pod_of_every_engine(cluster: Cluster, namespace: str, hyperpod: None) -> None:
+    """Control: without cluster.security each of them is refused, and for its user alone."""
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    as_the_image = {**REQUEST["cluster"], "security": {}}
+    for engine, pods in {"pytorchjob": 2, "trainjob": 1, "hyperpodjob": 1, "rayjob": 3}.items():
+        made = manifest(cluster, namespace, REQUEST | {"engine": engine})
+        assert refusals(cluster, namespace, made) == [""] * pods, engine
+        made = manifest(cluster, namespace, REQUEST | {"engine": engine, "cluster": as_the_image})
+        for refused in refusals(cluster, namespace, made):
+            assert "violates PodSecurity" in refused and "runAsNonRoot != true" in refused, engine
+            assert "capabilities" not in refused and "seccomp" not in refused and "Escalation" not in refused
+
+
+@pytest.mark.situation("S07", "LimitRange default cpu 500m, job asks for 4 cpu", "`resources.limits` solves it")
+def test_limits_of_the_job_file_stand_before_the_namespaces_defaults(cluster: Cluster, namespace: str) -> None:
+    """With a quota on limits too. Control: without limits no pod is taken."""
+    limits = [{"type": "Container", "default": {"cpu": "500m"}}]
+    of_namespace = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "team"}, "spec": {"limits": limits}}
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "team"},
+        "spec": {"hard": {"limits.cpu": "1000"}},
+    }
+    cluster.apply([of_namespace, quota], "--namespace", namespace)
+    for engine in ("pytorchjob", "raycluster"):
+        made = manifest(cluster, namespace, REQUEST | {"engine": engine})
+        assert set(refusals(cluster, namespace, made)) == {""}
+        made = manifest(cluster, namespace, REQUEST | {"engine": engine, "resources": {}})
+        refused = refusals(cluster, namespace, made)
+        assert refused and all("must be less than or equal to cpu limit of 500m" in each for each in refused)
 
 
 @pytest.mark.parametrize("label", ["kubernetes.io/hostname", "topology.kubernetes.io/zone"])

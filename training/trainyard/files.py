@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from trainyard.whose import IN_A_POD
+
 MAX_JSON_BYTES = 1024 * 1024
 """Of a record; ours have a few hundred."""
 
@@ -114,6 +116,24 @@ def _remove_tree(folder: Path) -> None:
         shutil.rmtree(folder, onerror=lambda function, path, error: failures.append(error[1]))
     if failures:
         raise failures[0]
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make a run folder that nobody but its user may look into, on a cluster's volume its group too: logs and reports may hold what the job
+    was told. One that is there stays as it is. Raises OSError."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return
+    if IN_A_POD in os.environ:
+        with contextlib.suppress(OSError):  # a file system without modes
+            # With the volume's setgid bit, by which what is made inside belongs to the group of the job's pods.
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) & stat.S_ISGID | 0o770)
 
 
 def make_folder(folder: Path) -> None:

@@ -33,6 +33,7 @@ import time
 import traceback
 from types import TracebackType
 
+from trainyard.files import make_run_folder
 from trainyard.launch_coordinator import GOODBYE_S, Coordinator
 from trainyard.launch_hub import Hub
 from trainyard.launch_key import make_key, read_key
@@ -110,7 +111,7 @@ def enter(settings: Settings) -> None:
     if settings.nodes == 1 or settings.run_dir is None:
         return
     try:
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        make_run_folder(settings.run_dir)
         read_key(settings.run_dir)
     except PermissionError:
         raise

@@ -16,6 +16,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainyard.files import make_run_folder
+
 KEY_FILE = "launch.key"
 NONCE = re.compile(r"[0-9a-f]{32}")
 
@@ -53,7 +55,7 @@ def read_key(run_dir: Path) -> bytes | None:
 
 def make_key(run_dir: Path) -> bytes:
     """The key of this run; node 0 makes it once, and whoever is node 0 after it goes on with it. Raises OSError."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_folder(run_dir)
     if key := read_key(run_dir):
         return key
     temporary = run_dir / f".{KEY_FILE}.{secrets.token_hex(4)}"

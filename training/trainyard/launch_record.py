@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainyard.files import read_json_bounded, write_atomically
+from trainyard.files import make_run_folder, read_json_bounded, write_atomically
 from trainyard.whose import reason
 
 RUNNING = "running"
@@ -134,7 +134,7 @@ class Record:
         if self.folder is None:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_run_folder(self.folder)
             write(self.folder)
         except OSError as error:
             if not self._complained:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainyard.charts import Charts, TensorBoard, Wandb
 from trainyard.errors import FolderError
+from trainyard.files import make_run_folder
 from trainyard.speaking import say, warn
 from trainyard.whose import reason
 
@@ -70,7 +71,7 @@ class Telemetry:
         self._told: set[str] = set()
         if self._folder is not None:
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                make_run_folder(self._folder)
                 self._torn = {path.name for path in self._folder.glob("*.jsonl") if _ends_torn(path)}
             except OSError as error:
                 self._complain(str(self._folder), error)

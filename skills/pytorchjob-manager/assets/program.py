@@ -82,7 +82,9 @@ def restarts_before():
 def note(restarts, running):
     if HAS_VOLUME:
         with contextlib.suppress(OSError):  # full, or read-only
-            os.makedirs(RUN_DIR, exist_ok=True)
+            if not os.path.isdir(RUN_DIR):
+                os.makedirs(RUN_DIR, exist_ok=True)
+                os.chmod(RUN_DIR, os.stat(RUN_DIR).st_mode & 0o2000 | 0o770)  # for its user and the volume's group alone
             with open(COUNT + ".new", "w", encoding="utf-8") as file:
                 json.dump({"start": START, "restarts": restarts, "running": running}, file)
             os.replace(COUNT + ".new", COUNT)

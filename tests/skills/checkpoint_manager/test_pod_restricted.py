@@ -46,7 +46,9 @@ def give(folder: Path, owner: int, mode: int) -> None:
         path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
-@pytest.mark.situation("S31", "PodSecurity restricted; `pod_checkpoints.py list --claim`", "works, as the job's user or user 1000")
+@pytest.mark.situation(
+    "S31", "PodSecurity restricted; `pod_checkpoints.py list --claim`", "works, as the job's user or user 1000"
+)
 @pytest.mark.situation("S32", "quota on limits.memory; `pod_checkpoints.py list --claim`", "works: the helper pod has limits")
 def test_a_helper_pod_is_accepted_where_root_is_not_and_limits_are_counted(place: Place) -> None:
     """Control: a pod without limits, and one of root, are refused there."""
@@ -59,7 +61,11 @@ def test_a_helper_pod_is_accepted_where_root_is_not_and_limits_are_counted(place
     as_root = place.by_helper("list", RUN_DIR, "--run-as-user", 0)
     assert (as_root.code, as_root.document["error"]["code"]) == (4, "permission")
     assert "violates PodSecurity" in as_root.document["error"]["message"] and "Role" not in as_root.document["error"]["hint"]
-    bare = {"image": "any", "name": "c", "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+    bare = {
+        "image": "any",
+        "name": "c",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
     seccomp = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"bare-{secrets.token_hex(3)}"}}
     with pytest.raises(subprocess.CalledProcessError) as refused:

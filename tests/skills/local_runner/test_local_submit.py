@@ -20,6 +20,7 @@ def test_the_job_gets_its_run_in_the_environment_and_nothing_of_its_caller(run):
     run.environ |= {"RANK": "7", "PET_NNODES": "4", "MASTER_ADDR": "elsewhere", "TRAINYARD_RUN_ID": "0" * 16}
     assert run.submit("--env", "SEED=a b;$(c)", job=["python", "tell.py", "x y", "$HOME"]).code == 0
     assert run.wait().code == 0
+    assert oct(run.folder.stat().st_mode & 0o777) == "0o700", "nobody else looks into it"
     told = json.loads(run.log())
     cores = len(os.sched_getaffinity(0))
     assert (

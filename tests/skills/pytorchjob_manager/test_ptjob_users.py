@@ -38,6 +38,7 @@ def test_the_runs_own_volume_is_given_to_a_group_of_its_pods(
     run = folder / f"mine-{RUN}"
     made = [run, run / "launch.key", *(run / "checkpoints").iterdir()] if several else [run, run / "file"]
     assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1000, 1000)}
+    assert oct(run.stat().st_mode & 0o7777) == "0o2770", "nobody else looks into it"
 
 
 def test_a_volume_that_nobody_gives_away_ends_the_job_and_says_whose_it_is(

@@ -52,6 +52,7 @@ def test_the_job_gets_what_the_job_file_says_of_checkpoints(project: Project) ->
     assert (told["TRAINYARD_ROLLING_STEPS"], told["TRAINYARD_KEEP_ROLLING"], told["TRAINYARD_KEEP_EPOCHS"]) == ("7", "2", "1")
     assert told["TRAINYARD_RUN_ID"] == project.run_json()["run_id"]
     assert told["TRAINYARD_RUN_DIR"] == str(project.run_dir)
+    assert oct(project.run_dir.stat().st_mode & 0o777) == "0o700", "nobody else looks into it"
 
 
 POINTS: dict[str, Callable[[Project], bool]] = {

@@ -40,7 +40,7 @@ def save(run_dir: Path, run: Run) -> None:
     run.run_dir = run.run_dir or str(run_dir)
     made = missing(run_dir)
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         data = msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n"
         replace_file(run_dir / "run.json", data, part=run_dir / "run.json.tmp")  # one name: whoever writes holds the lock
         sync_folder(run_dir.parent)
