@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.components.cluster.running import Cluster
 from tests.infrastructure.kustomized import FOLDER, built, filled
@@ -16,6 +19,7 @@ ROOT = FOLDER.parents[1]
 RECIPES = ROOT / "training" / "recipes"
 FILES = [
     *sorted((FOLDER / "volumes").glob("*.yaml")),
+    FOLDER / "network/network-policy.yaml",
     RECIPES / "fsdp-llama/pytorchjob.yaml",
     RECIPES / "verl-grpo/rayjob.yaml",
 ]
@@ -95,6 +99,45 @@ def test_the_recipes_pods_may_run_in_the_namespace_of_the_base(cluster: Cluster,
             assert offer(cluster, [pod]) is None
     pod["spec"]["hostNetwork"] = True
     assert "violates PodSecurity" in str(offer(cluster, [pod]))
+
+
+def test_the_network_policy_is_about_the_pods_of_every_engine() -> None:
+    """By what their manifests and KubeRay label them with. Who stands outside is named: nothing is let in from everywhere."""
+    policies = {each["metadata"]["name"]: each["spec"] for each in filled(FOLDER / "network/network-policy.yaml")}
+    chosen = policies["trainyard-runs"]["podSelector"]["matchLabels"]
+    recorded = sorted((ROOT / "tests/recorded/expected/manifests").rglob("*.json"))
+    templates = [each for path in recorded for each in pod_labels(json.loads(path.read_text()))]
+    assert len(templates) > 20 and all(chosen.items() <= labels.items() for labels in templates)
+    assert all(spec["podSelector"]["matchLabels"].items() >= chosen.items() for spec in policies.values())
+    for spec in policies.values():
+        assert all(source["from"] and all(source["from"]) for source in spec["ingress"])
+
+
+def pod_labels(thing: Any) -> Iterator[dict[str, str]]:
+    """Labels of every pod template in a document."""
+    if isinstance(thing, dict):
+        if "containers" in (thing.get("spec") or {}):
+            yield thing["metadata"]["labels"]
+        for value in thing.values():
+            yield from pod_labels(value)
+    elif isinstance(thing, list):
+        for value in thing:
+            yield from pod_labels(value)
+
+
+def test_the_init_container_for_restricted_namespaces_is_accepted_there(cluster: Cluster, namespace: str) -> None:
+    """In the operator's words, filled in. Control: without its securityContext, which the operator's own template lacks, it is not."""
+    (config,) = filled(FOLDER / "restricted/init-container.yaml")
+    text = config["data"]["initContainer.yaml"].replace("{{.InitContainerImage}}", "any").replace("{{.MaxTries}}", "100")
+    init = yaml.safe_load(text.replace("{{.MasterAddr}}", "job-master-0"))
+    cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    job = {"name": "c", "image": "any", "securityContext": init[0]["securityContext"]}
+    security = {"runAsUser": 1000, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"initContainers": init, "containers": [job], "securityContext": security}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "worker", "namespace": namespace}, "spec": spec}
+    assert offer(cluster, [pod]) is None
+    del init[0]["securityContext"]
+    assert "init-pytorch" in str(offer(cluster, [{**pod, "spec": {**spec, "initContainers": init, "containers": [job]}}]))
 
 
 # --- negative controls: what is wrong is refused by whoever should refuse it ------------------------------------------
