@@ -45,7 +45,7 @@ EVENTS: list[Row] = [
     ("mount.driver", r"driver name \S+ not found", "install that CSI driver: cluster-manager health"),
     # A kubelet that has just got the pod may wait a second for the objects that it mounts: no trouble.
     ("mount", r"^(?!.*failed to sync \w+ cache).*(FailedMount|FailedAttachVolume|MountVolume|Unable to attach or mount)", "the security group must let the file system's port through (FSx 988, EFS 2049); kubectl describe pod"),
-    ("pod.security", r"violates PodSecurity", "the namespace's level wants a user other than root: cluster.security.run_as_user: 1000 (--run-as-user 1000); if the message names init-pytorch, that is the training operator's: infrastructure/kubernetes/README.md"),
+    ("pod.forbidden", r"violates PodSecurity", "the namespace's level wants a user other than root: cluster.security.run_as_user: 1000 (--run-as-user 1000); if the message names init-pytorch, that is the training operator's: infrastructure/kubernetes/README.md"),
     ("pod.forbidden", r"forbidden", "ask who rules the namespace (pod security, admission policies)"),
     ("pod.refused", r"^FailedCreate", "correct what the message names; the operator tries again"),
 ]  # fmt: skip
