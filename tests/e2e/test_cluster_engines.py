@@ -189,7 +189,10 @@ def test_limits_of_the_job_file_stand_before_the_namespaces_defaults(cluster: Cl
         "metadata": {"name": "team"},
         "spec": {"hard": {"limits.cpu": "1000"}},
     }
-    cluster.apply([of_namespace, quota], "--namespace", namespace)
+    cluster.apply([quota], "--namespace", namespace)
+    made = manifest(cluster, namespace, REQUEST | {"engine": "rayjob"})
+    assert refusals(cluster, namespace, made) == [""] * 3, "head, worker and submitter"
+    cluster.apply([of_namespace], "--namespace", namespace)
     for engine in ("pytorchjob", "raycluster"):
         made = manifest(cluster, namespace, REQUEST | {"engine": engine})
         assert set(refusals(cluster, namespace, made)) == {""}

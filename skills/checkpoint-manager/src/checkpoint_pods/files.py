@@ -96,7 +96,8 @@ class Receiver:
         self.header = header
         if self.dry_run:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # of a run: its user's alone, where it is made here
+        self.folder.mkdir(exist_ok=True)
         free = shutil.disk_usage(self.folder).free
         if self.total_bytes > free:
             message = f"{size_text(self.total_bytes)} do not fit: {size_text(free)} are free in {self.folder}"

@@ -53,8 +53,8 @@ def _first(*ids: int | None) -> int | None:
 
 
 def instead_of_root(error: kube.ApiError, who: Identity) -> Identity:
-    """Who else the pod may be, where the refusal is PodSecurity's word against root. Raises SkillError, or the error itself."""
-    if error.status != 403 or "violates PodSecurity" not in error.message or "runAs" not in error.message:
+    """Who else the pod may be, where the refusal is a word against root: PodSecurity's, or another policy's. Raises SkillError, or the error."""
+    if error.status not in (400, 403, 422) or "runAsNonRoot" not in error.message:
         raise error
     if who.user is not None:
         message = (
@@ -62,9 +62,7 @@ def instead_of_root(error: kube.ApiError, who: Identity) -> Identity:
         )
         hint = "--run-as-user N: another user reads what its mode lets all or its group read; or look from a namespace that allows root"
         raise shell.SkillError("permission", shell.clean(message, 600), hint=hint) from error
-    shell.progress(
-        f"the namespace refuses pods of root (PodSecurity): the helper pod is user {NOT_ROOT}; --run-as-user names another"
-    )
+    shell.progress(f"the namespace refuses pods of root: the helper pod is user {NOT_ROOT}; --run-as-user names another")
     return replace(who, user=NOT_ROOT)
 
 
