@@ -110,8 +110,7 @@ def logs(
 @click.option("--timeout", default=600.0, show_default=True, type=Seconds(0, 1e9), help="Seconds.")
 def wait(where: kube.Where, timeout: float, **which: Any) -> shell.Result:
     """Wait for the end: exit 0 finished, 1 failed, 7 still going."""
-    data = ptjob_wait.wait_for_end(kube.connect(where), timeout, **which)
-    return shell.Result(data, next=[call_for("logs", data["name"], data["run_id"])], ok=data["state"] == "finished")
+    return ptjob_wait.wait_for_end(kube.connect(where), timeout, **which)
 
 
 @cli.command(

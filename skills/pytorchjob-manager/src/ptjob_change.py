@@ -9,6 +9,7 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import Patch
 from ptjob_find import Job, call_for, check_words, find_with_pods
+from ptjob_going import claims_stay, refuse
 from ptjob_status import SCALED_AT
 from trainyard_kube import Object
 from trainyard_podjob_manifest import claims
@@ -23,6 +24,7 @@ def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_
 
     Raises SkillError: usage (this kind cannot), timeout (pods still ending; the same call goes on), conflict.
     """
+    refuse(job, "scale")
     marked = kube.notes(job.object).get(SCALING)
     was = job.engine.wanted(job.object)
     if was == nodes and marked is None:
@@ -31,7 +33,7 @@ def scale(cluster: kube.Cluster, job: Job, nodes: int, timeout_s: float, *, dry_
     resize = _resize(job, nodes)
     restart = (marked is not None or not job.engine.is_suspended(job.object)) and _must_restart(job)
     data = {**about(cluster, job), "nodes": nodes, "was": was, "restarts": restart, "patch": resize}
-    checks = losses(job) if restart else []
+    checks = [*losses(job), *claims_stay(cluster, claims(job.object))] if restart else []
     if dry_run or not restart:
         patch(cluster, job, resize, dry_run=dry_run)
     else:
@@ -83,6 +85,7 @@ def _must_restart(job: Job) -> bool:
 def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> shell.Result:
     """Suspended, the job keeps its object and loses its pods. Raises SkillError usage, conflict."""
     word = "suspend" if flag else "resume"
+    refuse(job, word)
     changes = job.engine.suspend_patch(job.object, flag)
     if changes is None:
         hint = f"{_delete_call(job)}; created again it goes on {how_it_goes_on(job)}"
@@ -94,13 +97,14 @@ def suspend(cluster: kube.Cluster, job: Job, flag: bool, *, dry_run: bool) -> sh
     data = {**about(cluster, job), "suspended": flag}
     if job.engine.is_suspended(job.object) == flag:
         return shell.Result(data)
+    checks = losses(job) if flag else [*losses(job), *claims_stay(cluster, claims(job.object))]
     if SCALING in kube.notes(job.object):  # a scale that was cut off must not resume it later
         changes = [*changes, _unmark()]
     patch(cluster, job, changes, dry_run=dry_run)
     if dry_run:
-        return shell.Result({**data, "patch": changes}, checks=losses(job))
+        return shell.Result({**data, "patch": changes}, checks=checks)
     then = call_for("status", job.name, job.run_id)
-    return shell.Result(data, checks=losses(job), changed=[f"{word} {job.name}"], next=[then])
+    return shell.Result(data, checks=checks, changed=[f"{word} {job.name}"], next=[then])
 
 
 def delete(
@@ -129,7 +133,9 @@ def delete(
         return shell.Result(plan)
     shell.confirm(yes, plan, what=f"delete {job.engine.kind} {name} and its pods", hint=again)
     cluster.delete(job.engine.path(cluster, name), job.uid)
+    deadline = time.monotonic() + timeout_s
     wait_for_no_pods(cluster, job.selector, timeout_s, again)
+    _wait_for_no_object(cluster, job, deadline, again)
     return shell.Result({**plan, "state": "absent"}, changed=[f"deleted {kind}"])
 
 
@@ -176,6 +182,16 @@ def wait_for_no_pods(cluster: kube.Cluster, selector: str, timeout_s: float, aga
             message = f"{len(left)} pods are still ending, {kube.name(left[0])} among them"
             raise shell.SkillError("timeout", message, hint=again, retryable=True)
         time.sleep(POLL_S)
+
+
+def _wait_for_no_object(cluster: kube.Cluster, job: Job, deadline: float, again: str) -> None:
+    """Raises SkillError timeout: a finalizer holds the object, whose name is not free before."""
+    while (left := cluster.find(job.engine.path(cluster, job.name))) and left["metadata"]["uid"] == job.uid:
+        if time.monotonic() > deadline:
+            held = ", ".join(left["metadata"].get("finalizers") or []) or "nobody who says so"
+            message = f"{job.name} is being deleted and still there, held by {shell.clean(held, 200)}"
+            raise shell.SkillError("timeout", message, hint=again, retryable=True)
+        time.sleep(min(POLL_S, 0.2))
 
 
 # --- what outlives its pods: without a volume claim a stop is a loss, and says so ---------------------------------

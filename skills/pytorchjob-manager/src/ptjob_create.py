@@ -7,6 +7,7 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import ENGINES, Engine
 from ptjob_find import Job, call_for, own_or_raise
+from ptjob_going import claims_stay, refuse_existing
 from ptjob_request import JobRequest
 from ptjob_trainer_api import read_api
 from trainyard_kube import Object
@@ -19,6 +20,7 @@ def create_pytorchjob(cluster: kube.Cluster, request: JobRequest, *, dry_run: bo
     existing = cluster.find(engine.path(cluster, request.name))
     changed = []
     if existing is None:
+        checks = [*checks, *claims_stay(cluster, [request.claim] if request.claim else [])]
         existing, made = _make(cluster, engine, manifest, dry_run)
         changed = [f"{engine.kind} {cluster.namespace}/{request.name}"] if made else []
     same_or_raise(existing, request)
@@ -75,6 +77,7 @@ def _absent(cluster: kube.Cluster, engine: Engine, error: kube.ApiError) -> shel
 
 
 def same_or_raise(existing: Object, request: JobRequest) -> None:
+    refuse_existing(existing, request.run_id)
     own_or_raise(existing, request.run_id)
     if kube.notes(existing).get(DIGEST) != request.digest:
         message = f"{existing['kind']} {request.name} of this run was made from another specification"

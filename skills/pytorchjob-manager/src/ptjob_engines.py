@@ -10,6 +10,8 @@ import trainyard_kube as kube
 from trainyard_kube import Object
 
 Patch = list[Object]
+OPERATORS = ("kubeflow.org/training-operator", "trainer.kubeflow.org/trainjob-controller")
+"""Of `managedBy`: the operators themselves."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Engine(ABC):
         """JSON patch of the live object; None where this kind cannot change its size."""
         return None
 
+    def managed_by(self, job: Object) -> str | None:
+        """Another controller that this cluster's operator leaves the job to."""
+        by = job["spec"].get("managedBy")
+        return None if by in (None, *OPERATORS) else str(by)
+
     @abstractmethod
     def ended(self, job: Object) -> tuple[str, str] | None:
         """(finished | failed, why) once the job has ended."""
@@ -99,6 +106,9 @@ class PyTorchJob(Engine):
 
     def is_suspended(self, job: Object) -> bool:
         return bool((job["spec"].get("runPolicy") or {}).get("suspend"))
+
+    def managed_by(self, job: Object) -> str | None:
+        return super().managed_by({"spec": job["spec"].get("runPolicy") or {}})
 
     def suspend_patch(self, job: Object, suspend: bool) -> Patch | None:
         head: Patch = [] if "runPolicy" in job["spec"] else [{"op": "add", "path": "/spec/runPolicy", "value": {}}]

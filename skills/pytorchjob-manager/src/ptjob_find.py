@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_engines import ENGINES, Engine, engine_of_pod
-from ptjob_request import NAME
 from trainyard_kube import Object
 from trainyard_podjob import RUN_ID
+
+
+MAX_LABEL_CHARS = 63
+"""A longer name stands in no label, so no pod names its job by it; Kubernetes refuses to look for one."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Job:
 
 def check_words(name: str, run_id: str | None) -> None:
     """Raises SkillError usage."""
-    kube.name_or_raise("job", name, NAME)
+    kube.name_or_raise("job", name)  # as Kubernetes takes it: our own rule is for names that we give
     if run_id is not None and not RUN_ID.fullmatch(run_id):
         raise shell.SkillError("usage", f"--run-id {shell.clean(run_id, 40)!r} is not 16 hex digits", hint="as in run.json")
 
@@ -76,14 +79,18 @@ def find_with_pods(cluster: kube.Cluster, name: str, run_id: str | None = None, 
     """The job and its pods. The pods come first, for their labels say of which kind the job is. Raises as find_job does."""
     check_words(name, run_id)
     ours = f"{kube.RUN}={name}" + (f",{kube.RUN_ID}={run_id}" if run_id else "")
-    pods = cluster.pods(ours)
+    pods = cluster.pods(ours) if len(name) <= MAX_LABEL_CHARS else []
     # A pod without an operator's labels is taken for HyperPod's, and may be Ray's: that names no kind.
     named = {engine_of_pod(pod).name for pod in pods} - {"hyperpodjob"}
     kinds = _kinds(engine, first=engine_of_pod(pods[0]).name if pods else None)
     job = _owned(_looked_up(cluster, name, run_id, kinds, named), run_id)
     mine = [pod for pod in pods if kube.owner(pod) == job.run_id and engine_of_pod(pod).name == job.engine.name]
-    job.pods = mine if job.has_labels and (mine or job.engine.name == "hyperpodjob") else cluster.pods(job.selector)
+    job.pods = mine if job.has_labels and (mine or job.engine.name == "hyperpodjob") else _pods_by_name(cluster, job)
     return job
+
+
+def _pods_by_name(cluster: kube.Cluster, job: Job) -> list[Object]:
+    return cluster.pods(job.selector) if len(job.name) <= MAX_LABEL_CHARS else []
 
 
 def _kinds(only: str | None, *, first: str | None = None) -> list[Engine]:

@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import re
 
+import ptjob_going
 import trainyard_kube as kube
+import trainyard_shell as shell
 from ptjob_find import Job
-from ptjob_nodes import is_ready
+from ptjob_nodes import is_ready, shared_nodes
+from trainyard_offers import with_offers
 from trainyard_pods import Finding, find_in_events, find_in_pods
 
 
 def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
     """Of a job in that state. Events are asked for when it does not run and its pods say nothing; of one whose nodes are all
     ready nothing is asked."""
-    if state == "finished":
-        return []
+    main = job.engine.container
+    if state == "finished":  # how it ended is no trouble; that its pods do not go is one
+        return [each for each in find_in_pods(job.pods, main=main) if each.id in STAYS]
     if state == "running":
-        return find_in_pods(pod for pod in job.pods if pod["status"].get("phase") == "Running" and not is_ready(job, pod))
+        late = (pod for pod in job.pods if kube.is_going(pod) or (_runs(pod) and not is_ready(job, pod)))
+        return [*find_in_pods(late, main=main), *shared_nodes(job)]
     if state == "suspended":
-        return waiting_in_queue(job)
-    found = find_in_pods(job.pods)
+        return [*waiting_in_queue(job), *(each for each in find_in_pods(job.pods, main=main) if each.id in STAYS)]
+    if by := managed_elsewhere(job):
+        return [by]
+    found = [*ptjob_going.finding(job), *with_offers(cluster, job.pods, find_in_pods(job.pods, main=main))]
     if found or state == "failed":
         return found
     ours = re.compile(re.escape(job.name) + f"({job.engine.made})?")  # a job whose name begins alike is another
     created = str(job.object["metadata"]["creationTimestamp"])
     return find_in_events(cluster, lambda name: ours.fullmatch(name) is not None, created)
+
+
+STAYS = ("pod.held", "pod.terminating")
+
+
+def _runs(pod: kube.Object) -> bool:
+    return kube.status(pod).get("phase") == "Running"
+
+
+def managed_elsewhere(job: Job) -> Finding | None:
+    """A job that this cluster's operator does not touch: no pod of it will be made here, however long one waits."""
+    by = job.engine.managed_by(job.object)
+    if by is None or job.pods:
+        return None
+    summary = shell.clean(f"managedBy says {by}: this cluster's operator leaves the job to it, and makes no pods here", 300)
+    fix = "kubectl get workloads, and look on the cluster that it runs on" if "multikueue" in by else "look at that controller"
+    return Finding("job.managed-elsewhere", summary, f"{fix}; or make the job anew without managedBy, which cannot be changed")
 
 
 def waiting_in_queue(job: Job) -> list[Finding]:

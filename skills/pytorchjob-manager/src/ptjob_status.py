@@ -9,7 +9,7 @@ import trainyard_shell as shell
 from ptjob_engines import ENGINES, conditions
 from ptjob_find import Job, find_with_pods
 from ptjob_findings import find_causes
-from ptjob_nodes import is_down, is_ready, is_running, pod_reason, pod_rows
+from ptjob_nodes import end_behind_others, has_ended, is_down, is_ready, is_running, pod_reason, pod_rows
 from trainyard_agent_codes import plain
 from trainyard_kube import Object
 from trainyard_pods import launcher_words, statuses_of
@@ -25,6 +25,9 @@ def get_job_status(
     job = find_with_pods(cluster, name, run_id, engine)
     seen = observe(job)
     return {
+        "state": seen["state"],
+        "reason": seen["reason"],
+        "findings": [vars(finding) for finding in find_causes(cluster, job, seen["state"])],
         **seen,
         "pods": pod_rows(job, limit),
         "pods_total": len(job.pods),
@@ -35,7 +38,6 @@ def get_job_status(
         "engine": job.engine.name,
         "run_id": job.run_id,
         "cluster": cluster.identity(),
-        "findings": [vars(finding) for finding in find_causes(cluster, job, seen["state"])],
     }
 
 
@@ -57,15 +59,21 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
 
     And not by the pods' phase alone: that of a pod whose container crashes again and again is Running.
     """
-    if ended := job.engine.ended(job.object):
+    ended = job.engine.ended(job.object)
+    if kube.is_going(job.object):
+        before = f"; it had {ended[0]}" if ended else ""
+        return "deleting", f"it is being deleted, {len(job.pods)} pods are left{before}"
+    if ended:
         return ended[0], shell.clean(plain(ended[1]), 300) or ended[0]
     true = conditions(job.object)
     if job.engine.is_suspended(job.object):
         left = f"; {running} pods are still going" if running else ""
         return "suspended", f"suspended{left}"
+    if (over := end_behind_others(job)) is not None:
+        return over
     if running >= wanted:
         return "running", f"all {wanted} nodes run"
-    done = sum(pod["status"].get("phase") == "Succeeded" for pod in job.pods)
+    done = sum(kube.status(pod).get("phase") == "Succeeded" or has_ended(job, pod) for pod in job.pods)
     if running and running + done >= wanted:
         return "running", f"{done} of {wanted} nodes have finished"
     # The operators set Running when node 0 runs: without it now, the job has run before.
@@ -132,8 +140,23 @@ def list_jobs(cluster: kube.Cluster, limit: int) -> shell.Result:
             found = cluster.list(engine.path(cluster), labelSelector=f"{kube.MANAGED}=trainyard")
             jobs += [Job(engine, thing) for thing in found]
     jobs.sort(key=lambda job: str(job.object["metadata"]["creationTimestamp"]), reverse=True)
-    data = {"cluster": cluster.identity(), "total": len(jobs), "jobs": [row(job) for job in jobs[:limit]]}
+    hidden = {"older": max(len(jobs) - limit, 0), "of_others": _of_others(cluster, jobs)}
+    data = {"cluster": cluster.identity(), "total": len(jobs), "hidden": hidden, "jobs": [row(job) for job in jobs[:limit]]}
     return shell.Result(data, checks=checks, truncated=len(jobs) > limit)
+
+
+def _of_others(cluster: kube.Cluster, ours: list[Job]) -> int | None:
+    """How many jobs of these kinds here were not made by Trainyard; None where that could not be counted."""
+    count = -len(ours)
+    for engine in ENGINES.values():
+        try:
+            page = cluster.get(engine.path(cluster), limit=1)
+        except kube.ApiError as error:
+            if error.status == 404:
+                continue  # not installed
+            return None
+        count += len(page["items"] or []) + int(page["metadata"].get("remainingItemCount") or 0)
+    return max(count, 0)
 
 
 def row(job: Job) -> Object:
@@ -149,6 +172,8 @@ def row(job: Job) -> Object:
 
 def state_by_conditions(job: Job) -> str:
     """Without the pods: `active` is pending, running or restarting; `status NAME` tells which."""
+    if kube.is_going(job.object):
+        return "deleting"
     if ended := job.engine.ended(job.object):
         return ended[0]
     if job.engine.is_suspended(job.object):

@@ -1,29 +1,68 @@
-"""wait: the job's end, seen by a watch that outlives the API server's absences."""
+"""wait: the job's end, seen by a watch that outlives the API server's absences; or that it cannot come to one by itself."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from functools import partial
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from ptjob_find import Job, call_for, find_job
+from ptjob_going import refuse
 from ptjob_status import get_job_status
 from trainyard_kube import Object
 from trainyard_watch import follow, patiently
 
 TELL_S = 30.0
+ENDED = ("finished", "failed")
+CANNOT_PASS = ("container.start", "image.invalid", "image.not-found", "volume.deleting", "volume.lost", "pod.os")
+"""Findings that no time removes: only whoever changes the job, the image or the claim does."""
+PATIENCE_S = 90.0
+"""Somebody may be pushing the image at this moment."""
 
 
-def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> Object:
-    """The status once the job has ended.
+@dataclass
+class Look:
+    """At the pods, now and then: what the job's object does not tell."""
+
+    cluster: kube.Cluster
+    job: Job
+    every_s: float = TELL_S
+    status: Object = field(default_factory=dict)
+    _next: float = 0.0
+    _since: dict[str, float] = field(default_factory=dict)
+
+    def again(self, left_s: float) -> bool:
+        """Looks where it is time to, and says what it saw; whether it looked."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self.every_s
+        self.status = _status_or_nothing(self.cluster, self.job, patient=True)
+        ids = [each["id"] for each in self.status.get("findings", [])]
+        self._since = {id: self._since.get(id, now) for id in ids}
+        causes = "".join(f"; {each['id']}: {each['summary']}" for each in self.status.get("findings", [])[:2])
+        shell.progress(f"{self.job.name} is {self.status.get('state', 'not to be seen')}{causes}; {left_s:.0f} s left to wait")
+        return True
+
+    def cannot_pass(self) -> Object | None:
+        """The finding that has stood for so long that nothing will come of waiting."""
+        if self.status.get("state") == "running":
+            return None
+        old = [id for id, since in self._since.items() if id in CANNOT_PASS and time.monotonic() - since >= PATIENCE_S]
+        return next((each for each in self.status.get("findings", []) if each["id"] in old), None)
+
+
+def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> shell.Result:
+    """The status once the job has ended, or once it is certain that it does not by itself (check `wait.endless`).
 
     Raises SkillError: timeout (the status so far is its data), unreachable (nobody knows: the API server was away at the end),
-    not-found, conflict.
+    not-found, conflict (it is being deleted, or another one has its name).
     """
     deadline = time.monotonic() + timeout_s
     job = find_job(cluster, name, run_id, engine)
-    told_at = time.monotonic()
+    look = Look(cluster, job)
     for kind, thing in follow(cluster, job.engine.path(cluster), deadline, fieldSelector=f"metadata.name={name}"):
         if kind == "DELETED":
             raise _deleted(name, run_id)
@@ -32,19 +71,36 @@ def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: 
                 message = f"{name} was made anew by somebody while it was waited for"
                 raise shell.SkillError("conflict", message, hint=call_for("status", name, run_id))
             job.object = thing
+        refuse(job, "come to an end of its own")
         if job.engine.ended(job.object):
-            return patiently(partial(get_job_status, cluster, name, run_id, job.engine.name), deadline)
-        if kind == "RELISTED" or time.monotonic() - told_at > TELL_S:
-            told_at = time.monotonic()
+            return _result(patiently(partial(get_job_status, cluster, name, run_id, job.engine.name), deadline))
+        if look.again(deadline - time.monotonic()):
             if _is_gone(cluster, job):  # a deletion may pass unseen between two watches
                 raise _deleted(name, run_id)
-            shell.progress(f"{name} goes on; {deadline - told_at:.0f} s left to wait")
-    raise shell.SkillError(
-        "timeout",
-        f"{name} has not ended within {timeout_s:.0f} s",
-        hint=f"{call_for('wait', name, run_id)}; or status",
-        retryable=True,
-        data=_status_or_nothing(cluster, name, run_id, job.engine.name),
+            if look.status.get("state") in ENDED:
+                return _result(look.status)
+            if found := look.cannot_pass():
+                return _endless(look.status, found)
+    raise _not_ended(_status_or_nothing(cluster, job), timeout_s, name, run_id)
+
+
+def _result(data: Object) -> shell.Result:
+    return shell.Result(data, next=[call_for("logs", data["name"], data["run_id"])], ok=data["state"] == "finished")
+
+
+def _endless(data: Object, found: Object) -> shell.Result:
+    summary = f"it is {data['state']} and will stay so: {found['id']}: {found['summary']}"
+    check = shell.Check("wait.endless", "fail", summary, None, found["fix"])
+    return shell.Result(data, checks=[check], next=[call_for("status", data["name"], data["run_id"])], ok=False)
+
+
+def _not_ended(data: Object, timeout_s: float, name: str, run_id: str | None) -> shell.SkillError:
+    """With the first cause that is known."""
+    causes = [each for each in data.get("findings", []) if each["id"] != "events.unknown"]
+    told = f": {causes[0]['summary']}" if causes else ""
+    hint = causes[0]["fix"] if causes else f"{call_for('wait', name, run_id)}; or status"
+    return shell.SkillError(
+        "timeout", f"{name} has not ended within {timeout_s:.0f} s{told}", hint=hint, retryable=True, data=data
     )
 
 
@@ -63,11 +119,12 @@ def _is_gone(cluster: kube.Cluster, job: Job) -> bool:
         return False
 
 
-def _status_or_nothing(cluster: kube.Cluster, name: str, run_id: str | None, engine: str) -> Object:
+def _status_or_nothing(cluster: kube.Cluster, job: Job, *, patient: bool = False) -> Object:
+    """{} where it cannot be told. `patient`: also where the API server does not answer."""
     try:
-        return get_job_status(cluster, name, run_id, engine)
+        return get_job_status(cluster, job.name, job.run_id, job.engine.name)
     except shell.SkillError as error:
-        if error.code == "unreachable":
+        if error.code == "unreachable" and not patient:
             raise
         shell.progress(f"status: {error}")
         return {}

@@ -10,6 +10,9 @@ from trainyard_output import clean
 
 LINE_CHARS = 300
 """Of a value that has a line to itself: an image with host and digest is copied from there."""
+CELL_CHARS = 80
+WHOLE_CHARS = 2000
+"""Of a sentence: what a row says and what to do about it are told to the end."""
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta", "skipped": "bright_black"}
 
 
@@ -51,14 +54,30 @@ def _print_value(data: dict[str, Any], indent: str) -> None:
 
 
 def _print_rows(rows: list[dict[str, Any]], indent: str) -> None:
+    """A line a row. A column that holds a sentence somewhere stands under the rows instead, uncut, where its row has it."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    long = [column for column in columns if any(_is_long(row.get(column)) for row in rows)]
+    if long and len(long) < len(columns):
+        return _print_blocks(rows, [column for column in columns if column not in long], long, indent)
     cells = [columns] + [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:
         click.echo(indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _cell(value: Any, limit_chars: int = 80) -> str:
+def _print_blocks(rows: list[dict[str, Any]], short: list[str], long: list[str], indent: str) -> None:
+    for row in rows:
+        click.echo(indent + "  ".join(_cell(row.get(column)) for column in short))
+        for column in long:
+            if row.get(column) is not None:
+                click.echo(f"{indent}  {column}: {_cell(row[column], WHOLE_CHARS)}")
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > CELL_CHARS
+
+
+def _cell(value: Any, limit_chars: int = CELL_CHARS) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

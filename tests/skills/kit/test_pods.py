@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import trainyard_kube as kube
-from trainyard_pods import INIT_STUCK_S, Finding, find_in_events, find_in_pods
+from trainyard_containers import INIT_STUCK_S
+from trainyard_pods import Finding, find_in_events, find_in_pods
 
 from tests.components.cluster.running import Cluster
 from tests.training.forking import skill_run
@@ -24,9 +25,13 @@ SKILLS = Path(__file__).resolve().parents[3] / "skills"
 Object = dict[str, Any]
 
 
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def pod(name: str = "tiny-worker-0", *, deleted: bool = False, restarts: str | None = None, **status: Any) -> Object:
-    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "wait", "restartPolicy": restarts}]}
-    gone = {"deletionTimestamp": "2026-11-24T18:58:48Z"} if deleted else {}
+    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "init-pytorch", "restartPolicy": restarts}]}
+    gone = {"deletionTimestamp": ago(0)} if deleted else {}
     return {"metadata": {"name": name, **gone}, "spec": spec, "status": status}
 
 
@@ -68,7 +73,7 @@ NO_HELP = "no new claims to deallocate, preemption: 0/17 nodes are available: 17
         (
             "0/17 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, 16 Insufficient cpu, "
             f"16 Insufficient nvidia.com/gpu. {NO_HELP}",
-            ["node.selector", "node.resource"],
+            ["node.resource"],
         ),
         (
             f"0/17 nodes are available: 1 Insufficient nvidia.com/gpu, 16 node(s) had untolerated taint(s). {NO_HELP}",
@@ -209,14 +214,13 @@ def test_an_init_container_of_a_pod_is_looked_at_like_any_other() -> None:
 
 
 def running_init(for_s: float) -> list[Object]:
-    started = (datetime.now(UTC) - timedelta(seconds=for_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return [{"name": "wait", "state": {"running": {"startedAt": started}}}]
+    return [{"name": "init-pytorch", "state": {"running": {"startedAt": ago(for_s)}}}]
 
 
 def test_an_init_container_that_waits_is_told_after_a_while_and_not_at_once() -> None:
     assert find_in_pods([pod(initContainerStatuses=running_init(INIT_STUCK_S - 60))]) == []
     found = only(find_in_pods([pod(initContainerStatuses=running_init(INIT_STUCK_S + 60))]))
-    assert found.id == "init.waiting" and "-c wait" in found.fix
+    assert found.id == "init.waiting" and "-c init-pytorch" in found.fix
 
 
 def test_a_sidecar_that_runs_as_long_as_its_pod_does_not_wait() -> None:
@@ -380,8 +384,9 @@ OF_OTHERS = {"--show-labels", "--platform"}
 )
 def test_every_flag_that_is_named_is_one_of_the_skill(program: str) -> None:
     path = SKILLS / program
-    texts = [path.with_name("trainyard_pods.py"), *path.parent.glob("*_findings.py")]
-    assert len(texts) == 2
+    tables = ("pods", "unscheduled", "placed", "containers")
+    texts = [*(path.with_name(f"trainyard_{table}.py") for table in tables), *path.parent.glob("*_findings.py")]
+    assert len(texts) == 5
     named = {flag for text in texts for flag in FLAG.findall(text.read_text())} - OF_OTHERS
     words = ["create", "logs", "delete"]
     helps = [skill_run([sys.executable, str(path), verb, "--help"], timeout=60) for verb in words]

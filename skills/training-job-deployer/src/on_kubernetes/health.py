@@ -7,7 +7,7 @@ from typing import Any
 from on_kubernetes import states
 from trainyard_shell import Check
 
-WARNINGS = ("pending", "restarting", "suspended")
+WARNINGS = ("pending", "restarting", "suspended", "deleting")
 
 
 def judge(status: dict[str, Any], stall_factor: float) -> list[Check]:

@@ -10,7 +10,7 @@ from deploy_place import ABSENT
 if TYPE_CHECKING:
     from run_state.record import Run
 
-STATES = ("pending", "running", "restarting", "suspended", "finished", "failed")
+STATES = ("pending", "running", "restarting", "suspended", "deleting", "finished", "failed")
 GONE = "its object is no longer on the cluster, and it was not `stop` that removed it"
 
 
