@@ -18,7 +18,7 @@ TELL_S = 30.0
 ENDED = ("finished", "failed")
 CANNOT_PASS = ("container.start", "image.invalid", "image.not-found", "volume.deleting", "volume.lost", "pod.os")
 """Findings that no time removes: only whoever changes the job, the image or the claim does."""
-PATIENCE_S = 90.0
+PATIENCE_S = 60.0
 """Somebody may be pushing the image at this moment."""
 
 

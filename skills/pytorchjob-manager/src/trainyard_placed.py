@@ -36,7 +36,7 @@ KUBELET = re.compile(
     r"|InvalidNodeInfo|VolumeAttachmentLimitExceeded|Evicted|Preempting): "
 )
 """`reason: message` of the events that a kubelet writes beside: of a pod that its operator makes anew at once, nothing else stays."""
-GONE_S = 60.0
+GONE_S = 30.0
 """After the end of a pod's grace the kubelet needs some seconds; then something holds it."""
 SILENT_S = 30.0
 RECENT_S = 300.0

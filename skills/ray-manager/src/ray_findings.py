@@ -24,8 +24,8 @@ MARGIN_S = 60.0
 def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[str], *, healthy: bool) -> list[Finding]:
     """From the pods, and from the events about them and about the objects of these names where something is wrong."""
     found = find_in_pods(pods, HINTS)
-    if healthy:
-        return [each for each in found if not each.id.startswith("exit.")]  # whatever ended has come back
+    if healthy:  # whatever ended has come back, or was to end
+        return [each for each in found if not each.id.startswith(("exit.", "memory.", "pod.disrupted"))]
     ours = names | {kube.name(pod) for pod in pods}
     events = find_in_events(cluster, ours.__contains__, thing["metadata"]["creationTimestamp"], EVENTS)
     told = {each.id for each in found}

@@ -9,7 +9,7 @@ import trainyard_shell as shell
 from trainyard_kube import RUN, RUN_ID, ApiError, Cluster, Object, owner
 
 from ray_manifest import ROLE
-from ray_spec import KINDS, PLURALS, object_name
+from ray_spec import KINDS, PLURALS
 
 VERSION = "ray.io/v1"
 CONTAINER = "ray"
@@ -24,7 +24,7 @@ def look(cluster: Cluster, name: str, kind: str | None = None, run_id: str | Non
 
     None where neither is there. Raises SkillError permission where the one that is meant may be of a kind that may not be read.
     """
-    object_name(name, kind)
+    kube.name_or_raise(KINDS.get(kind or "", "RayCluster or RayJob"), name)  # KubeRay's limits are for what is made
     found: tuple[str, Object] | None = None
     refused: ApiError | None = None
     for each in [kind] if kind else list(KINDS):
