@@ -29,6 +29,10 @@ def ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def with_spec(made: Object, **spec: Any) -> Object:
+    return {**made, "spec": {**made["spec"], **spec}}
+
+
 def pod(name: str = "tiny-worker-0", *, deleted: bool = False, restarts: str | None = None, **status: Any) -> Object:
     spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "init-pytorch", "restartPolicy": restarts}]}
     gone = {"deletionTimestamp": ago(0)} if deleted else {}
@@ -116,6 +120,43 @@ def test_a_cause_has_all_clauses_that_tell_of_it_and_no_other() -> None:
     assert resource.summary.startswith("not scheduled: 3 Insufficient cpu, 8 Insufficient nvidia.com/gpu (")
     assert "Insufficient" not in taint.summary
     assert unknown.id == "node.unschedulable" and "1 node(s) were unschedulable" in unknown.summary, "last, and not lost"
+
+
+@pytest.mark.parametrize(
+    ("message", "causes"),
+    [
+        ("0/5 nodes are available: 1 node(s) had untolerated taint(s), 4 node(s) didn't match Pod's node affinity/selector.", ["node.taint", "node.selector"]),
+        ("0/5 nodes are available: 5 node(s) didn't match Pod's node affinity/selector.", ["node.selector"]),
+        ("0/5 nodes are available: 1 Too many pods, 4 node(s) didn't match Pod's node affinity/selector.", ["node.pods"]),
+        ("0/5 nodes are available: 2 node(s) were unschedulable, 3 node(s) didn't match Pod's node affinity/selector.", ["node.selector", "node.unschedulable"]),
+        ('0/5 nodes are available: persistentvolumeclaim "kept" is being deleted. not found', ["volume.deleting"]),
+        ('0/5 nodes are available: persistentvolumeclaim "kept" not found. not found', ["volume.missing"]),
+        ("0/5 nodes are available: 5 node(s) exceed max volume count.", ["volume.count"]),
+        ("0/5 nodes are available: 5 node(s) didn't have free ports for the requested pod ports.", ["node.port"]),
+    ],
+)  # fmt: skip
+def test_labels_are_told_where_no_node_that_has_them_says_what_it_lacks(message: str, causes: list[str]) -> None:
+    """A node that is closed to the pod may have the labels, or not: the scheduler asks for taints first."""
+    assert ids(find_in_pods([unplaced(message)])) == causes
+
+
+@pytest.mark.parametrize(("gate", "fix"), [("kueue.x-k8s.io/topology", "get workloads"), ("team.example/budget", "team.example")])
+def test_a_gate_is_told_with_who_takes_it_away(gate: str, fix: str) -> None:
+    gated = with_spec(unplaced("Scheduling is blocked due to non-empty scheduling gates"), schedulingGates=[{"name": gate}])
+    found = only(find_in_pods([gated]))
+    assert found.id == "pod.gated" and gate in found.summary and fix in found.fix
+
+
+def test_a_pod_that_no_scheduler_looks_at_is_told_after_a_while() -> None:
+    def asks(age_s: float, **spec: str) -> Object:
+        made = with_spec(pod(phase="Pending"), **spec)
+        return {**made, "metadata": {**made["metadata"], "creationTimestamp": ago(age_s)}}
+
+    found = only(find_in_pods([asks(60, schedulerName="volcano")]))
+    assert found.id == "pod.no-scheduler" and "volcano" in found.summary
+    assert find_in_pods([asks(5, schedulerName="volcano")]) == []
+    silent = only(find_in_pods([asks(60, nodeName="node-7")]))
+    assert silent.id == "node.silent" and "node-7" in silent.summary
 
 
 # --- once, however many pods -----------------------------------------------------------------------------------------
@@ -227,6 +268,20 @@ def test_a_sidecar_that_runs_as_long_as_its_pod_does_not_wait() -> None:
     assert find_in_pods([pod(restarts="Always", initContainerStatuses=running_init(INIT_STUCK_S + 60))]) == []
 
 
+@pytest.mark.parametrize(
+    ("reason", "message", "cause"),
+    [
+        ("InvalidImageName", 'couldn\'t parse image name "Team/a:1": invalid reference format: must be lowercase', "image.invalid"),
+        ("CreateContainerConfigError", "container has runAsNonRoot and image will run as root", "container.user"),
+        ("CreateContainerConfigError", 'configmap "none" not found', "container.config"),
+        ("PostStartHookError", "Exec lifecycle hook failed", "container.waiting"),
+    ],
+)  # fmt: skip
+def test_a_container_that_waits_is_told_whatever_its_reason_is(reason: str, message: str, cause: str) -> None:
+    found = only(find_in_pods([waiting(reason, message)]))
+    assert found.id == cause and message[:40] in found.summary
+
+
 # --- where a container or a pod has ended ----------------------------------------------------------------------------
 
 
@@ -245,6 +300,71 @@ def test_a_sidecar_that_runs_as_long_as_its_pod_does_not_wait() -> None:
 def test_a_container_that_ended_is_told_by_how(when: str, end: Object, cause: str, told: str) -> None:
     found = only(find_in_pods([with_container(**{when: end})]))
     assert found.id == cause and told in found.summary and found.fix
+
+
+@pytest.mark.parametrize(
+    ("limits", "note", "told"),
+    [
+        ({"memory": "64Gi"}, "", "killed for memory: its limit is 64Gi ("),
+        ({"memory": "512Mi"}, "cpu, memory request for container main; memory limit for container main", "512Mi, the namespace's LimitRange set it"),
+        ({"memory": "64Gi"}, "memory limit for container other", "killed for memory: its limit is 64Gi ("),
+        ({}, "", "it has no limit, the node itself ran out"),
+    ],
+)  # fmt: skip
+def test_a_kill_for_memory_is_told_with_the_limit_and_who_set_it(limits: Object, note: str, told: str) -> None:
+    killed = with_spec(with_container(state=ended(137, "OOMKilled")), containers=[{"name": "main", "resources": {"limits": limits}}])
+    killed["metadata"]["annotations"] = {"kubernetes.io/limit-ranger": f"LimitRanger plugin set: {note}"} if note else {}
+    assert told in only(find_in_pods([killed])).summary
+
+
+def beside(main_state: Object, policy: str = "Never") -> Object:
+    """A pod with a proxy that runs."""
+    proxy = {"name": "proxy", "state": {"running": {"startedAt": ago(600)}}}
+    both = pod(phase="Running", containerStatuses=[proxy, {"name": "main", "state": main_state}])
+    return with_spec(both, restartPolicy=policy, containers=[{"name": "proxy"}, {"name": "main"}])
+
+
+def over(code: int, since_s: float) -> Object:
+    return {"terminated": {"exitCode": code, "reason": "Completed", "finishedAt": ago(since_s)}}
+
+
+def test_a_container_that_goes_on_after_the_one_that_trains_holds_the_pod() -> None:
+    held = only(find_in_pods([beside(over(0, 60))], main="main"))
+    assert held.id == "pod.held" and "proxy goes on" in held.summary
+    assert find_in_pods([beside(over(0, 2))], main="main") == [], "it may be about to end"
+    assert find_in_pods([beside({"running": {"startedAt": ago(60)}})], main="main") == []
+    assert ids(find_in_pods([beside(over(1, 60), "OnFailure")], main="main")) == ["exit.1"], "the kubelet starts it again"
+
+
+def test_the_logs_of_a_container_beside_the_training_are_asked_of_kubectl() -> None:
+    proxy = {"name": "proxy", "restartCount": 2, "state": ended(1)}
+    made = with_spec(pod(containerStatuses=[proxy]), containers=[{"name": "proxy"}, {"name": "main"}])
+    assert only(find_in_pods([made], main="main")).fix == "kubectl logs tiny-worker-0 -c proxy --previous"
+    assert only(find_in_pods([with_container(state=ended(1))], main="main")).fix.startswith("logs;")
+
+
+def test_a_pod_that_does_not_end_is_told_by_what_holds_it() -> None:
+    def going(late_s: float, **more: Any) -> Object:
+        made = with_spec(pod(deleted=True, **more), nodeName="node-7")
+        return {**made, "metadata": {**made["metadata"], "deletionTimestamp": ago(late_s)}}
+
+    assert find_in_pods([going(5)]) == []
+    running = [{"name": "main", "state": {"running": {"startedAt": ago(600)}}}]
+    lost, unmounting = going(180, containerStatuses=running), going(180, containerStatuses=[{"name": "main", "state": ended(143)}])
+    for made, why in ((lost, "node does not answer"), (unmounting, "cannot be unmounted")):
+        found = only(find_in_pods([made]))
+        assert found.id == "pod.terminating" and "3 minutes" in found.summary and why in found.summary
+        assert "kubectl describe node node-7" in found.fix
+
+
+def test_a_node_that_is_silent_is_told_apart_from_a_readiness_gate() -> None:
+    def unready(**ready: str) -> Object:
+        conditions = [{"type": "Ready", "status": "False", **ready}, {"type": "ContainersReady", "status": "True"}]
+        return with_spec(pod(phase="Running", conditions=conditions), nodeName="node-7", readinessGates=[{"conditionType": "lb/in"}])
+
+    assert only(find_in_pods([unready()])).id == "node.lost"
+    gate = only(find_in_pods([unready(reason="ReadinessGatesNotReady")]))
+    assert gate.id == "pod.readiness-gate" and "lb/in" in gate.summary
 
 
 def test_a_container_that_ended_well_or_was_told_to_end_is_no_trouble() -> None:
@@ -304,6 +424,18 @@ MESSAGES = {
         FORBIDDEN + 'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false',
     ),
     "pod.refused": ("FailedCreate", 'Error creating: admission webhook "images.example" denied the request: not signed'),
+    "pod.network": (
+        "FailedCreatePodSandBox",
+        'Failed to create pod sandbox: plugin type="aws-cni" failed (add): failed to assign an IP address to container',
+    ),
+    "container.start": (
+        "Failed",
+        'Error: failed to create containerd task: exec: "python3": executable file not found in $PATH: unknown',
+    ),
+    "mount.exclusive": (
+        "FailedAttachVolume",
+        'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) tiny-worker-1',
+    ),
     "mount.driver": (
         "FailedMount",
         'MountVolume.MountDevice failed for volume "pvc-1" : kubernetes.io/csi: attacher.MountDevice failed to create '
@@ -360,6 +492,15 @@ def test_events_of_others_of_before_and_of_no_trouble_are_left_out(api: kube.Clu
     within_the_second = {"lastTimestamp": None, "eventTime": "2026-11-24T18:58:48.070272Z", "action": "Mounting"}
     tell(api, 6, "tiny-a", *MESSAGES["mount"], reportingComponent="kubelet", reportingInstance="n", **within_the_second)
     assert ids(find_in_events(api, is_tiny, CREATED)) == ["mount"]
+
+
+def test_a_pod_that_its_kubelet_refused_is_told_from_the_event_while_that_is_new(api: kube.Cluster) -> None:
+    """Its operator makes it anew at once, and then nothing else tells of it."""
+    message = "Resources cannot be allocated with Topology locality"
+    tell(api, 1, "tiny-a", "TopologyAffinityError", message, at=ago(0))
+    tell(api, 2, "tiny-b", "OutOfnvidia.com/gpu", "Node didn't have enough resource: nvidia.com/gpu", at=ago(3600))
+    found = only(find_in_events(api, is_tiny, CREATED))
+    assert found.id == "pod.topology" and message in found.summary and "topologyManagerPolicy" in found.fix
 
 
 def test_events_that_may_not_be_read_are_unknown_with_the_rule_that_allows_it(
