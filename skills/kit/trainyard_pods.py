@@ -41,9 +41,7 @@ EVENTS: list[Row] = [
 MAX_EVENTS = 500
 
 
-def find_in_pods(
-    pods: Iterable[Object], hints: Mapping[str, str] | None = None, *, main: str | None = None
-) -> list[Finding]:
+def find_in_pods(pods: Iterable[Object], hints: Mapping[str, str] | None = None, *, main: str | None = None) -> list[Finding]:
     """Each cause once, with the number of pods and the first of them. `hints`: what a skill says to do about an id instead.
     `main`: the name of the container that trains; else it is the first of a pod."""
     found = told_once("pod", ((kube.name(pod), each) for pod in pods for each in _of_pod(pod, main)))

@@ -15,7 +15,12 @@ from trainyard_pods import pod_row, statuses_of
 
 def is_running(job: Job, pod: Object) -> bool:
     """The container that trains runs. A pod that is being deleted counts no more: its replacement is on the way."""
-    return kube.status(pod).get("phase") == "Running" and not kube.is_going(pod) and not is_down(job, pod) and not has_ended(job, pod)
+    return (
+        kube.status(pod).get("phase") == "Running"
+        and not kube.is_going(pod)
+        and not is_down(job, pod)
+        and not has_ended(job, pod)
+    )
 
 
 def is_ready(job: Job, pod: Object) -> bool:
@@ -49,7 +54,9 @@ def end_behind_others(job: Job) -> tuple[str, str] | None:
         return None
     codes = [main_of(pod, job.engine.container).get("state", {}).get("terminated", {}).get("exitCode") for pod in over]
     bad = [code for code in codes if code != 0]
-    told = f"its training has ended {'with ' + str(bad[0]) if bad else 'well'} on every node; {held[0]} goes on and holds the pods"
+    told = (
+        f"its training has ended {'with ' + str(bad[0]) if bad else 'well'} on every node; {held[0]} goes on and holds the pods"
+    )
     return ("failed" if bad else "finished"), told
 
 

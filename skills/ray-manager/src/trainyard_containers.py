@@ -25,7 +25,14 @@ IMAGE: list[Row] = [
     ("image.disk", r"no space left on device", "the node's disk is full: a larger root volume, or a smaller image"),
     ("image.pull", r"", "kubectl describe pod shows the registry's answer; does the image exist, and may the node pull it?"),
 ]  # fmt: skip
-PULLS = {"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
+PULLS = {
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
 NO_START = ("container.start", "is that program in the image, for this architecture?")
 OWNER = (
     "volume.owner",
@@ -40,7 +47,10 @@ WAITING: list[Row] = [
     ("container.waiting", r"", "kubectl describe pod"),
 ]  # fmt: skip
 STARTING = {"ContainerCreating", "PodInitializing"}
-OPERATORS = {"init-pytorch": "a worker waits there for the name of rank 0", "wait-gcs-ready": "a worker waits there for the head"}
+OPERATORS = {
+    "init-pytorch": "a worker waits there for the name of rank 0",
+    "wait-gcs-ready": "a worker waits there for the head",
+}
 """Init containers that operators put in, and what they wait for; any other is the user's."""
 INIT_STUCK_S = 120.0
 HELD_S = 20.0
@@ -80,7 +90,11 @@ def containers(pod: Object, main: str | None) -> Iterator[Finding]:
     if names := held_by(pod, main):
         code = main_of(pod, main)["state"]["terminated"].get("exitCode")
         summary = f"container {own} has ended with {code}, and {', '.join(names)} goes on beside it: the pod does not end, nor does the job"
-        yield Finding("pod.held", shell.clean(summary, 300), "delete the job, its nodes are not free yet; leave the injection out (sidecar.istio.io/inject: \"false\" and the like), or a native sidecar")
+        yield Finding(
+            "pod.held",
+            shell.clean(summary, 300),
+            'delete the job, its nodes are not free yet; leave the injection out (sidecar.istio.io/inject: "false" and the like), or a native sidecar',
+        )
 
 
 def _of_container(pod: Object, container: Object, name: str, main: str | None) -> Iterator[Finding]:
@@ -119,7 +133,13 @@ def _ended(pod: Object, container: Object, ended: Object, name: str, main: str |
     elif code and not kube.is_going(pod) and not was_taken(pod):
         # A pod that is deleted or taken from its node was told to end: 143, and of HyperPod's launcher 1.
         # 128 + n: a signal. 137 alone does not prove that memory ran out.
-        how = f"signal {code - 128}" if 128 < code < 160 else "an error of the job" if container["name"] == main else "its own error"
+        how = (
+            f"signal {code - 128}"
+            if 128 < code < 160
+            else "an error of the job"
+            if container["name"] == main
+            else "its own error"
+        )
         fix = _with_logs(pod, container, main, "logs; logs --rank R --previous")
         yield Finding(f"exit.{code}", f"{name} ended with {code}: {told or how}", fix)
 

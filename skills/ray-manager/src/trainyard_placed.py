@@ -74,7 +74,9 @@ def _refused(pod: Object) -> Iterator[Finding]:
             return  # the condition says the same once more
     for each in kube.conditions(pod):
         if (each["type"], each["status"]) == ("DisruptionTarget", "True"):
-            yield Finding("pod.disrupted", f"taken from its node: {words_of(each)}", "the operator makes it anew; nothing to do")
+            yield Finding(
+                "pod.disrupted", f"taken from its node: {words_of(each)}", "the operator makes it anew; nothing to do"
+            )
 
 
 def _stuck_in_its_end(pod: Object) -> Finding:
@@ -87,7 +89,11 @@ def _stuck_in_its_end(pod: Object) -> Finding:
         return Finding("pod.terminating", f"deleted, and its time was over {late} ago: {held} holds it", fix)
     statuses = kube.status(pod).get("containerStatuses") or []
     ended = bool(statuses) and all("terminated" in (each.get("state") or {}) for each in statuses)
-    why = "its containers have ended: a volume that cannot be unmounted" if ended else "that node does not answer, or a process cannot be killed"
+    why = (
+        "its containers have ended: a volume that cannot be unmounted"
+        if ended
+        else "that node does not answer, or a process cannot be killed"
+    )
     summary = f"deleted, and its time was over {late} ago: node {node} has not said that it is gone ({why})"
     fix = (
         f"kubectl describe pod {name}; kubectl describe node {node}; once that machine is off for certain: "
@@ -110,7 +116,9 @@ def _silent(pod: Object) -> Iterator[Finding]:
     if ready.get("reason") == "ReadinessGatesNotReady":
         gates = ", ".join(str(each["conditionType"]) for each in pod["spec"].get("readinessGates") or [])
         summary = shell.clean(f"it runs, and whoever sets its readiness gate has not: {gates}", 300)
-        yield Finding("pod.readiness-gate", summary, "look at the controller of that name; the training itself is not held by it")
+        yield Finding(
+            "pod.readiness-gate", summary, "look at the controller of that name; the training itself is not held by it"
+        )
     else:
         # The kubelet sets both conditions; only the node controller sets Ready alone, for a node that does not answer.
         yield Finding("node.lost", f"node {node} does not answer: what its containers do is not known", fix)

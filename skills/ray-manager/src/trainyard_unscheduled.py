@@ -13,7 +13,11 @@ import trainyard_shell as shell
 from trainyard_finding import Finding, Row, age_s, how_long, row_of
 from trainyard_kube import Object
 
-SELECTOR: Row = ("node.selector", r"node affinity/selector|node\(s\) didn't match the requested node name", "the labels that were asked for (cluster.node_selector, resources.instance_type; --node-selector) against kubectl get nodes --show-labels")
+SELECTOR: Row = (
+    "node.selector",
+    r"node affinity/selector|node\(s\) didn't match the requested node name",
+    "the labels that were asked for (cluster.node_selector, resources.instance_type; --node-selector) against kubectl get nodes --show-labels",
+)
 OTHER: Row = ("node.unschedulable", r"", "kubectl describe pod; kubectl get nodes: is one cordoned, or not ready?")
 UNSCHEDULED: list[Row] = [
     ("volume.deleting", r"persistentvolumeclaim \S+ (is )?being deleted", "no new pod gets that volume: let its other users end, then checkpoint-manager ensure-volume makes a claim anew; its checkpoints go with it unless the volume's reclaim policy is Retain"),

@@ -140,7 +140,9 @@ def test_labels_are_told_where_no_node_that_has_them_says_what_it_lacks(message:
     assert ids(find_in_pods([unplaced(message)])) == causes
 
 
-@pytest.mark.parametrize(("gate", "fix"), [("kueue.x-k8s.io/topology", "get workloads"), ("team.example/budget", "team.example")])
+@pytest.mark.parametrize(
+    ("gate", "fix"), [("kueue.x-k8s.io/topology", "get workloads"), ("team.example/budget", "team.example")]
+)
 def test_a_gate_is_told_with_who_takes_it_away(gate: str, fix: str) -> None:
     gated = with_spec(unplaced("Scheduling is blocked due to non-empty scheduling gates"), schedulingGates=[{"name": gate}])
     found = only(find_in_pods([gated]))
@@ -312,7 +314,9 @@ def test_a_container_that_ended_is_told_by_how(when: str, end: Object, cause: st
     ],
 )  # fmt: skip
 def test_a_kill_for_memory_is_told_with_the_limit_and_who_set_it(limits: Object, note: str, told: str) -> None:
-    killed = with_spec(with_container(state=ended(137, "OOMKilled")), containers=[{"name": "main", "resources": {"limits": limits}}])
+    killed = with_spec(
+        with_container(state=ended(137, "OOMKilled")), containers=[{"name": "main", "resources": {"limits": limits}}]
+    )
     killed["metadata"]["annotations"] = {"kubernetes.io/limit-ranger": f"LimitRanger plugin set: {note}"} if note else {}
     assert told in only(find_in_pods([killed])).summary
 
@@ -350,7 +354,10 @@ def test_a_pod_that_does_not_end_is_told_by_what_holds_it() -> None:
 
     assert find_in_pods([going(5)]) == []
     running = [{"name": "main", "state": {"running": {"startedAt": ago(600)}}}]
-    lost, unmounting = going(180, containerStatuses=running), going(180, containerStatuses=[{"name": "main", "state": ended(143)}])
+    lost, unmounting = (
+        going(180, containerStatuses=running),
+        going(180, containerStatuses=[{"name": "main", "state": ended(143)}]),
+    )
     for made, why in ((lost, "node does not answer"), (unmounting, "cannot be unmounted")):
         found = only(find_in_pods([made]))
         assert found.id == "pod.terminating" and "3 minutes" in found.summary and why in found.summary
@@ -360,7 +367,9 @@ def test_a_pod_that_does_not_end_is_told_by_what_holds_it() -> None:
 def test_a_node_that_is_silent_is_told_apart_from_a_readiness_gate() -> None:
     def unready(**ready: str) -> Object:
         conditions = [{"type": "Ready", "status": "False", **ready}, {"type": "ContainersReady", "status": "True"}]
-        return with_spec(pod(phase="Running", conditions=conditions), nodeName="node-7", readinessGates=[{"conditionType": "lb/in"}])
+        return with_spec(
+            pod(phase="Running", conditions=conditions), nodeName="node-7", readinessGates=[{"conditionType": "lb/in"}]
+        )
 
     assert only(find_in_pods([unready()])).id == "node.lost"
     gate = only(find_in_pods([unready(reason="ReadinessGatesNotReady")]))

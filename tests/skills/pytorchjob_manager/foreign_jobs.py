@@ -40,7 +40,9 @@ def ago(seconds: float) -> str:
 def until_running(cluster: Cluster, namespace: str, *pods: str, phase: str = "Running") -> None:
     deadline = time.monotonic() + 60
     while True:
-        found = {each["metadata"]["name"]: each["status"].get("phase") for each in cluster.get("pods", "", "-n", namespace)["items"]}
+        found = {
+            each["metadata"]["name"]: each["status"].get("phase") for each in cluster.get("pods", "", "-n", namespace)["items"]
+        }
         if all(found.get(name) == phase for name in pods):
             return
         assert time.monotonic() < deadline, found

@@ -23,7 +23,9 @@ def let_go(cluster: Cluster, namespace: str, kind: str, name: str) -> None:
     cluster.kubectl("patch", kind, name, "--namespace", namespace, "--type=json", "--patch", patch)
 
 
-@pytest.mark.situation("V02", "a job that is being deleted, and is still there", "`deleting` and who holds it; exit 5 where it is asked something")
+@pytest.mark.situation(
+    "V02", "a job that is being deleted, and is still there", "`deleting` and who holds it; exit 5 where it is asked something"
+)
 def test_a_job_that_is_being_deleted_is_asked_nothing_more(manager: Manager, cluster: Cluster) -> None:
     made = ("--nodes", "2", "--claim", "no-such", *KWOK)
     assert manager.create("tiny", *made).code == 0
@@ -60,7 +62,9 @@ def test_a_delete_waits_until_the_name_is_free(manager: Manager, cluster: Cluste
     assert manager("delete", "tiny", *OURS, "--yes").data["state"] == "absent"
 
 
-@pytest.mark.situation("S18", "a claim that is bound and being deleted", "it is being deleted: in `status`, and exit 5 of `create` and `resume`")
+@pytest.mark.situation(
+    "S18", "a claim that is bound and being deleted", "it is being deleted: in `status`, and exit 5 of `create` and `resume`"
+)
 def test_a_claim_that_is_being_deleted_is_not_waited_for(manager: Manager, cluster: Cluster) -> None:
     cluster.make_volumes(manager.namespace, 1)
     cluster.make_claim(manager.namespace, "kept")
@@ -69,7 +73,10 @@ def test_a_claim_that_is_being_deleted_is_not_waited_for(manager: Manager, clust
     manager.until("suspended", "early", nodes=0)
     delete_and_hold(cluster, manager.namespace, "pvc", "kept")
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}]
-    pod = {"volumes": volumes, "containers": [container("pytorch", "true", volumeMounts=[{"name": "data", "mountPath": "/data"}])]}
+    pod = {
+        "volumes": volumes,
+        "containers": [container("pytorch", "true", volumeMounts=[{"name": "data", "mountPath": "/data"}])],
+    }
     cluster.apply([job("waits", **pod, **ON_KWOK)], "--namespace", manager.namespace)
     for answer in (manager.create("late", "--claim", "kept", *KWOK), manager("resume", "early", *OURS)):
         assert (answer.code, answer.error["code"]) == (5, "conflict") and "kept is being deleted" in answer.error["message"]

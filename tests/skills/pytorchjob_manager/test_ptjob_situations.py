@@ -60,12 +60,22 @@ def there(cluster: Cluster) -> Iterator[Manager]:
     namespace = f"test-{secrets.token_hex(4)}"
     cluster.make_namespace(namespace)
     cluster.apply(JOBS, "--namespace", namespace)
-    until_running(cluster, namespace, "held-worker-0", "mesh-fails-master-0", *(f"{reason.lower()}-master-0" for reason in REASONS))
+    until_running(
+        cluster, namespace, "held-worker-0", "mesh-fails-master-0", *(f"{reason.lower()}-master-0" for reason in REASONS)
+    )
     finalizer = '{"metadata": {"finalizers": ["example.com/unmount"]}}'
     cluster.kubectl("patch", "pod", "held-worker-0", "--namespace", namespace, "--type=merge", "--patch", finalizer)
     cluster.kubectl("delete", "pod", "held-worker-0", "--namespace", namespace, "--wait=false")
     yield Manager(cluster.kubeconfig, namespace)
-    cluster.kubectl("patch", "pod", "held-worker-0", "--namespace", namespace, "--type=json", '--patch=[{"op": "remove", "path": "/metadata/finalizers"}]')
+    cluster.kubectl(
+        "patch",
+        "pod",
+        "held-worker-0",
+        "--namespace",
+        namespace,
+        "--type=json",
+        '--patch=[{"op": "remove", "path": "/metadata/finalizers"}]',
+    )
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
@@ -78,13 +88,17 @@ def test_a_scheduling_gate_is_named(there: Manager) -> None:
     assert there.until("running", "well").data["findings"] == []
 
 
-@pytest.mark.situation("S14", "a PyTorchJob whose managedBy names another controller", "nothing is made on this cluster, and why")
+@pytest.mark.situation(
+    "S14", "a PyTorchJob whose managedBy names another controller", "nothing is made on this cluster, and why"
+)
 def test_a_job_that_another_controller_manages_is_not_just_pending(there: Manager) -> None:
     found = there("status", "elsewhere").finding("job.managed-elsewhere")
     assert "multikueue" in found["summary"] and "makes no pods here" in found["summary"]
 
 
-@pytest.mark.situation("S15", "somebody else's job with a name of 50 letters", "it is shown: our limit of 40 is for names that we give")
+@pytest.mark.situation(
+    "S15", "somebody else's job with a name of 50 letters", "it is shown: our limit of 40 is for names that we give"
+)
 def test_a_name_as_long_as_kubernetes_takes_it_is_looked_at(there: Manager) -> None:
     seen = there.until("running", LONG)
     assert (len(LONG), len(seen.data["pods"])) == (50, 1)
@@ -96,7 +110,9 @@ def test_a_name_as_long_as_kubernetes_takes_it_is_looked_at(there: Manager) -> N
     assert ours.code == 2 and "at most 40" in ours.error["message"]
 
 
-@pytest.mark.situation("S05", "a pod that its node refuses (TopologyAffinityError, OutOfcpu...)", "the kubelet's words, and what to change")
+@pytest.mark.situation(
+    "S05", "a pod that its node refuses (TopologyAffinityError, OutOfcpu...)", "the kubelet's words, and what to change"
+)
 def test_a_pod_that_its_node_refuses_again_and_again_has_a_finding_at_every_look(there: Manager) -> None:
     """Its operator makes it anew at once: most looks meet a pod of which nothing is known yet."""
     there.until_found("pod.rejected", "refused")
@@ -105,7 +121,9 @@ def test_a_pod_that_its_node_refuses_again_and_again_has_a_finding_at_every_look
         assert "OutOfcpu" in found["summary"] and "capacity" in found["fix"]
 
 
-@pytest.mark.situation("S05", "a pod that its node refuses (TopologyAffinityError, OutOfcpu...)", "the kubelet's words, and what to change")
+@pytest.mark.situation(
+    "S05", "a pod that its node refuses (TopologyAffinityError, OutOfcpu...)", "the kubelet's words, and what to change"
+)
 @pytest.mark.situation("S06", "a pod that its node ended: NodeShutdown, Terminated, Preempting", "a finding each")
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_pod_that_its_node_refused_or_ended_is_told_by_its_reason(there: Manager, cluster: Cluster, reason: str) -> None:
@@ -123,7 +141,9 @@ def test_a_pod_that_its_node_refused_or_ended_is_told_by_its_reason(there: Manag
 STATUS: Object = {"image": "any", "imageID": "", "ready": False, "restartCount": 0}
 
 
-@pytest.mark.situation("S25", "an init container of the user's downloads for minutes", "that container, and for how long it has run")
+@pytest.mark.situation(
+    "S25", "an init container of the user's downloads for minutes", "that container, and for how long it has run"
+)
 def test_an_init_container_of_the_users_is_not_taken_for_the_operators(there: Manager, cluster: Cluster) -> None:
     running = {"running": {"startedAt": ago(200)}}
     tell(
@@ -141,7 +161,11 @@ def test_the_logs_of_a_failing_sidecar_are_its_own(there: Manager) -> None:
     assert "mesh ended with 3" in found["summary"] and "kubectl logs sidecar-master-0 -c mesh" in found["fix"]
 
 
-@pytest.mark.situation("S37", "a GPU job waits on a cluster of several node types", "what the fitting nodes lack, first; what was asked and offered")
+@pytest.mark.situation(
+    "S37",
+    "a GPU job waits on a cluster of several node types",
+    "what the fitting nodes lack, first; what was asked and offered",
+)
 def test_what_the_fitting_nodes_lack_is_told_first(there: Manager) -> None:
     seen = there.until_found("node.resource", "waits")
     assert [each["id"] for each in seen.data["findings"]] == ["node.resource"], "four nodes have the labels"
@@ -158,7 +182,9 @@ def test_a_finding_is_told_whole_and_first_in_the_table(there: Manager) -> None:
     assert table.index(finding["summary"]) < table.index("waits-master-0  master")
 
 
-@pytest.mark.situation("V01", "a container of a mesh goes on after the training has ended", "finished or failed, who holds the pod; `wait` ends")
+@pytest.mark.situation(
+    "V01", "a container of a mesh goes on after the training has ended", "finished or failed, who holds the pod; `wait` ends"
+)
 def test_a_container_that_goes_on_does_not_hide_the_end(there: Manager, cluster: Cluster) -> None:
     statuses = [
         {**STATUS, "name": MESH, "state": {"running": {"startedAt": ago(90)}}},
