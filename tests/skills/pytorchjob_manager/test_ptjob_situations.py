@@ -36,6 +36,7 @@ REASONS = {
 }
 
 
+STATUS: Object = {"image": "any", "imageID": "", "ready": False, "restartCount": 0}
 JOBS = [
     job("well", **ON_KWOK),
     job("gated", schedulingGates=[{"name": GATE}], **ON_KWOK),
@@ -49,9 +50,14 @@ JOBS = [
     job("alone", containers=[container("pytorch", "true")], **ON_REAL),
     job("mesh-fails", containers=[{"name": name, "image": "any"} for name in (MESH, "pytorch")], **ON_KWOK),
     job("held", workers=1, **ON_KWOK),
+    job("no-image", nodeSelector={"type": "nowhere"}),
     *(job(reason.lower(), restart="Never", **ON_KWOK) for reason in REASONS),
 ]
 """Side by side: most of them need some seconds until they are what they are about."""
+
+
+endless: list[subprocess.Popen[str]] = []
+"""Begun with the module, and ended a minute later."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,18 @@ def there(cluster: Cluster) -> Iterator[Manager]:
     finalizer = '{"metadata": {"finalizers": ["example.com/unmount"]}}'
     cluster.kubectl("patch", "pod", "held-worker-0", "--namespace", namespace, "--type=merge", "--patch", finalizer)
     cluster.kubectl("delete", "pod", "held-worker-0", "--namespace", namespace, "--wait=false")
-    yield Manager(cluster.kubeconfig, namespace)
+    unnamed = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse image name"}}
+    placed = [{"type": "PodScheduled", "status": "True"}]
+    tell(
+        cluster,
+        namespace,
+        "no-image-master-0",
+        conditions=placed,
+        containerStatuses=[{**STATUS, "name": "pytorch", "state": unnamed}],
+    )
+    manager = Manager(cluster.kubeconfig, namespace)
+    endless.append(manager.start("wait", "no-image", "--timeout", "150"))
+    yield manager
     cluster.kubectl(
         "patch",
         "pod",
@@ -113,12 +130,15 @@ def test_a_name_as_long_as_kubernetes_takes_it_is_looked_at(there: Manager) -> N
 @pytest.mark.situation(
     "S05", "a pod that its node refuses (TopologyAffinityError, OutOfcpu...)", "the kubelet's words, and what to change"
 )
-def test_a_pod_that_its_node_refuses_again_and_again_has_a_finding_at_every_look(there: Manager) -> None:
+def test_a_pod_that_its_node_refuses_again_and_again_has_a_finding_at_every_look(there: Manager, cluster: Cluster) -> None:
     """Its operator makes it anew at once: most looks meet a pod of which nothing is known yet."""
     there.until_found("pod.rejected", "refused")
     for _ in range(3):
         found = there("status", "refused").finding("pod.rejected")
         assert "OutOfcpu" in found["summary"] and "capacity" in found["fix"]
+    cluster.kubectl(
+        "delete", "pytorchjob", "refused", "--namespace", there.namespace, "--wait=false"
+    )  # it makes a pod a second
 
 
 @pytest.mark.situation(
@@ -136,9 +156,6 @@ def test_a_pod_that_its_node_refused_or_ended_is_told_by_its_reason(there: Manag
     found = there("status", reason.lower())
     assert f"{reason}: {message}" in found.finding(id)["summary"] and fix in found.finding(id)["fix"]
     assert len(found.data["findings"]) == 1, "how its containers ended is no error of the job"
-
-
-STATUS: Object = {"image": "any", "imageID": "", "ready": False, "restartCount": 0}
 
 
 @pytest.mark.situation(
@@ -234,6 +251,15 @@ def test_kills_of_a_one_process_job_are_counted_to_its_end(manager: Manager, clu
     done = manager("wait", "killed", "--timeout", "60")
     assert (done.code, done.data["state"], done.data["restarts"]) == (1, "failed", 1)
     assert "max_restarts (1) is used up" in done.data["reason"] and manager("status", "killed").data["restarts"] == 1
+
+
+@pytest.mark.situation(
+    "V03", "a cause that no time removes, such as an image without a valid name", "`wait` ends after a minute and says so"
+)
+def test_a_wait_for_what_cannot_pass_ends(there: Manager) -> None:
+    done = there.answer(endless.pop())
+    assert (done.code, done.data["state"], done.document["ok"]) == (1, "pending", False)
+    assert "image.invalid" in done.check("wait.endless")["summary"]
 
 
 def counted(folder: Path) -> tuple[str, int]:

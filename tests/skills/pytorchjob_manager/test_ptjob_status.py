@@ -92,6 +92,12 @@ ENDLESS_BEFORE = {
 }
 
 
+@pytest.mark.situation(
+    "S27",
+    "a one-process job that runs out of memory again and again",
+    "ends after max_restarts, with memory.out and the true count",
+)
+@pytest.mark.situation("S28", "a one-process job whose program is not in the image", "ends at once: cannot pass")
 @pytest.mark.parametrize("image", [PYTHON, TRAINER_IMAGE])
 def test_a_plain_program_is_started_again_only_so_often_and_its_end_has_a_cause_and_a_true_count(
     manager: Manager, image: str
@@ -103,6 +109,7 @@ def test_a_plain_program_is_started_again_only_so_often_and_its_end_has_a_cause_
         done = manager("wait", name, "--timeout", "90")
         assert (done.code, done.data["state"], done.data["restarts"]) == (1, "failed", restarts)
         assert reason in done.data["reason"] and done.finding(finding)["fix"]
+        assert finding != "memory.out" or "its limit is 64Mi" in done.finding(finding)["summary"]
         assert len(done.data["pods"]) == 1
 
 

@@ -88,6 +88,18 @@ def test_each_set_of_conditions_of_a_cluster_is_one_state(
     assert (seen.exit_code, seen.data["state"]) == (0, state)
 
 
+@pytest.mark.situation(
+    "S15", "somebody else's job with a name of 50 letters", "it is shown: our limit of 40 is for names that we give"
+)
+def test_a_name_longer_than_ours_may_be_is_looked_at(shared_ray: Ray) -> None:
+    """KubeRay's limits of 47 and 53 are for what it is to make pods of."""
+    name = "somebody-elses-" + "x" * 45
+    shared_ray.put("RayCluster", name, {"headGroupSpec": HEAD}, {})
+    assert (len(name), shared_ray("status", name).data["name"]) == (60, name)
+    beyond = shared_ray("status", "a" * 254)
+    assert beyond.exit_code == 2 and "at most 253" in beyond.error["message"]
+
+
 def test_a_finished_job_whose_cluster_still_holds_gpus_is_told(ray: Ray) -> None:
     ended = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "endTime": LONG_AGO, "rayClusterName": "held-abcde"}
     ray.put_job("held", ended, shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=60)
