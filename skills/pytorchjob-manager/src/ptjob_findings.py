@@ -6,11 +6,11 @@ import re
 
 import ptjob_going
 import trainyard_kube as kube
-import trainyard_shell as shell
 from ptjob_find import Job
 from ptjob_nodes import is_ready, shared_nodes
 from trainyard_offers import with_offers
 from trainyard_pods import Finding, find_in_events, find_in_pods
+from trainyard_unscheduled import left_to
 
 
 def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
@@ -42,13 +42,8 @@ def _runs(pod: kube.Object) -> bool:
 
 
 def managed_elsewhere(job: Job) -> Finding | None:
-    """A job that this cluster's operator does not touch: no pod of it will be made here, however long one waits."""
     by = job.engine.managed_by(job.object)
-    if by is None or job.pods:
-        return None
-    summary = shell.clean(f"managedBy says {by}: this cluster's operator leaves the job to it, and makes no pods here", 300)
-    fix = "kubectl get workloads, and look on the cluster that it runs on" if "multikueue" in by else "look at that controller"
-    return Finding("job.managed-elsewhere", summary, f"{fix}; or make the job anew without managedBy, which cannot be changed")
+    return left_to(by) if by and not job.pods else None
 
 
 def waiting_in_queue(job: Job) -> list[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 import trainyard_kube as kube
 from trainyard_kube import Cluster, Object
 from trainyard_pods import Finding, Row, age_s, find_in_events, find_in_pods
+from trainyard_unscheduled import left_to
 
 from ray_state import ENDED
 
@@ -17,6 +18,8 @@ HINTS = {
 }
 EVENTS: list[Row] = [("ray.refused", r"^(InvalidRay|FailedToCreate|RayConfigError)", "correct what it names")]
 """KubeRay's own: specs that it refuses, objects that it could not make."""
+OPERATOR = "ray.io/kuberay-operator"
+"""As `managedBy` names KubeRay itself."""
 MARGIN_S = 60.0
 """KubeRay needs a moment to remove a cluster after its time."""
 
@@ -26,6 +29,8 @@ def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[
     found = find_in_pods(pods, HINTS)
     if healthy:  # whatever ended has come back, or was to end
         return [each for each in found if not each.id.startswith(("exit.", "memory.", "pod.disrupted"))]
+    if (by := thing["spec"].get("managedBy")) not in (None, OPERATOR) and not pods:
+        return [left_to(str(by))]
     ours = names | {kube.name(pod) for pod in pods}
     events = find_in_events(cluster, ours.__contains__, thing["metadata"]["creationTimestamp"], EVENTS)
     told = {each.id for each in found}

@@ -60,6 +60,18 @@ def unscheduled(pod: Object) -> Iterator[Finding]:
         yield Finding("pod.no-scheduler", summary, f"does {name} run (kubectl get pods -A)? its log; or another schedulerName")
 
 
+def left_to(manager: str) -> Finding:
+    """Of a job whose managedBy names another controller than its operator: no pod of it will be made here, however long one waits."""
+    summary = f"managedBy says {manager}: this cluster's operator leaves the job to it, and makes no pods here"
+    look = (
+        "kubectl get workloads, and look on the cluster that it runs on"
+        if "multikueue" in manager
+        else "look at that controller"
+    )
+    fix = f"{look}; or make the job anew without managedBy, which cannot be changed"
+    return Finding("job.managed-elsewhere", shell.clean(summary, 300), fix)
+
+
 def _is_old(pod: Object) -> bool:
     made = pod["metadata"].get("creationTimestamp")
     return kube.status(pod).get("phase") == "Pending" and bool(made) and age_s(made) > NOBODY_S

@@ -95,7 +95,9 @@ def test_a_name_longer_than_ours_may_be_is_looked_at(shared_ray: Ray) -> None:
     """KubeRay's limits of 47 and 53 are for what it is to make pods of."""
     name = "somebody-elses-" + "x" * 45
     shared_ray.put("RayCluster", name, {"headGroupSpec": HEAD}, {})
-    assert (len(name), shared_ray("status", name).data["name"]) == (60, name)
+    seen = shared_ray("status", name)
+    assert (len(name), seen.data["name"]) == (60, name)
+    assert "multikueue" in seen.findings()["job.managed-elsewhere"]["summary"]
     beyond = shared_ray("status", "a" * 254)
     assert beyond.exit_code == 2 and "at most 253" in beyond.error["message"]
 
