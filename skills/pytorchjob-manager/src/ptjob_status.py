@@ -12,6 +12,7 @@ from ptjob_findings import find_causes
 from ptjob_nodes import end_behind_others, has_ended, is_down, is_ready, is_running, pod_reason, pod_rows
 from trainyard_agent_codes import plain
 from trainyard_kube import Object
+from trainyard_placed import is_stuck
 from trainyard_pods import launcher_words, statuses_of
 
 SCALED_AT = "trainyard.dev/scaled-at"
@@ -83,7 +84,9 @@ def derive_state(job: Job, wanted: int, running: int, restarts: int) -> tuple[st
         told = f"in {len(down)} the container has ended and is started again ({pod_reason(down[0])})"
         return "restarting", f"{running} of {wanted} nodes run; {told}"
     if "Restarting" in true or restarts or was_running or any(kube.is_going(pod) for pod in job.pods):
-        return "restarting", f"{running} of {wanted} nodes run; the others come back"
+        stuck = [kube.name(pod) for pod in job.pods if is_stuck(pod)]
+        told = f"{stuck[0]} was deleted and does not end" if stuck else "the others come back"
+        return "restarting", f"{running} of {wanted} nodes run; {told}"
     return "pending", f"{running} of {wanted} nodes run; {len(job.pods)} pods are made"
 
 

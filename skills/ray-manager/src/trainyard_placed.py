@@ -45,7 +45,7 @@ RECENT_S = 300.0
 def placed(pod: Object) -> Iterator[Finding]:
     """Of a pod that has, or had, a node."""
     yield from _refused(pod)
-    if kube.is_going(pod) and age_s(pod["metadata"]["deletionTimestamp"]) > GONE_S:
+    if is_stuck(pod):
         yield _stuck_in_its_end(pod)
     elif not kube.is_going(pod):
         yield from _silent(pod)
@@ -56,6 +56,11 @@ def by_kubelet(text: str, told_s: float) -> Iterator[Finding]:
     if KUBELET.match(text) and told_s < RECENT_S:
         id, _, fix = row_of(REASONS, text)
         yield Finding(id, shell.clean(text, 300), fix)
+
+
+def is_stuck(pod: Object) -> bool:
+    """Deleted, and still there though its time is over: no other one of its name is made before it is gone."""
+    return kube.is_going(pod) and age_s(pod["metadata"]["deletionTimestamp"]) > GONE_S
 
 
 def was_taken(pod: Object) -> bool:

@@ -220,7 +220,9 @@ def test_a_container_that_goes_on_does_not_hide_the_end(there: Manager, cluster:
 
 @pytest.mark.situation("S19", "a pod stuck in Terminating, past its grace", "who holds it, and the command that looks at it")
 def test_a_pod_that_does_not_go_is_told_with_what_holds_it(there: Manager) -> None:
-    found = there.until_found("pod.terminating", "held").finding("pod.terminating")
+    seen = there.until_found("pod.terminating", "held")
+    assert seen.data["state"] == "restarting" and "held-worker-0 was deleted and does not end" in seen.data["reason"]
+    found = seen.finding("pod.terminating")
     assert "finalizer example.com/unmount" in found["summary"] and "kubectl get pod held-worker-0" in found["fix"]
 
 
