@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,11 +16,19 @@ from trainyard_kube import Object
 from trainyard_watch import follow, patiently
 
 TELL_S = 30.0
+FIRST_S = 2.0
+"""Most jobs that are waited for have ended, or tell of their end: the watch comes first."""
 ENDED = ("finished", "failed")
-CANNOT_PASS = ("container.start", "image.invalid", "image.not-found", "volume.deleting", "volume.lost", "pod.os")
-"""Findings that no time removes: only whoever changes the job, the image or the claim does."""
-PATIENCE_S = 60.0
-"""Somebody may be pushing the image at this moment."""
+CANNOT_PASS = {
+    "container.start": 30.0,
+    "image.invalid": 30.0,
+    "pod.os": 30.0,
+    "volume.lost": 30.0,
+    "image.not-found": 120.0,
+    "volume.deleting": 120.0,
+}
+"""Findings that no time removes, only whoever changes the job, the image or the claim; and for how many seconds one must have stood:
+somebody may be pushing the image at this moment."""
 
 
 @dataclass
@@ -30,7 +39,7 @@ class Look:
     job: Job
     every_s: float = TELL_S
     status: Object = field(default_factory=dict)
-    _next: float = 0.0
+    _next: float = field(default_factory=lambda: time.monotonic() + FIRST_S)
     _since: dict[str, float] = field(default_factory=dict)
 
     def again(self, left_s: float) -> bool:
@@ -50,7 +59,8 @@ class Look:
         """The finding that has stood for so long that nothing will come of waiting."""
         if self.status.get("state") == "running":
             return None
-        old = [id for id, since in self._since.items() if id in CANNOT_PASS and time.monotonic() - since >= PATIENCE_S]
+        now = time.monotonic()
+        old = [id for id, since in self._since.items() if now - since >= CANNOT_PASS.get(id, math.inf)]
         return next((each for each in self.status.get("findings", []) if each["id"] in old), None)
 
 
@@ -81,7 +91,10 @@ def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: 
                 return _result(look.status)
             if found := look.cannot_pass():
                 return _endless(look.status, found)
-    raise _not_ended(_status_or_nothing(cluster, job), timeout_s, name, run_id)
+    data = _status_or_nothing(cluster, job)
+    if data.get("state") in ENDED:
+        return _result(data)
+    raise _not_ended(data, timeout_s, name, run_id)
 
 
 def _result(data: Object) -> shell.Result:

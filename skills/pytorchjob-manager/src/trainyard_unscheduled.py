@@ -38,7 +38,7 @@ UNSCHEDULED: list[Row] = [
     SELECTOR,
     OTHER,
 ]  # fmt: skip
-"""In the order in which they are told: what nodes lack that would do otherwise, then which of them are closed, then labels."""
+"""In the order in which they are told: what nodes lack that would do otherwise. What closes nodes comes behind, as it was said."""
 CLOSED = ("node.taint", "node.unschedulable", "node.selector")
 """Said of nodes that may never have been meant: next to any other cause, that some have other labels tells nothing."""
 KUEUE = "Kueue takes it away when it admits the job: kubectl get workloads; its conditions say what is lacking"
@@ -99,5 +99,10 @@ def _turned_down(message: str) -> Iterator[Finding]:
         clauses.setdefault(row_of(UNSCHEDULED, clause), []).append(clause)
     if any(row[0] not in CLOSED for row in clauses):
         clauses.pop(SELECTOR, None)
-    for row in sorted(clauses, key=UNSCHEDULED.index):
+    for row in sorted(clauses, key=_order):
         yield Finding(row[0], shell.clean(f"not scheduled: {', '.join(clauses[row])}", 300), row[2])
+
+
+def _order(row: Row) -> tuple[bool, bool, int]:
+    closed = row[0] in CLOSED
+    return closed, row == OTHER, 0 if closed else UNSCHEDULED.index(row)

@@ -27,8 +27,8 @@ MARGIN_S = 60.0
 def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[str], *, healthy: bool) -> list[Finding]:
     """From the pods, and from the events about them and about the objects of these names where something is wrong."""
     found = find_in_pods(pods, HINTS)
-    if healthy:  # whatever ended has come back, or was to end
-        return [each for each in found if not each.id.startswith(("exit.", "memory.", "pod.disrupted"))]
+    if healthy:
+        return [each for each in found if not each.id.startswith("exit.")]  # whatever ended has come back
     if (by := thing["spec"].get("managedBy")) not in (None, OPERATOR) and not pods:
         return [left_to(str(by))]
     ours = names | {kube.name(pod) for pod in pods}

@@ -57,7 +57,7 @@ JOBS = [
 
 
 endless: list[subprocess.Popen[str]] = []
-"""Begun with the module, and ended a minute later."""
+"""Begun with the module, and ended half a minute later."""
 
 
 @pytest.fixture(scope="module")
@@ -235,11 +235,13 @@ def test_pods_of_one_job_on_one_gpu_node_are_a_warning(manager: Manager, cluster
     assert manager.until("running", "no-gpu", nodes=2).data["findings"] == []
 
 
-def test_the_list_says_what_it_hides(there: Manager) -> None:
+def test_the_list_says_what_it_hides(there: Manager, cluster: Cluster) -> None:
     for name in ("older", "newer"):
         there.create(name, *KWOK)
     listed = there("list", "--limit", "1")
-    assert (listed.data["total"], listed.data["hidden"]) == (2, {"older": 1, "of_others": len(JOBS)})
+    others = len(cluster.get("pytorchjobs", "", "-n", there.namespace)["items"]) - 2
+    assert (listed.data["total"], listed.data["hidden"]) == (2, {"older": 1, "of_others": others})
+    assert others >= len(JOBS) - 1
 
 
 @pytest.mark.situation("S29", "node 0's launcher is killed until max_restarts is used up", "failed, with the true count")
@@ -256,7 +258,7 @@ def test_kills_of_a_one_process_job_are_counted_to_its_end(manager: Manager, clu
 
 
 @pytest.mark.situation(
-    "V03", "a cause that no time removes, such as an image without a valid name", "`wait` ends after a minute and says so"
+    "V03", "a cause that no time removes, such as an image without a valid name", "`wait` ends after half a minute and says so"
 )
 def test_a_wait_for_what_cannot_pass_ends(there: Manager) -> None:
     done = there.answer(endless.pop())
