@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 from trainyard_hyperpod import HyperPod
+from trainyard_quantity import BYTES, CPU
 from trainyard_section import Count, Text
 from trainyard_section import Section as Section
 
-Quantity = Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1)]
+OF_CPU, OF_BYTES = {"quantity": CPU}, {"quantity": BYTES}
+"""Of a key whose text is a quantity: trainyard_request.py refuses what cannot be meant as one. A key whose default is auto takes auto."""
 
 
 class Image(Section):
@@ -78,9 +80,10 @@ class Limits(Section):
     """The most that a container may use. Some namespaces ask for it: a quota on limits, or a LimitRange whose default is too small."""
 
     cpu: Annotated[
-        Text | None, Meta(description="Kubernetes quantity; default: no limit, as throttled data workers starve GPUs.")
+        Text | None,
+        Meta(description="Kubernetes quantity; default: no limit, as throttled data workers starve GPUs.", extra=OF_CPU),
     ] = None
-    memory: Annotated[Text | None, Meta(description="Kubernetes quantity; default: what is asked for.")] = None
+    memory: Annotated[Text | None, Meta(description="Kubernetes quantity; default: what is asked for.", extra=OF_BYTES)] = None
 
 
 class Resources(Section):
@@ -89,9 +92,11 @@ class Resources(Section):
     instance_type: Annotated[
         Text | None, Meta(description="Instance type, such as p5.48xlarge; on hyperpod ml.p5.48xlarge.")
     ] = None
-    cpu: Quantity = "auto"
-    memory: Quantity = "auto"
-    shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1)] = "auto"
+    cpu: Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1, extra=OF_CPU)] = "auto"
+    memory: Annotated[str, Meta(description="A Kubernetes quantity, or auto.", min_length=1, extra=OF_BYTES)] = "auto"
+    shm: Annotated[str, Meta(description="Size of /dev/shm; a Kubernetes quantity, or auto.", min_length=1, extra=OF_BYTES)] = (
+        "auto"
+    )
     limits: Limits | None = None
 
 
@@ -99,7 +104,7 @@ class Storage(Section):
     """The volume for checkpoints: one to be made (`class`, `size`), or one that exists (`claim`). On local they lie in the run folder."""
 
     storage_class: Annotated[Text | None, Meta(description="Storage class of the volume.")] = field(name="class", default=None)
-    size: Annotated[Text | None, Meta(description="Size of the volume, such as 500Gi.")] = None
+    size: Annotated[Text | None, Meta(description="Size of the volume, such as 500Gi.", extra=OF_BYTES)] = None
     claim: Annotated[Text | None, Meta(description="An existing PersistentVolumeClaim; it is used and never changed.")] = None
 
 

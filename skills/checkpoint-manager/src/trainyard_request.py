@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import click
 import msgspec
+import trainyard_quantity
 import trainyard_shell as shell
 from click.core import ParameterSource
 from trainyard_job import Job, Request, Section
@@ -42,7 +43,9 @@ def read(path: Path | str, *, without: dict[str, str] | None = None) -> Request:
     if isinstance(mapping, dict):
         mapping = {**(without or {}), **mapping}
     request = convert(mapping, Request, "$", findings)
-    if not isinstance(request, Request):
+    if isinstance(request, Request):
+        findings += quantities(request)
+    if not isinstance(request, Request) or findings:
         raise refusal(path, findings)
     return request
 
@@ -134,6 +137,22 @@ def _convert_value(value: Any, kind: Any, path: str, findings: list[Finding]) ->
     except msgspec.ValidationError as error:
         findings.append(Finding(*_told(str(error), value, path)))
         return None
+
+
+def quantities(section: Section, path: str = "$") -> list[Finding]:
+    """What is wrong with the text of keys that take a quantity (trainyard_job.OF_CPU, OF_BYTES), here and in the sections below."""
+    found = []
+    for field in msgspec.structs.fields(section):
+        value, where = getattr(section, field.name), f"{path}.{field.encode_name}"
+        kind = next((each.extra["quantity"] for each in getattr(field.type, "__metadata__", ()) if each.extra), None)
+        if isinstance(value, Section):
+            found += quantities(value, where)
+        elif kind and isinstance(value, str) and not value == field.default == "auto":
+            problem = trainyard_quantity.problem(kind, value)
+            if problem and field.default == "auto":
+                problem = problem.replace("is not a quantity", "is neither auto nor a quantity")
+            found += [Finding(where, problem)] if problem else []
+    return found
 
 
 def _convert_text(key: Any, value: Any, path: str, findings: list[Finding]) -> Any:

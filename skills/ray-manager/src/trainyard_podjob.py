@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import trainyard_kube as kube
+import trainyard_quantity
 import trainyard_shell as shell
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
@@ -122,19 +123,16 @@ class PodJob:
             match("key", key, QUALIFIED, "for example topology.kubernetes.io/zone")
 
     def _check_quantities(self) -> None:
-        from kubernetes.utils.quantity import parse_quantity
-
-        limits = {"resources.limits.cpu": self.limit_cpu, "resources.limits.memory": self.limit_memory}
-        for key, value in {"cpu": self.cpu, "memory": self.memory, "shm": self.shm, **limits}.items():
-            try:
-                good = value is None or parse_quantity(value) > 0
-            except ValueError:
-                good = False
-            if not good:
-                raise usage(f"{key} {value!r} is no quantity", f"{key} " + ("4 or 500m" if key.endswith("cpu") else "64Gi"))
-        for key, asked, limit in (("cpu", self.cpu, self.limit_cpu), ("memory", self.memory, self.limit_memory)):
-            if asked and limit and parse_quantity(asked) > parse_quantity(limit):
-                message = f"resources.limits.{key} {limit} is less than the {asked} that a pod asks for"
+        asked = {"cpu": self.cpu, "memory": self.memory}
+        limits = {"cpu": self.limit_cpu, "memory": self.limit_memory}
+        named = {**asked, "shm": self.shm, **{f"resources.limits.{key}": value for key, value in limits.items()}}
+        for key, value in named.items():
+            kind = trainyard_quantity.CPU if key.endswith("cpu") else trainyard_quantity.BYTES
+            if problem := value is not None and trainyard_quantity.problem(kind, value):
+                raise usage(f"{key} {problem}", f"{key} {trainyard_quantity.EXAMPLES[kind]}")
+        for key, least in asked.items():
+            if least and (limit := limits[key]) and trainyard_quantity.is_more(least, limit):
+                message = f"resources.limits.{key} {limit} is less than the {least} that a pod asks for"
                 raise usage(message, f"resources.{key} (--{key}) or resources.limits.{key} (--limit-{key})")
 
     @property

@@ -160,6 +160,7 @@ def test_without_the_right_to_make_claims_the_rule_is_printed(
     [
         ("--size", "much"),
         ("--size", "-1Gi"),
+        ("--size", "100m"),
         ("--storage-class", "Not_A_Name"),
         ("--zone", "a b"),
         ("--claim", "x/y"),

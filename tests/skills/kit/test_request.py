@@ -38,6 +38,8 @@ BAD = {
     "a wrong answer": (json.dumps(GOOD | {"fit": {"pod": {"gpus": -1}}}).encode(), "$.fit.pod.gpus"),
     "an open quote": (json.dumps(GOOD | {"run": "torchrun 'train.py"}).encode(), "$.run"),
     "no word": (json.dumps(GOOD | {"run": " "}).encode(), "$.run"),
+    "a tenth of a byte": (json.dumps(GOOD | {"resources": {"memory": "100m"}}).encode(), "$.resources.memory: '100m'"),
+    "64 bytes": (json.dumps(GOOD | {"checkpoints": {"storage": {"size": "64"}}}).encode(), "$.checkpoints.storage.size: '64'"),
     "a wrong type": (json.dumps(GOOD | {"nodes": "two"}).encode(), "$.nodes"),
 }
 

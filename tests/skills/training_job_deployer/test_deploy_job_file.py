@@ -53,7 +53,10 @@ CLUSTER_KEYS = [
     ("checkpoints: {storage: {claim: Shared}}", "$.checkpoints.storage.claim", "is not a valid name"),
     ("checkpoints: {storage: {claim: shared, size: 5Gi}}", "$.checkpoints.storage.claim", "leave class and size out"),
     ("checkpoints: {storage: {class: a/b}}", "$.checkpoints.storage.class", "is not a valid name"),
-    ("checkpoints: {storage: {size: much}}", "$.checkpoints.storage.size", "no quantity"),
+    ("checkpoints: {storage: {size: much}}", "$.checkpoints.storage.size", "not a quantity"),
+    ("checkpoints: {storage: {size: 100m}}", "$.checkpoints.storage.size", "fractions of a byte"),
+    ("resources: {cpu: 4Gi}", "$.resources.cpu", "more than any machine has"),
+    ("resources: {memory: '64'}", "$.resources.memory", "64 bytes; 64Gi is meant?"),
     ("resources: {cpu: many}", "$.resources.cpu", "neither auto nor a quantity"),
     ("engine: hyperpodjob", "$.engine", "target hyperpod only"),
     ("engine: slurm", "$.engine", "hyperpodjob, pytorchjob"),
@@ -64,6 +67,8 @@ RIGHT_CLUSTER_KEYS = [
     "nodes: 2\ncheckpoints: {storage: {claim: shared}}",
     "nodes: 2\ncheckpoints: {storage: {class: fsx, size: 1.2Ti}}",
     "resources: {cpu: 500m, memory: 1.5Gi, shm: auto}",
+    "resources: {cpu: '0.5', memory: 123k, shm: 1181116006400m}",
+    "resources: {cpu: 1e-1, memory: 1e9}",
     "engine: raycluster",
 ]
 HYPERPOD = "name: toy\nrun: torchrun train.py\nsource: src\ntarget: hyperpod\nengine: hyperpodjob\n"

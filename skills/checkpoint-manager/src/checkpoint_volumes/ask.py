@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import trainyard_kube as kube
+import trainyard_quantity
 import trainyard_shell as shell
 from trainyard_storage import KINDS, RWO, RWX
 
@@ -25,14 +26,9 @@ def run_id_or_raise(run_id: str) -> str:
 
 def size_bytes(quantity: str) -> Decimal:
     """A quantity as Kubernetes writes it (500Gi, 1.5Ti). Raises SkillError `usage`."""
-    from kubernetes.utils.quantity import parse_quantity
-
-    try:
-        value: Decimal = parse_quantity(quantity)
-    except ValueError as error:
-        raise shell.SkillError("usage", f"size {quantity}: {error}", hint="as Kubernetes writes it: 500Gi, 2Ti") from error
-    if not value.is_finite() or value <= 0:
-        raise shell.SkillError("usage", f"size {quantity} is nothing", hint="as Kubernetes writes it: 500Gi, 2Ti")
+    value = trainyard_quantity.value_of(quantity)
+    if value is None:
+        raise shell.SkillError("usage", f"size {quantity!r} is not a quantity", hint="as Kubernetes writes it: 500Gi, 2Ti")
     return value
 
 
@@ -86,8 +82,8 @@ class Ask:
             kube.name_or_raise("claim", self.claim)
         if self.zone and not _ZONE.fullmatch(self.zone):
             raise shell.SkillError("usage", f"{shell.clean(self.zone, 80)!r} is no zone", hint="as in us-west-2a")
-        if self.size:
-            size_bytes(self.size)
+        if self.size and (problem := trainyard_quantity.problem(trainyard_quantity.BYTES, self.size)):
+            raise shell.SkillError("usage", f"size {problem}", hint="as Kubernetes writes it: 500Gi, 2Ti")
 
     @property
     def claim_name(self) -> str:

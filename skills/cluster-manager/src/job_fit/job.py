@@ -26,10 +26,6 @@ def read_job(path: Path | str | None, given: Given | None = None) -> Job:
     given = given or Given()
     request = given.over(trainyard_request.read(path, without=STANDS_FOR) if path is not None else given.alone())
     resources = request.resources or Resources()
-    for key, resource in (("cpu", "cpu"), ("memory", "memory"), ("shm", "memory")):
-        value = getattr(resources, key)
-        if value != "auto" and amount(resource, value) <= 0:
-            raise shell.SkillError("usage", f"$.resources.{key}: expected more than nothing, got {value}")
     _check_limits(resources, resources.limits or Limits())
     return Job(request, request.cluster or Cluster(), resources)
 
@@ -40,8 +36,6 @@ def _check_limits(resources: Resources, limits: Limits) -> None:
         limit, asked = getattr(limits, key), getattr(resources, key)
         if limit is None:
             continue
-        if amount(key, limit) <= 0:
-            raise shell.SkillError("usage", f"$.resources.limits.{key}: expected more than nothing, got {limit}")
         if asked != "auto" and amount(key, asked) > amount(key, limit):
             message = f"$.resources.limits.{key}: {limit} is less than the {asked} of resources.{key}"
             raise shell.SkillError("usage", message, hint=f"resources.{key}: at most its limit")

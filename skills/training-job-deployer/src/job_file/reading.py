@@ -19,7 +19,7 @@ from job_file import targets
 from job_file.command import Command, CommandError, parse
 from trainyard_job import Job
 from trainyard_request import Finding as Finding
-from trainyard_request import convert, refusal
+from trainyard_request import convert, quantities, refusal
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
 MAX_ENV_CHARS = 100_000
@@ -112,7 +112,7 @@ def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding
         findings.append(Finding("$.source", f"no folder {source_folder(path, job)}"))
     if job.target in targets.names():
         findings += targets.place_class(job.target).findings(job, command)
-    return findings
+    return findings + quantities(job)
 
 
 def one_image(job: Job) -> list[Finding]:

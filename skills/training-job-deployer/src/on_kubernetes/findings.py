@@ -8,12 +8,11 @@ from job_file.command import ONE_MACHINE, Command
 from job_file.reading import needs_launcher, one_image
 from on_kubernetes import agent_bounds
 from trainyard_hyperpod import ENGINE, contradictions
-from trainyard_job import RAY_ENGINES, Job, Limits, Storage
+from trainyard_job import RAY_ENGINES, Job, Storage
 from trainyard_request import Finding
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
-QUANTITY = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:m|k|Ki|[MGTPE]i?)?")
 NAME_TOLD = "is not a valid name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
 
 
@@ -25,7 +24,7 @@ def findings(job: Job, command: Command | None) -> list[Finding]:
         name, package = command.launcher.name, command.launcher.package
         problem = f"{name} is a launcher of one machine; write torchrun in its place: {package}'s scripts run under it"
         found.append(Finding("$.run", problem))
-    found += one_image(job) + _storage(job.checkpoints.storage, job.nodes) + _resources(job)
+    found += one_image(job) + _storage(job.checkpoints.storage, job.nodes)
     if job.image is None:
         found.append(Finding("$.image", f"is missing: target {job.target} runs a container image; image: {{uri: ...}}"))
     if job.engine == "hyperpodjob" and job.target != "hyperpod":
@@ -60,22 +59,4 @@ def _storage(storage: Storage | None, nodes: int) -> list[Finding]:
             found.append(Finding(f"$.checkpoints.storage.{key}", f"{value!r} {NAME_TOLD}"))
     if storage.claim and (storage.storage_class or storage.size):
         found.append(Finding("$.checkpoints.storage.claim", "names a volume that exists: leave class and size out"))
-    if storage.size and not QUANTITY.fullmatch(storage.size):
-        found.append(Finding("$.checkpoints.storage.size", f"{storage.size!r} is no quantity such as 500Gi"))
     return found
-
-
-def _resources(job: Job) -> list[Finding]:
-    if job.resources is None:
-        return []
-    given = {"cpu": job.resources.cpu, "memory": job.resources.memory, "shm": job.resources.shm}
-    limits = job.resources.limits or Limits()
-    return [
-        Finding(f"$.resources.{key}", f"{value!r} is neither auto nor a quantity such as 16 or 64Gi")
-        for key, value in given.items()
-        if value != "auto" and not QUANTITY.fullmatch(value)
-    ] + [
-        Finding(f"$.resources.limits.{key}", f"{value!r} is not a quantity such as 16 or 64Gi")
-        for key, value in (("cpu", limits.cpu), ("memory", limits.memory))
-        if value is not None and not QUANTITY.fullmatch(value)
-    ]
