@@ -8,6 +8,7 @@ import ptjob_going
 import trainyard_kube as kube
 from ptjob_find import Job
 from ptjob_nodes import is_ready, shared_nodes
+from trainyard_autoscaler import nodes_to_come
 from trainyard_offers import with_offers
 from trainyard_pods import Finding, find_in_events, find_in_pods
 from trainyard_unscheduled import left_to
@@ -26,7 +27,8 @@ def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
         return [*waiting_in_queue(job), *(each for each in find_in_pods(job.pods, main=main) if each.id in STAYS)]
     if by := managed_elsewhere(job):
         return [by]
-    found = [*ptjob_going.finding(job), *with_offers(cluster, job.pods, find_in_pods(job.pods, main=main))]
+    causes = with_offers(cluster, job.pods, find_in_pods(job.pods, main=main))
+    found = [*ptjob_going.finding(job), *nodes_to_come(cluster, job.pods), *causes]
     if found or state == "failed":
         return found
     ours = re.compile(re.escape(job.name) + f"({job.engine.made})?")  # a job whose name begins alike is another

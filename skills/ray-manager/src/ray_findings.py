@@ -6,6 +6,7 @@ from typing import Any
 
 import trainyard_kube as kube
 from trainyard_kube import Cluster, Object
+from trainyard_autoscaler import nodes_to_come
 from trainyard_pods import Finding, Row, age_s, find_in_events, find_in_pods
 from trainyard_unscheduled import left_to
 
@@ -34,7 +35,7 @@ def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[
     ours = names | {kube.name(pod) for pod in pods}
     events = find_in_events(cluster, ours.__contains__, thing["metadata"]["creationTimestamp"], EVENTS)
     told = {each.id for each in found}
-    return found + [each for each in events if each.id not in told]
+    return [*nodes_to_come(cluster, pods), *found, *(each for each in events if each.id not in told)]
 
 
 def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]) -> list[Finding]:

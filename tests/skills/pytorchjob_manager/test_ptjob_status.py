@@ -41,6 +41,45 @@ def test_what_keeps_a_pod_from_running_is_found_with_cause_and_next_command(mana
     assert "no-such/key" not in json.dumps(manager("status", "container-config").data["findings"])
 
 
+@pytest.mark.situation(
+    "S39", "a job waits for nodes that an autoscaler would add", "`status` says what the autoscaler says of its pods"
+)
+def test_what_an_autoscaler_says_of_a_waiting_pod_comes_first(manager: Manager, cluster: Cluster) -> None:
+    """The events are Cluster Autoscaler's and Karpenter's, in their own words; the newest counts."""
+    manager.create("grows", *NOWHERE, *KWOK[2:])
+    pod = manager.until_found("node.selector", "grows").data["pods"][0]["name"]
+    uid = cluster.get("pods", pod, "--namespace", manager.namespace)["metadata"]["uid"]
+    words = {
+        "NotTriggerScaleUp": ("nodes.not-coming", "pod didn't trigger scale-up: 1 max node group size reached"),
+        "TriggeredScaleUp": ("nodes.coming", "pod triggered scale-up: [{eks-gpu-1c2d 0->2 (max: 4)}]"),
+        "FailedScheduling": ("nodes.not-coming", 'Failed to schedule pod, incompatible with nodepool "gpu", all available instance types exceed limits'),
+        "Nominated": ("nodes.coming", "Pod should schedule on: nodeclaim/gpu-x7c2p"),
+    }  # fmt: skip
+    for minute, (reason, (finding, message)) in enumerate(words.items()):
+        cluster.apply([event_of(manager.namespace, pod, uid, reason, message, minute)])
+        first, *rest = manager("status", "grows").data["findings"]
+        assert first["id"] == finding and message in first["summary"] and first["fix"], first
+        assert "node.selector" in [each["id"] for each in rest], "the scheduler's own word is still there"
+
+
+def event_of(namespace: str, pod: str, uid: str, reason: str, message: str, minute: int) -> dict[str, object]:
+    """Of a pod, one minute younger than the last."""
+    time_ = f"2099-01-01T00:{minute:02}:00Z"
+    about = {"kind": "Pod", "namespace": namespace, "name": pod, "uid": uid}
+    metadata = {"name": f"{pod}.{minute}", "namespace": namespace}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": metadata,
+        "involvedObject": about,
+        "reason": reason,
+        "message": message,
+        "type": "Normal",
+        "firstTimestamp": time_,
+        "lastTimestamp": time_,
+    }
+
+
 def test_a_quota_that_refuses_the_pods_is_named_though_there_is_no_pod(manager: Manager, cluster: Cluster) -> None:
     cluster.apply([quota_of_8(manager.namespace)])
     for engine in ("pytorchjob", "trainjob"):
