@@ -40,7 +40,7 @@ def add(total: Amounts, more: Mapping[str, int]) -> None:
 
 
 def highest(first: Mapping[str, int], second: Mapping[str, int]) -> Amounts:
-    return {key: max(first.get(key, 0), second.get(key, 0)) for key in first.keys() | second.keys()}
+    return {key: max(first.get(key, 0), second.get(key, 0)) for key in {**first, **second}}
 
 
 def pod_requests(spec: PodSpec) -> Amounts:

@@ -15,8 +15,20 @@ from trainyard_kube import Cluster
 
 SYSTEM_PRIORITIES = ("system-node-critical", "system-cluster-critical")
 READY, CORDONED = "Ready", "node.kubernetes.io/unschedulable"
+AUTOSCALER = "cluster-autoscaler"
+"""In the names of its pods, however it was installed."""
 HOLDS_BACK = ("NoSchedule", "NoExecute")
 """Effects of taints that keep a pod away; PreferNoSchedule does not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lower:
+    """A pod that one of a higher priority may put out."""
+
+    name: str
+    """With its namespace."""
+    priority: int
+    requests: Amounts
 
 
 @dataclass
@@ -37,6 +49,7 @@ class Machine:
     """Requests of all pods on it."""
     system: Amounts = field(default_factory=dict)
     """Of these what stays whatever jobs do: DaemonSets, static pods, pods of a system priority."""
+    lower: list[Lower] = field(default_factory=list)
 
     @property
     def zone(self) -> str | None:
@@ -71,28 +84,36 @@ class Machines:
     all: list[Machine]
     waiting_pods: int = 0
     """Pods without a node: they want room too, but hold none."""
+    autoscaler: bool = False
+    """Whether Cluster Autoscaler is among the pods."""
 
 
-def read_machines(cluster: Cluster) -> Machines:
-    """Two lists in pages; memory holds the nodes and one page of pods. Raises ApiError (nodes or pods may not be listed)."""
+def read_machines(cluster: Cluster, below: int | None = None) -> Machines:
+    """Two lists in pages; memory holds the nodes, one page of pods, and of the pods of a priority less than `below` what they hold.
+
+    Raises ApiError (nodes or pods may not be listed).
+    """
     by_name = {node.metadata.name: machine(node) for node in read_all(cluster, "/api/v1/nodes", Node)}
     used: dict[str, Amounts] = defaultdict(dict)
     system: dict[str, Amounts] = defaultdict(dict)
-    waiting = 0
+    waiting, autoscaler = 0, False
     for pod in read_all(cluster, "/api/v1/pods", Pod, fieldSelector=UNFINISHED):
         name = pod.spec.node_name
         if not name:
             waiting += 1
             continue
+        autoscaler = autoscaler or AUTOSCALER in pod.metadata.name
         if nodehealth.is_agent(pod.metadata.namespace, pod.metadata.name) and name in by_name:
             by_name[name].watched = True
         requests = {**pod_requests(pod.spec), "pods": 1}
         add(used[name], requests)
         if is_system(pod):
             add(system[name], requests)
+        if below is not None and pod.spec.priority < below and name in by_name:
+            by_name[name].lower.append(Lower(f"{pod.metadata.namespace}/{pod.metadata.name}", pod.spec.priority, requests))
     for name, one in by_name.items():
         one.used, one.system = used.get(name, {}), system.get(name, {})
-    return Machines(list(by_name.values()), waiting)
+    return Machines(list(by_name.values()), waiting, autoscaler)
 
 
 def machine(node: Node) -> Machine:

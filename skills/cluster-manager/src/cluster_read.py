@@ -77,6 +77,7 @@ class PodSpec(Struct, rename="camel"):
     overhead: dict[str, str] | None = None
     resources: Resources | None = None
     priority_class_name: str = ""
+    priority: int = 0
 
 
 class Pod(Struct):

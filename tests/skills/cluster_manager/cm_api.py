@@ -16,11 +16,13 @@ Manifest = dict[str, Any]
 PLURALS = {
     "DaemonSet": "daemonsets",
     "Deployment": "deployments",
+    "LimitRange": "limitranges",
     "Namespace": "namespaces",
     "Node": "nodes",
     "PersistentVolume": "persistentvolumes",
     "PersistentVolumeClaim": "persistentvolumeclaims",
     "Pod": "pods",
+    "PriorityClass": "priorityclasses",
     "ResourceQuota": "resourcequotas",
     "StorageClass": "storageclasses",
     "CSIDriver": "csidrivers",
@@ -36,6 +38,11 @@ class Api:
         self.host, self.pool = client.configuration.host, client.rest_client.pool_manager
         settings = client.configuration.auth_settings().values()
         self.headers = {each["key"]: each["value"] for each in settings if each["in"] == "header"}
+
+    def raw(self, verb: str, path: str) -> tuple[int, str]:
+        """Of paths that answer with text, too."""
+        response = self.pool.request(verb, f"{self.host}{path}", headers=self.headers)
+        return response.status, response.data.decode()
 
     def send(
         self, verb: str, path: str, body: Any = None, content: str = "application/json", **query: str

@@ -44,11 +44,13 @@ class Nodes:
             **changes,
         }
 
-    def put(self, name: str, namespace: str, number: int, requests: Manifest, **more: Any) -> Manifest:
-        """A pod on the node of this number, without asking the scheduler."""
+    def put(
+        self, name: str, namespace: str, number: int, requests: Manifest, spec: Manifest | None = None, **more: Any
+    ) -> Manifest:
+        """A pod on the node of this number, without asking the scheduler; `spec`: more of it."""
         limits = {key: value for key, value in requests.items() if "/" in key}
         container = {"name": "main", "image": "local.test/pause:1", "resources": {"requests": requests, "limits": limits}}
-        pod = pod_manifest(name, namespace, {"nodeName": self.names[number], "containers": [container]}, **more)
+        pod = pod_manifest(name, namespace, {"nodeName": self.names[number], "containers": [container], **(spec or {})}, **more)
         self.api.create_all([pod])
         return pod
 

@@ -37,7 +37,10 @@ class Situation:
     pods: list[Manifest]
     storage: list[Manifest] = field(default_factory=list)
     claim: str | None = None
-    quota: Manifest | None = None
+    rules: list[Manifest] = field(default_factory=list)
+    """A LimitRange and a ResourceQuota of the job's namespace."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Of that namespace: the level of Pod Security that it holds pods to."""
     volume_zones: list[str] | None = None
     """The job has no claim yet, and its storage class makes volumes only there."""
     moves: bool = False
@@ -66,7 +69,71 @@ def situation(seed: int, prefix: str, busy: str) -> Situation:
         _storage(random, made, zones)
     if random.random() < 0.2:
         _quota(random, made)
+    _admission(random, made)
+    _priorities(random, made)
     return made
+
+
+def _admission(random: Random, made: Situation) -> None:
+    """A LimitRange, a level of Pod Security, and what a job file says about both."""
+    if random.random() < 0.3:
+        _own_namespace(made)
+        for number, item in enumerate(random.sample(LIMITS, random.choice((1, 1, 2)))):
+            metadata = {"name": f"range{number}", "namespace": made.name}
+            made.rules.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": [item]}})
+    if random.random() < 0.3:
+        made.job["resources"]["limits"] = random.choice(({"cpu": "64"}, {"cpu": "200", "memory": "2Ti"}, {"memory": "40Gi"}))
+    if random.random() < 0.25:
+        _own_namespace(made)
+        made.labels = {"pod-security.kubernetes.io/enforce": random.choice(("baseline", "restricted", "restricted"))}
+    if random.random() < 0.3:
+        made.job["cluster"]["security"] = {"run_as_user": random.choice((0, 1000, 1000))}
+
+
+LIMITS: tuple[Manifest, ...] = (
+    {"type": "Container", "default": {"cpu": "500m"}},
+    {"type": "Container", "default": {"cpu": "200"}},
+    {"type": "Container", "default": {"cpu": "200", "memory": "1Ti"}, "defaultRequest": {"ephemeral-storage": "1Gi"}},
+    {"type": "Container", "max": {"cpu": "48"}},
+    {"type": "Container", "max": {"memory": "600Gi"}, "min": {"cpu": "10m"}},
+    {"type": "Container", "min": {"cpu": "100m", "memory": "5Mi"}},
+    {"type": "Container", "default": {"cpu": "64"}, "maxLimitRequestRatio": {"cpu": "4"}},
+    {"type": "Container", "maxLimitRequestRatio": {"memory": "1500m"}},
+    {"type": "Pod", "max": {"memory": "1Ti"}, "min": {"memory": "200k"}},
+    {"type": "Pod", "max": {"cpu": "100"}},
+)
+CLASSES = {"low": -5, "some": 10, "high": 1000, "never": 1000}
+"""The last one puts nobody out."""
+
+
+def priority_classes(prefix: str) -> list[Manifest]:
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": f"{prefix}-{name}"},
+            "value": value,
+            "preemptionPolicy": "Never" if name == "never" else "PreemptLowerPriority",
+        }
+        for name, value in CLASSES.items()
+    ]
+
+
+def _priorities(random: Random, made: Situation) -> None:
+    """Of the job and of the pods that are there, each perhaps without one, which is 0."""
+    prefix = made.name.rpartition("-")[0]
+    for pod in made.pods:
+        if random.random() < 0.3:
+            pod["spec"]["priorityClassName"] = f"{prefix}-{random.choice(('low', 'some', 'high'))}"
+    if random.random() < 0.3:
+        made.job["cluster"]["priority"] = f"{prefix}-{random.choice(('low', 'some', 'high', 'high', 'never'))}"
+
+
+def _own_namespace(made: Situation) -> None:
+    made.namespace = made.name
+    for thing in made.storage:
+        if "namespace" in thing["metadata"]:
+            thing["metadata"]["namespace"] = made.name
 
 
 def _node(random: Random, name: str, situation: str, instance_type: str, zones: tuple[str, ...]) -> Manifest:
@@ -192,7 +259,7 @@ def _storage(random: Random, made: Situation, zones: tuple[str, ...]) -> None:
         made.job["checkpoints"] = {"storage": {"class": class_, "size": "1Gi"}}
         return
     made.claim, made.moves = f"{made.name}-claim", kind == "first-pod"
-    volumes = [] if kind == "unbound" else [_volume(f"{made.name}-{zone}", class_, zone, kind) for zone in where]
+    volumes = [] if kind == "unbound" else [volume_at(f"{made.name}-{zone}", class_, zone, kind) for zone in where]
     if kind in ("affinity", "labels"):
         volumes = volumes[:1]
     spec = {"accessModes": ["ReadWriteMany"], "storageClassName": class_, "resources": {"requests": {"storage": "1.5Gi"}}}
@@ -200,7 +267,7 @@ def _storage(random: Random, made: Situation, zones: tuple[str, ...]) -> None:
     made.storage = [manifest, *volumes, {**claim, "metadata": {"name": made.claim, "namespace": made.namespace}}]
 
 
-def _volume(name: str, class_: str, zone: str, kind: str) -> Manifest:
+def volume_at(name: str, class_: str, zone: str, kind: str) -> Manifest:
     expression = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}
     affinity = {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
     return {
@@ -219,17 +286,16 @@ def _volume(name: str, class_: str, zone: str, kind: str) -> Manifest:
 
 def _quota(random: Random, made: Situation) -> None:
     """In a namespace of its own."""
-    made.namespace = made.name
-    for thing in made.storage:
-        if "namespace" in thing["metadata"]:
-            thing["metadata"]["namespace"] = made.name
+    _own_namespace(made)
     hard = random.choice(
         (
             {"pods": str(random.randint(1, 4))},
             {"requests.nvidia.com/gpu": str(random.choice((4, 8, 16, 32)))},
             {"requests.cpu": random.choice(("250m", "40", "400")), "count/pods": "3"},
             {"limits.memory": random.choice(("123M", "1.5Gi", "4Ti"))},
-            {"limits.cpu": "1000"},  # refuses pods without a CPU limit, as ours are
+            {"limits.cpu": "1000"},  # refuses pods without a CPU limit, as ours are where nothing gives them one
+            {"limits.cpu": random.choice(("150", "400")), "limits.memory": "4Ti"},
+            {"memory": random.choice(("100Gi", "3Ti")), "limits.cpu": "1000"},
         )
     )
     spec: Manifest = {"hard": hard}
@@ -238,5 +304,10 @@ def _quota(random: Random, made: Situation) -> None:
         if spec["scopes"] == ["BestEffort"]:
             spec["hard"] = {"pods": "1"}  # the only thing it can count
         spec["hard"].pop("count/pods", None)  # object counts have no scopes
+    elif random.random() < 0.3:
+        high = f"{made.name.rpartition('-')[0]}-high"
+        rules = ({"operator": "Exists"}, {"operator": "In", "values": [high]}, {"operator": "NotIn", "values": [high]})
+        spec["scopeSelector"] = {"matchExpressions": [{"scopeName": "PriorityClass", **random.choice(rules)}]}
+        spec["hard"].pop("count/pods", None)
     metadata = {"name": "limit", "namespace": made.name}
-    made.quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec}
+    made.rules.append({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec})

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from cm_api import Api, until
-from fit_situations import Manifest, Situation, pod_manifest, situation
+from fit_situations import Manifest, Situation, pod_manifest, priority_classes, situation
 
 ROUND = "trainyard-test/round"
 ZONE = "topology.kubernetes.io/zone"
@@ -29,7 +29,7 @@ class Tried:
     nodes: list[str | None]
     """In rank order; None: the scheduler found no node."""
     refused: str | None
-    """The API server did not take a pod: the quota."""
+    """The API server did not take a pod: quota, LimitRange, Pod Security."""
 
     @property
     def all_scheduled(self) -> bool:
@@ -41,8 +41,9 @@ def world(api: Api, prefix: str, seeds: Sequence[int]) -> Iterator[list[Situatio
     """The situations of these seeds, settled; everything is removed behind them."""
     busy = f"{prefix}-busy"
     made = [situation(seed, prefix, busy) for seed in seeds]
-    spaces = [_namespace(name) for name in sorted({busy, prefix, *(each.namespace for each in made)})]
-    things = _flat(made, lambda each: each.storage + ([each.quota] if each.quota else []))
+    labels = {busy: {}, prefix: {}} | {each.namespace: each.labels for each in made}
+    spaces = [_namespace(name, labels[name]) for name in sorted(labels)]
+    things = priority_classes(prefix) + _flat(made, lambda each: each.storage + each.rules)
     pods = _flat(made, lambda each: each.pods)
     nodes = _flat(made, lambda each: each.nodes)
     try:
@@ -60,8 +61,8 @@ def _flat(made: list[Situation], part: Callable[[Situation], list[Manifest]]) ->
     return [thing for each in made for thing in part(each)]
 
 
-def _namespace(name: str) -> Manifest:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+def _namespace(name: str, labels: dict[str, str]) -> Manifest:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def _until_service_accounts(api: Api, spaces: set[str]) -> None:
@@ -84,7 +85,7 @@ def _until_settled(api: Api, prefix: str, made: list[Situation], pods: list[Mani
         lambda: bound <= {each["metadata"]["name"] for each in api.list("/api/v1/persistentvolumeclaims") if _is_bound(each)},
         "claims",
     )
-    quotas = {each.namespace for each in made if each.quota}
+    quotas = {rule["metadata"]["namespace"] for each in made for rule in each.rules if rule["kind"] == "ResourceQuota"}
     until(
         lambda: quotas <= {each["metadata"]["namespace"] for each in api.list("/api/v1/resourcequotas") if _counted(each)},
         "quotas",
@@ -143,22 +144,44 @@ def job_pods(each: Situation, verdict: dict[str, Any], round_: str, zone: str | 
     if pod["efa"]:
         devices["vpc.amazonaws.com/efa"] = str(pod["efa"])
     amounts = {"cpu": pod["cpu"], "memory": pod["memory"], **devices}
-    limits = {key: value for key, value in amounts.items() if key != "cpu"}  # as pytorchjob-manager makes them
+    asked = each.job["resources"].get("limits") or {}
+    limits = {**{key: value for key, value in amounts.items() if key != "cpu"}, **asked}  # as pytorchjob-manager makes them
     selector = {key: value for key, value in data["node_selector"].items() if key != ZONE} | ({ZONE: zone} if zone else {})
+    main = {"name": "main", "image": "local.test/pause:1", "resources": {"requests": amounts, "limits": limits}}
     spec: Manifest = {
-        "containers": [{"name": "main", "image": "local.test/pause:1", "resources": {"requests": amounts, "limits": limits}}],
+        "containers": [{**main, "securityContext": HARDENED}],
+        "securityContext": _whose(each.job["cluster"].get("security") or {}),
         "nodeSelector": selector,
         "tolerations": each.job["cluster"]["tolerations"],
     }
     if each.claim:
         spec["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": each.claim}}]
+    if priority := each.job["cluster"].get("priority"):
+        spec["priorityClassName"] = priority
     pods = []
     for rank in range(each.job["nodes"]):
         own = copy.deepcopy(spec)
         if pinned:
             own["nodeSelector"]["kubernetes.io/hostname"] = data["nodes"][rank]
+        if rank:
+            own["initContainers"] = [INIT_PYTORCH]
         pods.append(pod_manifest(f"{each.name}-{round_}-{rank}", each.namespace, own, {ROUND: round_}))
     return pods
+
+
+HARDENED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+INIT_PYTORCH = {
+    "name": "init-pytorch",
+    "image": "local.test/pause:1",
+    "resources": {"requests": {"cpu": "50m", "memory": "10Mi"}, "limits": {"cpu": "100m", "memory": "20Mi"}},
+}
+"""What the training operator puts into workers: pkg/controller.v1/pytorch/initcontainer.go."""
+
+
+def _whose(security: Manifest) -> Manifest:
+    """Of a pod, as pytorchjob-manager makes it."""
+    user = {"runAsUser": security["run_as_user"]} if "run_as_user" in security else {}
+    return {**user, "seccompProfile": {"type": "RuntimeDefault"}, **({"runAsNonRoot": True} if any(user.values()) else {})}
 
 
 def try_pods(
@@ -171,8 +194,9 @@ def try_pods(
     """
     everything = [pod for pods in sets.values() for pod in pods]
     answers = dict(zip([pod["metadata"]["name"] for pod in everything], api.each(api.create, everything), strict=True))
-    refused = {name: answer["message"] for name, (status, answer) in answers.items() if status == 403}
-    unexpected = {name: answer for name, (status, answer) in answers.items() if status not in (201, 403)}
+    # 422: a LimitRange's default limit is less than what the pod asks for
+    refused = {name: answer["message"] for name, (status, answer) in answers.items() if status in (403, 422)}
+    unexpected = {name: answer for name, (status, answer) in answers.items() if status not in (201, 403, 422)}
     assert not unexpected, unexpected
     decided: dict[str, str | None] = {}
     try:
@@ -193,6 +217,19 @@ def try_pods(
         )
         for key, each in names.items()
     }
+
+
+def put_back(api: Api, made: Sequence[Situation]) -> None:
+    """The pods that others were put out for."""
+    wanted = {pod["metadata"]["name"]: pod for each in made for pod in each.pods}
+    path = next((f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods" for pod in wanted.values()), None)
+    if path is None:
+        return
+    until(
+        lambda: not any("deletionTimestamp" in pod["metadata"] for pod in api.list(path)), "those that were put out to be gone"
+    )
+    there = {pod["metadata"]["name"] for pod in api.list(path)}
+    api.create_all(pod for name, pod in wanted.items() if name not in there)
 
 
 def _decisions(api: Api, round_: str) -> dict[str, str | None]:

@@ -17,23 +17,29 @@ from typing import Any
 import pytest
 from cm_api import Api
 from fit_situations import Situation
-from fit_world import Tried, job_pods, try_pods, verdicts, world
+from fit_world import Tried, job_pods, put_back, try_pods, verdicts, world
 
 from tests.components.cluster.running import Cluster
 
 SEEDS = range(int(os.environ.get("FIT_SEEDS", "40")))
+SIDE_BY_SIDE = 50
+"""Situations at once: each `fit` reads all their nodes and pods."""
 
 
 @pytest.mark.timeout(1200)
 def test_fit_and_the_scheduler_agree(cluster: Cluster, api: Api, tmp_path: Path) -> None:
     begun = time.monotonic()
-    with world(api, f"fit-{secrets.token_hex(2)}", SEEDS) as made:
-        answers = verdicts(cluster.kubeconfig, made, tmp_path)
-        assert len(answers) == len(made)
-        yes = {each.seed: (each, answer) for each, answer in zip(made, answers, strict=True) if answer["ok"]}
-        no = {each.seed: (each, answer) for each, answer in zip(made, answers, strict=True) if not answer["ok"]}
-        problems = agree_on_yes(api, yes) + agree_on_no(api, no)
-    assert not problems, "\n".join(problems)
+    yes: Asked = {}
+    no: Asked = {}
+    for first in range(0, len(SEEDS), SIDE_BY_SIDE):
+        with world(api, f"fit-{secrets.token_hex(2)}", SEEDS[first : first + SIDE_BY_SIDE]) as made:
+            answers = verdicts(cluster.kubeconfig, made, tmp_path)
+            said = {each.seed: (each, answer) for each, answer in zip(made, answers, strict=True)}
+            fit = {seed: asked for seed, asked in said.items() if asked[1]["ok"]}
+            rest = {seed: asked for seed, asked in said.items() if seed not in fit}
+            problems = agree_on_yes(api, fit) + agree_on_no(api, rest)
+        assert not problems, "\n".join(problems)
+        yes, no = yes | fit, no | rest
     assert min(len(yes), len(no)) >= len(SEEDS) / 5, f"{len(yes)} fit, {len(no)} do not: the situations are one-sided"
     if path := os.environ.get("FIT_REPORT"):
         Path(path).write_text(report(yes, no, time.monotonic() - begun))
@@ -47,6 +53,7 @@ def agree_on_yes(api: Api, asked: Asked) -> list[str]:
     for round_, pinned in (("free", False), ("pinned", True)):
         sets = {seed: job_pods(each, answer, round_, answer["data"]["zone"], pinned) for seed, (each, answer) in asked.items()}
         tried = try_pods(api, sets, round_, expected=True)
+        put_back(api, [each for each, _ in asked.values()])
         problems += [told(round_, *asked[seed], tried[seed]) for seed in asked if not tried[seed].all_scheduled]
         if not pinned:
             problems += [
@@ -75,6 +82,7 @@ def agree_on_no(api: Api, asked: Asked) -> list[str]:
         sets = {seed: job_pods(*asked[seed], round_, zone, False) for seed, zone in zones.items()}
         moving = any(asked[seed][0].moves for seed in sets)
         tried = try_pods(api, sets, round_, expected=False, settle_s=5.0 if moving else 0.0)
+        put_back(api, [asked[seed][0] for seed in sets])
         problems += [told(f"no, but {zones[seed]}", *asked[seed], one) for seed, one in tried.items() if one.all_scheduled]
     return problems
 
@@ -113,6 +121,7 @@ def report(yes: Asked, no: Asked, seconds: float) -> str:
         ("`fit` and the scheduler agree", f"{total} of {total}"),
         ("both yes; the pods are bound, and bound again when each is pinned to the node that `fit` names for it", len(yes)),
         ("of these with just enough room in the zone: the scheduler took exactly the nodes named", tight),
+        ("of these by preemption: others were put out", sum("preempts" in answer["data"] for _, answer in yes.values())),
         ("both no; the pods were tried in each zone", len(no)),
         *((f"no, check `{cause}` failed (one situation may have several)", count) for cause, count in causes.most_common()),
         *((f"no, with the reason: {kind}", count) for kind, count in kinds.items()),

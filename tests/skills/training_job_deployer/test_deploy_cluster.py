@@ -180,6 +180,17 @@ def test_what_the_fit_does_not_know_is_unknown_in_the_plan_and_no_reason_to_refu
     assert "unknown: fit.nodes" in ran.stderr
 
 
+@pytest.mark.situation("S39", "`fit` warns: nodes may be added", "`run --yes` submits the job")
+@pytest.mark.situation("S36", "`fit` warns: the job puts others out", "the plan names them; `run --yes` submits the job")
+def test_a_warning_of_the_fit_is_told_and_the_job_is_submitted(eks: ClusterProject) -> None:
+    warns = {"id": "fit.nodes", "status": "warn", "summary": "fits by preemption", "evidence": None, "fix": "wait"}
+    fit = {"fits": True, "nodes": [], "zone": None, "missing": [], "preempts": ["team/low-0"], "usd_per_hour": 11.3}
+    eks.say(answers={"fit": {"code": 0, "data": fit, "checks": [warns]}}, state="finished")
+    plan = eks.deploy("run")
+    assert plan.exit_code == 6 and "puts out pods of a lower priority, such as team/low-0" in plan.data["summary"], plan.data
+    assert eks.deploy("run", "--yes").data["state"] == "finished"
+
+
 def test_a_plan_without_a_cluster_is_unknown_and_still_shows_the_stages(eks: ClusterProject) -> None:
     eks.say(answers={"fit": {"error": "unreachable"}})
     plan = eks.deploy("plan")

@@ -13,17 +13,22 @@ from cluster_amounts import written
 from cluster_nodes import Machine, Machines, read_machines
 from trainyard_instances import EFA, TYPE_LABEL, ZONE_LABEL, InstanceType, get_instance_type
 from trainyard_platform import ARCH, OS, with_platform
+from job_fit.admission import Admission, read_admission
+from job_fit.growth import Wanted
 from job_fit.job import Job
+from job_fit.namespace import namespace_checks
 from job_fit.node_health import Judged, health_check, judged
+from job_fit.other_ways import OtherWay, other_way, where
 from job_fit.place import Placement, place, reasons
 from job_fit.pod import PodPlan, devices_asked, plan_pod
-from job_fit.quota import quota_check
 from job_fit.rules import PodWants, against
 from job_fit.sharing import sharing_check
 from job_fit.volume import Places, volume_places
 
 MAX_REASONS = 8
 KUEUE = "kueue.x-k8s.io"
+OF_ITSELF = ("fit.namespace", "fit.security", "fit.network", "fit.queue")
+"""Checks whose summary says what is missing."""
 
 
 @dataclass
@@ -35,24 +40,29 @@ class Answer:
     placement: Placement | None = None
     missing: list[str] = field(default_factory=list)
     checks: list[shell.Check] = field(default_factory=list)
+    preempts: list[str] = field(default_factory=list)
+    """Pods that the scheduler would put out for the job."""
+    waits_for: list[str] = field(default_factory=list)
+    """Who may add the nodes that the job needs."""
 
 
 def fit(cluster: kube.Cluster, job: Job, claim: str | None) -> shell.Result:
     """The verb's answer. `fits` is null where permissions leave it open: then the checks say which."""
     kind = get_instance_type(job.resources.instance_type) if job.resources.instance_type else None
     places = volume_places(cluster, claim, job.request.checkpoints.storage, job.request.nodes)
-    answer = _nodes(cluster, job, kind, places)
-    quota, lacking = quota_check(cluster, answer.pod.requests(), job.request.nodes, job.cluster.priority)
-    answer.missing += places.missing + lacking
-    more = [_network(job, kind, answer.pod), _queue(cluster, job)]
-    answer.missing += [check.summary for check in more if check.status == "fail"]
-    answer.checks += [places.check, quota, *more]
+    admission = read_admission(cluster, job)
+    answer = _nodes(cluster, job, kind, places, admission)
+    rules, missing = admission.judge(job, claim, answer.pod)
+    more = [*namespace_checks(cluster, job), places.check, *rules, _network(job, kind, answer.pod), _queue(cluster, job)]
+    answer.missing += places.missing + missing
+    answer.missing += [each.summary for each in more if each.status == "fail" and each.id in OF_ITSELF]
+    answer.checks += more
     return shell.Result(_data(cluster, job, kind, answer), answer.checks, next=_next(answer))
 
 
-def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: Places) -> Answer:
+def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: Places, admission: Admission) -> Answer:
     try:
-        machines = read_machines(cluster)
+        machines = read_machines(cluster, admission.priority.above)
     except kube.ApiError as error:
         if error.status != 403:
             raise
@@ -67,11 +77,17 @@ def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: P
     health = judged(job.request.target, selected)
     looked_at = health.usable
     pod = plan_pod(job, kind, [one for one in looked_at if not against(asked, one)] or looked_at)
-    wants = replace(asked, requests=pod.requests())
+    wants = replace(asked, requests=admission.admitted(job, pod).requests())
     placement = place(wants, job.request.nodes, looked_at)
     answer = Answer(pod, selector, placement)
-    answer.checks.append(_nodes_check(wants, job, health, answer, machines))
-    answer.checks += sharing_check(wants, pod, placement, looked_at)
+    other = OtherWay()
+    if not placement.fits and not job.cluster.queue:
+        wanted = Wanted(wants, job.request.nodes - len(placement.nodes), kind, machines)
+        other = other_way(cluster, admission.priority, wanted, job.request.nodes, looked_at)
+    if other.check:
+        answer.placement, answer.preempts, answer.waits_for = other.placement, other.preempts, other.waits_for
+    answer.checks.append(other.check or _nodes_check(wants, job, health, answer, machines, other.told))
+    answer.checks += sharing_check(wants, pod, answer.placement or placement, looked_at)
     if job.request.target == "hyperpod":
         answer.checks.append(health_check(health))
     return answer
@@ -86,14 +102,15 @@ def _type_label(name: str | None, machines: Sequence[Machine]) -> dict[str, str]
     return {TYPE_LABEL: next((each for each in (name, bare, f"ml.{bare}") if each in there), name)}
 
 
-def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, machines: Machines) -> shell.Check:
+def _nodes_check(
+    wants: PodWants, job: Job, health: Judged, answer: Answer, machines: Machines, others: list[str]
+) -> shell.Check:
     placement = answer.placement
     assert placement is not None
-    where = f"zone {placement.zone}" if placement.zone else "one zone"
     if placement.fits:
         waiting = machines.waiting_pods
         evidence = f"{waiting} pods of the cluster wait for a node" if waiting else None
-        return shell.Check("fit.nodes", "pass", f"{job.request.nodes} pods fit in {where} now", evidence)
+        return shell.Check("fit.nodes", "pass", f"{job.request.nodes} pods fit in {where(placement)} now", evidence)
     short = job.request.nodes - len(placement.nodes)
     size = ", ".join(f"{written(key, count)} {key}" for key, count in wants.requests.items() if count)
     answer.missing.append(f"room for {short} of {job.request.nodes} pods in one zone, each {size}")
@@ -102,8 +119,9 @@ def _nodes_check(wants: PodWants, job: Job, health: Judged, answer: Answer, mach
         told = ["room by zone: " + ", ".join(f"{zone} {count}" for zone, count in placement.rooms), *told]
     elif not told:
         told = [_no_such_nodes(wants.selector, machines.all)]
+    told += others
     answer.missing += told[:MAX_REASONS]
-    summary = f"{len(placement.nodes)} of {job.request.nodes} pods fit in {where}"
+    summary = f"{len(placement.nodes)} of {job.request.nodes} pods fit in {where(placement)}"
     if job.cluster.queue:
         fix = f"queue {job.cluster.queue} starts it when there is room"
         return shell.Check("fit.nodes", "warn", f"{summary} now", "; ".join(told), fix)
@@ -169,6 +187,7 @@ def _data(cluster: kube.Cluster, job: Job, kind: InstanceType | None, answer: An
         "network": "efa" if answer.pod.efa else "tcp",
         "pod": answer.pod.as_json(),
         "procs_per_node": answer.pod.procs,
+        **{key: each for key in ("preempts", "waits_for") if (each := getattr(answer, key))},
         "cluster": cluster.identity(),
     }
 

@@ -122,13 +122,15 @@ def _tolerates(toleration: dict[str, Any], taint: Taint) -> bool:
 def term_matches(term: Term, machine: Machine) -> bool:
     """An empty term matches nothing."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
-    by_label = all(_expression(each, machine.labels) for each in expressions)
+    by_label = all(expression_holds(each, machine.labels) for each in expressions)
     return (
-        bool(expressions or fields) and by_label and all(_expression(each, {"metadata.name": machine.name}) for each in fields)
+        bool(expressions or fields)
+        and by_label
+        and all(expression_holds(each, {"metadata.name": machine.name}) for each in fields)
     )
 
 
-def _expression(expression: dict[str, Any], labels: dict[str, str]) -> bool:
+def expression_holds(expression: dict[str, Any], labels: dict[str, str]) -> bool:
     key, operator = str(expression["key"]), str(expression["operator"])
     values: list[str] = expression.get("values") or []
     held = labels.get(key)

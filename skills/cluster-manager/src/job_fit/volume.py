@@ -45,6 +45,10 @@ def _of_claim(cluster: kube.Cluster, name: str, nodes: int) -> Places:
     found = cluster.find(cluster.namespaced("v1", "persistentvolumeclaims", kube.name_or_raise("claim", name)))
     if found is None:
         return _nowhere(f"claim {name} in namespace {cluster.namespace}", "ensure-volume makes one; kubectl get pvc lists them")
+    if kube.is_going(found):
+        # A pod that uses it holds it: it goes when that pod has ended, and no new one gets it.
+        fix = f"kubectl describe pvc {name} says who uses it; another claim, or wait until it is gone and make it anew"
+        return _nowhere(f"claim {name} is being deleted since {found['metadata']['deletionTimestamp']}", fix)
     spec, status = found["spec"], kube.status(found)
     if nodes > 1 and RWX not in set(spec.get("accessModes") or []):
         modes = ", ".join(spec.get("accessModes") or [])

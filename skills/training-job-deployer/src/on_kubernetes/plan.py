@@ -119,7 +119,7 @@ def _claim(deployment: Deployment, run: Run) -> str | None:
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """Where, on what, at what price, and what will be made."""
     job, fit = deployment.job, data(deployment, run, "fit")
-    made, usd = _made(job), fit.get("usd_per_hour")
+    made, usd = [*_made(job), *_puts_out(fit)], fit.get("usd_per_hour")
     price = f"{usd:.2f} USD an hour" if isinstance(usd, int | float) else "a price that is not known"
     of_the_fit = ("zone", "instance_type", "pod", "procs_per_node", "missing")
     nodes = fit.get("nodes") or []
@@ -163,6 +163,13 @@ def _made(job: Job) -> list[str]:
         return [f"{job.engine or 'pytorchjob'} {job.name}", pods]
     size, of_class = storage.size or "the least size", storage.storage_class or "the default class"
     return [f"{job.engine or 'pytorchjob'} {job.name}", pods, f"a volume claim ({size}, {of_class})"]
+
+
+def _puts_out(fit: dict[str, Any]) -> list[str]:
+    """For people: whose pods end for this run, where its priority is above theirs."""
+    pods = fit.get("preempts") or []
+    more = f" and {len(pods) - MAX_NODES_TOLD} more" if len(pods) > MAX_NODES_TOLD else ""
+    return [f"puts out pods of a lower priority, such as {', '.join(map(str, pods[:MAX_NODES_TOLD]))}{more}"] if pods else []
 
 
 def _hours(max_usd: float | None, usd_per_hour: Any) -> dict[str, float | None] | None:
