@@ -9,9 +9,9 @@ import json
 import math
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 IN_TRAINYARD = bool(__package__)
 if IN_TRAINYARD:
@@ -110,6 +110,15 @@ def dicts_in(state: Any) -> Iterator[tuple[dict[str, Any], int]]:
 # --- shards ------------------------------------------------------------------------------------------------------
 
 
+class Box(Protocol):
+    """So many elements along each axis, from these offsets."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def offsets(self) -> tuple[int, ...]: ...
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of a saved tensor: `shape` elements at `offsets`, `begin` bytes into the file."""
@@ -183,23 +192,23 @@ def cover_problem(blocks: list[Block], dtype: str, shape: tuple[int, ...]) -> st
             return "a block of it does not fit the tensor that the manifest lists"
     if sum(block.elements for block in blocks) != math.prod(shape):
         return "its blocks do not hold all of it once"
-    return "two of its blocks overlap" if any(_overlapping(blocks)) else None
+    return "two of its blocks overlap" if any(overlapping(blocks)) else None
 
 
-def _overlapping(blocks: list[Block]) -> Iterator[bool]:
+def overlapping(blocks: Sequence[Box]) -> Iterator[bool]:
     """Sweeps along the axis on which most blocks begin: those that lie side by side there need no comparison."""
-    full = [block for block in blocks if block.elements]
+    full = [block for block in blocks if 0 not in block.shape]
     if len(full) < 2 or not full[0].shape:
         yield len(full) > 1
         return
     axis = max(range(len(full[0].shape)), key=lambda axis: len({block.offsets[axis] for block in full}))
-    active: list[Block] = []
+    active: list[Box] = []
     for block in sorted(full, key=lambda block: block.offsets[axis]):
         active = [other for other in active if other.offsets[axis] + other.shape[axis] > block.offsets[axis]]
         yield any(_meet(block, other) for other in active)
         active.append(block)
 
 
-def _meet(one: Block, other: Block) -> bool:
+def _meet(one: Box, other: Box) -> bool:
     spans = zip(one.offsets, one.shape, other.offsets, other.shape, strict=True)
     return all(max(a, b) < min(a + a_size, b + b_size) for a, a_size, b, b_size in spans)

@@ -10,9 +10,10 @@ from checkpoint_folder.look import CheckpointFolder, look
 from checkpoint_folder.removal import carry_out
 from checkpoint_folder.removal_plan import Wish, make_plan
 from checkpoint_folder.rows import rows
-from checkpoint_folder.verdict import newest_intact
+from checkpoint_folder.verdict import newest_intact, unlisted
 from checkpoint_folder.verdict import verify as judge
 from checkpoint_folder.verified import marks, record
+from checkpoint_folder.words import shown
 from checkpoint_format import ANY_RUN, VERIFIED, DamagedError, Entry, NotOursError, owner_of, read_manifest
 
 SCRIPT = "manage_checkpoints.py"
@@ -75,8 +76,11 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
     verdict = "intact" if ok else "damaged" if counts["fail"] else "unknown"
     data = {"folder": str(found.root), "verdict": verdict, "total": len(verdicts), **counts}
     data["checkpoints"] = [v.row() for v in shown_first]
+    others = [entry.name for entry in reversed(found.entries) if entry not in chosen]
+    data |= {"total_not_judged": len(others), "not_judged": [shown(name) for name in others[:limit]]}
     next_ = [] if ok else [f"{SCRIPT} latest {folder}"]
     checks = [verdict.check() for verdict in shown_first]
+    checks += [check for each in chosen if (check := _unlisted(found.root, each))]
     if step is not None:
         checks += _of_another_run(found.root, chosen[0])
     changed = []
@@ -87,6 +91,15 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
         except OSError as error:  # the verdict stands without it
             checks.append(shell.Check("folder.verified", "warn", f"{VERIFIED} could not be written: {error.strerror}"))
     return shell.Result(data, checks=checks, changed=changed, next=next_, truncated=len(verdicts) > limit, ok=ok)
+
+
+def _unlisted(root: Path, entry: Entry) -> shell.Check | None:
+    """Files beside those of the checkpoint: the verdict does not speak of them."""
+    names = [shown(name, 80) for name in unlisted(root / entry.name)]
+    if not names:
+        return None
+    what = f"{len(names)} of its files are not listed in the manifest and were not judged, first: {names[0]}"
+    return shell.Check(f"unlisted.{entry.name}", "warn", what, ", ".join(names[:20]), "no restore reads them; ask whose they are")
 
 
 def _of_another_run(root: Path, entry: Entry) -> list[shell.Check]:

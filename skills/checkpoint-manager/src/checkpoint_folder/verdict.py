@@ -10,7 +10,7 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder.words import size_text
-from checkpoint_format import Entry, Owner
+from checkpoint_format import ANY_RUN, MANIFEST, DamagedError, Entry, Owner, read_manifest
 from checkpoint_judgement import judge
 
 MAX_PROBLEMS = 20
@@ -81,6 +81,15 @@ def verify(root: Path, entry: Entry, *, quick: bool = False, owner: Owner | None
             is_ours=found.is_ours,
         ),
     )
+
+
+def unlisted(folder: Path) -> list[str]:
+    """Names in a step's folder that its manifest does not list; [] where the manifest cannot be read."""
+    try:
+        listed = {*read_manifest(folder, ANY_RUN)["files"], MANIFEST}
+        return sorted({entry.name for entry in os.scandir(folder)} - listed)
+    except (DamagedError, OSError):
+        return []
 
 
 def _gone(folder: Path, verdict: Verdict) -> Verdict:

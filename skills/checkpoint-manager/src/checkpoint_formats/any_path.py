@@ -1,26 +1,24 @@
 """The two questions about any path: what is it, and is it intact?
 
-A kind is said only where a format's own mark was found. What merely has a format's name is `unknown`, with `named_like`. `intact`
-needs a checksum that was compared over every byte of weights and state. A format without one can be found damaged, never intact:
-sizes and headers that fit are `unknown`. What only folders need is imported when a folder is met.
+A kind is said only where a format's own mark was found. What merely has a format's name is `unknown`, with `named_like`. How a verdict
+comes about: verify_parts. What only folders need is imported when a folder is met.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
 from checkpoint_folder.words import shown, size_text
-from checkpoint_formats.file_kinds import Found, Part, PartVerdict, recognise_file
-from tensor_reading.layout import LayoutError
-from torch_reading.file import FileVerdict, verify_torch_file
-from torch_reading.pickle_values import Suspicion
+from checkpoint_formats.file_kinds import Found, recognise_file
+from torch_reading.pickle_names import Suspicion
+
+if TYPE_CHECKING:
+    from checkpoint_formats.verify_parts import WholeVerdict
 
 SCRIPT = "manage_checkpoints.py"
-NO_CHECKSUM = "header, offsets and size fit; safetensors has no checksum: whether the values are right is not known"
+UNSAFE = "do not load it anywhere"
 
 
 def recognise(path: Path) -> Found:
@@ -52,6 +50,8 @@ def verify_other(path: str, options: dict[str, Any], limit: int) -> shell.Result
         return None
     if used := next((name for name, value in options.items() if value), None):
         raise shell.SkillError("usage", f"--{used} is for a Trainyard checkpoint folder", hint=f"{SCRIPT} verify {path}")
+    from checkpoint_formats.verify_parts import verify_found
+
     whole = verify_found(found)
     order = ("fail", "unknown", "pass", "skipped")
     shown_first = sorted(whole.parts, key=lambda part: order.index(part.answer.status))
@@ -64,86 +64,8 @@ def verify_other(path: str, options: dict[str, Any], limit: int) -> shell.Result
         **{status: sum(part.answer.status == status for part in whole.parts) for status in order},
         "parts": [part.row() for part in shown_first[:limit]],
     }
-    next_ = [f"{SCRIPT} inspect {path}"] if whole.verdict == "damaged" else []
+    next_ = [f"{SCRIPT} inspect {path}"] if whole.verdict in ("damaged", "unsafe") else []
     return shell.Result(data, checks=checks(found, whole, limit), next=next_, truncated=len(whole.parts) > limit)
-
-
-@dataclass(frozen=True)
-class WholeVerdict:
-    """The answer for a checkpoint."""
-
-    verdict: str
-    """intact | damaged | unknown"""
-    parts: tuple[PartVerdict, ...]
-    suspicions: tuple[tuple[str, Suspicion], ...]
-    """(part, what its pickle names)"""
-
-
-def verify_found(found: Found) -> WholeVerdict:
-    """Verify every part. Reads every byte where the format has checksums; progress goes to stderr."""
-    parts = tuple(_parts(found))
-    suspicions = tuple(dict.fromkeys((part.name, each) for part in parts for each in part.answer.suspicions))
-    return WholeVerdict(_whole(parts), parts, suspicions)
-
-
-def _whole(parts: tuple[PartVerdict, ...]) -> str:
-    statuses = {part.answer.status for part in parts}
-    if "fail" in statuses:
-        return "damaged"
-    return "intact" if "pass" in statuses and "unknown" not in statuses else "unknown"
-
-
-def _parts(found: Found, prefix: str = "") -> Iterator[PartVerdict]:
-    described = found.kind == "dcp" and not found.problem and any(part.name == ".metadata" for part in found.parts)
-    for missing in found.missing if not described else ():
-        yield PartVerdict(prefix + missing, "missing", FileVerdict("fail", "missing"))
-    if found.problem:
-        status = "unknown" if found.kind == "unknown" and not found.named_like else "fail"
-        yield PartVerdict(prefix + found.path.name, found.kind, FileVerdict(status, found.problem, suspicions=found.suspicions))
-    if found.kind == "trainyard-step":
-        from checkpoint_formats.folder_verdicts import trainyard_step
-
-        yield from trainyard_step(found, prefix)
-    elif described:
-        from checkpoint_formats.folder_verdicts import dcp
-
-        yield from dcp(found, prefix)
-    elif found.kind == "unknown":
-        if not found.problem:
-            yield PartVerdict(prefix + found.path.name, "unknown", FileVerdict("unknown", found.evidence[0]))
-    elif not (found.problem and found.path.is_file()):
-        folder = found.path.parent if found.path.is_file() else found.path
-        for part in found.parts:
-            shell.progress(f"reading {prefix}{part.name}")
-            yield PartVerdict(prefix + part.name, part.role, _part(folder, part, found))
-        if found.kind in ("huggingface", "huggingface-bin", "dcp-safetensors"):
-            from checkpoint_formats.folder_verdicts import folder_rules
-
-            yield from folder_rules(found, prefix)
-    for inside in found.inside:
-        yield from _parts(inside, f"{prefix}{inside.path.name}/")
-
-
-def _part(folder: Path, part: Part, found: Found) -> FileVerdict:
-    try:
-        if part.format == "safetensors":
-            from tensor_reading.safetensors_file import read_header
-
-            read_header(folder / part.name)
-            return FileVerdict("unknown", NO_CHECKSUM, "structure")
-        if part.format == "torch" or (found.kind.startswith("torch") or found.kind in ("pickle", "lightning")):
-            return verify_torch_file(folder / part.name)
-        if part.format == "json":
-            from checkpoint_format import read_json
-
-            read_json(folder / part.name)
-    except LayoutError as error:
-        return FileVerdict("fail", str(error))
-    except ValueError as error:
-        return FileVerdict("fail", f"no JSON: {error}"[:200])
-    except OSError as error:
-        return FileVerdict("unknown", f"cannot be read: {error.strerror}")
-    return FileVerdict("skipped", "holds no tensors, and nothing to compare it with")
 
 
 def checks(found: Found, whole: WholeVerdict, limit: int) -> list[shell.Check]:
@@ -157,8 +79,8 @@ def checks(found: Found, whole: WholeVerdict, limit: int) -> list[shell.Check]:
     summary = f"{found.kind}: {size_text(read)} in {counts['pass']} part(s) read and compared: {compared}"
     if whole.verdict != "intact":
         summary = f"{first.name}: {first.answer.problem}" if first else "nothing in it could be compared"
-    status = {"intact": "pass", "damaged": "fail", "unknown": "unknown"}[whole.verdict]
-    fix = {"fail": "take another copy, or an older checkpoint", "unknown": None, "pass": None}[status]
+    status = {"intact": "pass", "damaged": "fail", "unsafe": "fail", "unknown": "unknown"}[whole.verdict]
+    fix = {"damaged": "take another copy, or an older checkpoint", "unsafe": UNSAFE}.get(whole.verdict)
     all_checks = [shell.Check("checkpoint.intact", status, shell.clean(summary, 500), None, fix)]
     all_checks += pickle_checks([(part, suspicion) for part, suspicion in whole.suspicions], limit)
     return all_checks
@@ -174,7 +96,7 @@ def pickle_checks(found: list[tuple[str, Suspicion]], limit: int) -> list[shell.
         more = f" and {len(named_by) - 1} more" if len(named_by) > 1 else ""
         text = shell.clean(f"{named_by[0]}{more}: its pickle names {suspicion.name}: {suspicion.why}", 500)
         fix = (
-            "do not load it anywhere"
+            UNSAFE
             if suspicion.runs_code
             else "load it only if you trust where it comes from; `convert --accept NAME` takes the tensors without running it"
         )

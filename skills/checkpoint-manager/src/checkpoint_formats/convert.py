@@ -16,7 +16,7 @@ from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor
 from tensor_reading.safetensors_file import write_file
 from tensor_reading.values import is_plain, need_numpy
 from torch_reading.file import verify_torch_file
-from torch_reading.pickle_values import Suspicion
+from torch_reading.pickle_names import Suspicion
 
 SCRIPT = "manage_checkpoints.py"
 NOT_IN_SAFETENSORS = ("C128", "F8_E4M3FNUZ", "F8_E5M2FNUZ")

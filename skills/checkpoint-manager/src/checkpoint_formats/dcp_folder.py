@@ -10,8 +10,9 @@ from typing import Any
 
 from tensor_reading.layout import TORCH_DTYPES, Block, LayoutError, Tensor, numbers, uncovered
 from torch_reading.file import FileVerdict, is_zip, open_torch_file, verify_torch_file
+from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_reader import read_pickle
-from torch_reading.pickle_values import Call, Global, Pairs, PickleError, Suspicion, TooLargeError
+from torch_reading.pickle_values import Call, Global, Pairs, PickleError, TooLargeError
 
 METADATA = ".metadata"
 DATA_SUFFIX = ".distcp"

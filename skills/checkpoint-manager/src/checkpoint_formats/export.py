@@ -15,6 +15,7 @@ from checkpoint_folder.verdict import Verdict, newest_intact, verify
 from checkpoint_folder.words import shown, size_text
 from checkpoint_format import ANY_RUN, Entry, read_manifest, step_inside
 from checkpoint_formats.any_path import recognise
+from checkpoint_formats.digest_file import SUMS, written
 from checkpoint_formats.files_out import check_free, placed
 from checkpoint_formats.tensors import readable
 from tensor_reading.layout import LayoutError, Tensor
@@ -155,6 +156,7 @@ def write(export: Export, out: Path, config: Path | None) -> list[str]:
             _write_new(folder / "model.safetensors.index.json", _index(export))
         if config is not None:
             _write_new(folder / "config.json", config.read_bytes())
+        _write_new(folder / SUMS, written(folder))
         made = sorted(path.name for path in folder.iterdir())
     return [f"wrote {out / name}" for name in made]
 
@@ -185,6 +187,5 @@ def answer(
     if dry_run:
         return shell.Result(data, checks=checks)
     changed = write(planned, Path(out), Path(config) if config else None)
-    return shell.Result(
-        data, checks=checks, changed=changed, next=[f"{SCRIPT} compare {planned.step} {out} --prefix-a {prefix}"]
-    )
+    next_ = [f"{SCRIPT} verify {out}", f"{SCRIPT} compare {planned.step} {out} --prefix-a {prefix}"]
+    return shell.Result(data, checks=checks, changed=changed, next=next_)

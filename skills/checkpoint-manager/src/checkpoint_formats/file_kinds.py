@@ -9,9 +9,11 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder.words import shown
-from tensor_reading.layout import LayoutError
+from checkpoint_formats.other_formats import other_format
+from tensor_reading.layout import LayoutError, NotReadError
 from torch_reading.file import EMPTY, OTHER, PICKLE, SCRIPT, TAR, ZIP, FileVerdict, TorchFile, form, open_torch_file
-from torch_reading.pickle_values import Pairs, PickleError, Suspicion
+from torch_reading.pickle_names import Suspicion
+from torch_reading.pickle_values import Pairs, PickleError, TooLargeError
 
 UNKNOWN = "unknown"
 _ROLES = (
@@ -94,6 +96,8 @@ class Found:
     named_like: str | None = None
     """For `unknown`: the format that its name or first bytes remind of."""
     problem: str | None = None
+    problem_status: str = "fail"
+    """fail, or unknown where it is only more than is read here."""
     suspicions: tuple[Suspicion, ...] = ()
     """Names in a single file's pickle that are not known to be harmless."""
     inside: tuple[Found, ...] = field(default=(), repr=False)
@@ -104,8 +108,17 @@ class Found:
         return sum(part.size_bytes or 0 for part in self.parts) + sum(each.size_bytes for each in self.inside)
 
 
+def problem_of(error: Exception) -> dict[str, Any]:
+    """The members of Found that an error of a reader fills."""
+    status = "unknown" if isinstance(error, NotReadError | TooLargeError) else "fail"
+    return {"problem": str(error), "problem_status": status}
+
+
 def recognise_file(path: Path) -> Found:
     part = (Part.of(path, path.parent),)
+    if other := other_format(path):
+        problem = other.evidence if other.stands_in else None
+        return Found(path, UNKNOWN, (other.evidence,), part, named_like=other.like, problem=problem)
     if (path.suffix == ".safetensors" or _may_have_header(path)) and (safetensors := _safetensors(path, part)):
         return safetensors
     found = form(path)
@@ -132,6 +145,8 @@ def _safetensors(path: Path, part: tuple[Part, ...]) -> Found | None:
     except LayoutError as error:
         if path.suffix != ".safetensors":
             return None
+        if isinstance(error, NotReadError):
+            return Found(path, "safetensors", ("a safetensors header",), part, **problem_of(error))
         return Found(path, UNKNOWN, (f"named .safetensors, but {error}",), part, named_like="safetensors", problem=str(error))
     return Found(path, "safetensors", (f"a safetensors header that fits the file: {len(header.tensors)} tensors",), part)
 
@@ -146,11 +161,11 @@ def _torch_file(path: Path, found: str, part: tuple[Part, ...]) -> Found:
     except (LayoutError, PickleError) as error:
         if found not in (ZIP, PICKLE) or (found == ZIP and _begins_like_torch(path)):
             marks = ("begins as torch.save begins a file",)
-            return Found(path, found, marks, part, problem=str(error), suspicions=tuple(error.suspicions))
+            return Found(path, found, marks, part, suspicions=tuple(error.suspicions), **problem_of(error))
         words = "a zip archive" if found == ZIP else "begins like a pickle"
         like = "torch" if _by_suffix(path) else None
         named = tuple(error.suspicions)
-        return Found(path, UNKNOWN, (f"{words}, but {error}",), part, named_like=like, problem=str(error), suspicions=named)
+        return Found(path, UNKNOWN, (f"{words}, but {error}",), part, named_like=like, suspicions=named, **problem_of(error))
     if opened.form == SCRIPT:
         return Found(path, SCRIPT, ("a zip archive with code/ and constants.pkl: a program, not saved data",), part)
     found_as = _lightning(path, opened, part) or Found(path, opened.form, (_words(opened),), part)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from checkpoint_folder.words import shown
 from checkpoint_format import ANY_RUN, FORMAT, MANIFEST, DamagedError, read_json, read_manifest, step_inside
 from checkpoint_formats.dcp_folder import DATA_SUFFIX, METADATA, read_dcp
-from checkpoint_formats.file_kinds import UNKNOWN, Found, Part, recognise_file
+from checkpoint_formats.file_kinds import UNKNOWN, Found, Part, problem_of, recognise_file
 from checkpoint_formats.folder_parts import (
+    absent_in,
     deepspeed_missing,
     deepspeed_step,
     is_deepspeed_file,
@@ -29,11 +31,23 @@ _HF_WEIGHTS = re.compile(r"(?:adapter_)?model(?:-\d{5}-of-\d{5})?\.safetensors",
 
 def recognise_folder(path: Path) -> Found:
     names = names_in(path)
+    absent = absent_in(path, names)
     for look in (_trainyard, _hf_trainer, _deepspeed, _dcp, _safetensors_folder, _bin_folder, _collection):
-        found = look(path, names)
+        found = look(path, names - absent.keys())
         if found is not None:
-            return found
-    return Found(path, UNKNOWN, (f"{len(names)} names, none of a known format",), tuple(parts_of(path, sorted(names)[:1000])))
+            return _with_absent(found, absent)
+    parts = tuple(parts_of(path, sorted(names)[:1000]))
+    like = "huggingface" if any(name.endswith((".safetensors", ".bin")) for name in absent) else None
+    found = Found(path, UNKNOWN, (f"{len(names)} names, none of a known format",), parts, named_like=like)
+    return _with_absent(found, absent)
+
+
+def _with_absent(found: Found, absent: dict[str, str]) -> Found:
+    """Names behind which no file is are missing, whoever misses them."""
+    known = [name for name in absent if any(missing.startswith(shown(name, 200)) for missing in found.missing)]
+    words = [f"{shown(name, 200)}: {why}" for name, why in sorted(absent.items()) if name not in known]
+    told = tuple(f"{missing}: {absent[name]}" if (name := missing.partition(" ")[0]) in absent else missing for missing in found.missing)
+    return replace(found, missing=(*told, *words))
 
 
 def _trainyard(path: Path, names: set[str]) -> Found | None:
@@ -95,9 +109,10 @@ def _hf_trainer(path: Path, names: set[str]) -> Found | None:
 def _deeper(path: Path) -> Found | None:
     """A folder inside a checkpoint or a collection, if it is a checkpoint itself."""
     names = names_in(path)
+    absent = absent_in(path, names)
     for look in (_trainyard, _hf_trainer, _deepspeed, _dcp, _safetensors_folder, _bin_folder):
-        if found := look(path, names):
-            return found
+        if found := look(path, names - absent.keys()):
+            return _with_absent(found, absent)
     return None
 
 
@@ -142,11 +157,14 @@ def _dcp(path: Path, names: set[str]) -> Found | None:
         like = None if data else "dcp"
         parts = tuple(parts_of(path, [METADATA, *data]))
         evidence = (f"{METADATA} and {len(data)} files *{DATA_SUFFIX}",)
-        return Found(path, kind, evidence, parts, named_like=like, problem=f"{METADATA}: {error}", **step_by_name(path))
+        known = {**problem_of(error), "problem": f"{METADATA}: {error}", "suspicions": tuple(error.suspicions)}
+        return Found(path, kind, evidence, parts, named_like=like, **known, **step_by_name(path))
     missing = tuple(name for name in sorted(folder.by_file) if not (path / name).is_file())
     present = sorted({*data, *folder.by_file} - set(missing))
     evidence = (f"{METADATA} of torch.distributed.checkpoint: {len(folder.tensors)} tensors, {len(folder.by_file)} data files",)
-    return Found(path, "dcp", evidence, tuple(parts_of(path, [METADATA, *present])), missing, **step_by_name(path))
+    parts = tuple(parts_of(path, [METADATA, *present]))
+    named = tuple(folder.suspicions)
+    return Found(path, "dcp", evidence, parts, missing, suspicions=named, **step_by_name(path))
 
 
 def _safetensors_folder(path: Path, names: set[str]) -> Found | None:
@@ -156,7 +174,7 @@ def _safetensors_folder(path: Path, names: set[str]) -> Found | None:
         return None
     sharded = next((name for name in files if _has_offsets(path / name)), None)
     if sharded:
-        gaps = _rank_gaps(names)
+        gaps = [*_rank_gaps(names), *_missing_weights(path, names)]
         evidence = (f"safetensors with DCP_SHARDING_INFO ({sharded})",)
         return Found(path, "dcp-safetensors", evidence, tuple(parts_of(path, files + index)), tuple(gaps), **step_by_name(path))
     others = [name for name in sorted(names) if name.endswith(".json") and name not in index and (path / name).is_file()]

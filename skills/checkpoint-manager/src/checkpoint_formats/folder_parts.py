@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,15 @@ import trainyard_shell as shell
 from checkpoint_folder.words import shown
 from checkpoint_format import read_json
 from checkpoint_formats.file_kinds import Part
+from checkpoint_formats.other_formats import stands_in
 from tensor_reading.layout import LayoutError
 from torch_reading.file import open_torch_file
 from torch_reading.pickle_values import Pairs, PickleError
 
 MAX_NAMES = 200_000
-MAX_INDEX_BYTES = 256 << 20
+MAX_INDEX_BYTES = 64 << 20
+MAX_POINTER_BYTES = 1024
+"""A pointer of git-lfs is three short lines."""
 _STEP_IN_NAME = re.compile(r"(?:step[_=-]?|global_step|checkpoint-|iter[_-]?)(\d{1,18})\b")
 _OF = re.compile(r"(.+-)(\d{5})-of-(\d{5})(\.[a-z]+)", re.ASCII)
 _DEEPSPEED = re.compile(
@@ -32,6 +37,27 @@ def names_in(path: Path) -> set[str]:
         if len(names) > MAX_NAMES:
             raise shell.SkillError("usage", f"{shown(str(path))} holds more than {MAX_NAMES} names", hint="give one checkpoint")
     return names
+
+
+def absent_in(folder: Path, names: set[str]) -> dict[str, str]:
+    """Names that are there without the file: a link to nothing, a pointer to a file that nobody fetched, a pipe -> why."""
+    absent = {}
+    for name in names:
+        path = folder / name
+        try:
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode) and 0 < status.st_size <= MAX_POINTER_BYTES:
+                if why := stands_in(path.read_bytes()):
+                    absent[name] = why
+            elif not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                absent[name] = "not a regular file"
+        except FileNotFoundError:
+            if path.is_symlink():
+                absent[name] = "a link to nothing"
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                absent[name] = "a link to itself"
+    return absent
 
 
 def step_by_name(path: Path) -> dict[str, Any]:
@@ -55,6 +81,12 @@ def weight_map(index: Path) -> dict[str, str]:
     if outward := next((name for name in listed.values() if "/" in name or "\\" in name or name in ("", ".", "..")), None):
         raise LayoutError(f"it names a file outside of the folder: {outward[:100]!r}")
     return dict(listed)
+
+
+def series_of(name: str) -> str:
+    """What a shard is a shard of: `model-*-of-00003.safetensors`; the name itself where it is no shard."""
+    match = _OF.fullmatch(name)
+    return f"{match[1]}*-of-{match[3]}{match[4]}" if match else name
 
 
 def numbered_gaps(names: set[str]) -> list[str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checkpoint_contents import overlapping
+
 ELEMENT_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -17,6 +19,8 @@ ELEMENT_BYTES = {
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0", "I8", "U8", "BOOL"), 1),
     "C128": 16,
 }
+PACKED_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+"""Elements smaller than a byte: sizes are checked, values are not decoded."""
 TORCH_DTYPES = {
     **dict.fromkeys(("float64", "double"), "F64"),
     **dict.fromkeys(("float32", "float"), "F32"),
@@ -66,7 +70,15 @@ class LayoutError(Exception):
     """Names in its pickle that are not known to be harmless, found before."""
 
 
-@dataclass(frozen=True)
+class NotReadError(LayoutError):
+    """More than the bounds allow, or a form that is not read here: nothing is known, and nothing is wrong."""
+
+
+class UnsafeError(LayoutError):
+    """A pickle on the way to a tensor names code."""
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Elements of `shape`, at `offsets` in the tensor, `begin` bytes into `path`; `strides` in elements, None: contiguous."""
 
@@ -86,7 +98,7 @@ class Block:
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """`blocks` is empty where the values cannot be read, and then `note` says why."""
 
@@ -103,7 +115,12 @@ class Tensor:
     @property
     def size_bytes(self) -> int:
         """Bytes of its elements; 0 for a dtype that is not known."""
-        return self.elements * ELEMENT_BYTES.get(self.dtype, 0)
+        return bytes_of(self.dtype, self.elements)
+
+
+def bytes_of(dtype: str, elements: int) -> int:
+    """0 for a dtype that is not known."""
+    return elements * ELEMENT_BYTES.get(dtype, 0) or (elements * PACKED_BITS.get(dtype, 0) + 7) // 8
 
 
 def numbers(value: Any) -> tuple[int, ...]:
@@ -134,7 +151,7 @@ def block_in(
         raise LayoutError("its shape, strides and offset do not fit together")
     item = ELEMENT_BYTES[dtype]
     if math.prod(shape) * item > MAX_TENSOR_BYTES:
-        raise LayoutError(f"its shape {list(shape)} is absurd")
+        raise LayoutError(f"its shape {str(list(shape))[:100]} is absurd")
     plain = 0 in shape or contiguous(shape, strides)
     block = Block(path, begin + element_offset * item, shape, (0,) * len(shape), None if plain else strides)
     if (element_offset + block.span_elements) * item > storage_bytes:
@@ -151,8 +168,6 @@ def uncovered(tensor: Tensor) -> str | None:
     covered = sum(math.prod(block.shape) for block in tensor.blocks)
     if covered != tensor.elements:
         return f"{tensor.name}: {covered} of its {tensor.elements} elements are there"
-    if len({(block.offsets, block.shape) for block in tensor.blocks if 0 not in block.shape}) != sum(
-        0 not in block.shape for block in tensor.blocks
-    ):
-        return f"{tensor.name}: a block is there twice"
+    if any(overlapping(tensor.blocks)):
+        return f"{tensor.name}: two of its blocks hold the same elements"
     return None

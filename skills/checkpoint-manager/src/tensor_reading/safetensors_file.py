@@ -7,13 +7,14 @@ Format: eight bytes length (little endian), a JSON header, then the tensors' byt
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tensor_reading.layout import ELEMENT_BYTES, Block, LayoutError, Tensor, numbers
+from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor, numbers
+from tensor_reading.safetensors_header import METADATA, Table, parse, without_repeats
 
 MAX_HEADER_BYTES = 100_000_000
 """The bound of the safetensors library itself."""
@@ -26,68 +27,41 @@ class SafetensorsFile:
 
     path: Path
     size_bytes: int
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: Table
     metadata: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Where the blocks stand in the whole tensors, for a file that torch.distributed.checkpoint or Trainyard wrote."""
 
 
 def read_header(path: Path) -> SafetensorsFile:
-    """Header, offsets and the file's size, checked against each other. Raises LayoutError or OSError."""
-    size = path.stat().st_size
+    """Header, offsets and the file's size, checked against each other. Raises LayoutError (NotReadError beyond the bounds) or OSError."""
+    status = path.stat()
+    return _read_header(path, status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=1)
+def _read_header(path: Path, size: int, _mark: tuple[int, ...]) -> SafetensorsFile:
+    """A verb asks what a file is, and then what is in it."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 10 or length > min(size - 8, MAX_HEADER_BYTES):
             raise LayoutError(f"its header would have {length} bytes, the file has {size}")
         text = file.read(length)
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError):
-        raise LayoutError("its header is no JSON") from None
-    if not isinstance(header, dict):
-        raise LayoutError("its header is no JSON object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise LayoutError("its __metadata__ is no table of texts")
-    data_begin = 8 + length
-    tensors = {name: _tensor(path, name, entry, data_begin) for name, entry in header.items()}
-    _check_extent([(tensor.blocks[0].begin, tensor.size_bytes, name) for name, tensor in tensors.items()], data_begin, size)
+    tensors, metadata = parse(text, path, 8 + length)
+    del text
+    tensors.check_extent(size)
     return SafetensorsFile(path, size, tensors, metadata, _offsets(metadata, tensors))
 
 
-def _tensor(path: Path, name: str, entry: Any, data_begin: int) -> Tensor:
-    try:
-        begin, end = numbers(entry["data_offsets"])
-        shape, dtype = numbers(entry["shape"]), entry["dtype"]
-        if dtype not in ELEMENT_BYTES:
-            raise LayoutError(f"{name[:100]}: dtype {str(dtype)[:20]!r} is not known")
-        if end - begin != math.prod(shape) * ELEMENT_BYTES[dtype]:
-            raise LayoutError(f"{name[:100]}: {end - begin} bytes for {dtype}{list(shape)}")
-    except (KeyError, TypeError, ValueError, LayoutError) as error:
-        raise LayoutError(str(error) if isinstance(error, LayoutError) else f"{name[:100]}: its entry cannot be read") from None
-    return Tensor(name, dtype, shape, (Block(path, data_begin + begin, shape, (0,) * len(shape)),))
-
-
-def _check_extent(extents: list[tuple[int, int, str]], data_begin: int, size: int) -> None:
-    """The tensors' bytes follow each other and fill the file: neither gap nor overlap nor anything behind them."""
-    at = data_begin
-    for begin, length, name in sorted(extents):
-        if begin != at:
-            raise LayoutError(f"{name[:100]}: its bytes begin at {begin}, those before it end at {at}")
-        at += length
-    if at != size:
-        raise LayoutError(f"{size} bytes, its header says {at}")
-
-
-def _offsets(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+def _offsets(metadata: dict[str, str], tensors: Table) -> dict[str, tuple[int, ...]]:
     if SHARDING_INFO not in metadata:
         return {}
     try:
-        info = json.loads(metadata[SHARDING_INFO])
-        offsets = {name: numbers(info[name]["saved_offsets"]) for name in tensors}
+        info = json.loads(metadata[SHARDING_INFO], object_pairs_hook=without_repeats)
+        offsets = {tensor.name: numbers(info[tensor.name]["saved_offsets"]) for tensor in tensors.values()}
     except (ValueError, KeyError, TypeError, RecursionError, LayoutError):
         raise LayoutError(f"its {SHARDING_INFO} cannot be read") from None
-    if any(len(offsets[name]) != len(tensor.shape) for name, tensor in tensors.items()):
+    if any(len(offsets[tensor.name]) != len(tensor.shape) for tensor in tensors.values()):
         raise LayoutError(f"its {SHARDING_INFO} does not fit its tensors")
     return offsets
 
@@ -96,19 +70,32 @@ def _offsets(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, 
 
 
 def header_bytes(tensors: list[Tensor], metadata: dict[str, str]) -> bytes:
-    """Length and header of a file that holds these tensors in this order; padded, so that the data is aligned."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
+    """Length and header of a file that holds these tensors in this order; padded, so that the data is aligned. Raises LayoutError."""
+    entries: dict[str, Any] = {METADATA: metadata}
     at = 0
     for tensor in tensors:
+        if problem := name_problem(tensor.name):
+            raise LayoutError(f"{tensor.name[:100]!r}: {problem}")
         entries[tensor.name] = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
             "data_offsets": [at, at + tensor.size_bytes],
         }
         at += tensor.size_bytes
-    text = json.dumps(entries, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    if len(entries) != len(tensors) + 1:
+        raise LayoutError("two tensors have the same name")
+    text = json.dumps(entries, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise LayoutError(f"its header would have {len(text)} bytes, and readers take at most {MAX_HEADER_BYTES}")
     return len(text).to_bytes(8, "little") + text
+
+
+def name_problem(name: str) -> str | None:
+    """Why no reader could take a file with a tensor of this name; None if it can."""
+    if name == METADATA:
+        return "a name that the format keeps for itself"
+    return "a name that is not Unicode" if any("\ud800" <= letter <= "\udfff" for letter in name) else None
 
 
 def file_order(tensors: list[Tensor]) -> list[Tensor]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tensor_reading.layout import LayoutError, Tensor
+from tensor_reading.layout import LayoutError, NotReadError, Tensor
+from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_reader import read_pickle
-from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
+from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 from torch_reading.tensors import Contents, Storage, contents, storage_reference
 
 ZIP, LEGACY, SCRIPT, PICKLE, TAR, EMPTY, OTHER = (
@@ -150,7 +151,7 @@ def verify_torch_file(path: Path, begin: int = 0, size_bytes: int | None = None)
         if file.form in (ZIP, SCRIPT):
             return _verify_zip(file)
         file.contents()
-    except TooLargeError as error:
+    except (TooLargeError, NotReadError) as error:
         return FileVerdict("unknown", str(error), suspicions=suspicions or error.suspicions)
     except (LayoutError, PickleError) as error:
         return FileVerdict("fail", str(error), suspicions=suspicions or error.suspicions)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tensor_reading.layout import LayoutError
+from torch_reading.pickle_names import STORAGE_ELEMENT_BYTES, Suspicion
 from torch_reading.pickle_reader import read_pickle
-from torch_reading.pickle_values import STORAGE_ELEMENT_BYTES, Pairs, PickleError, Reading, Suspicion
+from torch_reading.pickle_values import Pairs, PickleError, Reading
 from torch_reading.tensors import Storage, StorageReference, storage_reference
 
 MAGIC = 0x1950A86A20F9469CFC6C

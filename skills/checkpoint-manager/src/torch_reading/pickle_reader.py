@@ -1,9 +1,4 @@
-"""Read a pickle as data: a machine that builds data from its opcodes (told in pickletools), imports nothing and calls nothing.
-
-Lists, tuples, numbers and text become themselves; whatever unpickling would import or call becomes a placeholder (Global, Call),
-and its name is judged. Work is bounded: bytes, operations, depth of the stack. Dictionaries are kept as pairs, because hashing a
-key from outside can take for ever (a tuple that shares its parts is exponentially deep).
-"""
+"""Read a pickle as data: decode its opcodes (told in pickletools) for the machine. Work is bounded: bytes, operations, depth of the stack."""
 
 from __future__ import annotations
 
@@ -12,237 +7,144 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from torch_reading.pickle_values import Call, Global, Group, Pairs, Persistent, PickleError, Reading, Suspicions, TooLargeError
+from torch_reading.pickle_machine import STEPS, Machine
+from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 
 MAX_PICKLE_BYTES = 256 << 20
-MAX_OPERATIONS = 10_000_000
+MAX_OPERATIONS = 8_000_000
+OPERATIONS_WHEN_TOO_DEEP = 200_000
+"""What is beyond a bound is not built any more; a little further its names are still looked for."""
 MAX_STACK = 1_000_000
+BLOCK_BYTES = 1 << 16
 
-PLAIN_VALUES = (
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-)
-_MARK = object()
+_Step = Callable[[Machine, Any], object]
 
 
-class Machine:
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}
-        self.suspicions = Suspicions()
-        self.references: list[Persistent] = []
-
-    # --- the stack ---
-
-    def pop(self) -> Any:
-        value = self.stack.pop()
-        if value is _MARK:
-            raise PickleError("a value is missing on the stack")
-        return value
-
-    def pop_to_mark(self) -> list[Any]:
-        for at in range(len(self.stack) - 1, -1, -1):
-            if self.stack[at] is _MARK:
-                values = self.stack[at + 1 :]
-                del self.stack[at:]
-                return values
-        raise PickleError("a mark is missing on the stack")
-
-    def top(self) -> Any:
-        if self.stack[-1] is _MARK:
-            raise PickleError("a value is missing on the stack")
-        return self.stack[-1]
-
-    def name(self, module: Any, name: Any) -> Any:
-        if not isinstance(module, str) or not isinstance(name, str):
-            self.suspicions.add("(a computed name)")
-            return Call(None, (module, name))
-        self.suspicions.judge(module, name)
-        return Global(module, name)
-
-    def call(self, function: Any, args: Any) -> Any:
-        if not isinstance(function, Global):
-            self.suspicions.add("(a computed function)")
-        elif str(function) in ("collections.OrderedDict", "builtins.dict") and args == ():
-            return Pairs()
-        elif str(function) == "_codecs.encode" and isinstance(args, tuple) and len(args) == 2 and isinstance(args[0], str):
-            return args[0].encode("latin1", "replace")  # protocol 2 writes bytes like this
-        return Call(function, args)
-
-    # --- containers ---
-
-    def extend(self, values: list[Any]) -> None:
-        target = self.top()
-        if isinstance(target, list):
-            target.extend(values)
-        elif isinstance(target, Group | Call):
-            target.items.extend(values)
-        else:
-            raise PickleError(f"items for a {type(target).__name__}")
-
-    def put_pairs(self, values: list[Any]) -> None:
-        target = self.top()
-        pairs = target if isinstance(target, Pairs) else target.pairs if isinstance(target, Call) else None
-        if pairs is None or len(values) % 2:
-            raise PickleError(f"pairs for a {type(target).__name__}")
-        pairs.items.extend(zip(values[::2], values[1::2], strict=True))
-
-    def build(self, state: Any) -> None:
-        target = self.top()
-        if isinstance(target, Call):
-            target.state = state
-        elif not isinstance(target, Pairs):  # a plain OrderedDict may carry attributes; nobody here needs them
-            self.suspicions.add(f"(state set on a {type(target).__name__})")
-
-    # --- steps: one opcode that is more than a line of STEPS ---
-
-    def take(self, count: int) -> None:
-        values = [self.pop() for _ in range(count)]
-        self.stack.append(tuple(reversed(values)))
-
-    def reduce(self) -> None:
-        args, function = self.pop(), self.pop()
-        self.stack.append(self.call(function, args))
-
-    def new_object_ex(self) -> None:
-        keywords, args, function = self.pop(), self.pop(), self.pop()
-        made = self.call(function, args)
-        if isinstance(made, Call) and isinstance(keywords, Pairs):
-            made.pairs.items.extend(keywords.items)
-        self.stack.append(made)
-
-    def instance(self, arg: str) -> None:
-        args = tuple(self.pop_to_mark())
-        self.stack.append(self.call(self.name(*arg.split(" ", 1)), args))
-
-    def make_object(self) -> None:
-        function, *args = self.pop_to_mark() or [None]
-        self.stack.append(self.call(function, tuple(args)))
-
-    def stack_global(self) -> None:
-        name, module = self.pop(), self.pop()
-        self.stack.append(self.name(module, name))
-
-    def extension(self, code: int) -> None:
-        self.suspicions.add(f"(copyreg extension {code})")
-        self.stack.append(Call(None, (code,)))
-
-    def remember(self, index: int) -> None:
-        self.memo[index] = self.top()
-
-    def recall(self, index: int) -> None:
-        if index not in self.memo:
-            raise PickleError(f"memo {index} was never stored")
-        self.stack.append(self.memo[index])
-
-    def pair(self) -> None:
-        value, key = self.pop(), self.pop()
-        self.put_pairs([key, value])
-
-    def make_dict(self) -> None:
-        values = self.pop_to_mark()
-        self.stack.append(Pairs())
-        self.put_pairs(values)
-
-    def refer(self, id: Any) -> None:
-        self.references.append(Persistent(id))
-        self.stack.append(self.references[-1])
-
-
-STEPS: dict[str, Callable[[Machine, Any], object]] = {
-    **dict.fromkeys(PLAIN_VALUES, lambda m, value: m.stack.append(value)),
-    **dict.fromkeys(["PROTO", "FRAME", "READONLY_BUFFER"], lambda m, _: None),
-    "NONE": lambda m, _: m.stack.append(None),
-    "NEWTRUE": lambda m, _: m.stack.append(True),
-    "NEWFALSE": lambda m, _: m.stack.append(False),
-    "MARK": lambda m, _: m.stack.append(_MARK),
-    "EMPTY_LIST": lambda m, _: m.stack.append([]),
-    "EMPTY_TUPLE": lambda m, _: m.stack.append(()),
-    "EMPTY_DICT": lambda m, _: m.stack.append(Pairs()),
-    "EMPTY_SET": lambda m, _: m.stack.append(Group()),
-    "TUPLE1": lambda m, _: m.take(1),
-    "TUPLE2": lambda m, _: m.take(2),
-    "TUPLE3": lambda m, _: m.take(3),
-    "TUPLE": lambda m, _: m.stack.append(tuple(m.pop_to_mark())),
-    "LIST": lambda m, _: m.stack.append(m.pop_to_mark()),
-    "FROZENSET": lambda m, _: m.stack.append(Group(m.pop_to_mark())),
-    "DICT": lambda m, _: m.make_dict(),
-    "APPEND": lambda m, _: m.extend([m.pop()]),
-    **dict.fromkeys(["APPENDS", "ADDITEMS"], lambda m, _: m.extend(m.pop_to_mark())),
-    "SETITEM": lambda m, _: m.pair(),
-    "SETITEMS": lambda m, _: m.put_pairs(m.pop_to_mark()),
-    "POP": lambda m, _: m.stack.pop(),
-    "POP_MARK": lambda m, _: m.pop_to_mark(),
-    "DUP": lambda m, _: m.stack.append(m.top()),
-    **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT"], Machine.remember),
-    "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
-    **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], Machine.recall),
-    "GLOBAL": lambda m, arg: m.stack.append(m.name(*arg.split(" ", 1))),
-    "STACK_GLOBAL": lambda m, _: m.stack_global(),
-    **dict.fromkeys(["REDUCE", "NEWOBJ"], lambda m, _: m.reduce()),
-    "NEWOBJ_EX": lambda m, _: m.new_object_ex(),
-    "INST": Machine.instance,
-    "OBJ": lambda m, _: m.make_object(),
-    "BUILD": lambda m, _: m.build(m.pop()),
-    "PERSID": Machine.refer,
-    "BINPERSID": lambda m, _: m.refer(m.pop()),
-    **dict.fromkeys(["EXT1", "EXT2", "EXT4"], Machine.extension),
-}
-
-
-class _Bounded:
-    """A file that hands out at most so many bytes: lengths in a pickle are claims."""
+class _Source:
+    """A file that is read in blocks and hands out at most so many bytes: lengths in a pickle are claims."""
 
     def __init__(self, file: BinaryIO, limit_bytes: int) -> None:
-        self._file, self.used, self._limit = file, 0, limit_bytes
+        self._file, self._limit = file, limit_bytes
+        self.block, self.at, self._before = b"", 0, 0
 
-    def _count(self, data: bytes) -> bytes:
-        self.used += len(data)
+    @property
+    def used(self) -> int:
+        return self._before + self.at
+
+    def fill(self, count: int) -> None:
+        """Have the next `count` bytes in the block, fewer only at the end of the file."""
+        if self.used + count > self._limit:
+            raise TooLargeError(f"longer than the {self._limit} bytes that are read at most")
+        left = self.block[self.at :]
+        self._before += self.at
+        self.block, self.at = left + self._file.read(max(count - len(left), BLOCK_BYTES)), 0
+
+    def read(self, count: int) -> bytes:
+        if self.at + count > len(self.block):
+            self.fill(count)
+        data = self.block[self.at : self.at + count]
+        self.at += len(data)
         return data
 
-    def _check(self, count: int) -> None:
-        if count > self._limit - self.used:
-            raise TooLargeError(f"longer than the {self._limit} bytes that are read at most")
-
-    def read(self, count: int = -1) -> bytes:
-        self._check(count)
-        return self._count(self._file.read(max(count, 0)))
-
     def readline(self) -> bytes:
-        line = self._count(self._file.readline(min(1 << 20, self._limit - self.used + 1)))
-        self._check(0)
-        return line
+        end = self.block.find(b"\n", self.at)
+        if end < 0:
+            self.fill(min(1 << 20, self._limit - self.used))
+            end = self.block.find(b"\n", self.at)
+        data = self.block[self.at : end + 1 if end >= 0 else min(len(self.block), self.at + (1 << 20))]
+        self.at += len(data)
+        return data
 
-    def tell(self) -> int:
-        return self.used
+
+class _Operation:
+    """How an opcode is decoded: `size` bytes of an unsigned number, or what pickletools reads."""
+
+    def __init__(self, opcode: pickletools.OpcodeInfo) -> None:
+        self.name, kind = opcode.name, opcode.arg and opcode.arg.name
+        self.size = {None: 0, "uint1": 1, "uint2": 2, "uint4": 4, "uint8": 8}.get(kind, -1)
+        self.reader = opcode.arg.reader if opcode.arg else None
+        self.step: _Step | None = STEPS.get(opcode.name)
+        self.ends = opcode.name == "STOP"
+
+
+_BY_CODE: list[_Operation | None] = [None] * 256
+for _opcode in pickletools.opcodes:
+    _BY_CODE[ord(_opcode.code)] = _Operation(_opcode)
 
 
 def read_pickle(file: BinaryIO, *, limit_bytes: int = MAX_PICKLE_BYTES) -> Reading:
     """One pickle from where `file` stands, which afterwards stands behind it. Raises PickleError or OSError."""
-    machine, source = Machine(), _Bounded(file, limit_bytes)
+    begin = file.tell()
+    reading = _read(file, limit_bytes)
+    file.seek(begin + reading.size_bytes)
+    return reading
+
+
+def _read(file: BinaryIO, limit_bytes: int, inside: bool = False) -> Reading:
+    machine, source = Machine(), _Source(file, limit_bytes)
     try:
-        return _run(machine, source)
+        reading = _run(machine, source)
     except PickleError as error:
         error.suspicions = tuple(machine.suspicions.found)
         raise
+    for blob in () if inside else machine.blobs:
+        _judge_nested(machine, blob)
+    return Reading(reading, list(machine.suspicions.found), source.used, machine.references)
 
 
-def _run(machine: Machine, source: _Bounded) -> Reading:
+def _judge_nested(machine: Machine, blob: bytes) -> None:
+    """Bytes that are a whole pickle, or name code before they break off: anything else is data that looks like one."""
     try:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(source)):  # type: ignore[arg-type,unused-ignore]
-            if count >= MAX_OPERATIONS or len(machine.stack) > MAX_STACK:
-                raise TooLargeError(f"more than {MAX_OPERATIONS} operations or {MAX_STACK} values on the stack")
-            if opcode.name == "STOP":
-                return Reading(machine.pop(), list(machine.suspicions.found), source.used, machine.references)
-            if opcode.name not in STEPS:
-                raise PickleError(f"opcode {opcode.name} has no use in a checkpoint")
-            STEPS[opcode.name](machine, arg)
+        nested = _read(io.BytesIO(blob), len(blob), inside=True)
+        found = nested.suspicions if nested.size_bytes == len(blob) else []
+    except PickleError as error:
+        found = [each for each in error.suspicions if each.runs_code]
+    for each in found:
+        machine.suspicions.add(each.name, each.why)
+
+
+def _run(machine: Machine, source: _Source) -> Any:
+    try:
+        return _steps(machine, source)
     except IndexError:
         raise PickleError(f"a value is missing on the stack, {source.used} bytes in") from None
     except (ValueError, TypeError, OverflowError) as error:
         raise PickleError(f"torn or no pickle, {source.used} bytes in: {str(error)[:120]}") from None
-    raise PickleError("no end mark")
+
+
+def _steps(machine: Machine, source: _Source) -> Any:
+    """The value that stands on the stack at the end mark. The loop of this module: half a microsecond an opcode."""
+    stack, limit, count = machine.stack, MAX_OPERATIONS, 0
+    while True:
+        if source.at >= len(source.block):
+            source.fill(1)
+            if not source.block:
+                raise PickleError("no end mark")
+        operation = _BY_CODE[source.block[source.at]]
+        source.at += 1
+        count += 1
+        if operation is None or (operation.step is None and not operation.ends):
+            raise PickleError(f"no opcode of a checkpoint, {source.used} bytes in")
+        if operation.step is None:
+            value = machine.pop()
+            if machine.is_too_deep:
+                raise TooLargeError("tuples nested too deep: nothing is known about the rest")
+            return value
+        operation.step(machine, _argument(operation, source) if operation.size else None)
+        if count >= limit or len(stack) > MAX_STACK:
+            raise TooLargeError(f"more than {MAX_OPERATIONS} operations, {MAX_STACK} values on the stack, or nested too deep")
+        if machine.is_too_deep and limit == MAX_OPERATIONS:
+            limit = min(limit, count + OPERATIONS_WHEN_TOO_DEEP)
+
+
+def _argument(operation: _Operation, source: _Source) -> Any:
+    if operation.size < 0:
+        assert operation.reader is not None
+        return operation.reader(source)  # type: ignore[arg-type,unused-ignore]
+    data = source.read(operation.size)
+    if len(data) < operation.size:
+        raise ValueError("the end of the file")
+    return int.from_bytes(data, "little")
 
 
 def read_pickle_bytes(data: bytes) -> Reading:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tensor_reading.layout import STORAGE_DTYPES, TORCH_DTYPES, LayoutError, Tensor, block_in, numbers
-from torch_reading.pickle_values import STORAGE_ELEMENT_BYTES, Call, Global, Group, Pairs, Persistent, TooLargeError
+from torch_reading.pickle_names import STORAGE_ELEMENT_BYTES
+from torch_reading.pickle_values import Call, Global, Group, Pairs, Persistent, TooLargeError
 
 MAX_VALUES = 500_000
 """Places, not objects: lists that share their parts would be walked through for ever."""

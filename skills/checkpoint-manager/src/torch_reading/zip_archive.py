@@ -21,8 +21,9 @@ except ImportError:
     from zlib import crc32
 
 from tensor_reading.layout import LayoutError
+from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pickle_bytes
-from torch_reading.pickle_values import PickleError, Reading, Suspicion, TooLargeError
+from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 from torch_reading.tensors import Storage
 
 MAX_MEMBERS = 5_000_000
