@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _STEP = re.compile(r"step_(\d{8,})", re.ASCII)
-_TEMPORARY = re.compile(r"step_\d{8,}\.(e\d+|removed)\.tmp", re.ASCII)
+_TEMPORARY = re.compile(r"step_\d{8,}\.(?:e(\d+)|removed)\.tmp", re.ASCII)
 _ASIDE = re.compile(r"(step_\d{8,})\.aside-e\d+(-\d+)?", re.ASCII)
 
 
@@ -27,6 +27,12 @@ def temporary_name(step: int, incarnation: int) -> str:
 def is_temporary(name: str) -> bool:
     """True for folders that a save or a removal left behind; nobody reads them."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def incarnation_inside(name: str) -> int | None:
+    """The incarnation that was writing a temporary folder of this name; None for a removal, and for any other name."""
+    match = _TEMPORARY.fullmatch(name)
+    return int(match[1]) if match and match[1] else None
 
 
 def is_aside(name: str) -> bool:

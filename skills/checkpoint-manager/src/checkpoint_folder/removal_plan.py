@@ -10,6 +10,7 @@ from typing import Any
 
 import trainyard_shell as shell
 from checkpoint_folder.look import CheckpointFolder
+from checkpoint_folder.removal_words import best_check, said, whose_temporary
 from checkpoint_folder.rows import row
 from checkpoint_folder.verdict import Verdict, newest_intact, verify
 from checkpoint_folder.words import shown, size_text
@@ -42,6 +43,8 @@ class Plan:
     checks: list[shell.Check] = field(default_factory=list)
     intact: bool = True
     """False: no step verifies, so nothing may go."""
+    would_free: list[dict[str, Any]] = field(default_factory=list)
+    """What each option that was not given would remove besides."""
 
     def data(self, folder: CheckpointFolder, limit: int) -> dict[str, Any]:
         """The plan as `data` of the answer."""
@@ -59,6 +62,7 @@ class Plan:
             "frees_bytes": freed,
             "remove": lines(self.remove),
             "keep": lines(self.keep),
+            "would_free": self.would_free,
             "tiers": self.tiers,
         }
 
@@ -92,7 +96,44 @@ def make_plan(folder: CheckpointFolder, wish: Wish) -> Plan:
     for entry in folder.entries:
         go, why = _decide(folder, entry, wish, named, found)
         (plan.remove if go else plan.keep).append((entry, why))
+    plan.would_free.extend(_would_free(folder, wish, found, plan))
+    plan.checks.extend(best_check(folder, found.best))
     return plan
+
+
+def _would_free(folder: CheckpointFolder, wish: Wish, found: Findings, plan: Plan) -> list[dict[str, Any]]:
+    """One row for each option that was not given, and for fewer rolling steps: what it would remove that stays now."""
+    staying = [entry for entry, _ in plan.keep]
+    rows = [
+        _freed(folder, "--aside", [e for e in staying if e.kind == "aside"] if not wish.aside else []),
+        _freed(folder, "--temporary", [e for e in staying if e.kind == "temporary"] if not wish.temporary else []),
+        _freed(folder, "--damaged", [e for e in staying if _is_damaged(e, found)] if not wish.damaged else []),
+    ]
+    for option, tier in (("--keep-rolling 1", "rolling"), ("--keep-epochs 1", "epoch")):
+        older = list(plan.tiers.get(tier, [])[:-1])
+        kept_for = named_steps({key: value for key, value in plan.tiers.items() if key != tier})
+        only = [
+            e for e in staying if e.kind == "step" and e.step in older and e.step not in kept_for and e.step != found.newest
+        ]
+        rows.append(_freed(folder, option, [e for e in only if e.name not in found.bad]))
+    return [each for each in rows if each["folders"]]
+
+
+def _is_damaged(entry: Entry, found: Findings) -> bool:
+    verdict = found.bad.get(entry.name)
+    return (
+        entry.kind == "step"
+        and verdict is not None
+        and verdict.status == "fail"
+        and verdict.is_ours
+        and entry.step != found.best
+    )
+
+
+def _freed(folder: CheckpointFolder, option: str, entries: list[Entry]) -> dict[str, Any]:
+    free = [entry for entry in entries if entry.kind == "temporary" or not _foreign_names(folder.root / entry.name, entry)]
+    size = sum(row(entry, folder.root, {})["size_bytes"] or 0 for entry in free)
+    return {"option": option, "folders": len(free), "frees": size_text(size), "frees_bytes": size}
 
 
 def _find_out(folder: CheckpointFolder, wish: Wish) -> Findings:
@@ -156,9 +197,10 @@ def _decide(
     if entry.kind == "unknown":
         return False, "not written by trainyard"
     if entry.kind == "temporary":
+        whose = whose_temporary(entry.name, folder.holder)
         if live:
-            return False, "the run that holds the lock lives"
-        return wish.temporary, _asked("left by a save or removal that did not end", wish.temporary, "--temporary")
+            return False, f"{whose}; the run that holds the lock lives"
+        return wish.temporary, _asked(whose, wish.temporary, "--temporary")
     if foreign := _foreign_names(folder.root / entry.name, entry):
         return False, f"holds what is not of the checkpoint: {', '.join(shown(name, 40) for name in foreign[:5])}"
     if entry.kind == "aside":
@@ -168,7 +210,7 @@ def _decide(
     if entry.name in found.bad:
         return _decide_bad(entry, found, wish)
     if tiers:
-        return False, ", ".join(tiers)
+        return False, ", ".join(said(tier, entry) for tier in tiers)
     if live and entry.step > found.newest:
         return False, "newer than the newest verified one, and the run lives"
     return True, "no tier names it"

@@ -99,7 +99,9 @@ def _unlisted(root: Path, entry: Entry) -> shell.Check | None:
     if not names:
         return None
     what = f"{len(names)} of its files are not listed in the manifest and were not judged, first: {names[0]}"
-    return shell.Check(f"unlisted.{entry.name}", "warn", what, ", ".join(names[:20]), "no restore reads them; ask whose they are")
+    return shell.Check(
+        f"unlisted.{entry.name}", "warn", what, ", ".join(names[:20]), "no restore reads them; ask whose they are"
+    )
 
 
 def _of_another_run(root: Path, entry: Entry) -> list[shell.Check]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class Difference:
         return {"tensor": shown(self.name), "differs": self.status, **told, "a": self.a, "b": self.b, "note": self.note}
 
 
-def named(tensors: list[Tensor], prefix: str, which: str) -> dict[str, Tensor]:
+def named(tensors: Collection[Tensor], prefix: str, which: str) -> dict[str, Tensor]:
     """By name, those below `prefix` and without it. SkillError when nothing is left, or two share a name."""
     found: dict[str, Tensor] = {}
     for tensor in tensors:

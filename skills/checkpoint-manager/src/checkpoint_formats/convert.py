@@ -13,13 +13,15 @@ from checkpoint_formats.file_kinds import Found
 from checkpoint_formats.files_out import check_free, placed
 from checkpoint_formats.tensors import PLAIN_FILES, TensorList, readable
 from tensor_reading.layout import ELEMENT_BYTES, LayoutError, Tensor
-from tensor_reading.safetensors_file import write_file
-from tensor_reading.values import is_plain, need_numpy
+from tensor_reading.safetensors_file import name_problem, write_file
+from tensor_reading.values import MAX_REPEATED_BYTES, is_plain, need_numpy
 from torch_reading.file import verify_torch_file
 from torch_reading.pickle_names import Suspicion
 
 SCRIPT = "manage_checkpoints.py"
 NOT_IN_SAFETENSORS = ("C128", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+MAX_GROWTH = 16
+"""The output may be so many times the input, and what values.py lets a view repeat."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Conversion:
 
     found: Found
     tensors: list[Tensor]
-    left_out: list[tuple[str, str]]
-    """(name, why) of what has no place in a safetensors file."""
+    lost: list[tuple[str, str]]
+    """(name, why) of the tensors that were asked for and are not written."""
+    others: list[tuple[str, str]]
+    """(name, what) of what was not asked for: no tensors, or outside of the prefix."""
     shared: int
     """Tensors that share their storage with another one: each is written whole."""
     verified: bool
@@ -52,12 +56,21 @@ class Conversion:
             "left_out": [{"name": shown(name), "is": shown(why)} for name, why in self.left_out[:limit]],
         }
 
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        return [*self.lost, *self.others]
+
     def checks(self) -> list[shell.Check]:
-        if self.verified:
-            return [shell.Check("convert.input", "pass", "the CRC-32 of every member is equal")]
-        return [
-            shell.Check("convert.input", "warn", "the input has no checksum: its structure fits, its values are not proven")
-        ]
+        crc = shell.Check("convert.input", "pass", "the CRC-32 of every member is equal")
+        no_crc = shell.Check(
+            "convert.input", "warn", "the input has no checksum: its structure fits, its values are not proven"
+        )
+        checks = [crc if self.verified else no_crc]
+        if self.lost:
+            words = f"{len(self.lost)} tensors are left out, first: {shown(self.lost[0][0])}, {shown(self.lost[0][1])}"
+            fix = "keep the input: the output does not hold all of its tensors"
+            checks.append(shell.Check("convert.complete", "fail", shell.clean(words, 500), None, fix))
+        return checks
 
 
 def plan(source: Path, prefix: str, accepted: tuple[str, ...]) -> Conversion:
@@ -67,10 +80,11 @@ def plan(source: Path, prefix: str, accepted: tuple[str, ...]) -> Conversion:
         what = f"{shown(str(source))} is {'not known' if found.kind == 'unknown' else found.kind}: {found.problem or found.evidence[0]}"
         raise shell.SkillError("usage", what, hint=f"manage_checkpoints.py inspect {shown(str(source))}")
     verdict = verify_torch_file(source)
-    if verdict.status == "fail":
+    code = next((each for each in verdict.suspicions if each.runs_code), None)
+    if verdict.status == "fail" and code is None:
         raise shell.SkillError("usage", f"{shown(str(source))} is damaged: {verdict.problem}", hint="take another copy")
+    _refuse(source, list(verdict.suspicions), accepted)
     listed = readable(found)
-    _refuse(source, listed.suspicions, accepted)
     return _chosen(found, listed, prefix, verdict.status == "pass")
 
 
@@ -95,27 +109,48 @@ def _refuse(source: Path, suspicions: list[Suspicion], accepted: tuple[str, ...]
 
 def _chosen(found: Found, listed: TensorList, prefix: str, verified: bool) -> Conversion:
     chosen: list[Tensor] = []
-    left_out = list(listed.others)
+    lost, others = list[tuple[str, str]](), list(listed.others)
     for tensor in listed.tensors:
-        if not tensor.name.startswith(prefix) or not tensor.name[len(prefix) :]:
-            left_out.append((tensor.name, f"tensor outside of {prefix}"))
+        name = tensor.name[len(prefix) :]
+        if not tensor.name.startswith(prefix) or not name:
+            others.append((tensor.name, f"tensor outside of {prefix}"))
         elif not tensor.blocks or tensor.dtype in NOT_IN_SAFETENSORS:
-            left_out.append((tensor.name, tensor.note or f"tensor of {tensor.dtype}, which safetensors has not"))
+            lost.append((tensor.name, tensor.note or f"tensor of {tensor.dtype}, which safetensors has not"))
+        elif problem := name_problem(name):
+            lost.append((tensor.name, problem))
         else:
-            chosen.append(replace(tensor, name=tensor.name[len(prefix) :]))
+            chosen.append(replace(tensor, name=name))
     if not chosen:
-        raise shell.SkillError(
-            "usage", f"no tensor to write in {shown(str(found.path))}", hint="manage_checkpoints.py tensors PATH"
-        )
-    names = [tensor.name for tensor in chosen]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise shell.SkillError(
-            "usage", f"two tensors would be called {shown(twice)}", hint="--prefix takes one part of the file"
-        )
+        why = f": {shown(lost[0][0])} is left out, {shown(lost[0][1])}" if lost else ""
+        what = f"no tensor to write in {shown(str(found.path))}{why}"
+        raise shell.SkillError("usage", what, hint="manage_checkpoints.py tensors PATH")
+    _check_names(chosen)
+    _check_size(found, chosen)
     if not all(is_plain(tensor) for tensor in chosen):
         need_numpy()
-    return Conversion(found, chosen, left_out, _shared(chosen), verified)
+    return Conversion(found, chosen, lost, others, _shared(chosen), verified)
+
+
+def _check_names(chosen: list[Tensor]) -> None:
+    seen: set[str] = set()
+    for tensor in chosen:
+        if tensor.name in seen:
+            what = f"two tensors would be called {shown(tensor.name)}"
+            raise shell.SkillError("usage", what, hint="--prefix takes one part of the file")
+        seen.add(tensor.name)
+
+
+def _check_size(found: Found, chosen: list[Tensor]) -> None:
+    """Views repeat elements (stride 0) and share storages: a small file can describe any amount of output."""
+    allowed = MAX_GROWTH * found.size_bytes + MAX_REPEATED_BYTES
+    total = sum(tensor.size_bytes for tensor in chosen)
+    if total > allowed:
+        largest = max(chosen, key=lambda tensor: tensor.size_bytes)
+        what = (
+            f"it would become {size_text(total)} from {size_text(found.size_bytes)}: views that repeat elements, "
+            f"{shown(largest.name)} alone {size_text(largest.size_bytes)}"
+        )
+        raise shell.SkillError("usage", what, hint="--prefix takes one part of the file")
 
 
 def _shared(tensors: list[Tensor]) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tensor_reading.layout import TORCH_DTYPES, Block, LayoutError, Tensor, numbers, uncovered
+from tensor_reading.layout import TORCH_DTYPES, Block, LayoutError, NotReadError, Tensor, UnsafeError, numbers, uncovered
 from torch_reading.file import FileVerdict, is_zip, open_torch_file, verify_torch_file
 from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_reader import read_pickle
@@ -65,16 +65,23 @@ def read_dcp(path: Path) -> DcpFolder:
     )
     if not isinstance(listed, Pairs) or not isinstance(storage, Pairs):
         raise LayoutError(f"{METADATA} holds no description of a checkpoint")
-    tensors, others = {}, []
+    tensors, others = dict[str, Tensor](), list[str]()
+    seen: set[str] = set()
     for name, entry in listed.items:
         if not isinstance(name, str):
             raise LayoutError(f"{METADATA} has a name that is no text")
+        if name in seen:
+            raise LayoutError(f"{METADATA} describes {name[:100]} twice")
+        seen.add(name)
         tensor = _tensor(path, name, entry)
         if tensor:
             tensors[name] = tensor
         else:
             others.append(name)
-    return DcpFolder(path, tensors, others, dict(_entry(*pair) for pair in storage.items), reading.suspicions)
+    entries = [_entry(*pair) for pair in storage.items]
+    if len(dict(entries)) != len(entries):
+        raise LayoutError(f"{METADATA} places a block twice")
+    return DcpFolder(path, tensors, others, dict(entries), reading.suspicions)
 
 
 def _field(call: Any, name: str) -> Any:
@@ -127,7 +134,10 @@ def _archive_tensors(path: Path, entry: Entry) -> list[Tensor]:
         raise LayoutError(
             f"{path.name}: {path.stat().st_size} bytes, {METADATA} places data up to {entry.begin + entry.length}"
         )
-    found = open_torch_file(path, entry.begin, entry.length).contents().tensors
+    file = open_torch_file(path, entry.begin, entry.length)
+    if code := next((each for each in file.suspicions if each.runs_code), None):
+        raise UnsafeError(f"{path.name}: a pickle in it names {code.name}: {code.why}; nothing was run")
+    found = file.contents().tensors
     if len(found) != 1 or not found[0].blocks:
         raise LayoutError(f"{path.name}: no tensor at byte {entry.begin}")
     return found
@@ -163,6 +173,8 @@ def verify_file(folder: DcpFolder, name: str) -> FileVerdict:
 
 def _verify_entry(folder: DcpFolder, path: Path, name: str, offsets: tuple[int, ...] | None, entry: Entry) -> FileVerdict:
     try:
+        if not path.is_file():
+            return FileVerdict("fail", "missing")
         size = path.stat().st_size
         if entry.begin + entry.length > size:
             return FileVerdict(
@@ -173,7 +185,7 @@ def _verify_entry(folder: DcpFolder, path: Path, name: str, offsets: tuple[int, 
             if not is_zip(file.read(4)):
                 if name in folder.tensors:
                     return FileVerdict("fail", f"no archive of torch.save at byte {entry.begin}")
-                return FileVerdict("unknown", "not written by torch.save: nothing to compare its bytes with")
+                return _not_torchs(path, entry)
         verdict = verify_torch_file(path, entry.begin, entry.length)
         tensor = folder.tensors.get(name)
         if verdict.status == "pass" and tensor is not None and tensor.blocks:
@@ -182,7 +194,7 @@ def _verify_entry(folder: DcpFolder, path: Path, name: str, offsets: tuple[int, 
                 return FileVerdict("fail", f"{METADATA} has no block of it at {list(offsets or ())}")
             _same_block(tensor, block, _archive_tensors(path, entry)[0])
         return verdict
-    except TooLargeError as error:
+    except (TooLargeError, NotReadError) as error:
         return FileVerdict("unknown", str(error))
     except (LayoutError, PickleError) as error:
         return FileVerdict("fail", str(error))
@@ -190,6 +202,17 @@ def _verify_entry(folder: DcpFolder, path: Path, name: str, offsets: tuple[int, 
         return FileVerdict("fail", "missing")
     except OSError as error:
         return FileVerdict("unknown", f"cannot be read: {error.strerror}")
+
+
+def _not_torchs(path: Path, entry: Entry) -> FileVerdict:
+    """An item in another form: its bytes cannot be compared, and what it names as a pickle is said."""
+    with path.open("rb") as file:
+        file.seek(entry.begin)
+        try:
+            named = tuple(read_pickle(file, limit_bytes=entry.length).suspicions)
+        except PickleError as error:
+            named = tuple(each for each in error.suspicions if each.runs_code)
+    return FileVerdict("unknown", "not written by torch.save: nothing to compare its bytes with", suspicions=named)
 
 
 def incomplete(folder: DcpFolder) -> list[str]:

@@ -19,7 +19,7 @@ from checkpoint_formats.digest_file import SUMS, written
 from checkpoint_formats.files_out import check_free, placed
 from checkpoint_formats.tensors import readable
 from tensor_reading.layout import LayoutError, Tensor
-from tensor_reading.safetensors_file import write_file
+from tensor_reading.safetensors_file import name_problem, write_file
 from tensor_reading.values import is_plain, need_numpy
 
 SCRIPT = "manage_checkpoints.py"
@@ -83,6 +83,9 @@ def plan(source: str, step: int | None, prefix: str, max_shard_bytes: int) -> Ex
         begin = sorted({tensor.name.partition(".")[0] + "." for tensor in listed.tensors})[:10]
         hint = f"--prefix with one of {', '.join(shown(each, 40) for each in begin)}"
         raise shell.SkillError("usage", f"no tensor of {folder.name} begins with {prefix!r}", hint=hint)
+    if bad := next((tensor for tensor in chosen if name_problem(tensor.name)), None):
+        what = f"{shown(prefix + bad.name)} would be called {shown(bad.name)}, {name_problem(bad.name)}"
+        raise shell.SkillError("usage", what, hint="--prefix with less of the name, or none")
     _refuse_other_types(folder, prefix)
     if not all(is_plain(tensor) for tensor in chosen):
         need_numpy()

@@ -16,6 +16,7 @@ from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_values import Pairs, PickleError, TooLargeError
 
 UNKNOWN = "unknown"
+NOT_READ = "the tar form of torch before 0.1.10: its pickles are judged by name, its tensors are not read here"
 _ROLES = (
     (re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_optim_states\.pt$"), "optimizer"),
     (re.compile(r"_model_states\.pt$"), "weights"),
@@ -118,7 +119,8 @@ def recognise_file(path: Path) -> Found:
     part = (Part.of(path, path.parent),)
     if other := other_format(path):
         problem = other.evidence if other.stands_in else None
-        return Found(path, UNKNOWN, (other.evidence,), part, named_like=other.like, problem=problem)
+        named = _named_in_arrays(path) if other.like in ("npy", "npz") else ()
+        return Found(path, UNKNOWN, (other.evidence,), part, named_like=other.like, problem=problem, suspicions=named)
     if (path.suffix == ".safetensors" or _may_have_header(path)) and (safetensors := _safetensors(path, part)):
         return safetensors
     found = form(path)
@@ -127,8 +129,19 @@ def recognise_file(path: Path) -> Found:
     if found == EMPTY:
         return Found(path, UNKNOWN, ("an empty file",), part, named_like=_by_suffix(path), problem="an empty file")
     if found == TAR:
-        return Found(path, "torch-tar", ("a tar archive, as torch wrote before 0.1.10",), part)
+        from torch_reading.tar_form import names_in_tar
+
+        evidence = ("a tar archive with storages, tensors and pickle, as torch wrote before 0.1.10",)
+        return Found(
+            path, "torch-tar", evidence, part, problem=NOT_READ, problem_status="unknown", suspicions=names_in_tar(path)[0]
+        )
     return _torch_file(path, found, part)
+
+
+def _named_in_arrays(path: Path) -> tuple[Suspicion, ...]:
+    from checkpoint_formats.numpy_files import names_in_arrays
+
+    return names_in_arrays(path)[0]
 
 
 def _may_have_header(path: Path) -> bool:
@@ -169,7 +182,12 @@ def _torch_file(path: Path, found: str, part: tuple[Part, ...]) -> Found:
     if opened.form == SCRIPT:
         return Found(path, SCRIPT, ("a zip archive with code/ and constants.pkl: a program, not saved data",), part)
     found_as = _lightning(path, opened, part) or Found(path, opened.form, (_words(opened),), part)
-    return replace(found_as, suspicions=tuple(opened.suspicions))
+    found_as = replace(found_as, suspicions=tuple(opened.suspicions))
+    try:
+        opened.contents()
+    except (LayoutError, PickleError) as error:
+        return replace(found_as, **problem_of(error))
+    return found_as
 
 
 def _begins_like_torch(path: Path) -> bool:

@@ -46,7 +46,9 @@ def _with_absent(found: Found, absent: dict[str, str]) -> Found:
     """Names behind which no file is are missing, whoever misses them."""
     known = [name for name in absent if any(missing.startswith(shown(name, 200)) for missing in found.missing)]
     words = [f"{shown(name, 200)}: {why}" for name, why in sorted(absent.items()) if name not in known]
-    told = tuple(f"{missing}: {absent[name]}" if (name := missing.partition(" ")[0]) in absent else missing for missing in found.missing)
+    told = tuple(
+        f"{missing}: {absent[name]}" if (name := missing.partition(" ")[0]) in absent else missing for missing in found.missing
+    )
     return replace(found, missing=(*told, *words))
 
 

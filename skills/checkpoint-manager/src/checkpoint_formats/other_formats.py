@@ -11,6 +11,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch_reading.zip_archive import member_count
+
 HEAD_BYTES = 1024
 MAX_MEMBERS = 10_000
 _POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v1\r?\n")
@@ -84,6 +86,8 @@ def _tar(path: Path) -> Other | None:
 
 def _zip(path: Path) -> Other | None:
     """None for an archive that torch may have written, and for one whose directory cannot be read."""
+    if member_count(path, 0, path.stat().st_size) > MAX_MEMBERS:
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[:MAX_MEMBERS]
@@ -94,7 +98,9 @@ def _zip(path: Path) -> Other | None:
     if any(name.endswith("/data.pkl") or name == "data.pkl" for name in names):
         return None
     if names and all(name.endswith(".npy") for name in names):
-        return Other("npz", "a zip of NumPy arrays, which is not read here; one of objects is a pickle (load it with allow_pickle=False)")
+        return Other(
+            "npz", "a zip of NumPy arrays, which is not read here; one of objects is a pickle (load it with allow_pickle=False)"
+        )
     if {"metadata.json", "config.json", "model.weights.h5"} & set(names):
         return Other("keras", "a Keras archive, which is not read here; its layers may hold code")
     return None

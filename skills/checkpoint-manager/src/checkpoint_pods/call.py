@@ -33,6 +33,7 @@ SENT = (
     "checkpoint_folder.verdict",
     "checkpoint_folder.verified",
     "checkpoint_folder.rows",
+    "checkpoint_folder.removal_words",
     "checkpoint_folder.removal_plan",
     "checkpoint_folder.removal",
     "checkpoint_folder.verbs",

@@ -24,11 +24,16 @@ BATCH_BYTES = 1 << 20
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _MEMBER = re.compile(
-    _SPACE + rb"(" + _STRING + _SPACE + rb":" + _SPACE + rb'\{(?:[^{}"]++|' + _STRING + rb")*+\})" + _SPACE + rb"([,}])", re.DOTALL
+    _SPACE + rb"(" + _STRING + _SPACE + rb":" + _SPACE + rb'\{(?:[^{}"]++|' + _STRING + rb")*+\})" + _SPACE + rb"([,}])",
+    re.DOTALL,
 )
 _NUMBER = rb"(?:0|[1-9][0-9]{0,15})"
 _USUAL = re.compile(
-    rb' ?"([^"\\\x00-\x1f]*+)": ?\{"dtype": ?"([A-Z0-9_]{1,20}+)", ?"shape": ?\[((?:' + _NUMBER + rb"(?:, ?" + _NUMBER + rb')*+)?)\],'
+    rb' ?"([^"\\\x00-\x1f]*+)": ?\{"dtype": ?"([A-Z0-9_]{1,20}+)", ?"shape": ?\[((?:'
+    + _NUMBER
+    + rb"(?:, ?"
+    + _NUMBER
+    + rb")*+)?)\],"
     rb' ?"data_offsets": ?\[(' + _NUMBER + rb"), ?(" + _NUMBER + rb")\]\}([,}])"
 )
 """An entry as the writers write it: no parser is needed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from tensor_reading.layout import ELEMENT_BYTES, Block, LayoutError, Tensor
+from tensor_reading.layout import ELEMENT_BYTES, Block, LayoutError, NotReadError, Tensor
 
 if TYPE_CHECKING:
     import numpy
@@ -78,19 +78,29 @@ def values(tensor: Tensor) -> Array:
     np = need_numpy()
     if not tensor.blocks:
         raise LayoutError(f"{tensor.name}: {tensor.note or 'its values are nowhere'}")
-    if is_plain(tensor):
-        return _block(np, tensor, tensor.blocks[0])
-    whole: Array = np.empty(tensor.shape, NUMPY_DTYPES[tensor.dtype])
-    for block in tensor.blocks:
-        place = tuple(slice(at, at + size) for at, size in zip(block.offsets, block.shape, strict=True))
-        whole[place] = _block(np, tensor, block)
-    return whole
+    try:
+        if is_plain(tensor):
+            return _block(np, tensor, tensor.blocks[0])
+        for block in tensor.blocks:  # before there is room for the whole
+            _check_repeats(tensor, block)
+        whole: Array = np.empty(tensor.shape, NUMPY_DTYPES[tensor.dtype])
+        for block in tensor.blocks:
+            place = tuple(slice(at, at + size) for at, size in zip(block.offsets, block.shape, strict=True))
+            whole[place] = _block(np, tensor, block)
+        return whole
+    except MemoryError:
+        raise NotReadError(f"{tensor.name}: {tensor.size_bytes} bytes, for which there is not the memory here") from None
 
 
-def _block(np: Any, tensor: Tensor, block: Block) -> Array:
+def _check_repeats(tensor: Tensor, block: Block) -> None:
     span = block.span_elements
     if tensor.size_bytes > max(MAX_REPEATED_BYTES, span * ELEMENT_BYTES[tensor.dtype]) and block.strides is not None:
         raise LayoutError(f"{tensor.name}: {tensor.size_bytes} bytes that repeat {span} elements")
+
+
+def _block(np: Any, tensor: Tensor, block: Block) -> Array:
+    _check_repeats(tensor, block)
+    span = block.span_elements
     flat: Array = np.empty(span, NUMPY_DTYPES[tensor.dtype])
     view = flat.view(np.uint8).data
     with block.path.open("rb", buffering=0) as file:

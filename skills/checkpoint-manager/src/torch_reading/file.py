@@ -145,7 +145,10 @@ def verify_torch_file(path: Path, begin: int = 0, size_bytes: int | None = None)
     suspicions: tuple[Suspicion, ...] = ()
     try:
         if size_bytes is None and form(path) == TAR:
-            return FileVerdict("unknown", "the tar form of torch before 0.1.10 is not read here")
+            from torch_reading.tar_form import names_in_tar
+
+            named = names_in_tar(path)[0]
+            return FileVerdict("unknown", "the tar form of torch before 0.1.10 is not read here", suspicions=named)
         file = open_torch_file(path, begin, size_bytes)
         suspicions = tuple(file.suspicions)
         if file.form in (ZIP, SCRIPT):

@@ -87,9 +87,9 @@ class Machine:
 
     def keep(self, value: bytes) -> bytes:
         """A pickle inside of a pickle is somebody's to load: its names are judged too."""
-        if len(value) > 3 and value[0] == 0x80 and 2 <= value[1] <= 5 and value[-1] == 0x2E:
-            if len(self.blobs) < MAX_NESTED_PICKLES:
-                self.blobs.append(value)
+        is_like_one = len(value) > 3 and value[0] == 0x80 and 2 <= value[1] <= 5 and value[-1] == 0x2E
+        if is_like_one and len(self.blobs) < MAX_NESTED_PICKLES:
+            self.blobs.append(value)
         return value
 
     def pack(self, values: list[Any]) -> None:
@@ -145,7 +145,9 @@ class Machine:
         self.stack.append(self.make(function, args))
 
     def make(self, function: Any, args: Any) -> Any:
-        return Call(function, args) if isinstance(function, Global) and str(function) not in EMPTY else self.call(function, args)
+        return (
+            Call(function, args) if isinstance(function, Global) and str(function) not in EMPTY else self.call(function, args)
+        )
 
     def new_object_ex(self) -> None:
         keywords, args, function = self.pop(), self.pop(), self.pop()

@@ -61,9 +61,7 @@ STORAGE_ELEMENT_BYTES = {
 }
 _DCP = "torch.distributed.checkpoint"
 _PATHS = _words("Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath")
-_EXCEPTIONS = {
-    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
-}
+_EXCEPTIONS = {name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)}
 HARMLESS: dict[str, set[str]] = {
     "torch._utils": REBUILD,
     "torch": {*TORCH_DTYPES, *STORAGE_ELEMENT_BYTES, "Size", "device", "Tensor", "dtype", "layout", "memory_format"},
@@ -117,10 +115,14 @@ CALLS_ITS_FIRST = {"torch._tensor._rebuild_from_type_v2"}
 STANDARD = {
     *sys.stdlib_module_names,
     *(name.partition(".")[0] for name in _compat_pickle.IMPORT_MAPPING),  # Python 2's names, which old protocols translate
-    *_words("asynchat asyncore cgi cgitb distutils imp imghdr lib2to3 nntplib pipes smtpd spwd telnetlib uu xdrlib _posixsubprocess"),
+    *_words(
+        "asynchat asyncore cgi cgitb distutils imp imghdr lib2to3 nntplib pipes smtpd spwd telnetlib uu xdrlib _posixsubprocess"
+    ),
 }
 """Python's own library, of any version: what is harmless there stands above."""
-OUTSIDE = _words("pip setuptools dill cloudpickle joblib requests httpx urllib3 pkg_resources wheel virtualenv IPython pexpect paramiko")
+OUTSIDE = _words(
+    "pip setuptools dill cloudpickle joblib requests httpx urllib3 pkg_resources wheel virtualenv IPython pexpect paramiko"
+)
 RUNNING_MODULES = _words(
     "torch.hub torch.utils.cpp_extension torch.utils.model_zoo torch.jit torch.package torch.distributed.run torch.distributed.rpc "
     "torch.distributed.launch torch.distributed.elastic torch.multiprocessing torch.utils.collect_env torch._inductor torch._dynamo "
@@ -167,12 +169,13 @@ def judged(module: str, name: str) -> str | None:
 
 @dataclass
 class Suspicions:
-    """The names in one pickle that are not known to be harmless: each once, and at most MAX_FINDINGS of them."""
+    """The names in one pickle that are not known to be harmless: each once, and MAX_FINDINGS of each kind."""
 
     found: dict[Suspicion, None] = field(default_factory=dict)
 
     def add(self, name: str, why: str = RUNS_CODE) -> None:
-        if len(self.found) < MAX_FINDINGS or why != NOT_KNOWN and Suspicion(name[:300], NOT_KNOWN) in self.found:
+        # Code is found however many unknown names stand before it.
+        if len(self.found) < (MAX_FINDINGS if why == NOT_KNOWN else 2 * MAX_FINDINGS):
             self.found.pop(Suspicion(name[:300], NOT_KNOWN), None)
             self.found.setdefault(Suspicion(name[:300], why))
 

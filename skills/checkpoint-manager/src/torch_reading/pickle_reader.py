@@ -60,8 +60,8 @@ class _Operation:
     """How an opcode is decoded: `size` bytes of an unsigned number, or what pickletools reads."""
 
     def __init__(self, opcode: pickletools.OpcodeInfo) -> None:
-        self.name, kind = opcode.name, opcode.arg and opcode.arg.name
-        self.size = {None: 0, "uint1": 1, "uint2": 2, "uint4": 4, "uint8": 8}.get(kind, -1)
+        self.name, kind = opcode.name, opcode.arg.name if opcode.arg else ""
+        self.size = {"": 0, "uint1": 1, "uint2": 2, "uint4": 4, "uint8": 8}.get(kind, -1)
         self.reader = opcode.arg.reader if opcode.arg else None
         self.step: _Step | None = STEPS.get(opcode.name)
         self.ends = opcode.name == "STOP"

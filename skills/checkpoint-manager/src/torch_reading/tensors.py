@@ -16,6 +16,8 @@ from torch_reading.pickle_values import Call, Global, Group, Pairs, Persistent, 
 
 MAX_VALUES = 500_000
 """Places, not objects: lists that share their parts would be walked through for ever."""
+MAX_SHARED = 10_000
+"""Lists and tables that are met once more: a dozen of them in each other make a billion places."""
 MAX_DEPTH = 100
 MAX_NAME_CHARS = 1000
 UNREADABLE = {
@@ -70,12 +72,18 @@ def contents(root: Any, locate: Locate) -> Contents:
     """Every tensor and every other value below `root`, in order. Raises LayoutError, or TooLargeError beyond the bounds."""
     found = Contents()
     waiting: list[tuple[str, Any, int]] = [("", root, 0)]
-    visited = 0
+    visited = again = 0
+    containers: set[int] = set()
     while waiting:
         name, value, depth = waiting.pop()
         visited += 1
-        if visited > MAX_VALUES or depth > MAX_DEPTH:
-            raise TooLargeError(f"more than {MAX_VALUES} values, or nested deeper than {MAX_DEPTH}")
+        if isinstance(value, list | Pairs | Group) or (isinstance(value, tuple) and value):
+            again += id(value) in containers
+            containers.add(id(value))
+        if visited > MAX_VALUES or again > MAX_SHARED or depth > MAX_DEPTH:
+            raise TooLargeError(
+                f"more than {MAX_VALUES} values, {MAX_SHARED} of them shared, or nested deeper than {MAX_DEPTH}"
+            )
         value = _unwrapped(value)
         if isinstance(value, Call) and (tensor := _tensor(name or "tensor", value, locate)):
             found.tensors.append(tensor)
@@ -88,6 +96,8 @@ def contents(root: Any, locate: Locate) -> Contents:
 
 
 def _joined(name: str, key: Any) -> str:
+    if isinstance(key, int) and key.bit_length() > 128:  # thousands of digits are an error of Python's own
+        key = "(a huge number)"
     key = str(key) if isinstance(key, str | int | float | bool) or key is None else f"({type(key).__name__})"
     return (f"{name}.{key}" if name else key)[:MAX_NAME_CHARS]
 
@@ -109,7 +119,10 @@ def _unwrapped(value: Any) -> Any:
 def _inner(value: Any) -> list[tuple[Any, Any]]:
     """(key, value) of everything below a value; [] for a leaf."""
     if isinstance(value, Pairs):
-        return list({_hashable(key, at): (key, item) for at, (key, item) in enumerate(value.items)}.values())
+        found = {_hashable(key, at): (key, item) for at, (key, item) in enumerate(value.items)}
+        if len(found) != len(value.items) and any(isinstance(item, Call) for _, item in value.items):
+            raise LayoutError(f"{_named_twice(value)} is there twice in one table")
+        return list(found.values())
     if isinstance(value, list | tuple):
         return [] if _only_scalars(value) else list(enumerate(value))
     if isinstance(value, Group):
@@ -121,6 +134,15 @@ def _inner(value: Any) -> list[tuple[Any, Any]]:
         )
         return [*_inner(value.pairs), *enumerate(value.items), *(_inner(state) if state else []), *enumerate(args)]
     return []
+
+
+def _named_twice(pairs: Pairs) -> str:
+    seen: set[Any] = set()
+    for at, (key, _) in enumerate(pairs.items):
+        if (place := _hashable(key, at)) in seen:
+            return str(key)[:100] if isinstance(key, str) else "a key"
+        seen.add(place)
+    return "a key"
 
 
 def _only_scalars(values: list[Any] | tuple[Any, ...]) -> bool:

@@ -20,13 +20,15 @@ try:
 except ImportError:
     from zlib import crc32
 
-from tensor_reading.layout import LayoutError
+from tensor_reading.layout import LayoutError, NotReadError
 from torch_reading.pickle_names import Suspicion
 from torch_reading.pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pickle_bytes
 from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 from torch_reading.tensors import Storage
 
-MAX_MEMBERS = 5_000_000
+MAX_MEMBERS = 250_000
+ENTRY_BYTES = 200
+"""Of a member in the directory, more than torch writes."""
 MAX_INFLATION = 20
 """A compressed member may claim so many times its size in the file."""
 READ_BYTES = 4 << 20
@@ -126,11 +128,11 @@ class _Window(io.RawIOBase):
 def open_torch_zip(path: Path, begin: int = 0, size_bytes: int | None = None) -> TorchZip:
     """Read the archive's directory and every member's own header. Raises LayoutError or OSError."""
     size = path.stat().st_size - begin if size_bytes is None else size_bytes
+    if (count := member_count(path, begin, size)) > MAX_MEMBERS:
+        raise NotReadError(f"{count} members, at most {MAX_MEMBERS} are read")
     try:
         with _Window(path, begin, size) as window, zipfile.ZipFile(window) as archive:  # type: ignore[type-var,unused-ignore]
             infos = archive.infolist()
-            if len(infos) > MAX_MEMBERS:
-                raise LayoutError(f"{len(infos)} members, at most {MAX_MEMBERS} are read")
             members = [_member(window, info, begin) for info in infos]
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError, struct.error) as error:
         raise LayoutError(f"its zip directory cannot be read: {str(error)[:120]}") from None
@@ -146,9 +148,29 @@ def open_torch_zip(path: Path, begin: int = 0, size_bytes: int | None = None) ->
     if len(tops) > 1:
         raise LayoutError("two members are data.pkl: which one a reader takes is open")
     inside = {member.name.removeprefix(tops[0] if tops else ""): member for member in members}
+    # torch looks names up without regard to case.
+    places = {name.lower() if name.lower().startswith("data") else name for name in inside}
+    if len(places) != len(members):
+        raise LayoutError("two members have the same name to a reader: which one it takes is open")
     outward = [name for name in names if name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/")]
     problems = tuple(f"member {name[:100]!r} points out of the archive" for name in outward[:5])
     return TorchZip(path, begin, size, inside, problems)
+
+
+def member_count(path: Path, begin: int, size_bytes: int) -> int:
+    """The members that the end of the archive claims: a directory of millions is not parsed to find that out."""
+    with path.open("rb") as file:
+        tail = min(size_bytes, 65_557)  # a record of 22 bytes and a comment
+        file.seek(begin + size_bytes - tail)
+        data = file.read(tail)
+    at = data.rfind(b"PK\x05\x06")
+    if at < 0 or len(data) < at + 22:
+        return 0
+    count, directory_bytes = struct.unpack_from("<HL", data, at + 10)
+    large = data.rfind(b"PK\x06\x06", 0, at)
+    if (count == 0xFFFF or directory_bytes == 0xFFFFFFFF) and large >= 0 and len(data) >= large + 48:
+        count, directory_bytes = struct.unpack_from("<QQ", data, large + 32)
+    return max(int(count), int(directory_bytes) // ENTRY_BYTES)  # the count is a claim, the length is what a reader goes by
 
 
 def _member(window: _Window, info: zipfile.ZipInfo, begin: int) -> Member:
