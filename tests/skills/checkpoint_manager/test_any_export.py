@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 from damaged_samples import copied, flip
-from made_checkpoints import call, safetensors, tree, write_step
+from made_checkpoints import FORMAT, call, safetensors, tree, write_step
 from many_calls import call_many
 from safetensors import safe_open
 
@@ -61,11 +62,44 @@ def test_an_exported_step_equals_the_step_and_holds_model_weights_only(torch_sam
 
 def test_shards_are_named_and_indexed_as_hugging_face_does(torch_samples: Path, tmp_path: Path) -> None:
     answer = call("export", torch_samples / "trainyard", tmp_path / "out", "--max-shard-size", "100B")
-    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    names = [
+        "SHA256SUMS",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json",
+    ]
     assert (answer.code, sorted(path.name for path in (tmp_path / "out").iterdir())) == (0, names)
-    index = json.loads((tmp_path / "out" / names[2]).read_text())
-    assert index == {"metadata": {"total_size": 288}, "weight_map": {"bias": names[0], "weight": names[1]}}
+    index = json.loads((tmp_path / "out" / names[3]).read_text())
+    assert index == {"metadata": {"total_size": 288}, "weight_map": {"bias": names[1], "weight": names[2]}}
     assert call("verify", tmp_path / "out").data["fail"] == 0
+
+
+def test_an_export_verifies_and_a_changed_byte_is_damage(tmp_path: Path) -> None:
+    write_step(tmp_path / "run", 100)
+    (tmp_path / "config.json").write_text('{"model_type": "x"}')
+    words = ["--max-shard-size", "300B", "--config", tmp_path / "config.json"]
+    answer = call("export", tmp_path / "run", tmp_path / "out", *words)
+    assert f"wrote {tmp_path / 'out' / 'SHA256SUMS'}" in answer.document["changed"]
+    assert subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out").returncode == 0
+    assert (call("verify", tmp_path / "out").code, call("verify", tmp_path / "out").data["verdict"]) == (0, "intact")
+    for name in ("model-00001-of-00002.safetensors", "config.json", "model.safetensors.index.json"):
+        (tmp_path / f"to {name}").mkdir()
+        changed = copied(tmp_path / "out", tmp_path / f"to {name}")
+        flip(changed / name, -2)
+        found = call("verify", changed)
+        assert (found.code, found.data["verdict"]) == (1, "damaged"), name
+
+
+def test_a_name_that_no_reader_takes_is_not_exported(tmp_path: Path) -> None:
+    listed = {"model.__metadata__": {"dtype": "F32", "shape": [2]}}
+    files = {
+        FORMAT.shard_name(0, 2): safetensors({"model.__metadata__": ("F32", [2], bytes(8))}),
+        FORMAT.shard_name(1, 2): safetensors({}),
+    }
+    folder = write_step(tmp_path / "run", 100, extra_files=files, sealed_with={"tensors": listed})
+    answer = call("export", folder, tmp_path / "out")
+    assert answer.code == 2 and "keeps for itself" in answer.document["error"]["message"] and not (tmp_path / "out").exists()
+    assert call("export", folder, tmp_path / "out", "--prefix", "").code == 0, "control"
 
 
 def test_a_sharded_tensor_is_put_together(tmp_path: Path) -> None:

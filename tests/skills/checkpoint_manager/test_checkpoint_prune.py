@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_checkpoints import FORMAT, PROGRAM, call, this_process, tree, wait_for, write_lock, write_step, write_tiers
+from made_checkpoints import FORMAT, PROGRAM, RUN_ID, call, this_process, tree, wait_for, write_lock, write_step, write_tiers
 
 SHARD = FORMAT.shard_name(0, 2)
 
@@ -152,6 +152,73 @@ def test_what_is_not_ours_stays(run: Path, tmp_path: Path) -> None:
     gone = {name.partition("/")[0] for name in before.keys() - (tree(run) | tree(outside)).keys()} - {"tiers.json"}
     assert gone == {f"step_00000{step}" for step in (300, 500, 600, 700)}
     assert outside.is_dir() and (run / "step_00000020").is_symlink()
+
+
+def test_the_plan_says_why_each_thing_stays_and_what_would_free_space(run: Path) -> None:
+    write_tiers(run, keep_rolling=3, keep_epochs=2)
+    write_step(run, 400, name="step_00000400.aside-e3")
+    (run / "step_00000900.e1.tmp").mkdir()
+    (run / "notes.txt").write_text("mine")
+    damage(run, 700)
+    answer = call("prune", run, "--dry-run")
+    why = {row["name"]: row["why"] for row in answer.data["keep"]}
+    assert why["step_00000200"] == "best (validation loss 1.5)" and why["step_00000300"] == "epoch (the end of epoch 3)"
+    assert (
+        why["step_00000800"].startswith("latest, rolling (one of the newest") and why["notes.txt"] == "not written by trainyard"
+    )
+    free = {row["option"]: row for row in answer.data["would_free"]}
+    assert {option: row["folders"] for option, row in free.items()} == {
+        "--aside": 1,
+        "--temporary": 1,
+        "--damaged": 1,
+        "--keep-epochs 1": 1,
+    }
+    assert free["--aside"]["frees_bytes"] > 1000
+    before = len(list(run.iterdir()))
+    freed = call("prune", run, "--aside", "--temporary", "--keep-epochs", "1", "--yes")
+    assert freed.code == 0 and {row["option"] for row in freed.data["would_free"]} == {"--damaged"}
+    assert before - len(list(run.iterdir())) == answer.data["total_remove"] + 3
+
+
+def test_a_temporary_folder_is_somebodys(run: Path) -> None:
+    """Of the incarnation that holds the lock, of one before it, of one that the lock does not know, of a removal."""
+    for name in ("step_00000900.e2.tmp", "step_00000901.e1.tmp", "step_00000902.e7.tmp", "step_00000050.removed.tmp"):
+        (run / name).mkdir()
+
+    def told() -> dict[str, str]:
+        rows = call("prune", run, "--dry-run").data["keep"]
+        return {row["name"][:13]: row["why"] for row in rows if row["name"].endswith(".tmp")}
+
+    write_lock(run, this_process(), incarnation=2)
+    live = told()
+    assert f"being written by run {RUN_ID}, incarnation 2; process {os.getpid()} lives" in live["step_00000900"]
+    write_lock(run, this_process() | {"start_time": 1}, incarnation=2)
+    dead = told()
+    assert (
+        f"left by a save of run {RUN_ID}, incarnation 2; process {os.getpid()} is gone; --temporary removes it"
+        == dead["step_00000900"]
+    )
+    assert "incarnation 1, which is dead: incarnation 2 followed it" in dead["step_00000901"]
+    assert "incarnation 7, later than the lock's 2" in dead["step_00000902"]
+    assert dead["step_00000050"].startswith(f"left by a removal of run {RUN_ID}; process")
+    write_lock(run, this_process() | {"host": "elsewhere"}, incarnation=2)
+    assert "on elsewhere lives cannot be seen from here" in told()["step_00000900"]
+    (run / "lock.json").unlink()
+    assert "a run that no lock.json names" in told()["step_00000900"]
+
+
+def test_a_best_that_is_not_the_least_loss_is_a_warning(run: Path) -> None:
+    tiers = write_tiers(run)
+    assert "prune.best" not in call("prune", run, "--dry-run").checks("warn"), "control: 200 has the least"
+    (run / "tiers.json").write_bytes(FORMAT.canonical(tiers | {"best": 300}))
+    answer = call("prune", run, "--dry-run")
+    assert answer.code == 0, "a warning"
+    assert (
+        "best is step 300" in answer.checks("warn")["prune.best"]
+        and "step 200 has the least, 1.5" in answer.checks("warn")["prune.best"]
+    )
+    (run / "tiers.json").write_bytes(FORMAT.canonical(tiers | {"best": 400}))
+    assert "has no validation loss" in call("prune", run, "--dry-run").checks("warn")["prune.best"]
 
 
 @pytest.mark.parametrize("where", ["lock.json", "runner.json"])

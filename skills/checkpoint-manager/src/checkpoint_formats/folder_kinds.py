@@ -99,7 +99,7 @@ def _hf_trainer(path: Path, names: set[str]) -> Found | None:
     inside = tuple(found for name in sorted(names) if (path / name).is_dir() and (found := _deeper(path / name)))
     parts = parts_of(path, [name for name in sorted(names) if (path / name).is_file()])
     weights = [part for part in parts if part.role == "weights"]
-    missing = [*_missing_weights(path, names), *numbered_gaps(names)]
+    missing = _gaps(path, names)
     if not weights and not inside:
         missing.append("the model's weights")
     problem = None if state is not None else "trainer_state.json cannot be read"
@@ -183,7 +183,7 @@ def _safetensors_folder(path: Path, names: set[str]) -> Found | None:
     marks = [*index[:2], *(name for name in files if _HF_WEIGHTS.fullmatch(name)), *({"config.json"} & names)]
     if not marks:
         return None  # a folder with some safetensors files in it
-    missing = (*_missing_weights(path, names), *numbered_gaps(names))
+    missing = tuple(_gaps(path, names))
     return Found(
         path, "huggingface", tuple(marks[:4]), tuple(parts_of(path, files + index + others)), missing, **step_by_name(path)
     )
@@ -216,13 +216,19 @@ def _missing_weights(path: Path, names: set[str]) -> list[str]:
     return missing
 
 
+def _gaps(path: Path, names: set[str]) -> list[str]:
+    """What an index names and what a series lacks, each once."""
+    missing = _missing_weights(path, names)
+    return [*missing, *(gap for gap in numbered_gaps(names) if not any(told.startswith(gap) for told in missing))]
+
+
 def _bin_folder(path: Path, names: set[str]) -> Found | None:
     files = sorted(name for name in names if re.fullmatch(r"(pytorch_model|adapter_model)[\w.-]*\.bin", name))
     index = sorted(name for name in names if name.endswith(".bin.index.json"))
     if not files and not index:
         return None
     others = [name for name in sorted(names) if name.endswith(".json") and name not in index and (path / name).is_file()]
-    missing = (*_missing_weights(path, names), *numbered_gaps(names))
+    missing = tuple(_gaps(path, names))
     parts = tuple(parts_of(path, files + index + others))
     return Found(path, "huggingface-bin", tuple(index + files[:3]), parts, missing, **step_by_name(path))
 

@@ -87,6 +87,7 @@ HARMLESS: dict[str, set[str]] = {
     "copyreg": {"_reconstructor", "__newobj__", "__newobj_ex__"},
     "argparse": {"Namespace"},
     "types": {"SimpleNamespace"},
+    **{io: {"BytesIO", "StringIO"} for io in ("io", "_io")},  # Transformer Engine's extra state
     "typing": _words("Any Union Optional List Dict Tuple Set"),
     "datetime": {"datetime", "date", "time", "timedelta", "timezone"},
     "decimal": {"Decimal"},
@@ -100,12 +101,13 @@ HARMLESS: dict[str, set[str]] = {
     **{f"numpy.{core}.numeric": {"_frombuffer"} for core in ("core", "_core")},
     "numpy.dtypes": {f"{kind}DType" for kind in _words("Float64 Float32 Float16 Int64 Int32 Int16 Int8 UInt8 UInt32 Bool")},
     "numpy.random._pickle": _words("__randomstate_ctor __generator_ctor __bit_generator_ctor"),
+    "numpy.random.bit_generator": {"SeedSequence", "__pyx_unpickle_SeedSequence"},
     "numpy.random._mt19937": {"MT19937"},
     "numpy.random._pcg64": {"PCG64", "PCG64DXSM"},
 }
 """Module -> names that build data and do nothing else."""
-HARMLESS["__builtin__"] = HARMLESS["builtins"] | {"unicode", "long"}
-HARMLESS["copy_reg"] = HARMLESS["copyreg"]
+HARMLESS["__builtin__"] = HARMLESS["builtins"] | {"unicode", "long", "xrange"}
+HARMLESS["copy_reg"], HARMLESS["exceptions"] = HARMLESS["copyreg"], _EXCEPTIONS
 
 CALLS_ITS_FIRST = {"torch._tensor._rebuild_from_type_v2"}
 """Harmless but for the function that they are given, and call."""
@@ -114,7 +116,8 @@ CALLS_ITS_FIRST = {"torch._tensor._rebuild_from_type_v2"}
 
 STANDARD = {
     *sys.stdlib_module_names,
-    *(name.partition(".")[0] for name in _compat_pickle.IMPORT_MAPPING),  # Python 2's names, which old protocols translate
+    *(name.partition(".")[0] for name in _compat_pickle.IMPORT_MAPPING),
+    *(module for module, _ in _compat_pickle.NAME_MAPPING),  # Python 2's names, which old protocols translate
     *_words(
         "asynchat asyncore cgi cgitb distutils imp imghdr lib2to3 nntplib pipes smtpd spwd telnetlib uu xdrlib _posixsubprocess"
     ),
