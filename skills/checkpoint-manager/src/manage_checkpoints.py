@@ -80,7 +80,8 @@ def latest(folder: str, verify: bool) -> shell.Result:
 def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: int, record_it: bool) -> shell.Result:
     """Read every byte and compare it with the manifest. Exit 0: all intact; 1: damaged or unknown, with file and reason.
 
-    FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has is compared.
+    FOLDER may also be a checkpoint of another tool, file or folder: then every checksum that its format has, or a SHA256SUMS beside
+    it, is compared. Every file of it is judged or listed as not judged; a pickle that names code is `unsafe`.
     """
     if everything and step is not None:
         raise shell.SkillError("usage", "--step and --all exclude each other", hint=f"{SCRIPT} verify --help")
@@ -145,7 +146,10 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
 @click.option("--yes", is_flag=True, help="Carry the plan out.")
 @limit_option
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:
-    """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
+    """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours.
+
+    The plan says why each thing stays, whose a *.tmp is, and under `would_free` what each option would remove besides.
+    """
     from checkpoint_folder.verbs import prune as answer
 
     return answer(folder, holder_gone, dry_run, yes, limit, **wishes)
@@ -238,7 +242,7 @@ def compare(a: str, b: str, prefix_a: str, prefix_b: str, limit: int) -> shell.R
 def export(
     step_or_folder: str, out: str, step: int | None, prefix: str, max_shard_size: str, config: str | None, dry_run: bool
 ) -> shell.Result:
-    """A Trainyard step's model weights as a new folder OUT in the layout of Hugging Face. Verifies every byte first."""
+    """A Trainyard step's model weights as a new folder OUT in the layout of Hugging Face, with SHA256SUMS. Verifies every byte first."""
     from checkpoint_formats.export import answer
 
     return answer(step_or_folder, out, step, prefix, max_shard_size, config, dry_run)
@@ -254,12 +258,20 @@ def export(
 @click.argument("out")
 @click.option("--prefix", default="", help="Only tensors whose name begins with this; it is left out of the names.")
 @click.option(
-    "--accept", "accepted", multiple=True, help="A name in the pickle that you trust, as module.name; may be repeated."
+    "--accept",
+    "accepted",
+    multiple=True,
+    help="module.name of a class in the pickle that you trust: lifts the refusal of a name that is not known. May be repeated. "
+    "Nothing lifts that of a name that would run code, and nothing is run either way.",
 )
 @click.option("--dry-run", is_flag=True, help="Read and judge the input, print the plan; write nothing.")
 @limit_option
 def convert(source: str, out: str, prefix: str, accepted: tuple[str, ...], dry_run: bool, limit: int) -> shell.Result:
-    """The tensors of a .pt, .pth, .bin or .ckpt as a new safetensors file OUT. Never unpickles; refuses a pickle that names code."""
+    """The tensors of a .pt, .pth, .bin or .ckpt as a new safetensors file OUT. Never unpickles; refuses a pickle that names code.
+
+    Exit 1: OUT is written and lacks a tensor that was asked for (sparse, quantized, of a type or name that safetensors has not);
+    `left_out` names it. What is no tensor, or outside of --prefix, is listed there too and is no loss.
+    """
     from checkpoint_formats.convert import answer
 
     return answer(source, out, prefix, accepted, dry_run, limit)

@@ -159,7 +159,7 @@ def test_the_plan_says_why_each_thing_stays_and_what_would_free_space(run: Path)
     write_step(run, 400, name="step_00000400.aside-e3")
     (run / "step_00000900.e1.tmp").mkdir()
     (run / "notes.txt").write_text("mine")
-    damage(run, 700)
+    (run / "step_00000700" / SHARD).write_bytes(b"cut short")
     answer = call("prune", run, "--dry-run")
     why = {row["name"]: row["why"] for row in answer.data["keep"]}
     assert why["step_00000200"] == "best (validation loss 1.5)" and why["step_00000300"] == "epoch (the end of epoch 3)"

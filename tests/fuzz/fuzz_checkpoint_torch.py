@@ -1,0 +1,24 @@
+"""A file of torch.save, of any form and age: its pickle is data, and what it says of its storages is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.fuzz.checkpoint_files import LEGACY, NAMES, PICKLE, mutate_pickle, reader, torch_zip
+
+COVERED = ["torch_reading", "tensor_reading", "checkpoint_formats"]
+MAX_BYTES = 8192
+SEEDS = [
+    PICKLE,
+    LEGACY,
+    torch_zip(),
+    torch_zip(b"\x80\x04\x8c\x05torch\x8c\x09os.system\x93\x8c\x01x\x85R."),
+    b"(dp0\nS'step'\np1\nI7\nsS'lr'\nF0.5\ns.",
+    b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00]\x94(K\x01\x88\x8f\x94(K\x02\x90e.",
+]
+WORDS = [*NAMES, b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x8a\xff", b"ustar", b"L" + b"9" * 5000 + b"L\n"]
+mutate = mutate_pickle
+
+
+def target() -> Callable[[bytes], None]:
+    return reader(".pt")
