@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -16,13 +18,26 @@ from tests.fuzz.checkpoint_files import SOURCE, safetensors
 COVERED = ["checkpoint_manifest", "checkpoint_judgement", "checkpoint_contents", "checkpoint_format"]
 W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 SHARD = safetensors({"__metadata__": {"DCP_SHARDING_INFO": '{"model.w": {"saved_offsets": [0]}}'}, "model.w": W}, bytes(8))
+RNG = {
+    "python": {"$tuple": [3, {"$tuple": [*[0] * 624, 624]}, None]},
+    "numpy": {"$tuple": ["MT19937", {"$bytes": base64.b64encode(bytes(2496)).decode()}, 624, 0, 0.0]},
+    "torch": {"$bytes": base64.b64encode(bytes(16)).decode()},
+}
+SHARED = {"step": 4, "epoch": 0, "best_loss": None, "config": {}, "objects": {}}
+STATE = json.dumps({"format": 1, "shared": SHARED, "ranks": {"0": {"rng": RNG}}}).encode()
+
+
+def entry(data: bytes) -> dict[str, Any]:
+    return {"crc32": f"{zlib.crc32(data):08x}", "size": len(data)}
+
+
 MANIFEST: dict[str, Any] = {
     "data_fingerprint": None,
     "end_of_epoch": False,
     "epoch": 0,
     "files": {
-        "shard-00001-model-00001-of-00001.safetensors": {"crc32": "00000000", "size": len(SHARD)},
-        "state.json": {"crc32": "00000000", "size": 2},
+        "shard-00001-model-00001-of-00001.safetensors": entry(SHARD),
+        "state.json": entry(STATE),
     },
     "format": "trainyard-checkpoint",
     "incarnation": 1,
@@ -78,7 +93,10 @@ def target() -> Callable[[bytes], None]:
     folder = Path(tempfile.mkdtemp(prefix="trainyard-fuzz-")) / "step_00000004"
     folder.mkdir()
     (folder / "shard-00001-model-00001-of-00001.safetensors").write_bytes(SHARD)
-    (folder / "state.json").write_bytes(b"{}")
+    (folder / "state.json").write_bytes(STATE)
+
+    (folder / "manifest.json").write_bytes(fmt.seal(MANIFEST))
+    assert judge(folder, fmt.ANY_RUN).status == "intact", judge(folder, fmt.ANY_RUN)
 
     def read(data: bytes) -> None:
         try:
