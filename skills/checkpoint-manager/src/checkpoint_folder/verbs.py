@@ -77,7 +77,7 @@ def verify(folder: str, step: int | None, everything: bool, quick: bool, limit: 
     data = {"folder": str(found.root), "verdict": verdict, "total": len(verdicts), **counts}
     data["checkpoints"] = [v.row() for v in shown_first]
     others = [entry.name for entry in reversed(found.entries) if entry not in chosen]
-    data |= {"total_not_judged": len(others), "not_judged": [shown(name) for name in others[:limit]]}
+    data |= {"others": len(others), "not_judged": [shown(name) for name in others[:limit]]}
     next_ = [] if ok else [f"{SCRIPT} latest {folder}"]
     checks = [verdict.check() for verdict in shown_first]
     checks += [check for each in chosen if (check := _unlisted(found.root, each))]
