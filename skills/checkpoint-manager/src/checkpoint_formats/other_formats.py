@@ -11,8 +11,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch_reading.zip_archive import member_count
-
 HEAD_BYTES = 1024
 MAX_MEMBERS = 10_000
 _POINTER = re.compile(rb"version https://(?:git-lfs\.github\.com|hawser\.github\.com)/spec/v1\r?\n")
@@ -86,6 +84,8 @@ def _tar(path: Path) -> Other | None:
 
 def _zip(path: Path) -> Other | None:
     """None for an archive that torch may have written, and for one whose directory cannot be read."""
+    from torch_reading.zip_archive import member_count
+
     if member_count(path, 0, path.stat().st_size) > MAX_MEMBERS:
         return None
     try:

@@ -14,7 +14,6 @@ from pathlib import Path
 import trainyard_shell as shell
 from checkpoint_formats.digest_file import SUMS, Sums, compared, read_sums
 from checkpoint_formats.file_kinds import Found, Part, PartVerdict
-from checkpoint_formats.leftovers import leftovers
 from tensor_reading.layout import LayoutError, NotReadError
 from torch_reading.file import FileVerdict, verify_torch_file
 from torch_reading.pickle_names import Suspicion
@@ -64,6 +63,8 @@ def _with_leftovers(found: Found) -> Iterator[PartVerdict]:
         judged.add(part.name)
         yield part
     if found.path.is_dir():
+        from checkpoint_formats.leftovers import leftovers
+
         yield from leftovers(found, judged)
 
 
