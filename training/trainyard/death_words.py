@@ -17,7 +17,11 @@ AFTERWARDS = 20
 than that, it was a traceback that the script survived."""
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""As the skills have it for all text from outside (skills/kit/trainyard_output.py)."""
 # torch's excepthook writes [rank1]:, torchrun --tee [default1]:, or the word of --role.
 PREFIX = re.compile(r"\[(?:rank:? ?|default|trainer|worker)(\d+)\]:\s?")
 # torchrun's own log lines: W1128 14:31:29.646000 9712 torch/distributed/elastic/...

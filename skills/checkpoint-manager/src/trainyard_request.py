@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -18,9 +19,11 @@ import msgspec
 import trainyard_quantity
 import trainyard_shell as shell
 from click.core import ParameterSource
+from trainyard_hiding import hidden, in_words
 from trainyard_job import Job, Request, Section
 from trainyard_mapping import read_mapping as read_mapping
 from trainyard_mapping import read_stdin
+from trainyard_secrets import is_secret, kind_of
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,42 @@ def read(path: Path | str, *, without: dict[str, str] | None = None) -> Request:
     request = convert(mapping, Request, "$", findings)
     if isinstance(request, Request):
         findings += quantities(request)
-    if not isinstance(request, Request) or findings:
+    findings += secrets_in(mapping)
+    if findings or not isinstance(request, Request):
         raise refusal(path, findings)
     return request
+
+
+def secrets_in(mapping: Any) -> list[Finding]:
+    """Values that are secrets, by path and never by value: whoever sees the job file, its records or its manifest would see them."""
+    return list(_secrets_in(mapping, "$"))
+
+
+def _secrets_in(value: Any, path: str) -> Iterator[Finding]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _secrets_in(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _secrets_in(item, f"{path}[{at}]")
+    elif isinstance(value, str):
+        section, _, name = path.removeprefix("$.").partition(".")
+        if path == "$.run":
+            yield from _secrets_in_run(value)
+        elif section == "env" and is_secret(name, value):
+            yield Finding(path, f"looks like a secret; name it instead: `secrets: {{{name}: secret/key}}`")
+        elif section != "env" and (kind := kind_of(value)):
+            yield Finding(path, f"holds {kind}; a secret is named under `secrets:`")
+
+
+def _secrets_in_run(line: str) -> Iterator[Finding]:
+    try:
+        words = shlex.split(line.replace("\\\n", " "))
+    except ValueError:
+        words = line.split()
+    for name in in_words(words):
+        told = f"{name} carries a secret, and everybody who sees the process sees it"
+        yield Finding("$.run", f"{told}; the script reads it from a variable: `secrets: {{NAME: secret/key}}`")
 
 
 def was_said(option: str) -> bool:
@@ -98,9 +134,9 @@ def refusal(path: Path | str, findings: list[Finding]) -> shell.SkillError:
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return shell.SkillError(
         "usage",
-        f"{'stdin' if str(path) == '-' else path}: {findings[0].path}: {findings[0].problem}{more}",
+        hidden(f"{'stdin' if str(path) == '-' else path}: {findings[0].path}: {findings[0].problem}{more}"),
         hint="correct the file; `deploy.py schema` prints every key",
-        checks=[shell.Check(finding.path, "fail", shell.clean(finding.problem, 400)) for finding in findings],
+        checks=[shell.Check(finding.path, "fail", shell.clean(hidden(finding.problem), 400)) for finding in findings],
     )
 
 

@@ -19,9 +19,9 @@ from build_context.sensitive import ENVIRONMENT, by_name, holds_values
 from build_recipe import Recipe
 from dockerfiles.stages import DOCKERFILES, parse
 from dockerfiles.text import NotADockerfile
+from trainyard_secrets import is_secret
 
 MAX_DOCKERFILE_BYTES = 1 << 20
-SECRET_ARG = re.compile(r"(?i)(?:token|passw|secret|api_?key|credential|private)")
 ARG = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -179,12 +179,10 @@ def _checks(found: Listing, left_out: ignore.Ignore, wanted: Wanted) -> list[she
         checks.append(
             shell.Check("context.special", "warn", f"{len(found.left_out)} pipes, sockets or devices are left out", told)
         )
-    suspicious = [name for name, _ in wanted.build_args if SECRET_ARG.search(name)]
-    if suspicious:
-        summary = f"--build-arg {', '.join(suspicious)}: build arguments stay readable in the image's history"
-        checks.append(
-            shell.Check("build.arg", "warn", summary, fix="--secret id=NAME,src=FILE, and RUN --mount=type=secret,id=NAME")
-        )
+    proxies = [name for name, value in wanted.build_args if is_secret(name, value)]
+    if proxies:
+        summary = f"--build-arg {', '.join(proxies)}: a proxy's password is seen by whoever sees this machine's processes"
+        checks.append(shell.Check("build.arg", "warn", summary, fix="a proxy without a password in its URL"))
     return checks
 
 
@@ -196,6 +194,12 @@ def build_args(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if not is_set or not ARG.fullmatch(name) or "\0" in value or "\n" in value:
             raise shell.SkillError(
                 "usage", f"--build-arg {shell.clean(name, 60)!r} is not NAME=VALUE", hint="--build-arg VERSION=1.2"
+            )
+        if is_secret(name, value) and not name.upper().endswith("_PROXY"):
+            raise shell.SkillError(
+                "usage",
+                f"--build-arg {name} holds what looks like a secret: it stays readable in the image's history",
+                hint="--secret id=NAME,src=FILE, and RUN --mount=type=secret,id=NAME",
             )
         found[name] = value
     return tuple(found.items())

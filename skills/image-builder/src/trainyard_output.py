@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 EXIT_CODES = {
     "usage": 2,
@@ -31,14 +31,47 @@ if sys.stderr is None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
+SEQUENCES = re.compile(
+    r"\x1b\[[0-?]{0,64}[ -/]{0,8}[@-~]|\x9b[0-?]{0,64}[ -/]{0,8}[@-~]"  # colours, the cursor
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90-\x9f\n]{0,4096}(?:\x07|\x1b\\|\x9c)"  # titles, links, the clipboard
+    r"|\x1b[ -/]?[0-Z\\^-~]"
+)
+INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Controls of C0 and C1 but tab and line feed; what turns the direction of text; what has no width and can carry hidden words: joiners,
+fillers, variation selectors, tags."""
+
+
+def visible(text: str) -> str:
+    """The text as a reader takes it to be: nothing in it moves a cursor, turns its direction, or hides."""
+    if text.isascii() and text.isprintable():
+        return text
+    return INVISIBLE.sub("", SEQUENCES.sub("", text) if "\x1b" in text or not text.isascii() else text)
+
+
 def clean(text: str, limit_chars: int = MAX_TEXT_CHARS) -> str:
-    """Text from outside (logs, pods, registries) as data: no control characters, bounded length."""
-    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+    """Text from outside (logs, pods, registries, file names) as data: nothing invisible, bounded length."""
+    text = visible(text[: limit_chars * 20])
     return text if len(text) <= limit_chars else text[: limit_chars - 3] + "..."
 
 
+def shown(value: Any) -> Any:
+    """A document whose texts, keys too, are all `visible`: the last door, whoever forgot to clean what."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        found: dict[Any, Any] = {}
+        for key, item in value.items():
+            name = shown(key)
+            found[ascii(key) if name in found else name] = shown(item)  # two names that look the same stay two
+        return found
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def print_document(document: dict[str, object], code: int = EXIT_CODES["dependency"]) -> None:
-    to_stdout(json.dumps(document, indent=2 if sys.stdout.isatty() else None) + "\n", code)
+    to_stdout(json.dumps(shown(document), indent=2 if sys.stdout.isatty() else None) + "\n", code)
 
 
 def to_stdout(text: str, code: int = 1) -> None:

@@ -29,7 +29,8 @@ import time
 import trainyard_python
 from trainyard_output import EXIT_CODES as EXIT_CODES
 from trainyard_output import clean as clean
-from trainyard_output import end_without_stdout, print_document, to_stderr, to_stdout
+from trainyard_output import end_without_stdout, print_document, shown, to_stderr, to_stdout
+from trainyard_output import visible as visible
 
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
@@ -116,7 +117,7 @@ def emit(type: str, **fields: Any) -> None:
     Raises SystemExit where stdout cannot be written: a thread that emits must hand it on.
     """
     words = str(fields["line"]) if "line" in fields else f"{type} " + " ".join(f"{k}={v}" for k, v in fields.items())
-    to_stdout((words if wants_table(sys.argv[1:]) else json.dumps({"type": type, **fields})) + "\n")
+    to_stdout((visible(words) if wants_table(sys.argv[1:]) else json.dumps(shown({"type": type, **fields}))) + "\n")
 
 
 def confirm(yes: bool, plan: dict[str, Any], *, what: str, hint: str = "the same command with --yes") -> None:
@@ -192,7 +193,7 @@ class Program(click.Group):
             if wants_table(words):
                 from trainyard_tables import print_tables
 
-                print_tables(document)
+                print_tables(shown(document))
             else:
                 print_document(document, code)
         except OSError as error:
@@ -224,7 +225,7 @@ class Program(click.Group):
                 end_without_stdout(error, 1)
             import traceback
 
-            to_stderr(traceback.format_exc())
+            to_stderr(visible(traceback.format_exc()))
             message = clean(f"{type(error).__name__}: {error}")
             return self._refusal(verb, SkillError("internal", message, hint="report this with the traceback above")), 70
 
@@ -243,14 +244,16 @@ class Program(click.Group):
         return document, 0 if ok else 1
 
     def _refusal(self, verb: str | None, error: SkillError) -> dict[str, Any]:
+        from trainyard_hiding import hidden  # a message may repeat a word of the call
+
         return {
             "ok": False,
             "skill": self.skill,
             "verb": verb,
             "error": {
                 "code": error.code,
-                "message": clean(str(error)),
-                "hint": error.hint,
+                "message": hidden(clean(str(error))),
+                "hint": hidden(error.hint),
                 "retryable": error.retryable,
             },
             "data": error.data,

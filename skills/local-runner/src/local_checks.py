@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trainyard_launchers as launchers
 import trainyard_shell as shell
+from trainyard_hiding import in_words
 
 from local_command import Command, CommandError, processes, reserved, understand
 from local_spec import Spec
@@ -91,7 +92,13 @@ def python(given: str | None, workdir: str, caller: str) -> str:
 
 
 def command(spec: Spec, environ: Mapping[str, str]) -> Command:
-    """Everything that would make the first attempt fail for certain."""
+    """Everything that would make the first attempt fail for certain, and what nobody should see."""
+    if carried := in_words(spec.command):
+        raise shell.SkillError(
+            "usage",
+            f"{carried[0]} in the command carries a secret, which the records and every process list would show",
+            hint="export it before the call: the script finds it in its environment",
+        )
     try:
         understood = understand(spec.command)
     except CommandError as error:

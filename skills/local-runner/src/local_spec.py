@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
+from trainyard_hiding import hidden_words
+from trainyard_secrets import is_secret
+
+DIGEST = "sha256:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +36,19 @@ class Spec:
     env: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """As stored in runner-spec.json: a value whose name sounds secret is replaced by a digest."""
-        env = {name: self._shown(name, value) for name, value in sorted(self.env.items())}
+        """As stored in runner-spec.json: of a secret only a digest."""
+        env = {name: digest(self.run_id, v) if is_secret(name, v) else v for name, v in sorted(self.env.items())}
         return {"format": 1, **asdict(self), "env": env}
-
-    def _shown(self, name: str, value: str) -> str:
-        if not SECRET_NAME.search(name):
-            return value
-        return "sha256:" + hashlib.sha256(f"{self.run_id} {value}".encode()).hexdigest()[:16]
 
     @classmethod
     def from_document(cls, document: dict[str, Any], env: dict[str, str]) -> Spec:
         """`env` brings the values that the document does not hold."""
         known = document | {name: value for name, value in SINCE_HANGS.items() if name not in document}
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name != "env"}, env=env)
+
+
+def digest(run_id: str, value: str) -> str:
+    return DIGEST + hashlib.sha256(f"{run_id} {value}".encode()).hexdigest()[:16]
 
 
 SINCE_HANGS = {"hang": Spec.hang, "hang_after_s": Spec.hang_after_s}
@@ -62,16 +63,24 @@ def resume_call(stored: dict[str, Any], run_dir: str) -> str:
     words += ["--stop-grace-s", f"{stored['stop_grace_s']:g}", "--backoff-s", f"{stored['backoff_s']:g}"]
     words += ["--hang", stored.get("hang", Spec.hang), "--hang-after-s", hang_after(stored.get("hang_after_s"))]
     for name, value in stored["env"].items():
-        words += ["--env", f"{name}={'VALUE' if SECRET_NAME.search(name) else value}"]
-    return shlex.join([*words, "--resume", "--", *stored["command"]])
+        is_hidden = value.startswith(DIGEST) or is_secret(name, value)
+        words += ["--env", f"{name}={'VALUE' if is_hidden else value}"]
+    return shlex.join([*words, "--resume", "--", *hidden_words(stored["command"])])
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names of the members that differ, `env` one by one."""
     stored = SINCE_HANGS | stored
     names = [name for name in wanted if name != "env" and stored.get(name) != wanted[name]]
-    old, new = stored.get("env") or {}, wanted["env"]
-    return names + [f"env {name}" for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    old, new, run_id = stored.get("env") or {}, wanted["env"], wanted["run_id"]
+    return names + [f"env {name}" for name in sorted({*old, *new}) if not _is_same(old.get(name), new.get(name), run_id)]
+
+
+def _is_same(old: str | None, new: str | None, run_id: str) -> bool:
+    """An older version may have hidden what is shown now, and shown what is hidden now."""
+    if old is None or new is None or old == new:
+        return old == new
+    return old == digest(run_id, new) or digest(run_id, old) == new
 
 
 def hang_after(seconds: float | None) -> str:

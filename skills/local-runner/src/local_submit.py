@@ -20,7 +20,8 @@ import trainyard_shell as shell
 from local_checks import writable_folder
 from local_command import arguments, clean_environment, job_environment
 from local_folder import ENDED, RunFolder, try_lock, write_json
-from local_spec import SECRET_NAME, Spec, differences
+from local_spec import Spec, differences
+from trainyard_hiding import hidden_variables
 from local_home import at_home
 from local_status import look, settled, supervisor_of, view
 from trainyard_files import missing, remove_empty
@@ -116,7 +117,7 @@ def plan(folder: RunFolder, spec: Spec, *, resume: bool, accept_changes: bool = 
     return {
         "would_start": not seen.alive and _needs_start(folder, spec, resume, accept_changes),
         "arguments": arguments(spec, environ),
-        "environment": {key: "(hidden)" if SECRET_NAME.search(key) else value for key, value in added.items()},
+        "environment": hidden_variables(added),
         "workdir": spec.workdir,
         "files": [str(path) for path in (folder.spec, folder.runner, folder.lock, folder.log(attempt))],
         "state": seen.runner.get("state") if seen.runner else None,

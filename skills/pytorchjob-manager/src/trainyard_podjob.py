@@ -15,6 +15,8 @@ from typing import Any
 import trainyard_kube as kube
 import trainyard_quantity
 import trainyard_shell as shell
+from trainyard_hiding import in_words
+from trainyard_secrets import is_secret
 
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -26,9 +28,6 @@ RESERVED = re.compile(
     r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S|HANG|HANG_AFTER_S)"
 )
 """Set by the operator or by us: a value from outside would take the job apart."""
-SECRET_VARIABLE = re.compile(
-    r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
-)
 MAX_NODES = 2000
 MAX_ID = 2**31 - 1
 """Of a user or a group, in Kubernetes."""
@@ -105,10 +104,13 @@ class PodJob:
                 raise usage(f"{name} is set by this program or by the operator", "leave it out")
         if both := sorted(self.env.keys() & self.secrets.keys()):
             raise usage(f"{both[0]} is given by env and by secrets", "one of the two")
-        for name in self.env:
-            if SECRET_VARIABLE.fullmatch(name.upper()):
+        for name, value in self.env.items():
+            if is_secret(name, value):
                 message = f"{name} looks like a secret, and a variable's value is visible to everybody"
                 raise usage(message, f"secrets names one instead: {name}: secret/key, or --secret {name}=SECRET/KEY")
+        if carried := in_words(self.command):
+            message = f"{carried[0]} in the command carries a secret, and a manifest is visible to everybody"
+            raise usage(message, "--secret NAME=SECRET/KEY, and the script reads the variable NAME")
         for name, (_, key) in self.secrets.items():
             if not SECRET_KEY.fullmatch(key):
                 raise usage(f"the secret of {name} names no secret and key", f"--secret {name}=hf/token")

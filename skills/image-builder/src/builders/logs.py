@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import trainyard_shell as shell
+from trainyard_hiding import hidden
 
 MAX_LOG_BYTES = 64 << 20
 KEPT_LINES = 40_000
 """For the diagnosis, the last ones; the head of a build is its plan."""
 KEPT_LOGS = 20
-PASSWORD = re.compile(r"(?<=://)[^/\s:@]{1,200}:[^/\s@]{1,500}(?=@)")
-ANSI = re.compile(r"\x1b\[[0-?]{0,40}[ -/]*[@-~]")
 
 
 def folder() -> Path:
@@ -51,7 +50,7 @@ class BuildLog:
 
     def take(self, line: str) -> None:
         """One line of the builder's. A disk that is full ends the file, not the build."""
-        line = PASSWORD.sub("***", ANSI.sub("", line.replace("\r", "\n").rstrip("\n").rpartition("\n")[2]))
+        line = hidden(shell.visible(line.replace("\r", "\n").rstrip("\n").rpartition("\n")[2]))
         self.lines.append(line)
         if not self.quiet:
             shell.progress(self.prefix + line)

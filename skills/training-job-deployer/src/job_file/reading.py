@@ -19,16 +19,13 @@ from job_file import targets
 from job_file.command import Command, CommandError, parse
 from trainyard_job import Job
 from trainyard_request import Finding as Finding
-from trainyard_request import convert, quantities, refusal
+from trainyard_request import convert, quantities, refusal, secrets_in
 
 NAME_RULE = re.compile(r"[a-z](?:[-a-z0-9]{0,38}[a-z0-9])?")  # DNS-1035, at most 40 characters
 MAX_ENV_CHARS = 100_000
 """Linux takes 128 KiB for one variable, and no object on a cluster holds more than a megabyte."""
 ENGINE_VARIABLE = re.compile(
     r"(PET|TRAINYARD|TORCHELASTIC|TORCH_ELASTIC|GROUP|ROLE)_.*|((LOCAL|NODE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
-)
-SECRET_VARIABLE = re.compile(
-    r"(HF|HUGGING_FACE_HUB|GITHUB)_TOKEN|.*(API_KEY|PASSWORD|SECRET|(ACCESS|AUTH|SESSION)_TOKEN).*|.*SECRET_ACCESS_KEY"
 )
 
 
@@ -59,6 +56,7 @@ def read(path: Path) -> JobFile:
         findings += _beyond_types(job, command, path)
     elif isinstance(mapping.get("name"), str):
         findings += _name(mapping["name"])
+    findings += secrets_in(mapping)
     if findings or not isinstance(job, Job) or command is None:
         raise refusal(path, findings)
     return JobFile(path.absolute(), job, command, source_folder(path, job))
@@ -147,10 +145,6 @@ def _variables(job: Job) -> list[Finding]:
     for name, value in job.env.items():
         if "\0" in value:
             findings.append(Finding(f"$.env.{name}", "holds a NUL character"))
-        if SECRET_VARIABLE.fullmatch(name.upper()):
-            findings.append(
-                Finding(f"$.env.{name}", f"looks like a secret; name it instead: `secrets: {{{name}: secret/key}}`")
-            )
         if name in job.secrets:
             findings.append(Finding(f"$.env.{name}", "stands under secrets too"))
     for name, place in job.secrets.items():
