@@ -109,7 +109,7 @@ class PodJob:
                 message = f"{name} looks like a secret, and a variable's value is visible to everybody"
                 raise usage(message, f"secrets names one instead: {name}: secret/key, or --secret {name}=SECRET/KEY")
         if carried := in_words(self.command):
-            message = f"{carried[0]} in the command carries a secret, and a manifest is visible to everybody"
+            message = f"{carried[0]!r} in the command carries a secret, and a manifest is visible to everybody"
             raise usage(message, "--secret NAME=SECRET/KEY, and the script reads the variable NAME")
         for name, (_, key) in self.secrets.items():
             if not SECRET_KEY.fullmatch(key):

@@ -82,7 +82,7 @@ def _secrets_in_run(line: str) -> Iterator[Finding]:
     except ValueError:
         words = line.split()
     for name in in_words(words):
-        told = f"{name} carries a secret, and everybody who sees the process sees it"
+        told = f"{name!r} carries a secret, and everybody who sees the process sees it"
         yield Finding("$.run", f"{told}; the script reads it from a variable: `secrets: {{NAME: secret/key}}`")
 
 

@@ -96,7 +96,7 @@ def command(spec: Spec, environ: Mapping[str, str]) -> Command:
     if carried := in_words(spec.command):
         raise shell.SkillError(
             "usage",
-            f"{carried[0]} in the command carries a secret, which the records and every process list would show",
+            f"{carried[0]!r} in the command carries a secret, which the records and every process list would show",
             hint="export it before the call: the script finds it in its environment",
         )
     try:

@@ -83,7 +83,7 @@ def _in_script(text: str) -> str | None:
 # --- text for eyes --------------------------------------------------------------------------------------------------
 
 ASSIGNED = re.compile(r"(?<![\w.-])(?P<name>-{0,2}[A-Za-z_][\w.-]{1,100}+)[\"']?\s?[=:]\s?[\"']?")
-GIVEN = re.compile(r"(?<!\S)(?P<name>--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-)")
+GIVEN = re.compile(r"(?<![\w-])(?P<name>--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-)")
 VALUE = re.compile(r"[^\s\"',;&]+")
 
 

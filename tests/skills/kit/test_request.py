@@ -40,6 +40,8 @@ BAD = {
     "no word": (json.dumps(GOOD | {"run": " "}).encode(), "$.run"),
     "a tenth of a byte": (json.dumps(GOOD | {"resources": {"memory": "100m"}}).encode(), "$.resources.memory: '100m'"),
     "64 bytes": (json.dumps(GOOD | {"checkpoints": {"storage": {"size": "64"}}}).encode(), "$.checkpoints.storage.size: '64'"),
+    "a secret variable": (json.dumps(GOOD | {"env": {"NPM_TOKEN": "SEKRET"}}).encode(), "$.env.NPM_TOKEN: looks like a secret"),
+    "a secret in a word": (json.dumps(GOOD | {"run": "torchrun t.py --api-key SEKRET"}).encode(), "$.run: '--api-key' carries"),
     "a wrong type": (json.dumps(GOOD | {"nodes": "two"}).encode(), "$.nodes"),
 }
 
@@ -100,6 +102,7 @@ def test_every_mistake_in_a_request_is_named_before_anything_is_asked(skill: str
             continue  # a volume and a place do not depend on the command
         code, answer = call(skill, document, cwd=tmp_path)
         assert (code, words in answer["error"]["message"]) == (2, True), f"{what}: {answer}"
+        assert "SEKRET" not in json.dumps(answer)
     both = json.dumps(GOOD | {"node": 2, "nodes": "two"}).encode()
     assert [check["id"] for check in call(skill, both, cwd=tmp_path)[1]["checks"]] == ["$.node", "$.nodes"]
 

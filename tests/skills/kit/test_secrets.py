@@ -110,10 +110,10 @@ def test_variables_are_shown_without_their_secrets() -> None:
 
 def test_the_time_grows_with_the_text_and_nothing_else() -> None:
     pieces = ["a", "a=", "ab=", "eyJ", "://a:", "Bearer ", "-----BEGIN ", "password=", "--ab ", "A_", "basic basic:", "authorization: "]
-    texts = [piece * (100_000 // len(piece)) for piece in pieces]
+    texts = [piece * (30_000 // len(piece)) for piece in pieces]
     began = time.process_time()
     for text in texts:
         hidden(text)
         in_words([text])
         is_secret(text[:1000], text)
-    assert time.process_time() - began < 10, "a second or two; what is quadratic takes minutes"
+    assert time.process_time() - began < 5, "half a second; what is quadratic takes minutes"

@@ -193,6 +193,28 @@ def test_a_value_whose_name_sounds_secret_reaches_the_job_and_no_file(run):
     assert run.submit("--env", "HF_TOKEN=other", job=job).code == 5, "the digest still tells two values apart"
 
 
+@pytest.mark.parametrize("given", ["NPM_AUTH=hush-hush", "NOTE=hf_abcdefghijklmnop"])
+def test_any_secret_is_hidden_and_a_resume_of_an_older_run_that_showed_it_goes_on(run, given):
+    name, _, value = given.partition("=")
+    job = ["python", "tell.py"]
+    assert value not in json.dumps(run.submit("--env", given, "--dry-run", job=job).document)
+    run.submit("--env", given, job=job)
+    run.wait()
+    spec = json.loads((run.folder / "runner-spec.json").read_text())
+    assert spec["env"][name].startswith("sha256:")
+    spec["env"][name] = value  # as a version with a shorter list wrote it
+    (run.folder / "runner-spec.json").write_text(json.dumps(spec))
+    assert value not in json.dumps(run.call("status").document)
+    assert run.submit("--env", f"{name}=other-value", job=job).code == 5
+    assert run.submit("--env", given, job=job).code == 0
+
+
+def test_a_secret_in_the_command_is_refused_and_not_repeated(run):
+    for job in (["python", "tell.py", "--api-key", "hush"], ["env", "HF_TOKEN=hush", "python", "tell.py"]):
+        answer = run.submit(job=job)
+        assert answer.code == 2 and "hush" not in json.dumps(answer.document) and not run.folder.exists()
+
+
 @pytest.mark.parametrize(
     ("options", "job", "code", "says"),
     [

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deployer_calls import DEPLOY, Project, deploy
 GOOD = "name: toy\nrun: torchrun train.py\nsource: src\n"
 
 # (line added to GOOD, path of the finding, what it tells)
+SECRET_NAMES = ["NPM_TOKEN", "VAULT_TOKEN", "DB_PASSWD", "SSH_PRIVATE_KEY", "APIKEY", "PGPASSWORD", "WANDB_KEY", "NPM_AUTH", "COOKIE"]
 KEYS = [
     ("procs_per_nod: 2", "$.procs_per_nod", "did you mean procs_per_node?"),
     ("rolling_steps: 5", "$.rolling_steps", "stands under checkpoints:"),
@@ -42,6 +44,10 @@ KEYS = [
     ("env: {RANK: '1'}", "$.env.RANK", "set by the engine"),
     ("env: {PET_NNODES: '1'}", "$.env.PET_NNODES", "set by the engine"),
     ("env: {HF_TOKEN: abc}", "$.env.HF_TOKEN", "looks like a secret"),
+    *((f"env: {{{name}: SEKRET}}", f"$.env.{name}", "looks like a secret") for name in SECRET_NAMES),
+    ("env: {NOTE: hf_abcdefghijklmnop}", "$.env.NOTE", "looks like a secret"),
+    ("env: {DATABASE_URL: 'postgres://u:pw@host/db'}", "$.env.DATABASE_URL", "looks like a secret"),
+    ("cluster: {context: hf_abcdefghijklmnop}", "$.cluster.context", "holds an access token"),
     ("env: {'A B': x}", "$.env.A B", "not a valid name of a variable"),
     ("secrets: {HF_TOKEN: the-token-itself}", "$.secrets.HF_TOKEN", "secret/key"),
     ("budget: {}", "$.budget.max_usd", "is missing"),
@@ -164,6 +170,21 @@ RIGHT_RUN_LINES = [
 # run lines of a launcher for one machine
 ON_A_CLUSTER = ["accelerate launch train.py", "python -m accelerate.commands.launch train.py", "deepspeed train.py"]
 
+PLAIN_VARIABLES = "env: {TOKENIZERS_PARALLELISM: 'false', MAX_TOKENS: '4096', TOKEN_COUNT: '5', HF_HOME: /data/hf, AUTHOR: me, NCCL_DEBUG: INFO, WANDB_PROJECT: p, KEYBOARD: us, MONKEY_PATCH: '1', SSL_CERT_FILE: /etc/ca.pem}"
+
+
+def merged(value: str) -> str:
+    """Ten levels, each nine times the one before."""
+    return "\n".join(["z0: &z0 {k: 1}", *(f"z{n}: &z{n}\n  {value.format(','.join([f'*z{n - 1}'] * 9))}" for n in range(1, 10))])
+
+
+BOMBS = {
+    "F08_job_merge_bomb.yaml": "name: a\nrun: python t.py\n" + merged("<<: [{}]"),
+    "aliases": "name: a\nrun: python t.py\n" + merged("[{}]"),
+    "lists": "name: a\nrun: " + "[" * 50_000,
+    "F12_job_long_run.yaml": "name: a\nsource: " + "9" * 700 + "\nrun: dorchrun train.py\nbudget: " + "9" * 5000,
+}
+
 READER = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -199,7 +220,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, st
     """Job file -> path -> what is wrong; all of them read in one fresh process."""
     folder = tmp_path_factory.mktemp("job-files")
     (folder / "src").mkdir()
-    texts = [GOOD, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
+    texts = [GOOD, GOOD + PLAIN_VARIABLES, *(GOOD + line for line, _, _ in KEYS), *(with_run(line) for line, _ in RUN_LINES)]
     texts += [with_run(line) for line in RIGHT_RUN_LINES] + [with_name(name) for name in NAMES]
     texts += [EKS + line for line in (*(line for line, _, _ in CLUSTER_KEYS), *RIGHT_CLUSTER_KEYS)]
     texts += [HYPERPOD + line for line in (*(line for line, _, _ in HYPERPOD_KEYS), *RIGHT_HYPERPOD_KEYS)]
@@ -321,6 +342,32 @@ def test_a_job_file_that_is_a_pipe_or_has_no_end_is_refused_at_once(tmp_path: Pa
     for path, told in ((tmp_path / "pipe.yaml", "a pipe"), (tmp_path / "long.yaml", "longer than"), ("/dev/zero", "a device")):
         answer = deploy("plan", path)
         assert (answer.exit_code, told in answer.error["message"]) == (2, True), answer
+
+
+def test_a_secret_in_a_job_file_is_refused_and_stands_nowhere(project: Project) -> None:
+    variables = {"NPM_TOKEN": "SEKRET", "APIKEY": "SEKRET", "NOTE": "ghp_SEKRET12345678901234"}
+    run = "env HF_TOKEN=SEKRET python train.py --api-key SEKRET --db postgres://me:SEKRET@host/db"
+    project.write_job(run, env=variables, engine="--token SEKRET")
+    for words in (["plan", project.job], ["run", project.job, "--dry-run"], ["run", project.job]):
+        answer = deploy(*words)
+        assert (answer.exit_code, answer.error["code"]) == (2, "usage")
+        told = {check["id"] for check in answer.document["checks"]}
+        assert {"$.run", "$.env.NPM_TOKEN", "$.env.APIKEY", "$.env.NOTE"} <= told
+        assert "SEKRET" not in json.dumps(answer.document) + answer.stderr
+    assert not (project.folder / ".trainyard").exists() and project.starts() == []
+
+
+def test_what_only_sounds_like_a_secret_is_a_variable(findings: dict[str, dict[str, str]]) -> None:
+    assert findings[GOOD + PLAIN_VARIABLES] == {}
+
+
+@pytest.mark.parametrize("name", ["F08_job_merge_bomb.yaml", "aliases", "lists", "F12_job_long_run.yaml"])
+def test_a_job_file_that_would_explode_is_refused_within_a_second(tmp_path: Path, name: str) -> None:
+    (tmp_path / "job.yaml").write_text(BOMBS[name])
+    began = time.monotonic()
+    answer = deploy("plan", tmp_path / "job.yaml")
+    assert (answer.exit_code, answer.error["code"]) == (2, "usage")
+    assert time.monotonic() - began < 5, "a second, on a machine that has nothing else to do"
 
 
 def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
