@@ -10,6 +10,11 @@ from __future__ import annotations
 
 import re
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # --- names ----------------------------------------------------------------------------------------------------------
 
 WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
@@ -18,27 +23,29 @@ CERTAIN = re.compile(
     r"|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|DECRYPTION|MASTER|AUTH|ACCOUNT|STORAGE|SSH|GPG|PGP|RSA|ECDSA|ED25519|SERVICE|LICENSE|DEPLOY"
     r"|HMAC|JWT|FERNET|CIPHER|SUBSCRIPTION|ADMIN|ROOT|CLIENT|SHARED|TLS|SSL|HF|HUGGINGFACE|WANDB|COMET|NEPTUNE|KAGGLE|MLFLOW|CLEARML"
     r"|OPENAI|ANTHROPIC|GEMINI|COHERE|MISTRAL|GROQ|NGC|NVIDIA|GITHUB|GITLAB|NPM|PYPI|STRIPE|SENDGRID|TWILIO|DATADOG|SENTRY|VAULT|REDIS"
-    r"|MINIO|AZURE|AWS|GCP|GCS|GOOGLE)KEY"
+    r"|MINIO|AZURE|AWS|GCP|GCS|GOOGLE)KEY(?!BOARD|WORD|FRAME|POINT|STROKE|PRESS|SPACE)"
 )
 """In a name without its separators: these leave no doubt."""
 LAST = {"PW", "TOKEN", "AUTH", "AUTHORIZATION", "CREDS", "CRED", "PAT", "COOKIE", "COOKIES", "JWT", "SAS", "KEYTAB", "NETRC"}
 """As the last word, or followed by what says where it counts (AFTER)."""
-AFTER = re.compile(r"[0-9]+|PROD|PRODUCTION|DEV|STAGING|TEST|CI|RO|RW|READ|WRITE|READONLY|VALUE|BASE|B|ENC|HEADER|CONFIG|JSON|STRING")
-REFERS = frozenset(
+AFTER = re.compile(
+    r"[0-9]+|PROD|PRODUCTION|DEV|STAGING|TEST|CI|RO|RW|READ|WRITE|READONLY|VALUE|BASE|B|ENC|HEADER|CONFIG|JSON|STRING"
+)
+REFERS = _set(
     "FILE FILES PATH PATHS DIR FOLDER NAME NAMES ENV VAR VARIABLE ARN HELPER HOST ENDPOINT TIMEOUT TTL EXPIRY EXPIRES EXPIRATION AGE"
     " SECONDS ENABLED DISABLED ENABLE DISABLE REQUIRED REQUIRE TYPE METHOD METHODS MODE PROVIDER VERSION LENGTH LEN SIZE COUNT LIMIT REF"
-    " ROTATION ROLE REGION BACKEND POLICY SCOPE SCOPES".split()
+    " PREFIX SUFFIX ROTATION ROLE REGION BACKEND POLICY SCOPE SCOPES"
 )
 """A name that ends so says where a secret is, or something about it."""
-OF_TEXT = frozenset(
+OF_TEXT = _set(
     "PAD PADDING EOS BOS UNK UNKNOWN SEP CLS MASK IMAGE VIDEO AUDIO SPECIAL STOP END START BEGIN NEXT FIRST LAST PER BY EACH MAX MIN NUM N"
     " EOT EOM EOD MULTI SINGLE NEW PREFIX SUFFIX MIDDLE FIM THINK PROMPT RESPONSE VISION PATCH WORD CONTEXT QUERY BLANK DUMMY TARGET SOURCE"
-    " LANG LANGUAGE INPUT OUTPUT VOCAB SENTENCE IGNORE LABEL TEXT DECODER ENCODER SPEECH BOI EOI MEAN".split()
+    " LANG LANGUAGE INPUT OUTPUT VOCAB SENTENCE IGNORE LABEL TEXT DECODER ENCODER SPEECH BOI EOI MEAN"
 )
 """Tokens of a tokenizer."""
-NO_PASSES = frozenset("FORWARD BACKWARD FIRST SECOND LAST SINGLE MULTI ONE TWO LOW HIGH BAND FUSION COMPILER OPT EVAL TRAIN".split())
-NO_PASS_WORDS = frozenset("BYPASS COMPASS SURPASS ENCOMPASS OVERPASS UNDERPASS TRESPASS".split())
-GIVES_TOKENS = frozenset("API AUTH ACCESS BEARER HF GITHUB GH GITLAB REFRESH DEPLOY NPM".split())
+NO_PASSES = _set("FORWARD BACKWARD FIRST SECOND LAST SINGLE MULTI ONE TWO LOW HIGH BAND FUSION COMPILER OPT EVAL TRAIN")
+NO_PASS_WORDS = _set("NPASS BYPASS COMPASS SURPASS ENCOMPASS OVERPASS UNDERPASS TRESPASS")
+GIVES_TOKENS = _set("API AUTH ACCESS BEARER HF GITHUB GH GITLAB REFRESH DEPLOY NPM")
 PLAIN_NAMES = frozenset({"PWD", "OLDPWD"})
 """The shell's own folders."""
 
@@ -48,7 +55,9 @@ def is_named(name: str) -> bool:
     words = [word.upper() for word in WORD.findall(name)]
     if not words or "_".join(words) in PLAIN_NAMES or words[-1] in REFERS:
         return False
-    return CERTAIN.search("".join(words)) is not None or any(_ends(words[: at + 1], words[at + 1 :]) for at in range(len(words)))
+    return CERTAIN.search("".join(words)) is not None or any(
+        _ends(words[: at + 1], words[at + 1 :]) for at in range(len(words))
+    )
 
 
 def _ends(words: list[str], after: list[str]) -> bool:
@@ -61,7 +70,7 @@ def _ends(words: list[str], after: list[str]) -> bool:
     if last.endswith("TOKEN"):
         return last in ("TOKEN", "APITOKEN", "AUTHTOKEN", "GHTOKEN", "HFTOKEN") and before not in OF_TEXT
     if last.endswith("PASS") and last not in NO_PASS_WORDS:
-        return (last != "PASS" or before not in NO_PASSES) and len(last) != 5 and not after
+        return (last != "PASS" or before not in NO_PASSES) and not after
     return last in LAST or (last.endswith("PWD") and last != "OLDPWD")
 
 
@@ -90,7 +99,10 @@ BEGINNINGS = (
 IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     *((re.compile(pattern, re.ASCII), what) for _, pattern, what in TOKENS),
     (re.compile(rf"(?<![\w.-])(?:{BEGINNINGS})(?!\w)", re.ASCII), "an access token"),
-    (re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY[^-]{0,20}-----(?:[\s\S]{0,20000}?-----END [A-Z ]{0,40}-----)?"), "a private key"),
+    (
+        re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY[^-]{0,20}-----(?:[\s\S]{0,20000}?-----END [A-Z ]{0,40}-----)?"),
+        "a private key",
+    ),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), "a JSON web token"),
     (re.compile(r"(?<=://)[^/\s:@\"']{0,200}:(?!\*{3}@|\$)[^/\s@\"']{1,500}(?=@)"), "a URL with a password"),
     (re.compile(r"(?<=://)(?=[\w-]*[0-9])[\w-]{20,200}(?=@)"), "a URL with a token"),
@@ -98,12 +110,17 @@ IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=/api/webhooks/)\d{6,}/[\w-]{8,}"), "a webhook"),
     (re.compile(r"(?i)(?<=authorization:)\s*(?:\w+\s+)?[^\s\"'$]{3,}"), "an authorization"),
     (re.compile(r"(?i)\bbearer\s+(?=[\w.~+/=-]*[0-9])[\w.~+/=-]{8,}"), "an authorization"),
-    (re.compile(r"(?i)(?<=[?&;])(?:sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=[\w%+/=-]{8,}"), "a signed URL"),
+    (
+        re.compile(r"(?i)(?<=[?&;])(?:sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=[\w%+/=-]{8,}"),
+        "a signed URL",
+    ),
     (re.compile(r"(?i)\b(?:accountkey|sharedaccesskey|sharedaccesssignature)=[\w%+/=-]{8,}"), "a connection string"),
     (re.compile(r"(?i)(?<![\w.-])(?:password|passwd|pwd)\s?=\s?(?![\s$*{<(])[^\s;&\"'()\[\]{}]{3,}"), "a password"),
 )
 """Wherever they stand in a text; group 0 is what is hidden."""
-REFERENCE = re.compile(r"\$\w+|\$\{[^{}]*\}|\$\([\w.-]*\)|\{\{.*\}\}|arn:aws[\w-]*:\S+|\*+|<[^<>]*>|\[[A-Za-z_]+\]|\(hidden\)|sha256:[0-9a-f]{16}|VALUE")
+REFERENCE = re.compile(
+    r"\$\w+|\$\{[^{}]*\}|\$\([\w.-]*\)|\{\{.*\}\}|arn:aws[\w-]*:\S+|\*+|<[^<>]*>|\[[A-Za-z_]+\]|\(hidden\)|sha256:[0-9a-f]{16}|VALUE"
+)
 SWITCH = re.compile(r"(?i)true|false|yes|no|on|off|none|null|auto|0|1|-1")
 PATH = re.compile(r"(?:~|\.{1,2})?(?:/[\w.@-]+)+|[\w-]+\.(?:json|ya?ml|pem|crt|key|txt|toml|ini|cfg)")
 BY_PATH = re.compile(r"CREDENTIAL|CRED|KEYTAB|NETRC|COOKIE|PRIVATE|SSH|TLS|SSL|CONFIG")

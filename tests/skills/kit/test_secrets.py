@@ -9,21 +9,27 @@ import pytest
 from trainyard_hiding import hidden, hidden_variables, hidden_words, in_words
 from trainyard_secrets import is_named, is_secret
 
-SECRET_NAMES = """
+
+def words_of(text: str) -> list[str]:
+    return text.split()
+
+
+SECRET_NAMES = words_of("""
 NPM_TOKEN VAULT_TOKEN DB_PASSWD SSH_PRIVATE_KEY APIKEY API_KEY HF_TOKEN HF_TOKEN_2 NPM_TOKEN_PROD HUGGING_FACE_HUB_TOKEN TOKEN token
 WANDB_API_KEY WANDB_KEY COMET_API_KEY NEPTUNE_API_TOKEN OPENAI_KEY NGC_API_KEY KAGGLE_KEY LICENSE_KEY SIGNING_KEY TLS_KEY MASTER_KEY
 GITHUB_PAT GH_TOKEN GITLAB_TOKEN CI_JOB_TOKEN SLACK_BOT_TOKEN API_TOKENS PGPASSWORD MYSQL_PWD DB_PASS SSHPASS PASSPHRASE secret
 AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AZURE_STORAGE_KEY AZURE_STORAGE_CONNECTION_STRING CLIENT_SECRET SAS_TOKEN
 COOKIE SESSION_COOKIE AUTH NPM_AUTH BASIC_AUTH DOCKER_AUTH_CONFIG AUTHORIZATION JWT CREDS GOOGLE_CREDENTIALS
 apiKey authToken dbPassword --hub-token --api-key wandb.api_key +hub.token X-Api-Key
-""".split()
-PLAIN_NAMES = """
+""")
+PLAIN_NAMES = words_of("""
+CLIENT_KEYBOARD SHARED_KEYPOINTS API_KEY_FILE NPASS
 TOKENIZERS_PARALLELISM TOKENIZER TOKENIZER_PATH MAX_TOKENS MAX_TOKEN NUM_TOKENS TOKEN_COUNT TOKENS_PER_BATCH TOKEN_TYPE_IDS --pad-token
 --eos_token --image-token --max-tokens --token-level-loss KEYBOARD KEY KEYS SORT_KEY PROMPT_KEY --input-key MONKEY_PATCH AUTHOR AUTHORS
 AUTH_MODE SECRET_NAME PASSWORD_FILE TOKEN_FILE AWS_WEB_IDENTITY_TOKEN_FILE SSL_CERT_FILE AWS_REGION AWS_PROFILE HF_HOME
 HF_HUB_ENABLE_HF_TRANSFER WANDB_PROJECT WANDB_MODE GITHUB_SHA NCCL_DEBUG NCCL_SOCKET_IFNAME FI_PROVIDER PWD OLDPWD PASS_THROUGH
 FORWARD_PASS COMPASS PATH PATTERN PATIENCE --patience PATCH_SIZE PIN_MEMORY SESSION_NAME CERTAINTY CREDIT SEED LD_PRELOAD
-""".split()
+""")
 SECRET_VALUES = {
     "an AWS key": "AKIAIOSFODNN7EXAMPLE",
     "GitHub": "ghp_" + "a1" * 18,
@@ -42,8 +48,21 @@ SECRET_VALUES = {
     "a signed URL": "https://b.s3.amazonaws.com/k?X-Amz-Signature=0123456789abcdef",
 }
 PLAIN_VALUES = [
-    *("run-2024-01-15-llama", "sk-learn-experiment-number-one", "repo@sha256:" + "a1" * 32, "s3://bucket/key", "basic training"),
-    *("ssh://git@github.com/a/b", "http://host:8080/a@b", "sqlite:///x.db", "torch==2.15.0+cu130", "0,1,2,3,4,5,6,7", "/data/hf_cache"),
+    *(
+        "run-2024-01-15-llama",
+        "sk-learn-experiment-number-one",
+        "repo@sha256:" + "a1" * 32,
+        "s3://bucket/key",
+        "basic training",
+    ),
+    *(
+        "ssh://git@github.com/a/b",
+        "http://host:8080/a@b",
+        "sqlite:///x.db",
+        "torch==2.15.0+cu130",
+        "0,1,2,3,4,5,6,7",
+        "/data/hf_cache",
+    ),
     *("hf_datasets_cache", "pypi-mirror-internal", "sk-learn", "npm_config_registry"),
 ]
 UNDER_NAMES = [
@@ -63,8 +82,17 @@ UNDER_NAMES = [
     ("DATABASE_URL", "postgresql://host/db", False),
 ]
 COMMANDS = [
-    *("python t.py --api-key SEKRET", "python t.py --api-key=SEKRET", "python t.py wandb.api_key=SEKRET", "env HF_TOKEN=SEKRET python t.py"),
-    *("bash -c 'export HF_TOKEN=SEKRET; python t.py'", "bash -c 'python t.py --token SEKRET'", "python t.py --env=HF_TOKEN=SEKRET"),
+    *(
+        "python t.py --api-key SEKRET",
+        "python t.py --api-key=SEKRET",
+        "python t.py wandb.api_key=SEKRET",
+        "env HF_TOKEN=SEKRET python t.py",
+    ),
+    *(
+        "bash -c 'export HF_TOKEN=SEKRET; python t.py'",
+        "bash -c 'python t.py --token SEKRET'",
+        "python t.py --env=HF_TOKEN=SEKRET",
+    ),
     *("curl -H 'Authorization: Bearer SEKRET'", "curl -H 'X-Api-Key: SEKRET'", "python t.py --db postgres://u:SEKRET@h"),
     *("python t.py ghp_SEKRET1111222233334444", "python t.py -e HF_TOKEN=SEKRET", "python t.py --hf_token SEKRET"),
 ]
@@ -109,7 +137,20 @@ def test_variables_are_shown_without_their_secrets() -> None:
 
 
 def test_the_time_grows_with_the_text_and_nothing_else() -> None:
-    pieces = ["a", "a=", "ab=", "eyJ", "://a:", "Bearer ", "-----BEGIN ", "password=", "--ab ", "A_", "basic basic:", "authorization: "]
+    pieces = [
+        "a",
+        "a=",
+        "ab=",
+        "eyJ",
+        "://a:",
+        "Bearer ",
+        "-----BEGIN ",
+        "password=",
+        "--ab ",
+        "A_",
+        "basic basic:",
+        "authorization: ",
+    ]
     texts = [piece * (30_000 // len(piece)) for piece in pieces]
     began = time.process_time()
     for text in texts:

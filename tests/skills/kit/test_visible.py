@@ -67,7 +67,13 @@ def test_nothing_hostile_comes_out_of_any_door_of_a_program() -> None:
 def _texts(value: object) -> list[str]:
     if isinstance(value, dict):
         return [text for pair in value.items() for each in pair for text in _texts(each)]
-    return [text for each in value for text in _texts(each)] if isinstance(value, list) else [value] if isinstance(value, str) else []
+    return (
+        [text for each in value for text in _texts(each)]
+        if isinstance(value, list)
+        else [value]
+        if isinstance(value, str)
+        else []
+    )
 
 
 def test_names_that_look_the_same_stay_two() -> None:
@@ -86,4 +92,7 @@ def test_the_runtime_strips_the_same() -> None:
     """It cannot import the kit: its own table must be equal."""
     code = "import json, sys; sys.path.insert(0, sys.argv[1]); import death_words; print(json.dumps(death_words.UNPRINTABLE.pattern))"
     words = [sys.executable, "-c", code, str(ROOT / "skills" / "local-runner" / "src")]
-    assert json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout) == trainyard_output.INVISIBLE.pattern
+    assert (
+        json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        == trainyard_output.INVISIBLE.pattern
+    )

@@ -16,7 +16,17 @@ from deployer_calls import DEPLOY, Project, deploy
 GOOD = "name: toy\nrun: torchrun train.py\nsource: src\n"
 
 # (line added to GOOD, path of the finding, what it tells)
-SECRET_NAMES = ["NPM_TOKEN", "VAULT_TOKEN", "DB_PASSWD", "SSH_PRIVATE_KEY", "APIKEY", "PGPASSWORD", "WANDB_KEY", "NPM_AUTH", "COOKIE"]
+SECRET_NAMES = [
+    "NPM_TOKEN",
+    "VAULT_TOKEN",
+    "DB_PASSWD",
+    "SSH_PRIVATE_KEY",
+    "APIKEY",
+    "PGPASSWORD",
+    "WANDB_KEY",
+    "NPM_AUTH",
+    "COOKIE",
+]
 KEYS = [
     ("procs_per_nod: 2", "$.procs_per_nod", "did you mean procs_per_node?"),
     ("rolling_steps: 5", "$.rolling_steps", "stands under checkpoints:"),
@@ -175,7 +185,9 @@ PLAIN_VARIABLES = "env: {TOKENIZERS_PARALLELISM: 'false', MAX_TOKENS: '4096', TO
 
 def merged(value: str) -> str:
     """Ten levels, each nine times the one before."""
-    return "\n".join(["z0: &z0 {k: 1}", *(f"z{n}: &z{n}\n  {value.format(','.join([f'*z{n - 1}'] * 9))}" for n in range(1, 10))])
+    return "\n".join(
+        ["z0: &z0 {k: 1}", *(f"z{n}: &z{n}\n  {value.format(','.join([f'*z{n - 1}'] * 9))}" for n in range(1, 10))]
+    )
 
 
 BOMBS = {
