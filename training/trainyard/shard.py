@@ -53,7 +53,7 @@ def read_part(folder: Path, rank: int, incarnation: int) -> Part | None:
     """The part of one rank of this incarnation, None while it is not there. Raises OSError when it cannot be read."""
     try:
         part = Part(**json.loads(part_path(folder, rank).read_bytes()))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
     return part if part.incarnation == incarnation else None
 

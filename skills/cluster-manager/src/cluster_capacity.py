@@ -141,7 +141,7 @@ def toleration_of(text: str) -> dict[str, Any]:
     """A toleration as JSON. Raises SkillError usage."""
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(text) from error
     if not isinstance(value, dict):
         raise _wrong(text)

@@ -143,7 +143,7 @@ def reference(source: str) -> tuple[str, str]:
 def toleration(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or not value.keys() <= TOLERATION_KEYS:
         message = f"--toleration {shell.clean(text, 80)!r} is no toleration"

@@ -204,6 +204,6 @@ def _answer(program: tuple[str, str], arguments: list[str], code: int, output: s
 def _object(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -77,7 +77,8 @@ def test_a_damaged_runner_json_costs_no_run(run):
     job = ["python", "attempts.py", "3", "0"]
     run.submit("--max-restarts", "0", job=job)
     run.wait()
-    for text in DAMAGED:
+    odd = json.dumps({**run.runner(), "last_failure": 7}).encode()
+    for text in [*DAMAGED, odd]:
         (run.folder / "runner.json").write_bytes(text)
         refused = run.call("status", str(run.folder))
         assert refused.code == 5 and "runner.json" in refused.error["message"] and "--resume" in refused.error["hint"]

@@ -206,7 +206,7 @@ def _pair(text: str) -> tuple[str, str]:
 def _toleration(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         hint = """--toleration '{"key": "nvidia.com/gpu", "operator": "Exists"}'"""

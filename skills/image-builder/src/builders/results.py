@@ -47,7 +47,7 @@ def inspect(engine: Engine, reference: str) -> dict[str, Any]:
     done = trainyard_docker.run(engine.program, "image", "inspect", "--format", "{{json .}}", reference)
     try:
         found = json.loads(done.out) if done.code == 0 else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

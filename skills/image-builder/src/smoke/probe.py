@@ -1,4 +1,7 @@
-"""Runs inside the container, as the argument of `python3 -c`: standard library only, one line of JSON for each step."""
+"""Runs inside the container, as the argument of `python3 -c MARK NAME...`: standard library only, one line of JSON for each step.
+
+MARK is drawn for each call: what the image prints by itself, a greeting or a module, is no step.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import sys
 import tempfile
 import time
 
-MARK = "TRAINYARD-PROBE "
 IMPORT_S, REDUCE_S = 120, 180
 RANK = """
 import os, torch, torch.distributed as dist
@@ -22,7 +24,7 @@ dist.destroy_process_group()
 
 
 def say(step: str, ok: bool, **more: object) -> None:
-    print(MARK + json.dumps({"step": step, "ok": ok, **more}), flush=True)
+    print(sys.argv[1] + json.dumps({"step": step, "ok": ok, **more}), flush=True)
 
 
 def run(words: list[str], timeout_s: float, cwd: str | None = None) -> tuple[int | None, str]:
@@ -68,4 +70,4 @@ def main(names: list[str]) -> None:
         all_reduce()
 
 
-main(sys.argv[1:])
+main(sys.argv[2:])

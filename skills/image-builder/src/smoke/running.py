@@ -14,7 +14,6 @@ import trainyard_shell as shell
 from builders import guarded
 
 PROBE = Path(__file__).with_name("probe.py")
-MARK = "TRAINYARD-PROBE "
 OWNER = "trainyard.dev/owner=image-builder"
 MAX_LINES, MAX_LINE_CHARS = 500, 8000
 MODULE = re.compile(r"[A-Za-z_]\w{0,100}(?:\.[A-Za-z_]\w{0,100}){0,5}", re.ASCII)
@@ -37,16 +36,17 @@ CONFINED = (
 
 @dataclass
 class Seen:
-    """What came out of the container."""
+    """What came out of the container; a step begins with a mark that only our probe was told."""
 
+    mark: str
     steps: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
     def take(self, line: str) -> None:
-        if line.startswith(MARK) and len(self.steps) < 100:
+        if line.startswith(self.mark) and len(self.steps) < 100:
             try:
-                found = json.loads(line[len(MARK) :][:MAX_LINE_CHARS])
-            except ValueError:
+                found = json.loads(line[len(self.mark) :][:MAX_LINE_CHARS])
+            except (ValueError, RecursionError):
                 return
             if isinstance(found, dict):
                 self.steps.append(found)
@@ -62,8 +62,9 @@ def smoke(image: str, imports: tuple[str, ...], memory: str, timeout_s: float) -
     docker = trainyard_docker.find()
     name = f"trainyard-smoke-{secrets.token_hex(6)}"
     words = [docker.program, "run", "--rm", "--name", name, "--label", OWNER, *CONFINED, "--memory", memory]
-    words += ["--entrypoint", "python3", image, "-c", PROBE.read_text(encoding="utf-8"), "torch", *imports]
-    seen = Seen()
+    words += ["--entrypoint", "python3", image, "-c", PROBE.read_text(encoding="utf-8")]
+    seen = Seen(f"TRAINYARD-PROBE {secrets.token_hex(16)} ")
+    words += [seen.mark, "torch", *imports]
     ended = guarded.run(words, seen.take, timeout_s=timeout_s, cleanup=[[docker.program, "rm", "-f", name]])
     if not seen.steps:
         _refuse(image, ended, seen, timeout_s)

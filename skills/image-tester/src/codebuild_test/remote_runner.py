@@ -50,7 +50,7 @@ def first(text: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
         return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

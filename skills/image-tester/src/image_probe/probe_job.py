@@ -78,7 +78,7 @@ def first_step(path: str) -> int | None:
     try:
         with open(path, "rb") as file:
             found = json.loads(file.readline(65536))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     step = found.get("step") if isinstance(found, dict) else None
     return step if isinstance(step, int) and step > 0 else None

@@ -56,7 +56,7 @@ def model_config(report: Report, item: dict[str, object]) -> dict[str, object]:
             found = json.loads(opened.read(4 << 20))
     except FileNotFoundError:
         raise Failed(f"there is no {file} in the image") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Failed(f"{file} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise Failed(f"{file} holds no JSON object")

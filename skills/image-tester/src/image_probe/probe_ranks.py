@@ -75,7 +75,7 @@ def _torchrun(report: Report, script: str, folder: str, limit_s: float) -> tuple
 def _read(path: str) -> object:
     try:
         return json.loads(_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
