@@ -112,7 +112,7 @@ def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     deployment = deploy_plan.load(ref)
     try:
         if dry_run:
-            return deploy_run.preview(deployment, resume="resume" in wish, accept_changes=wish.get("accept_changes", False))
+            return deploy_run.preview(deployment, **{"resume": False, **wish})
         return deploy_run.run(deployment, deploy_run.Wish(**wish))
     except deploy_agree.PlanFailed as answer:
         return answer.result

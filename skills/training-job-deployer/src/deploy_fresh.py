@@ -10,13 +10,24 @@ from pathlib import Path
 
 import deploy_agree
 import deploy_place
+import deploy_plan
 import deploy_settle
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_plan import place_of
 from deployment import Deployment
-from run_state import home, record, store
+from run_state import home, store
 from run_state.record import Run, StageRecord
+
+
+def preview(deployment: Deployment) -> tuple[Run, Path | None]:
+    """For --dry-run: the run that would begin, and where the old one would go. Raises SkillError where `run --fresh` would refuse it."""
+    old = store.load(deployment.run_dir)
+    if old is None:
+        return deploy_plan.run_or_preview(deployment), None
+    _refuse_living(deployment, old)
+    deployment.replaces = not _is_copied(deployment, old)
+    return deploy_plan.stand_in(deployment), _aside(deployment, old)
 
 
 @contextmanager
@@ -42,21 +53,37 @@ def stepping_aside(deployment: Deployment, yes: bool) -> Iterator[list[str]]:
 
 def _refuse_or_name(deployment: Deployment, old: Run, yes: bool) -> Path:
     """Where the old run goes. Raises SkillError while it lives, and where the new one is not possible or not agreed to."""
+    place, copied = deploy_place.of(old.target, deployment.run_dir), _is_copied(deployment, old)
+    state = _refuse_living(deployment, old)
+    if place_of(deployment).asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
+        deployment.replaces = not copied
+        successor = deploy_plan.stand_in(deployment)
+        deploy_agree.refuse_problems(deployment, successor)
+        deploy_agree.refuse_without_yes(deployment, successor, yes, "run", "--fresh")
+    aside = _aside(deployment, old)
+    deployment.make_room = lambda: [] if copied else _make_room(place, old, state, aside)
+    return aside
+
+
+def _is_copied(deployment: Deployment, old: Run) -> bool:
+    return home.original_of(deployment.run_dir, old) is not None
+
+
+def _refuse_living(deployment: Deployment, old: Run) -> str:
+    """How the old run had ended. Raises SkillError while it lives."""
     place, command = deploy_place.of(old.target, deployment.run_dir), deployment.ref.command
-    copied = home.original_of(deployment.run_dir, old) is not None
-    state = ABSENT if copied and not place.keeps_record else place.status(old)["state"]  # a copy has no job of its own
+    has_no_job = _is_copied(deployment, old) and not place.keeps_record
+    state = ABSENT if has_no_job else str(place.status(old)["state"])
     if state not in (*ENDED, ABSENT, "lost"):
         message = f"{old.name} (run {old.run_id}) is {state}; --fresh does not set a living run aside"
         raise shell.SkillError("conflict", message, hint=f"{command('run')}, or first {command('stop')}")
-    if place_of(deployment).asks_yes:  # before anything of the old run goes, the new one has to be possible and agreed to
-        deployment.replaces = not copied
-        successor = record.new(old.name, deployment.job.target, deployment.job_file.path)
-        deploy_agree.refuse_problems(deployment, successor)
-        deploy_agree.refuse_without_yes(deployment, successor, yes, "run", "--fresh")
+    return state
+
+
+def _aside(deployment: Deployment, old: Run) -> Path:
     aside = deployment.run_dir.with_name(f"{deployment.run_dir.name}@{old.run_id}")
     if os.path.lexists(aside):
         raise shell.SkillError("conflict", f"{aside} exists already", hint="move it away")
-    deployment.make_room = lambda: [] if copied else _make_room(place, old, state, aside)
     return aside
 
 

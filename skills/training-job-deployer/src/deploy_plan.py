@@ -41,11 +41,13 @@ def place_of(deployment: Deployment) -> deploy_place.Place:
 
 def run_or_preview(deployment: Deployment) -> Run:
     """The run that is there, or one that stands for it in a plan."""
-    run = store.load(deployment.run_dir)
-    if run is None:
-        job = deployment.job
-        run = record.new(job.name, job.target, deployment.job_file.path)
-        run.run_id = NO_RUN_ID
+    return store.load(deployment.run_dir) or stand_in(deployment)
+
+
+def stand_in(deployment: Deployment) -> Run:
+    """A run that is not there yet, for what is only shown: each plan of it is the same."""
+    run = record.new(deployment.job.name, deployment.job.target, deployment.job_file.path)
+    run.run_id = NO_RUN_ID
     return run
 
 
@@ -70,11 +72,11 @@ def next_call(deployment: Deployment, checks: list[shell.Check]) -> str:
 
 def describe(deployment: Deployment, run: Run) -> dict[str, Any]:
     """The plan as data."""
-    job = deployment.job
+    job, stored = deployment.job, store.load(deployment.run_dir)
     return {
         "name": job.name,
         "target": job.target,
-        "run_id": run.run_id if store.load(deployment.run_dir) else None,  # one that is not kept is no use to anybody
+        "run_id": run.run_id if stored and stored.run_id == run.run_id else None,  # one that is not kept is no use to anybody
         "command": shlex.join(deployment.job_file.command.words),
         "source": str(deployment.job_file.source),
         "run_dir": str(deployment.run_dir),

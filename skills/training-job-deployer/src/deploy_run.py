@@ -77,13 +77,17 @@ def run(deployment: Deployment, wish: Wish) -> shell.Result:
     return result
 
 
-def preview(deployment: Deployment, *, resume: bool, accept_changes: bool = False) -> shell.Result:
+def preview(
+    deployment: Deployment, *, resume: bool, accept_changes: bool = False, fresh: bool = False, **_: Any
+) -> shell.Result:
     """--dry-run: the plan, and the very call that would be made."""
     refuse_missing_skills(deployment)
-    current = deploy_plan.run_or_preview(deployment)
+    current, aside = deploy_fresh.preview(deployment) if fresh else (deploy_plan.run_or_preview(deployment), None)
     deployment.accepts = accept_changes and bool(deployment.changed_keys(current))
     checks = deploy_plan.problems(deployment, current, strict=False)
     data = deploy_plan.describe(deployment, current)
+    if aside is not None:
+        data["sets_aside"] = str(aside)
     request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
@@ -164,6 +168,8 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:
     """Nothing was submitted yet: take the inputs as they are now, under the run id that was written first."""
     job = deployment.job
+    if current is None and place_of(deployment).asks_yes and not wish.yes:
+        current = deploy_plan.stand_in(deployment)  # which is only shown: a run id is drawn for what will be made
     current = current or record.new(job.name, job.target, deployment.job_file.path)
     deploy_agree.refuse_moved(deployment, current)
     if current.submission is not None and current.submission.ended is None:

@@ -84,7 +84,10 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
     result = shell.Result(data=data, checks=answer.checks, changed=answer.document.get("changed", []), ok=answer.ok)
     result.checks += place.lessons(run)
-    again = [] if data.get("state") == "finished" else [f"{ref.command('resume')}   ({place.where_it_begins(run)})"]
+    again = [f"{ref.command('resume')}   ({place.where_it_begins(run)})"]
+    if data.get("state") == "finished":
+        result.checks.append(shell.Check("run.state", "pass", f"{run.name} has finished: nothing is left to resume"))
+        again = []
     result.next = [*again, ref.command("report")]
     return result
 

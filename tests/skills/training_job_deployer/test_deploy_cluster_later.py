@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -132,8 +133,67 @@ def test_fresh_makes_a_new_run_and_a_new_claim_and_keeps_the_old_claim(eks: Clus
     assert eks.run_dir.with_name(f"toy@{old}").is_dir()
 
 
+def test_a_dry_run_of_fresh_shows_the_new_run_and_changes_nothing(eks: ClusterProject) -> None:
+    eks.say(state="finished")
+    eks.deploy("run", "--yes")
+    old, made = eks.run_json(), eks.made()
+    shown = eks.deploy("run", "--fresh", "--dry-run")
+    assert shown.exit_code == 0, shown.document
+    assert (shown.data["run_id"], shown.data["sets_aside"]) == (None, str(eks.run_dir.with_name(f"toy@{old['run_id']}")))
+    assert {row["state"] for row in shown.data["stages"]} == {"to do"} and old["run_id"] not in json.dumps(
+        shown.data["request"]
+    )
+    assert shown.document == eks.deploy("run", "--fresh", "--dry-run").document
+    assert (eks.run_json(), eks.made()) == (old, made)
+    assert eks.deploy("run", "--dry-run").data["run_id"] == old["run_id"], "the control: without --fresh it is the old one"
+
+
+@pytest.mark.situation("S38", "a plan that asks for --yes", "no run id before there is a run: each call says the same")
+def test_a_plan_that_asks_for_yes_names_no_run_id(eks: ClusterProject) -> None:
+    first, second = eks.deploy("run"), eks.deploy("run")
+    assert (first.exit_code, first.data["run_id"]) == (6, None)
+    assert (first.document, first.stderr) == (second.document, second.stderr)
+    eks.say(state="finished")
+    eks.deploy("run", "--yes")
+    old = eks.run_json()["run_id"]
+    first, second = eks.deploy("run", "--fresh"), eks.deploy("run", "--fresh")
+    assert (first.exit_code, first.data["run_id"]) == (6, None)
+    assert (first.document, first.stderr) == (second.document, second.stderr)
+    assert eks.run_json()["run_id"] == old
+
+
+def test_a_stop_of_a_finished_run_says_that_nothing_is_left_to_resume(eks: ClusterProject) -> None:
+    eks.say(state="finished")
+    eks.deploy("run", "--yes")
+    stopped = eks.deploy("stop")
+    assert "nothing is left to resume" in stopped.check("run.state")["summary"]
+    assert "`resume`" not in json.dumps(stopped.document) and " resume " not in " ".join(stopped.document["next"])
+
+
+def test_the_end_of_a_job_is_no_concern(eks: ClusterProject) -> None:
+    finding = {"id": "exit.143", "summary": "node-0 ended with 143", "fix": ""}
+    eks.deploy("run", "--yes", "--detach")
+    for state, wanted in (("running", ["warn"]), ("failed", ["fail"]), ("finished", [])):
+        eks.say(state=state, findings=[finding])
+        concerns = eks.deploy("status").data["concerns"]
+        assert [each["status"] for each in concerns if each["id"] == "exit.143"] == wanted, concerns
+
+
+def test_a_name_that_is_taken_hides_nothing_behind_it(eks: ClusterProject) -> None:
+    (eks.stand_in / "made.json").write_text(
+        json.dumps({"jobs": {"toy": {"run_id": "f" * 16, "spec": []}}, "claims": {}, "starts": []})
+    )
+    plan = eks.deploy("plan")
+    assert plan.exit_code == 1
+    found = {check["id"]: check["status"] for check in plan.document["checks"]}
+    assert (found["check"], found["volume.reclaim"]) == ("fail", "warn")
+    refused = eks.deploy("run", "--yes")
+    assert refused.exit_code == 5 and {"check", "volume.reclaim"} <= {check["id"] for check in refused.document["checks"]}
+
+
 def test_fresh_is_refused_while_the_job_lives(eks: ClusterProject) -> None:
     eks.deploy("run", "--yes", "--detach")
+    assert eks.deploy("run", "--fresh", "--dry-run").exit_code == 5
     assert eks.deploy("run", "--fresh", "--yes").exit_code == 5
     assert eks.made()["jobs"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy_siblings import Call, options
+from on_kubernetes import states
 from trainyard_job import RAY_ENGINES, Job
 from trainyard_shell import Check
 
@@ -67,7 +68,8 @@ def kept_volume(run: Run) -> list[dict[str, Any]]:
     claim, volume = claim_of(run), result_of(run, run.stages.get("storage"))
     if claim is None:
         return [vars(Check("volume", "warn", "there was no volume: the checkpoints ended with the pods"))]
-    summary = f"the claim {claim} stays, with the checkpoints on it; `resume` uses it again"
+    again = "the run has finished" if states.as_recorded(run) == "finished" else "`resume` uses it again"
+    summary = f"the claim {claim} stays, with the checkpoints on it; {again}"
     if volume.get("reclaim_policy") == "Delete":
         told = "its reclaimPolicy is Delete: whoever deletes the claim deletes the checkpoints"
         folder = result_of(run, run.submission).get("run_dir") or "RUN_DIR"

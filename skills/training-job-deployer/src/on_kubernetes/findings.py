@@ -13,6 +13,7 @@ from trainyard_request import Finding
 
 DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+STORAGES = "checkpoints: {storage: {class: ..., size: ...}} makes a volume, checkpoints: {storage: {claim: ...}} takes one that is there"
 NAME_TOLD = "is not a valid name: a-z, 0-9, - and ., starting and ending with a letter or a digit"
 
 
@@ -51,7 +52,7 @@ def _hyperpod(job: Job) -> list[Finding]:
 def _storage(storage: Storage | None, nodes: int) -> list[Finding]:
     if storage is None:
         # each pod would save into its own file system, and no pod could read what the others saved
-        problem = f"{nodes} nodes need a volume that all of them see: checkpoints: {{storage: {{class: ..., size: ...}}}}"
+        problem = f"{nodes} nodes need a volume that all of them see: {STORAGES}"
         return [Finding("$.checkpoints.storage", problem)] if nodes > 1 else []
     found = []
     for key, value in (("claim", storage.claim), ("class", storage.storage_class)):

@@ -13,7 +13,9 @@ WARNINGS = ("pending", "restarting", "suspended", "deleting")
 def judge(status: dict[str, Any], stall_factor: float) -> list[Check]:
     """`status` holds the progress under `progress`."""
     checks = [_state(status)]
-    severity = "warn" if status["state"] in ("running", "finished", "stopping", "stopped") else "fail"
+    if status["state"] in ("finished", "stopped"):  # how its pods ended is no concern of anybody's now
+        return checks
+    severity = "warn" if status["state"] in ("running", "stopping") else "fail"
     checks += [
         Check(each["id"] or "finding", severity, each["summary"], fix=each["fix"] or None) for each in states.findings(status)
     ]

@@ -10,8 +10,10 @@ import msgspec
 import trainyard_shell as shell
 from deploy_siblings import Call, call, options
 from on_kubernetes import calls, images, volume_owner
+from on_kubernetes.findings import STORAGES
 from on_kubernetes.request import network_arguments, request_document, words_with_request
 from trainyard_job import RAY_ENGINES, Job
+
 
 if TYPE_CHECKING:
     from deployment import Deployment
@@ -33,19 +35,24 @@ def problems(deployment: Deployment, run: Run, *, strict: bool) -> list[shell.Ch
     checks = [*_image(deployment), *_unused(deployment)]
     if any(check.status == "fail" for check in checks):
         return checks
+    refused: shell.SkillError | None = None
     for name in _questions(deployment, run):
-        if any(check.status == "fail" for check in checks):
+        if refused is None and any(check.status == "fail" for check in checks):
             checks.append(shell.Check(name, "skipped", "it depends on what failed"))
             continue
         try:
             checks += images.problems(deployment) if name == "build" else _ask(deployment, run, name)
         except shell.SkillError as error:
-            if strict:
-                raise
             status = "fail" if error.code in REFUSALS else "unknown"
             checks.append(shell.Check(name, status, str(error), fix=error.hint or None))
-            break
-    return checks + volume_owner.check(deployment) + _budget(deployment, run)
+            refused = refused or error
+            if name != "check":  # whether the name is free changes nothing for what stands behind it
+                break
+    checks += volume_owner.check(deployment) + _budget(deployment, run)
+    if strict and refused is not None:
+        refused.checks = [*refused.checks, *checks]
+        raise refused
+    return checks
 
 
 def _questions(deployment: Deployment, run: Run) -> list[str]:
@@ -203,7 +210,7 @@ def _unused(deployment: Deployment) -> list[shell.Check]:
     checks = [] if job.python == "auto" else [shell.Check("job.ignored", "skipped", "not used on a cluster: python")]
     if job.checkpoints.storage is None:
         told = "without checkpoints.storage they end with the pod, and a restart begins at step 0"
-        checks.append(shell.Check("storage", "warn", told, fix="checkpoints: {storage: {class: ..., size: ...}}"))
+        checks.append(shell.Check("storage", "warn", told, fix=STORAGES))
     if job.engine in RAY_ENGINES and deployment.job_file.command.launcher is None and job.nodes > 1:
         checks.append(shell.Check("run", "warn", "the command is the driver, once; the other nodes are Ray's to use"))
     return checks
