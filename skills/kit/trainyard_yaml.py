@@ -19,6 +19,7 @@ MAX_NODES = 20_000
 MAX_NESTING = 50
 MAX_NUMBER_CHARS = 64
 NUMBER = re.compile(r"[-+]?[0-9][-+0-9_.:eExXa-fA-F]*")
+HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 Loader = type[yaml.SafeLoader]
 
 
@@ -69,6 +70,8 @@ def _count(events: Iterable[yaml.Event]) -> None:
         elif isinstance(event, yaml.ScalarEvent):
             size += 1
             sizes[event.anchor] = 1
+            if HALF_A_PAIR.search(event.value):  # "\ud800": nothing that is written or sent can hold it
+                raise Unusable(f", line {line}: half of a surrogate pair, which is not a character")
             if event.implicit[0] and len(event.value) > MAX_NUMBER_CHARS and NUMBER.fullmatch(event.value):
                 raise Unusable(f", line {line}: a number of {len(event.value)} characters")
         elif isinstance(event, yaml.AliasEvent):

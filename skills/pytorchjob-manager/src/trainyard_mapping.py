@@ -5,6 +5,7 @@ trainyard_request.py makes structs of it. `make kit` copies this file byte for b
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,10 @@ def read_stdin() -> Any:
     try:
         if len(raw) > MAX_BYTES:
             raise Unusable(f"it is longer than {MAX_BYTES} bytes")
-        return parse(raw)
+        value = parse(raw)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise shell.SkillError("usage", "stdin holds no request: half of a surrogate pair, which is not a character") from error
     except Unusable as error:
         raise shell.SkillError("usage", f"stdin holds no request: {error}", hint="a JSON document, as in run.json") from error

@@ -40,6 +40,7 @@ BAD = {
     "no word": (json.dumps(GOOD | {"run": " "}).encode(), "$.run"),
     "a tenth of a byte": (json.dumps(GOOD | {"resources": {"memory": "100m"}}).encode(), "$.resources.memory: '100m'"),
     "64 bytes": (json.dumps(GOOD | {"checkpoints": {"storage": {"size": "64"}}}).encode(), "$.checkpoints.storage.size: '64'"),
+    "half a character": (json.dumps(GOOD | {"name": "\ud800"}).encode(), "half of a surrogate pair"),
     "a secret variable": (json.dumps(GOOD | {"env": {"NPM_TOKEN": "SEKRET"}}).encode(), "$.env.NPM_TOKEN: looks like a secret"),
     "a secret in a word": (json.dumps(GOOD | {"run": "torchrun t.py --api-key SEKRET"}).encode(), "$.run: '--api-key' carries"),
     "a wrong type": (json.dumps(GOOD | {"nodes": "two"}).encode(), "$.nodes"),

@@ -194,6 +194,7 @@ BOMBS = {
     "F08_job_merge_bomb.yaml": "name: a\nrun: python t.py\n" + merged("<<: [{}]"),
     "aliases": "name: a\nrun: python t.py\n" + merged("[{}]"),
     "lists": "name: a\nrun: " + "[" * 50_000,
+    "half a character": 'name: a\nrun: python t.py\nsource: "\\ud800"',
     "F12_job_long_run.yaml": "name: a\nsource: " + "9" * 700 + "\nrun: dorchrun train.py\nbudget: " + "9" * 5000,
 }
 
@@ -373,7 +374,7 @@ def test_what_only_sounds_like_a_secret_is_a_variable(findings: dict[str, dict[s
     assert findings[GOOD + PLAIN_VARIABLES] == {}
 
 
-@pytest.mark.parametrize("name", ["F08_job_merge_bomb.yaml", "aliases", "lists", "F12_job_long_run.yaml"])
+@pytest.mark.parametrize("name", BOMBS)
 def test_a_job_file_that_would_explode_is_refused_within_a_second(tmp_path: Path, name: str) -> None:
     (tmp_path / "job.yaml").write_text(BOMBS[name])
     began = time.monotonic()
