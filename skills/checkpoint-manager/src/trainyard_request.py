@@ -71,7 +71,9 @@ def _secrets_in(value: Any, path: str) -> Iterator[Finding]:
         if path == "$.run":
             yield from _secrets_in_run(value)
         elif section == "env" and is_secret(name, value):
-            yield Finding(path, f"looks like a secret; name it instead: `secrets: {{{name}: secret/key}}`")
+            yield Finding(
+                path, "looks like a secret; name it under `secrets:` instead, as secret/key: a Secret and a key in it"
+            )
         elif section != "env" and (kind := kind_of(value)):
             yield Finding(path, f"holds {kind}; a secret is named under `secrets:`")
 
@@ -83,7 +85,7 @@ def _secrets_in_run(line: str) -> Iterator[Finding]:
         words = line.split()
     for name in in_words(words):
         told = f"{name!r} carries a secret, and everybody who sees the process sees it"
-        yield Finding("$.run", f"{told}; the script reads it from a variable: `secrets: {{NAME: secret/key}}`")
+        yield Finding("$.run", f"{told}; the script reads it from a variable, which `secrets:` names")
 
 
 def was_said(option: str) -> bool:

@@ -253,7 +253,7 @@ class Program(click.Group):
             "error": {
                 "code": error.code,
                 "message": hidden(clean(str(error))),
-                "hint": hidden(error.hint),
+                "hint": error.hint,
                 "retryable": error.retryable,
             },
             "data": error.data,

@@ -83,7 +83,8 @@ def _in_script(text: str) -> str | None:
 # --- text for eyes --------------------------------------------------------------------------------------------------
 
 ASSIGNED = re.compile(r"(?<![\w.-])(?P<name>-{0,2}[A-Za-z_][\w.-]{1,100}+)[\"']?\s?[=:]\s?[\"']?")
-GIVEN = re.compile(r"(?<![\w-])(?P<name>--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-)")
+GIVEN = re.compile(r"(?<![\w-])(?P<name>(?!--secret\b)--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-|[a-z]{1,12}\s)")
+"""Not in prose (`--api-key wants ...`), and not our own --secret, which takes a name."""
 VALUE = re.compile(r"[^\s\"',;&]+")
 
 

@@ -128,6 +128,18 @@ def test_a_command_without_one_stays_as_it_is(line: str) -> None:
     assert (in_words(words), hidden_words(words), hidden(line)) == ([], words, line)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--secret wants VAR=SECRET/KEY, the names and not the value",
+        "--token is missing; --api-key takes a value",
+        "token: 5, loss: 2.5",
+    ],
+)
+def test_prose_about_secrets_stays_readable(text: str) -> None:
+    assert hidden(text) == text
+
+
 def test_variables_are_shown_without_their_secrets() -> None:
     assert hidden_variables({"SEED": "1", "NPM_TOKEN": "x", "NOTE": "hf_abcdefghijklmnop"}) == {
         "SEED": "1",
