@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import trainyard_shell as shell
+from trainyard_kubeconfig import Access
+from trainyard_login import Login
 from trainyard_refusal import ApiError, Object
 
 PAGE = 500
@@ -31,30 +33,25 @@ CONNECT_S = 5.0
 class Cluster:
     """One API server. Paths are the API's own: /api/v1/namespaces/NAME/pods. Each method raises ApiError, or SkillError unreachable."""
 
-    configuration: Any
-    context: str | None
+    access: Access
     namespace: str
+    read_anew: Callable[[], Access]
+    """The same access from where it came, once its credentials have ended. Raises SkillError."""
 
     def __post_init__(self) -> None:
-        from kubernetes import client
-
-        self._api = client.ApiClient(self.configuration)
-        self._pool = self._api.rest_client.pool_manager
         self.requests = 0
         """Requests made: the benchmarks count them."""
-
-    @property
-    def server(self) -> str:
-        return str(self.configuration.host).rstrip("/")
-
-    @property
-    def id(self) -> str:
+        self.context, self.server = self.access.context, address_of(self.access.configuration)
+        self.id = identity_of(self.access.configuration)
         """Names this cluster for good: a digest of its address and its certificate authority."""
-        authority = b""
-        if self.configuration.ssl_ca_cert:
-            with open(self.configuration.ssl_ca_cert, "rb") as file:
-                authority = file.read().strip()
-        return hashlib.sha256(self.server.encode() + b"\n" + authority).hexdigest()[:16]
+        self._login = Login(self.access, self.read_anew, lambda other: identity_of(other) == self.id)
+        self._taken = False
+        self._connected: tuple[Access, Any] = self.access, _pool(self.access)
+
+    @property
+    def configuration(self) -> Any:
+        """The kubernetes client's, with the credentials that hold now."""
+        return self._login.access.configuration
 
     def identity(self) -> Object:
         """For run.json: later verbs go to this cluster whatever the current context is then."""
@@ -83,7 +80,9 @@ class Cluster:
         token = None
         while True:
             part = self.get(path, limit=page, **query, **({"continue": token} if token else {}))
-            yield part
+            if not isinstance(part.get("metadata"), dict) or not isinstance(part.get("items") or [], list):
+                raise self.garbled("an answer that is no list")
+            yield {"items": [], **part}
             token = part["metadata"].get("continue")
             if not token:
                 return
@@ -145,9 +144,12 @@ class Cluster:
             document = json.loads(text)
             if not isinstance(document, dict):
                 raise ValueError(f"{type(document).__name__} where an object belongs")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._unreachable("gives an answer that is no JSON object, or not all of one", error) from error
         return document
+
+    def garbled(self, what: str) -> shell.SkillError:
+        return self._unreachable("garbles its answers", ValueError(f"{what} came"))
 
     def open(
         self,
@@ -160,31 +162,50 @@ class Cluster:
     ) -> Any:
         """The response itself, for logs and watches: iterate over it, close it. 429 and 503 that ask for patience get it, twice."""
         for attempt in range(3):
-            response = self._send(verb, path, query, body, content, read_s)
+            used = self.current()
+            response = self._send(used, verb, path, query, body, content, read_s)
             if response.status < 400:
+                self.was_taken()
                 return response
             error = _api_error(response, "WATCH" if query.get("watch") else verb, path)
+            if error.status == 401 and self.may_ask_again(error, used) and attempt < 2:
+                continue
             if attempt == 2 or error.status not in (429, 503) or not error.retry_after_s:
                 raise error
             shell.progress(f"{self.server} asks for patience ({error.reason}); again in {error.retry_after_s:.0f} s")
             time.sleep(min(error.retry_after_s, 10.0))
         raise AssertionError("the loop returns or raises")
 
-    def headers(self) -> dict[str, str]:
-        """Authorization, read anew at each request: tokens are renewed."""
-        settings = self.configuration.auth_settings().values()
-        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+    def current(self) -> Access:
+        """With credentials that should hold now: tokens that are known to end are renewed before."""
+        self._login.renew_if_over()
+        return self._login.access
 
-    def _send(self, verb: str, path: str, query: Object, body: Any, content: str, read_s: float) -> Any:
+    def was_taken(self) -> None:
+        """The server has answered: the credentials hold."""
+        self._taken = True
+        self._login.works()
+
+    def may_ask_again(self, error: ApiError, used: Access) -> bool:
+        """After 401: whether there are other credentials than those `used`. Where there are none the error tells more."""
+        if self._login.renewed(used):
+            shell.progress(f"{self.server} did not take the credentials any more; they were read anew")
+            return True
+        error.signed_out = self._taken
+        if self._login.trouble:
+            error.args = (f"{error}; and there are no new credentials: {self._login.trouble}",)
+        return False
+
+    def _send(self, access: Access, verb: str, path: str, query: Object, body: Any, content: str, read_s: float) -> Any:
         import urllib3
 
-        headers = {"accept": "application/json", "user-agent": "trainyard", **self.headers()}
+        headers = {"accept": "application/json", "user-agent": "trainyard", **headers_of(access)}
         if body is not None:
             headers["content-type"] = content
         url = self.server + path + ("?" + urlencode(query) if query else "")
         self.requests += 1
         try:
-            return self._pool.request(
+            return self._pool_of(access).request(
                 verb,
                 url,
                 body=None if body is None else json.dumps(body).encode(),
@@ -196,10 +217,39 @@ class Cluster:
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable("does not answer", error) from error
 
+    def _pool_of(self, access: Access) -> Any:
+        if self._connected[0] is not access:
+            self._connected = access, _pool(access)
+        return self._connected[1]
+
     def _unreachable(self, what: str, error: Exception) -> shell.SkillError:
         message = f"{self.server} {what}: {shell.clean(str(error), 200)}"
         hint = "kubectl cluster-info asks the same server; is the VPN up, does the cluster still exist?"
         return shell.SkillError("unreachable", message, hint=hint, retryable=True)
+
+
+def address_of(configuration: Any) -> str:
+    return str(configuration.host).rstrip("/")
+
+
+def identity_of(configuration: Any) -> str:
+    authority = b""
+    if configuration.ssl_ca_cert:
+        with open(configuration.ssl_ca_cert, "rb") as file:
+            authority = file.read().strip()
+    return hashlib.sha256(address_of(configuration).encode() + b"\n" + authority).hexdigest()[:16]
+
+
+def headers_of(access: Access) -> dict[str, str]:
+    """Authorization."""
+    settings = access.configuration.auth_settings().values()
+    return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+
+
+def _pool(access: Access) -> Any:
+    from kubernetes import client
+
+    return client.ApiClient(access.configuration).rest_client.pool_manager
 
 
 def _api_error(response: Any, verb: str, path: str) -> ApiError:

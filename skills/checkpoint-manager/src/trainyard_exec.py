@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import trainyard_shell as shell
+from trainyard_cluster import headers_of
 from trainyard_kube import ApiError, Cluster
 
 MAX_OUTPUT_BYTES = 64 << 20
@@ -108,18 +109,24 @@ def _parts(socket: Any, pod: str, command: list[str], timeout_s: float) -> Itera
     raise _late(pod, command, timeout_s)
 
 
-def _open(cluster: Cluster, path: str, container: str, command: list[str], stdin: bool) -> Any:
+def _open(cluster: Cluster, path: str, container: str, command: list[str], stdin: bool, *, again: bool = True) -> Any:
     from kubernetes.stream.ws_client import create_websocket
     from websocket import WebSocketBadStatusException, WebSocketException
 
     words = [("container", container), ("stdout", "1"), ("stderr", "1"), *([("stdin", "1")] if stdin else [])]
     url = cluster.server.replace("http", "ws", 1) + path + "?" + urlencode([*words, *(("command", word) for word in command)])
-    headers = {"sec-websocket-protocol": "v4.channel.k8s.io", **cluster.headers()}
+    used = cluster.current()
+    headers = {"sec-websocket-protocol": "v4.channel.k8s.io", **headers_of(used)}
     try:
-        return create_websocket(cluster.configuration, url, headers)
+        socket = create_websocket(used.configuration, url, headers)
+        cluster.was_taken()
+        return socket
     except WebSocketBadStatusException as error:
         body = (error.resp_body or b"").decode("utf-8", "replace")
-        raise ApiError(error.status_code, "", shell.clean(_message(body) or str(error), 300), "POST", path) from error
+        refusal = ApiError(error.status_code, "", shell.clean(_message(body) or str(error), 300), "POST", path)
+        if refusal.status == 401 and again and cluster.may_ask_again(refusal, used):
+            return _open(cluster, path, container, command, stdin, again=False)
+        raise refusal from error
     except (WebSocketException, OSError) as error:
         message = f"{cluster.server} does not open a stream to {path}: {shell.clean(str(error), 200)}"
         raise shell.SkillError(
@@ -138,7 +145,14 @@ def _exit_code(last: bytes, pod: str, command: list[str]) -> int:
     """From the Status that ends the stream. None came: the connection broke, so nothing is known."""
     if not last:
         raise shell.SkillError("unreachable", f"the stream to pod {pod} broke before {command[0]} ended", retryable=True)
-    status = json.loads(last)
+    try:
+        return _code_of(json.loads(last), pod, command)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        message = f"the stream to pod {pod} ended with something else than a Status: {shell.clean(str(error), 100)}"
+        raise shell.SkillError("unreachable", message, hint="the same call again", retryable=True) from error
+
+
+def _code_of(status: Any, pod: str, command: list[str]) -> int:
     if status.get("status") == "Success":
         return 0
     causes = (status.get("details") or {}).get("causes") or []

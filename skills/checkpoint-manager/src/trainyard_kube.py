@@ -25,6 +25,7 @@ import trainyard_shell as shell
 from trainyard_cluster import Cluster as Cluster
 from trainyard_refusal import ApiError as ApiError
 from trainyard_refusal import Object as Object
+from trainyard_refusal import may_return as may_return
 from trainyard_refusal import noted as noted
 from trainyard_refusal import unknown as unknown
 
@@ -60,7 +61,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     with_where.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
     added = [
         click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: the current one."),
-        click.option("--namespace", "-n", metavar="NAME", help="Default: the context's, else default."),
+        click.option("--namespace", "-n", metavar="NAME", help="Default: the context's, in a pod its own, else default."),
         click.option("--cluster-id", metavar="HEX", help="Refuse (exit 5) where the context leads to another cluster."),
     ]
     for option in reversed(added):
@@ -81,14 +82,10 @@ def _there(line: str, where: Where) -> str:
 
 def connect(where: Where) -> Cluster:
     """The cluster that `where` names. Makes no request. Raises SkillError: not-found, credentials, conflict, usage."""
-    from kubernetes import client
-
-    configuration = client.Configuration()
-    configuration.retries = False  # urllib3's own retries would repeat a write
-    context = trainyard_kubeconfig.load(configuration, where.context)
-    namespace = where.namespace or (context.get("context") or {}).get("namespace") or "default"
+    access = trainyard_kubeconfig.load(where.context)
+    namespace = where.namespace or access.namespace or "default"
     name_or_raise("namespace", namespace, DNS_LABEL)
-    cluster = Cluster(configuration, context.get("name"), namespace)
+    cluster = Cluster(access, namespace, lambda: trainyard_kubeconfig.load(access.context))
     if where.cluster_id and where.cluster_id != cluster.id:
         message = f"context {cluster.context} leads to {cluster.server} ({cluster.id}), not to the cluster of this run ({where.cluster_id})"
         raise shell.SkillError("conflict", message, hint="cluster.context (--context) with the context of the run's cluster")

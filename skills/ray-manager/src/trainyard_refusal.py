@@ -1,6 +1,7 @@
-"""What an API server's refusal means to the user: an exit code, a hint, and where permission is missing the rule to add.
+"""Why the API server said no: the exit code, the next command, and the Role rule where one would help.
 
 `make kit` copies this file with trainyard_kube.py, which passes its names on; edit it in skills/kit/ only.
+A 403 has many causes, and only one of them is a missing right: trainyard_denials.py tells them apart.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import trainyard_shell as shell
+from trainyard_denials import Denial, denial_of
 
 Object = dict[str, Any]
 RULE_VERBS = {"GET": "get", "WATCH": "watch", "POST": "create", "PATCH": "patch", "DELETE": "delete", "PUT": "update"}
@@ -28,16 +30,27 @@ HINTS = {
 class ApiError(shell.SkillError):
     """The API server said no: `status` is the HTTP code, `reason` Kubernetes' own word (NotFound, AlreadyExists, Expired...).
 
-    Left alone it ends the verb with the fitting exit code and a hint; catch it where a code means something else.
+    Left alone it ends the verb with the fitting exit code and a hint; catch it where a code or a `cause` means something else.
     """
 
     def __init__(self, status: int, reason: str, message: str, verb: str, path: str, retry_after_s: float = 0.0) -> None:
         self.status, self.reason, self.message, self.verb, self.path = status, reason, message, verb, path
         self.retry_after_s = retry_after_s
-        code = CODES.get(status, "unreachable")
-        hint = f"a Role or ClusterRole needs this rule: {json.dumps(self.rule)}" if status == 403 else HINTS[code]
-        words = f"{self.rule['verbs'][0]} {self.rule['resources'][0]}"
-        super().__init__(code, f"cannot {words}: {message}", hint=hint, retryable=status in (409, 410) or status >= 429)
+        self.signed_out = False
+        """Credentials that this program has used with success are refused now: they may be renewed while somebody waits."""
+        denial = denial_of(status, message)
+        self.cause = denial.cause if denial else ""
+        """A word of trainyard_denials.py: rbac, quota, terminating, webhook-denied...; empty where nothing is known."""
+        code = denial.code if denial else CODES.get(status, "unreachable")
+        words = f"cannot {self.rule['verbs'][0]} {self.rule['resources'][0]}"
+        said = f"{denial.told}: " if denial and denial.told else ""
+        retryable = status in (409, 410) or status >= 429
+        super().__init__(code, f"{words}: {said}{message}", hint=self._hint(denial, code), retryable=retryable)
+
+    def _hint(self, denial: Denial | None, code: str) -> str:
+        if self.cause == "rbac":
+            return f"a Role or ClusterRole needs this rule: {json.dumps(self.rule)}"
+        return denial.hint if denial else HINTS[code]
 
     @property
     def rule(self) -> Object:
@@ -54,12 +67,17 @@ class ApiError(shell.SkillError):
         return {"apiGroups": [group], "resources": ["/".join(rest[:1] + rest[2:3])], "verbs": verbs}
 
 
+def may_return(error: shell.SkillError) -> bool:
+    """Whether it is worth waiting: the API server is away, or credentials have ended that it took before."""
+    return error.code == "unreachable" or (isinstance(error, ApiError) and error.signed_out)
+
+
 def unknown(id: str, error: ApiError) -> shell.Check:
-    """A check that could not be made: unknown, with the rule that would allow it. Never a pass."""
-    refused = error.status == 403
-    summary = f"not allowed to {error.rule['verbs'][0]} {error.rule['resources'][0]}" if refused else str(error)
-    fix = f"this rule allows it: {json.dumps(error.rule)}" if refused else error.hint
-    return shell.Check(id, "unknown", summary, error.message, fix)
+    """A check that could not be made: unknown, with the rule that would allow it where it is a rule that is missing. Never a pass."""
+    if error.cause != "rbac":
+        return shell.Check(id, "unknown", str(error), error.message, error.hint)
+    summary = f"not allowed to {error.rule['verbs'][0]} {error.rule['resources'][0]}"
+    return shell.Check(id, "unknown", summary, error.message, f"this rule allows it: {json.dumps(error.rule)}")
 
 
 @contextmanager

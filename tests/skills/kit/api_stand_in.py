@@ -32,7 +32,7 @@ def status(code: int, reason: str, message: str) -> dict[str, Any]:
 
 
 def page(names: list[str], version: str = "10", token: str = "") -> dict[str, Any]:
-    items = [{"metadata": {"name": name, "resourceVersion": version}} for name in names]
+    items = [{"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": version}} for name in names]
     return {"kind": "List", "metadata": {"resourceVersion": version, "continue": token}, "items": items}
 
 

@@ -228,12 +228,16 @@ def test_a_server_that_is_away_is_exit_8_and_says_what_to_look_at(tmp_path: Path
     assert shell.EXIT_CODES[error.code] == 8 and error.retryable and "kubectl cluster-info" in error.hint
 
 
-@pytest.mark.parametrize("text", ["a: [", "no mapping", "{}"], ids=["no yaml", "text", "empty"])
-def test_a_kubeconfig_that_is_none_is_told_as_the_users_file(text: str, tmp_path: Path, use: Use) -> None:
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("a: [", "usage"), ("no mapping", "usage"), ("{}", "not-found"), ("", "not-found")],
+    ids=["no yaml", "text", "nothing in it", "empty"],
+)
+def test_a_kubeconfig_that_is_none_is_told_as_the_users_file(text: str, code: str, tmp_path: Path, use: Use) -> None:
     (tmp_path / "config").write_text(text)
     use(tmp_path / "config")
     error = refused(kube.Where())
-    assert error.code == "not-found" and "no usable kubeconfig" in str(error)
+    assert error.code == code and "kubeconfig" in str(error) or str(tmp_path / "config") in str(error)
 
 
 PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
@@ -241,7 +245,7 @@ PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()
 FIELDS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
     ({"server": "https://127.0{name: u"}, {}, {}, "clusters[here].cluster.server"),
     ({"server": "https://127.0.0.1:99999"}, {}, {}, "clusters[here].cluster.server"),
-    ({"server": 7}, {}, {}, "clusters[here].server"),
+    ({"server": 7}, {}, {}, "clusters[here].cluster.server is not text"),
     ({"server": None}, {}, {}, "clusters[here].cluster.server"),
     ({"certificate-authority-data": "LS0t"}, {}, {}, "certificate-authority-data holds no certificate"),
     ({"certificate-authority-data": "LS-10t"}, {}, {}, "certificate-authority-data"),
@@ -251,9 +255,9 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = [
     ({"proxy-url": "::::"}, {}, {}, "proxy-url"),
     ({}, {"client-certificate-data": PEM, "client-key-data": "L"}, {}, "client-key-data is not base64"),
     ({}, {"token": None, "tokenFile": "gone"}, {}, "users[me].user.tokenFile"),
-    ({}, {"token": 12345}, {}, "users[me].token is not text"),
+    ({}, {"token": 12345}, {}, "users[me].user.token is not text"),
     ({}, {"token": "two\nlines"}, {}, "characters that no token has"),
-    ({}, {"token": None, "username": "me", "password": 7}, {}, "users[me].password"),
+    ({}, {"token": None, "username": "me", "password": 7}, {}, "users[me].user.password"),
     ({}, {}, {"namespace": 7}, "contexts[here].namespace is not text"),
 ]
 

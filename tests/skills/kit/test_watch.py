@@ -130,7 +130,7 @@ def script(tmp_path: Path, use: Use) -> Iterator[StandIn]:
 
 
 def event(kind: str, name: str, version: str) -> dict[str, Any]:
-    return {"type": kind, "object": {"metadata": {"name": name, "resourceVersion": version}}}
+    return {"type": kind, "object": {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": version}}}
 
 
 def taken(count: int) -> list[tuple[str, Any]]:
