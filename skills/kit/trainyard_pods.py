@@ -7,7 +7,7 @@ shared-docs/troubleshooting.md), and the flags in the texts are those of every s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -38,7 +38,8 @@ EVENTS: list[Row] = [
     ("pod.forbidden", r"forbidden", "ask who rules the namespace (pod security, admission policies)"),
     ("pod.refused", r"^FailedCreate", "correct what the message names; the operator tries again"),
 ]  # fmt: skip
-MAX_EVENTS = 500
+ASKED_PODS = 20
+"""Of which the events are read, a request each: what keeps one pod from its node mostly keeps its siblings."""
 
 
 def find_in_pods(pods: Iterable[Object], hints: Mapping[str, str] | None = None, *, main: str | None = None) -> list[Finding]:
@@ -48,19 +49,22 @@ def find_in_pods(pods: Iterable[Object], hints: Mapping[str, str] | None = None,
     return [replace(each, fix=(hints or {}).get(each.id, each.fix)) for each in found]
 
 
-def find_in_events(cluster: Cluster, is_ours: Callable[[str], bool], since: str, own: Iterable[Row] = ()) -> list[Finding]:
+def find_in_events(cluster: Cluster, objects: Iterable[str], pods: Iterable[Object], since: str, own: Iterable[Row] = ()) -> list[Finding]:
     """What stands in no pod, for the pod was never made or waits for a mount: each cause once.
 
-    From warnings about objects whose name is ours, made at `since` (a creationTimestamp) or later: an object of before may have
-    had the same name. `own`: the skill's rows, after those of this file. Where events may not be read: `events.unknown`.
+    From warnings about the objects of these names and about the first pods that do not run, made at `since` (a
+    creationTimestamp) or later: an object of before may have had the same name. Each is asked for by its name, for others may fill a
+    namespace with warnings. `own`: the skill's rows, after those of this file. Where events may not be read: `events.unknown`.
     """
+    waiting = [kube.name(pod) for pod in pods if kube.status(pod).get("phase") not in ("Running", "Succeeded")]
+    path, ours = cluster.namespaced("v1", "events"), []
     try:
-        path = cluster.namespaced("v1", "events")
-        events = cluster.get(path, limit=MAX_EVENTS, fieldSelector="type=Warning")["items"] or []
+        for name in [*dict.fromkeys([*objects, *waiting[:ASKED_PODS]])]:
+            events = cluster.list(path, fieldSelector=f"type=Warning,involvedObject.name={name}")
+            ours += [event for event in events if _is_since(event, since)]
     except ApiError as error:
         check = unknown("events", error)
         return [Finding("events.unknown", check.summary, check.fix or "")]
-    ours = [event for event in events if is_ours(str(event["involvedObject"].get("name"))) and _is_since(event, since)]
     rows = [*EVENTS, *own]
     return told_once("object", ((event["involvedObject"]["name"], each) for event in ours for each in _of_event(event, rows)))
 

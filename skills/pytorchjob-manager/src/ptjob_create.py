@@ -15,7 +15,7 @@ from trainyard_podjob_manifest import DIGEST, told
 
 
 def create_pytorchjob(cluster: kube.Cluster, request: JobRequest, *, dry_run: bool = False) -> shell.Result:
-    """Raises SkillError: conflict, usage (the operator's webhook refuses it), not-found (no operator), permission."""
+    """Raises SkillError: conflict, usage (a webhook or policy refuses it), not-found (no operator), permission, unreachable."""
     engine, manifest, checks = build(cluster, request)
     existing = cluster.find(engine.path(cluster, request.name))
     changed = []
@@ -55,13 +55,6 @@ def _make(cluster: kube.Cluster, engine: Engine, manifest: Object, dry_run: bool
     except kube.ApiError as error:
         if error.status == 404:
             raise _absent(cluster, engine, error) from error
-        if error.status == 403 and "denied the request" in error.message:
-            # An admission webhook says no with 403; no Role would help.
-            message = f"the operator refuses this {engine.kind}: {error.message}"
-            raise shell.SkillError("usage", message, hint="correct what the message names") from error
-        if error.status == 403 and "exceeded quota" in error.message:
-            hint = "kubectl describe resourcequota shows what is used; fewer nodes, or ask for more"
-            raise shell.SkillError("conflict", error.message, hint=hint) from error
         if error.status != 409:
             raise
     return cluster.get(engine.path(cluster, kube.name(manifest))), False  # somebody was faster

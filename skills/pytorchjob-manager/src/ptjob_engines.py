@@ -26,8 +26,8 @@ class Engine(ABC):
     container: str
     install: str
     """What is missing where the API server does not know the kind."""
-    made: str
-    """Regular expression of what stands behind the job's name in the names of the objects that its operator makes."""
+    made: tuple[str, ...]
+    """What stands behind the job's name in the names of objects that its operator makes: the first pods, which may be gone again."""
 
     @property
     def group_version(self) -> str:
@@ -185,15 +185,15 @@ class HyperPodJob(Engine):
 ENGINES: dict[str, Engine] = {
     "pytorchjob": PyTorchJob(
         "pytorchjob", "kubeflow.org", "v1", "pytorchjobs", "PyTorchJob", "pytorch", "the Kubeflow Training Operator v1",
-        r"-(master|worker)-\d+",
+        ("-master-0", "-worker-0"),
     ),
     "trainjob": TrainJob(
         "trainjob", "trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob", "node", "Kubeflow Trainer v2",
-        r"-node-0(-\d+(-[a-z0-9]{5})?)?",  # the Job of its JobSet, and that Job's pods
+        ("-node-0",),  # the Job of its JobSet; the JobSet bears the job's own name
     ),
     "hyperpodjob": HyperPodJob(
         "hyperpodjob", "sagemaker.amazonaws.com", "v1", "hyperpodpytorchjobs", "HyperPodPyTorchJob", "pytorch",
-        "the HyperPod training operator", r"-pods-\d+",
+        "the HyperPod training operator", ("-pods-0",),
     ),
 }  # fmt: skip
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import ptjob_going
 import trainyard_kube as kube
 from ptjob_find import Job
@@ -31,9 +29,8 @@ def find_causes(cluster: kube.Cluster, job: Job, state: str) -> list[Finding]:
     found = [*ptjob_going.finding(job), *nodes_to_come(cluster, job.pods), *causes]
     if found or state == "failed":
         return found
-    ours = re.compile(re.escape(job.name) + f"({job.engine.made})?")  # a job whose name begins alike is another
     created = str(job.object["metadata"]["creationTimestamp"])
-    return find_in_events(cluster, lambda name: ours.fullmatch(name) is not None, created)
+    return find_in_events(cluster, [job.name, *(job.name + end for end in job.engine.made)], job.pods, created)
 
 
 STAYS = ("pod.held", "pod.terminating")

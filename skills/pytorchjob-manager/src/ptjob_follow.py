@@ -16,7 +16,7 @@ from ptjob_find import Job
 from ptjob_logs import Line, read_log
 from trainyard_kube import Object
 from trainyard_pods import statuses_of
-from trainyard_watch import follow
+from trainyard_watch import SIGNED_OUT_S, follow
 
 Show = Callable[[Line], None]
 MAX_READERS = 64
@@ -38,16 +38,20 @@ class Reader(threading.Thread):
         self.error: shell.SkillError | SystemExit | None = None
 
     def run(self) -> None:
+        pause_s = RETRY_S
         while True:
             final = self.ended.is_set()
             try:
                 self._read_once(follow_on=not final)
+                pause_s = RETRY_S
             except kube.ApiError as error:
                 if error.status == 404:  # the pod is gone, and its log with it
                     return
-                if error.status in (401, 403):
+                if error.status == 403 or (error.status == 401 and not error.signed_out):
                     self.error = error
                     return
+                if error.signed_out:
+                    pause_s = min(2 * pause_s, SIGNED_OUT_S)
             except SystemExit as error:  # stdout cannot be written: the program ends, not this thread alone
                 self.error = error
                 return
@@ -55,7 +59,7 @@ class Reader(threading.Thread):
                 shell.progress(f"{self.name}: {error}")
             if final:
                 return
-            self.ended.wait(RETRY_S)
+            self.ended.wait(pause_s)
 
     def _read_once(self, *, follow_on: bool) -> None:
         query: Object = {"follow": "true"} if follow_on else {}
@@ -143,7 +147,7 @@ def _ended(cluster: kube.Cluster, job: Job) -> str | None:
     try:
         thing = cluster.find(job.engine.path(cluster, job.name))
     except shell.SkillError as error:
-        if error.code == "unreachable":
+        if kube.may_return(error):
             return None
         raise
     if thing is None or thing["metadata"]["uid"] != job.uid:

@@ -67,8 +67,8 @@ class Look:
 def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> shell.Result:
     """The status once the job has ended, or once it is certain that it does not by itself (check `wait.endless`).
 
-    Raises SkillError: timeout (the status so far is its data), unreachable (nobody knows: the API server was away at the end),
-    not-found, conflict (it is being deleted, or another one has its name).
+    Raises SkillError: timeout (the status so far is its data), unreachable or credentials (nobody knows: the API server was away
+    at the end, or did not let us in any more), not-found, conflict (it is being deleted, or another one has its name).
     """
     deadline = time.monotonic() + timeout_s
     job = find_job(cluster, name, run_id, engine)
@@ -123,11 +123,11 @@ def _deleted(name: str, run_id: str | None) -> shell.SkillError:
 
 
 def _is_gone(cluster: kube.Cluster, job: Job) -> bool:
-    """False also where the API server does not answer now."""
+    """False also where the API server does not answer us now."""
     try:
         return cluster.find(job.engine.path(cluster, job.name)) is None
     except shell.SkillError as error:
-        if error.code != "unreachable":
+        if not kube.may_return(error):
             raise
         return False
 
@@ -137,7 +137,7 @@ def _status_or_nothing(cluster: kube.Cluster, job: Job, *, patient: bool = False
     try:
         return get_job_status(cluster, job.name, job.run_id, job.engine.name)
     except shell.SkillError as error:
-        if error.code == "unreachable" and not patient:
+        if kube.may_return(error) and not patient:
             raise
         shell.progress(f"status: {error}")
         return {}

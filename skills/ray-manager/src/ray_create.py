@@ -66,7 +66,7 @@ def pod_check(cluster: Cluster, spec: RaySpec) -> shell.Check:
     try:
         cluster.create(cluster.namespaced("v1", "pods"), pod, dry_run=True)
     except ApiError as error:
-        if error.status == 403 and "exceeded quota" not in error.message and "violates" not in error.message:
+        if error.cause == "rbac":
             return shell.Check("pod.accepted", "skipped", "not allowed to create pods, so not asked", error.message)
         return shell.Check("pod.accepted", "fail", "the API server refuses the pods", error.message, "correct what it names")
     return shell.Check("pod.accepted", "pass", "the API server takes a pod like the head's")

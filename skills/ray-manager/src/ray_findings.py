@@ -32,8 +32,7 @@ def find_causes(cluster: Cluster, thing: Object, pods: list[Object], names: set[
         return [each for each in found if not each.id.startswith("exit.")]  # whatever ended has come back
     if (by := thing["spec"].get("managedBy")) not in (None, OPERATOR) and not pods:
         return [left_to(str(by))]
-    ours = names | {kube.name(pod) for pod in pods}
-    events = find_in_events(cluster, ours.__contains__, thing["metadata"]["creationTimestamp"], EVENTS)
+    events = find_in_events(cluster, sorted(names), pods, thing["metadata"]["creationTimestamp"], EVENTS)
     told = {each.id for each in found}
     return [*nodes_to_come(cluster, pods), *found, *(each for each in events if each.id not in told)]
 

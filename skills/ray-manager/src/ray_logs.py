@@ -6,11 +6,13 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
+from trainyard_watch import patiently
 
 from ray_head import script, tidy
 from ray_objects import CONTAINER, find, head_of, pods_of
@@ -108,8 +110,8 @@ def follow(
     """
     deadline, count, offset, told = time.monotonic() + timeout_s, 0, 0, ""
     since: dict[str, str] = {}
+    found, thing = find(cluster, name, kind, run_id)
     while True:
-        found, thing = find(cluster, name, kind, run_id)
         state = object_state(found, thing)[0]
         trouble: str | None = None
         try:
@@ -120,7 +122,7 @@ def follow(
                 printed = follow_container(cluster, source, lines, since, deadline)
             count += printed
         except shell.SkillError as error:
-            if error.code not in ("not-found", "timeout", "unreachable"):
+            if error.code not in ("not-found", "timeout") and not kube.may_return(error):
                 raise
             trouble = str(error)
         if trouble and told != (told := trouble):
@@ -128,6 +130,7 @@ def follow(
         if state in ENDED or time.monotonic() > deadline:
             return state, count
         time.sleep(POLL_S)
+        found, thing = patiently(partial(find, cluster, name, kind, run_id), deadline)
 
 
 def follow_submission(

@@ -182,10 +182,9 @@ def _end(process: subprocess.Popen[bytes], *, group: bool) -> None:
 
 def _status(document: Any, settings: Object) -> Object:
     """Raises Unusable."""
-    if not isinstance(document, dict) or document.get("kind") != "ExecCredential":
-        raise Unusable("its kind is another one")
-    if document.get("apiVersion") != settings["apiVersion"]:
-        raise Unusable(f"its apiVersion is not {settings['apiVersion']}, as the kubeconfig says")
+    said = (document.get("kind"), document.get("apiVersion")) if isinstance(document, dict) else None
+    if not isinstance(document, dict) or said != ("ExecCredential", settings["apiVersion"]):
+        raise Unusable(f"its kind and apiVersion are not ExecCredential and {settings['apiVersion']}, as the kubeconfig says")
     status = document.get("status")
     if not isinstance(status, dict):
         raise Unusable("it has no status")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trainyard_kube as kube
+from trainyard_cluster import PAGE
 from trainyard_containers import INIT_STUCK_S
 from trainyard_pods import Finding, find_in_events, find_in_pods
 
@@ -475,19 +476,19 @@ def tell(api: kube.Cluster, number: int, about: str, reason: str, message: str, 
     api.create(api.namespaced("v1", "events"), event)
 
 
-def is_tiny(name: str) -> bool:
-    return name.startswith("tiny")
+def told_of_tiny(api: kube.Cluster, own: list[tuple[str, str, str]] | tuple[()] = ()) -> list[Finding]:
+    return find_in_events(api, ["tiny-a"], [pod("tiny-b", phase="Pending")], CREATED, own)
 
 
 def test_an_event_is_told_by_its_cause_once_for_all_objects(api: kube.Cluster) -> None:
     for number, (reason, message) in enumerate(MESSAGES.values()):
         tell(api, number, "tiny-a", reason, message)
     tell(api, 99, "tiny-b", *MESSAGES["quota"])
-    found = {each.id: each for each in find_in_events(api, is_tiny, CREATED, OWN)}
+    found = {each.id: each for each in told_of_tiny(api, OWN)}
     assert found.keys() == MESSAGES.keys() and all(each.fix for each in found.values())
     assert found["quota"].summary.endswith("(2 objects, the first is tiny-a)") and "small" in found["quota"].summary
     assert found["mount"].summary.endswith("(object tiny-a)")
-    assert "ray.refused" not in ids(find_in_events(api, is_tiny, CREATED))
+    assert "ray.refused" not in ids(told_of_tiny(api))
 
 
 def test_events_of_others_of_before_and_of_no_trouble_are_left_out(api: kube.Cluster) -> None:
@@ -497,10 +498,24 @@ def test_events_of_others_of_before_and_of_no_trouble_are_left_out(api: kube.Clu
     syncing = 'MountVolume.SetUp failed for volume "kube-api-access-j5tc5" : failed to sync configmap cache: timed out'
     tell(api, 4, "tiny-a", "FailedMount", syncing)
     tell(api, 5, "tiny-a", "BackOff", "Back-off restarting failed container main in pod tiny-a")
-    assert find_in_events(api, is_tiny, CREATED) == []
+    assert told_of_tiny(api) == []
     within_the_second = {"lastTimestamp": None, "eventTime": "2026-11-24T18:58:48.070272Z", "action": "Mounting"}
     tell(api, 6, "tiny-a", *MESSAGES["mount"], reportingComponent="kubelet", reportingInstance="n", **within_the_second)
-    assert ids(find_in_events(api, is_tiny, CREATED)) == ["mount"]
+    assert ids(told_of_tiny(api)) == ["mount"]
+
+
+def test_a_namespace_full_of_the_warnings_of_others_hides_nothing(api: kube.Cluster) -> None:
+    """More than one page of them, and the name of every one sorts before ours."""
+    path = api.namespaced("v1", "events")
+    about = {"kind": "Pod", "name": "a", "namespace": api.namespace}
+    for number in range(PAGE + 1):
+        event = {"metadata": {"name": f"a.{number}"}, "involvedObject": about, "type": "Warning", "reason": "BackOff"}
+        api.create(path, event)
+    tell(api, 1, "tiny-a", *MESSAGES["quota"])
+    tell(api, 2, "tiny-b", *MESSAGES["mount"])
+    first = api.get(path, limit=PAGE, fieldSelector="type=Warning")["items"]
+    assert {each["involvedObject"]["name"] for each in first} == {"a"}, "control: the first page has nothing of ours"
+    assert ids(told_of_tiny(api)) == ["quota", "mount"]
 
 
 def test_a_pod_that_its_kubelet_refused_is_told_from_the_event_while_that_is_new(api: kube.Cluster) -> None:
@@ -508,7 +523,7 @@ def test_a_pod_that_its_kubelet_refused_is_told_from_the_event_while_that_is_new
     message = "Resources cannot be allocated with Topology locality"
     tell(api, 1, "tiny-a", "TopologyAffinityError", message, at=ago(0))
     tell(api, 2, "tiny-b", "OutOfnvidia.com/gpu", "Node didn't have enough resource: nvidia.com/gpu", at=ago(3600))
-    found = only(find_in_events(api, is_tiny, CREATED))
+    found = only(told_of_tiny(api))
     assert found.id == "pod.topology" and message in found.summary and "topologyManagerPolicy" in found.fix
 
 
@@ -517,7 +532,7 @@ def test_events_that_may_not_be_read_are_unknown_with_the_rule_that_allows_it(
 ) -> None:
     tell(api, 1, "tiny-a", *MESSAGES["quota"])
     use(cluster.user("blind", api.namespace, rules=[{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]))
-    found = only(find_in_events(kube.connect(kube.Where(namespace=api.namespace)), is_tiny, CREATED))
+    found = only(told_of_tiny(kube.connect(kube.Where(namespace=api.namespace))))
     assert found.id == "events.unknown"
     assert json.dumps({"apiGroups": [""], "resources": ["events"], "verbs": ["list"]}) in found.fix
 

@@ -72,7 +72,7 @@ def use_existing(cluster: kube.Cluster, ask: Ask) -> shell.Result:
 
 
 def is_quota(error: kube.ApiError) -> bool:
-    return error.status == 403 and "exceeded quota" in error.message
+    return error.cause == "quota"
 
 
 def _quota_check(cluster: kube.Cluster, error: kube.ApiError) -> shell.Check:

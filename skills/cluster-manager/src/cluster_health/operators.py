@@ -113,7 +113,7 @@ def _by_webhook(cluster: kube.Cluster, operator: Operator, version: str, served:
     try:
         cluster.create(cluster.namespaced(version, operator.plural), {**probe, "apiVersion": version}, dry_run=True)
     except kube.ApiError as error:
-        if "denied the request" in error.message:  # said by the operator itself
+        if error.cause == "webhook-denied":  # said by the operator itself
             return component(operator.name, READY, served, f"its webhook answers: {error.message[:120]}")
         if error.status == 403:
             return refused(operator.name, error)

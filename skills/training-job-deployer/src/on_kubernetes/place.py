@@ -31,6 +31,8 @@ class KubernetesPlace(deploy_place.Place):
 
     asks_yes: ClassVar[bool] = True
     has_volume: ClassVar[bool] = True
+    was_let_in = False
+    """The one memory of a place: whoever waits for a job of weeks outlives the credentials that its first look was made with."""
 
     findings = staticmethod(findings)
     stages = staticmethod(stages)
@@ -77,12 +79,14 @@ class KubernetesPlace(deploy_place.Place):
 
     def wait(self, run: Run, timeout_s: float) -> dict[str, Any]:
         try:
-            return self._read(run, _ask(run, "wait", "--timeout", f"{max(timeout_s, 1.0):.1f}", timeout_s=timeout_s + 60))
+            status = self._read(run, _ask(run, "wait", "--timeout", f"{max(timeout_s, 1.0):.1f}", timeout_s=timeout_s + 60))
         except shell.SkillError as error:
-            if error.code != "unreachable":
+            if error.code != "unreachable" and not (error.code == "credentials" and self.was_let_in):
                 raise
             time.sleep(timeout_s)  # the job goes on without its API server, and so does whoever waits for it
             return {"state": "unreachable", "reason": str(error)}
+        self.was_let_in = True
+        return status
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         recorded = states.as_recorded(run) if run else ABSENT
