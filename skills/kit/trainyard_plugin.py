@@ -29,12 +29,21 @@ DEADLINE = "TRAINYARD_EXEC_TIMEOUT_S"
 END_S = 2.0
 MAX_BYTES = 1 << 20
 VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1", "client.authentication.k8s.io/v1alpha1")
-HINT = "run the command under `exec` of that user in the kubeconfig by hand: is it installed, are you signed in (aws sso login)?"
+HINT = (
+    "run the command under `exec` of that user in the kubeconfig by hand: is it installed, are you signed in (aws sso login)?"
+)
 
 
 def check(settings: Object, where: str) -> None:
     """Raises Unusable, naming the field."""
-    for name, kinds in (("command", str), ("apiVersion", str), ("args", list), ("env", list), ("interactiveMode", str), ("installHint", str)):
+    for name, kinds in (
+        ("command", str),
+        ("apiVersion", str),
+        ("args", list),
+        ("env", list),
+        ("interactiveMode", str),
+        ("installHint", str),
+    ):
         if settings.get(name) is not None and not isinstance(settings[name], kinds):
             raise Unusable(f"{where}.{name} is not {'text' if kinds is str else 'a list'}")
     if not settings.get("command"):
@@ -44,7 +53,9 @@ def check(settings: Object, where: str) -> None:
     if not all(isinstance(word, str) and "\0" not in word for word in [settings["command"], *(settings.get("args") or [])]):
         raise Unusable(f"{where}.args are not all text")
     for each in settings.get("env") or []:
-        if not isinstance(each, dict) or not all(isinstance(each.get(key), str) and "\0" not in each[key] for key in ("name", "value")):
+        if not isinstance(each, dict) or not all(
+            isinstance(each.get(key), str) and "\0" not in each[key] for key in ("name", "value")
+        ):
             raise Unusable(f"{where}.env is not a list of name and value")
         if not each["name"] or "=" in each["name"]:
             raise Unusable(f"{where}.env has a name that no variable has")
@@ -65,7 +76,9 @@ def credential(settings: Object, cluster: Object, folder: Path, where: str) -> O
     try:
         return _status(parse(output), settings)
     except Unusable as error:
-        raise _refused(where, settings, f"what it prints is not an ExecCredential: {error}" + (f"; it said: {said}" if said else "")) from error
+        raise _refused(
+            where, settings, f"what it prints is not an ExecCredential: {error}" + (f"; it said: {said}" if said else "")
+        ) from error
 
 
 def expires_at(status: Object) -> float | None:
@@ -80,8 +93,17 @@ def expires_at(status: Object) -> float | None:
 def _environment(settings: Object, cluster: Object, asks: bool) -> dict[str, str]:
     spec: Object = {"interactive": asks}
     if settings.get("provideClusterInfo"):
-        spec["cluster"] = {name: value for name, value in cluster.items() if name not in ("extensions", "certificate-authority")}
-        own = next((each for each in cluster.get("extensions") or [] if isinstance(each, dict) and each.get("name") == "client.authentication.k8s.io/exec"), {})
+        spec["cluster"] = {
+            name: value for name, value in cluster.items() if name not in ("extensions", "certificate-authority")
+        }
+        own = next(
+            (
+                each
+                for each in cluster.get("extensions") or []
+                if isinstance(each, dict) and each.get("name") == "client.authentication.k8s.io/exec"
+            ),
+            {},
+        )
         spec["cluster"]["config"] = own.get("extension")
     told = {"apiVersion": settings["apiVersion"], "kind": "ExecCredential", "spec": spec}
     extra = {each["name"]: each["value"] for each in settings.get("env") or []}
@@ -124,10 +146,14 @@ def _limit_s(asks: bool) -> float:
     try:
         return min(3600.0, max(0.1, float(told))) if told else ASKING_S if asks else DEADLINE_S
     except ValueError:
-        raise shell.SkillError("usage", f"{DEADLINE} is not a number of seconds: {shell.clean(told, 40)}", hint=f"{DEADLINE}=60") from None
+        raise shell.SkillError(
+            "usage", f"{DEADLINE} is not a number of seconds: {shell.clean(told, 40)}", hint=f"{DEADLINE}=60"
+        ) from None
 
 
-def _listened(process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes], deadline: float) -> tuple[bytes, str, bool]:
+def _listened(
+    process: subprocess.Popen[bytes], stdout: IO[bytes], stderr: IO[bytes], deadline: float
+) -> tuple[bytes, str, bool]:
     """(stdout, end of stderr, whether it ended in time). Its stderr is shown as it comes: a code for a browser is of use only then.
 
     What it left running may hold the pipes open: that is not waited for.
@@ -197,5 +223,7 @@ def _status(document: Any, settings: Object) -> Object:
 
 
 def _refused(where: str, settings: Object, why: str) -> shell.SkillError:
-    message = f"{where}.exec: the command {shell.clean(str(settings['command']), 100)!r} gave no credentials: {shell.clean(why, 700)}"
+    message = (
+        f"{where}.exec: the command {shell.clean(str(settings['command']), 100)!r} gave no credentials: {shell.clean(why, 700)}"
+    )
     return shell.SkillError("credentials", message, hint=HINT)

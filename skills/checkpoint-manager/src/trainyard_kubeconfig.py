@@ -65,9 +65,20 @@ def load(name: str | None) -> Access:
         text = shell.clean(str(error), 300)
         raise shell.SkillError("usage", f"the kubeconfig is not YAML: {text}", hint="kubectl config view shows it") from error
     # The client's own words for what is not foreseen here: a field that holds something else, a number that is no time.
-    except (Unusable, ConfigException, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+    except (
+        Unusable,
+        ConfigException,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         text = shell.clean(str(error), 300)
-        raise shell.SkillError("usage", f"the kubeconfig cannot be used: {text}", hint="kubectl config view shows it") from error
+        raise shell.SkillError(
+            "usage", f"the kubeconfig cannot be used: {text}", hint="kubectl config view shows it"
+        ) from error
     except OSError as error:  # the client puts certificates into files of their own
         raise shell.cannot_write(
             error.filename or "the folder for temporary files", error, "free space, or set TMPDIR"
@@ -84,7 +95,9 @@ def _from_files(name: str | None) -> Access:
             fields.refuse_shape(Path(os.path.expanduser(path)))
     merged = files.KubeConfigMerger(listed).config
     if merged is None or not (merged.value.get("current-context") or merged.value.get("contexts")):
-        raise _Nothing(f"no file {shell.clean(listed, 300)}" if merged is None else f"no contexts in {shell.clean(listed, 300)}")
+        raise _Nothing(
+            f"no file {shell.clean(listed, 300)}" if merged is None else f"no contexts in {shell.clean(listed, 300)}"
+        )
     context = _chosen(merged, name)
     cluster, user = fields.refuse_fields(merged, context)
     expires_at = _sign_in(cluster, user) if user else None

@@ -28,7 +28,7 @@ from network_environment import NETWORKS, STACKS
 
 
 # The components that `health` judges; the folder cluster_health is imported only when asked.
-SERVICES = ("nodes", "gpu", "efa", "neuron", "dns", "csi")
+SERVICES = ("nodes", "gpu", "efa", "neuron", "dns", "csi", "webhooks")
 OPERATORS = ("training-operator", "trainer", "jobset", "kuberay", "hyperpod-operator", "kueue")
 
 

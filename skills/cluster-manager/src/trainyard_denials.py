@@ -60,15 +60,26 @@ _ROWS: list[Row] = [
 ROWS = [(cause, code, re.compile(pattern), told, hint) for cause, code, pattern, told, hint in _ROWS]
 REFUSED = (401, 403, 422, 500, 504)
 """A webhook may deny with any code, and 500 tells of one that is away; of other codes the number alone says enough."""
-_HOST = re.compile(r'https?://(?P<service>[^/:."\s]+)\.(?P<namespace>[^/:."\s]+)\.svc[/:]|no endpoints available for service "(?P<alone>[^"]+)"')
+_HOST = re.compile(
+    r'https?://(?P<service>[^/:."\s]+)\.(?P<namespace>[^/:."\s]+)\.svc[/:]|no endpoints available for service "(?P<alone>[^"]+)"'
+)
 PROXY = Denial(
-    "proxy", "permission", "", "no answer of Kubernetes' own: is a proxy or load balancer before it (proxy-url, VPN, WAF) that refuses?"
+    "proxy",
+    "permission",
+    "",
+    "no answer of Kubernetes' own: is a proxy or load balancer before it (proxy-url, VPN, WAF) that refuses?",
 )
 AGGREGATED = Denial(
-    "api-away", "unreachable", "", "the API server is overloaded or away, or the service behind this API: kubectl get apiservices shows AVAILABLE"
+    "api-away",
+    "unreachable",
+    "",
+    "the API server is overloaded or away, or the service behind this API: kubectl get apiservices shows AVAILABLE",
 )
 SLOW = Denial(
-    "slow", "unreachable", "", "the API server, or an admission webhook that it asked, took too long: cluster-manager health; the same call"
+    "slow",
+    "unreachable",
+    "",
+    "the API server, or an admission webhook that it asked, took too long: cluster-manager health; the same call",
 )
 
 

@@ -49,7 +49,9 @@ def find_in_pods(pods: Iterable[Object], hints: Mapping[str, str] | None = None,
     return [replace(each, fix=(hints or {}).get(each.id, each.fix)) for each in found]
 
 
-def find_in_events(cluster: Cluster, objects: Iterable[str], pods: Iterable[Object], since: str, own: Iterable[Row] = ()) -> list[Finding]:
+def find_in_events(
+    cluster: Cluster, objects: Iterable[str], pods: Iterable[Object], since: str, own: Iterable[Row] = ()
+) -> list[Finding]:
     """What stands in no pod, for the pod was never made or waits for a mount: each cause once.
 
     From warnings about the objects of these names and about the first pods that do not run, made at `since` (a

@@ -237,7 +237,7 @@ def test_a_kubeconfig_that_is_none_is_told_as_the_users_file(text: str, code: st
     (tmp_path / "config").write_text(text)
     use(tmp_path / "config")
     error = refused(kube.Where())
-    assert error.code == code and "kubeconfig" in str(error) or str(tmp_path / "config") in str(error)
+    assert (error.code == code and "kubeconfig" in str(error)) or str(tmp_path / "config") in str(error)
 
 
 PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----").decode()

@@ -9,6 +9,7 @@ from cluster_health.facts import ABSENT, Component, component, read_facts
 from cluster_health.nodes import node_components
 from cluster_health.operators import operator_components
 from cluster_health.services import check_dns, csi_components
+from cluster_health.webhooks import webhook_components
 
 DEVICE_CHECKS = {"gpu": check_gpu_operator, "efa": check_efa_plugin, "neuron": check_neuron_plugin}
 
@@ -20,6 +21,7 @@ def check_cluster_health(cluster: kube.Cluster, required: frozenset[str], ignore
     found += [check(facts) for name, check in DEVICE_CHECKS.items() if name not in ignored]
     found += [check_dns(facts)] if "dns" not in ignored else []
     found += csi_components(facts) if "csi" not in ignored else []
+    found += webhook_components(facts) if "webhooks" not in ignored else []
     found += operator_components(facts, ignored)
     found = [_demanded(each) if each.name.partition(".")[0] in required else each for each in found]
     skipped = [shell.Check(name, "skipped", "not looked at: --ignore") for name in sorted(ignored)]
