@@ -32,13 +32,16 @@ class Row:
     """The very mapping that the client reads."""
 
 
-def refuse_shape(path: Path) -> None:
-    """The lists and their names, without which the client's merging breaks off. Raises Unusable, YAMLError, OSError."""
+def refuse_shape(path: Path) -> bool:
+    """The lists and their names, without which the client's merging breaks off; False for an empty file, which is no harm.
+
+    Raises Unusable, YAMLError, OSError.
+    """
     import trainyard_yaml  # not at the top: --help needs no PyYAML
 
     document = trainyard_yaml.read(path)
-    if document is None:
-        return  # an empty file is a kubeconfig without contexts
+    if document is None or document == {}:
+        return False
     if not isinstance(document, dict):
         raise Unusable(f"{path} holds no mapping")
     for kind in ("clusters", "contexts", "users"):
@@ -50,6 +53,10 @@ def refuse_shape(path: Path) -> None:
                 raise Unusable(f"{path}: an entry of {kind} has no name")
             if not isinstance(row.get(kind[:-1]) or {}, dict):
                 raise Unusable(f"{path}: {kind}[{row['name']}].{kind[:-1]} is not a mapping")
+        names = [row["name"] for row in rows]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise Unusable(f"{path}: there are {names.count(twice)} {kind} of the name {twice!r}")
+    return True
 
 
 def refuse_fields(merged: Any, context: Object) -> tuple[Row, Row | None]:

@@ -224,6 +224,6 @@ def _status(document: Any, settings: Object) -> Object:
 
 def _refused(where: str, settings: Object, why: str) -> shell.SkillError:
     message = (
-        f"{where}.exec: the command {shell.clean(str(settings['command']), 100)!r} gave no credentials: {shell.clean(why, 700)}"
+        f"{where}: the command {shell.clean(str(settings['command']), 100)!r} gave no credentials: {shell.clean(why, 700)}"
     )
     return shell.SkillError("credentials", message, hint=HINT)

@@ -90,14 +90,15 @@ def _from_files(name: str | None) -> Access:
     from kubernetes.config import kube_config as files
 
     listed = files.KUBE_CONFIG_DEFAULT_LOCATION or DEFAULT  # KUBECONFIG="" means no more to kubectl either
-    for path in listed.split(files.ENV_KUBECONFIG_PATH_SEPARATOR):
-        if path and os.path.exists(os.path.expanduser(path)):
-            fields.refuse_shape(Path(os.path.expanduser(path)))
-    merged = files.KubeConfigMerger(listed).config
+    separator = files.ENV_KUBECONFIG_PATH_SEPARATOR
+    named = [Path(os.path.expanduser(path)) for path in listed.split(separator) if path]
+    there = [path for path in named if _is_there(path)]
+    if not there:
+        raise _Nothing(f"no file {shell.clean(listed, 300)}")
+    usable = [str(path) for path in there if fields.refuse_shape(path)]
+    merged = files.KubeConfigMerger(separator.join(usable)).config if usable else None
     if merged is None or not (merged.value.get("current-context") or merged.value.get("contexts")):
-        raise _Nothing(
-            f"no file {shell.clean(listed, 300)}" if merged is None else f"no contexts in {shell.clean(listed, 300)}"
-        )
+        raise _Nothing(f"no contexts in {shell.clean(listed, 300)}")
     context = _chosen(merged, name)
     cluster, user = fields.refuse_fields(merged, context)
     expires_at = _sign_in(cluster, user) if user else None
@@ -109,6 +110,15 @@ def _from_files(name: str | None) -> Access:
     return Access(configuration, str(context["name"]), (context.get("context") or {}).get("namespace"), expires_at)
 
 
+def _is_there(path: Path) -> bool:
+    """Raises PermissionError where nobody lets us look: it may be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _chosen(merged: Any, name: str | None) -> Object:
     rows: list[Object] = [each.value for each in merged.value.get("contexts") or []]
     there = ", ".join(sorted(str(row["name"]) for row in rows)[:20]) or "none"
@@ -118,8 +128,6 @@ def _chosen(merged: Any, name: str | None) -> Object:
     if not isinstance(wanted, str):
         raise Unusable(f"current-context is not text but a {type(wanted).__name__}")
     found = [row for row in rows if row["name"] == wanted]
-    if len(found) > 1:
-        raise Unusable(f"there are {len(found)} contexts of the name {wanted!r}")
     if not found:
         message = f"no usable kubeconfig: it has no context {shell.clean(wanted, 100)!r}; there are {shell.clean(there, 300)}"
         raise shell.SkillError("usage" if name is None else "not-found", message, hint=NO_CONFIG)
@@ -133,7 +141,7 @@ def _sign_in(cluster: fields.Row, user: fields.Row) -> float | None:
         settings["token"] = _of_provider(provider, user.told)
     if not settings.get("exec") or settings.get("token") or settings.get("tokenFile"):
         return None
-    status = plugin.credential(settings.pop("exec"), cluster.fields, user.folder, user.told)
+    status = plugin.credential(settings.pop("exec"), cluster.fields, user.folder, f"{user.told}.exec")
     if status.get("token"):
         settings["token"] = status["token"]
     if status.get("clientCertificateData"):

@@ -50,7 +50,7 @@ def follow(cluster: Cluster, path: str, deadline: float, **selectors: Any) -> It
     object comes before. TICK with an empty object comes at least every few seconds, for callers that have a clock of their own to
     look at. An object has a name, a uid and a resourceVersion, all text.
     """
-    version, patience = "", _Patience(deadline)
+    version, patience, quiet = "", _Patience(deadline), False
     while time.monotonic() < deadline:
         try:
             if not version:
@@ -59,14 +59,18 @@ def follow(cluster: Cluster, path: str, deadline: float, **selectors: Any) -> It
                     listed = _version(cluster, page)
                     yield from (("ADDED", _whole(cluster, item)) for item in page["items"] or [])
                 version = listed  # only now: a list that broke off is begun again
+            began = time.monotonic()
             for kind, thing in _events(cluster, path, version, deadline, selectors):
                 patience.over()
+                quiet = kind == "TICK"
                 if kind == "ERROR":
                     raise _error(thing, path)
                 if kind != "TICK":
                     version = _version(cluster, thing)
                 if kind != "BOOKMARK":
                     yield kind, thing if kind == "TICK" else _whole(cluster, thing)
+            if quiet and time.monotonic() - began < RETRY_S:  # who ends a watch at once is not asked without a pause
+                yield from _pause(RETRY_S, deadline)
         except shell.SkillError as error:
             if isinstance(error, ApiError) and error.status == 410:
                 version = ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cm_api import Api, until
+from cm_api import Api, collection, until
 from cm_calls import Manage, manage_with
 from cm_nodes import LABEL, TOLERATION, nodes
 
@@ -82,6 +82,58 @@ def test_a_webhook_that_does_not_answer_is_no_proof(api: Api, manage: Manage, na
         )
         assert answers.data["components"]["training-operator"] == "installed-not-ready"
         assert "failed calling webhook" in answers.check("training-operator")["evidence"]
+        told = answers.check("webhooks")
+        assert told["status"] == "fail" and "admission webhook dead.trainyard.test does not answer" in told["summary"]
+    finally:
+        api.delete_all([thing])
+
+
+@pytest.mark.situation(
+    "S16", "an admission webhook that does not answer", "the webhook is named, by `create` and by `health`, with its service"
+)
+def test_a_webhook_without_a_ready_endpoint_is_named(api: Api, cluster: Cluster, manage: Manage, namespace: str) -> None:
+    """Its service has an endpoint that is not ready. In nobody else's way: it covers one namespace."""
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+    rules.append({"apiGroups": ["kubeflow.org"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["*"]})
+    name = f"away-{namespace}"
+    webhook = {
+        "name": "away.trainyard.test",
+        "clientConfig": {"service": {"namespace": namespace, "name": "guard"}},
+        "rules": rules,
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "timeoutSeconds": 1,
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    thing = {**kind, "metadata": {"name": name}, "webhooks": [webhook]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "guard"}, "spec": {"ports": [{"port": 443}]}}
+    ends = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "guard-1", "labels": {"kubernetes.io/service-name": "guard"}},
+        "addressType": "IPv4",
+        "ports": [{"port": 443}],
+        "endpoints": [{"addresses": ["10.0.0.9"], "conditions": {"ready": False}}],
+    }
+    cluster.apply([service, ends], "--namespace", namespace)
+    api.create_all([thing])
+    try:
+        check = manage("health").check("webhooks")
+        assert (
+            check["status"] == "fail"
+            and f"away.trainyard.test (pods, pytorchjobs; service {namespace}/guard)" in check["evidence"]
+        )
+        assert f"kubectl -n {namespace} get" in check["fix"]
+        ready = [{"op": "replace", "path": "/endpoints/0/conditions/ready", "value": True}]
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices/guard-1"
+        api.send("PATCH", path, ready, "application/json-patch+json")
+        assert manage("health").check("webhooks")["status"] == "pass", "control: only the endpoint was wrong"
+        api.send("PATCH", path, [{**ready[0], "value": False}], "application/json-patch+json")
+        ignore = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]
+        api.send("PATCH", f"{collection(thing)}/{name}", ignore, "application/json-patch+json")
+        assert manage("health").check("webhooks")["status"] == "pass", "control: without it things are made all the same"
     finally:
         api.delete_all([thing])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,9 +21,19 @@ class StandIn:
         self.answers: list[Answer] = []
         self.asked: list[str] = []
         self.address = ""
+        self.token: str | None = None
+        """The only one that is let in, where there is one; others are answered 401, whatever the script says."""
+        self.turned_away = 0
+        self.route: Callable[[str], Answer] | None = None
+        """Answers by path, in place of the script: for requests that come side by side."""
 
-    def next_answer(self, path: str) -> Answer:
+    def next_answer(self, path: str, authorization: str) -> Answer:
+        if self.token is not None and authorization != f"Bearer {self.token}":
+            self.turned_away += 1
+            return 401, {}, status(401, "Unauthorized", "Unauthorized")
         self.asked.append(path)
+        if self.route is not None:
+            return self.route(path)
         return self.answers.pop(0) if self.answers else (500, {}, status(500, "InternalError", "the script has ended"))
 
 
@@ -42,9 +52,10 @@ def stand_in() -> Iterator[StandIn]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            code, headers, document = script.next_answer(self.path)
+            code, headers, document = script.next_answer(self.path, self.headers.get("authorization", ""))
             lines = document if isinstance(document, list) else [document]
-            body = "".join(json.dumps(line) + "\n" for line in lines).encode()
+            text = "\n".join([*document, ""]) if headers.get("content-type") == "text/plain" else None
+            body = (text or "".join(json.dumps(line) + "\n" for line in lines)).encode()
             self.send_response(code)
             for name, value in {"content-type": "application/json", "content-length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -67,15 +78,17 @@ def stand_in() -> Iterator[StandIn]:
             thread.join()
 
 
-def kubeconfig(path: Path, server: str, **cluster: Any) -> Path:
-    """A kubeconfig with one context called `here`."""
+def kubeconfig(path: Path, server: str, *, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
+    """A kubeconfig with one context called `here`; `user`: how it signs in, by the token `t` when nothing else is said."""
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "here", "cluster": {"server": server, **cluster}}],
-        "users": [{"name": "me", "user": {"token": "t"}}],
+        "users": [{"name": "me", "user": user or {"token": "t"}}],
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
         "current-context": "here",
     }
-    path.write_text(json.dumps(document))
+    part = path.with_suffix(".part")  # whoever reads it in mid-run sees the old one or the new one
+    part.write_text(json.dumps(document))
+    part.replace(path)
     return path

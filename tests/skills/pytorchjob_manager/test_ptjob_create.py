@@ -6,10 +6,11 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
-from ptjob_call import KWOK, NOWHERE, OTHER_RUN, OURS, PROGRAM, RUN, Manager
+from ptjob_call import KWOK, NOWHERE, OTHER_RUN, OURS, PROGRAM, RUN, Answer, Manager
 
 from tests.components.cluster.nodes import FAKE_SELECTOR, FAKE_TOLERATION, fake_nodes
 from tests.components.cluster.running import Cluster
@@ -140,6 +141,7 @@ def test_a_dry_run_prints_what_would_be_sent_and_makes_nothing(
 
 COUNTING = """
 import sys
+import time
 sys.path.insert(0, sys.argv[1])
 import trainyard_kube as kube
 from ptjob_status import get_job_status
@@ -166,7 +168,7 @@ def is_within(asked: object, made: object) -> bool:
 def test_what_the_webhook_says_reaches_the_user(manager: Manager) -> None:
     done = manager.create("tiny", "--runtime", "no-such-runtime", "--engine", "trainjob")
     assert (done.code, done.error["code"]) == (2, "usage")
-    assert "no-such-runtime" in done.error["message"] and "refuses" in done.error["message"]
+    assert "no-such-runtime" in done.error["message"] and "denied the request" in done.error["message"]
 
 
 def test_a_namespace_that_does_not_exist_is_named(cluster: Cluster) -> None:
@@ -200,3 +202,45 @@ def test_what_cannot_be_is_refused_before_anything_is_made(manager: Manager, clu
     done = manager("create", given[0], "--image", "any", *given[1:], *command)
     assert (done.code, done.error["code"]) == (2, "usage")
     assert done.error["hint"] and "hf_abcdef" not in json.dumps(done.document)
+
+
+@pytest.mark.situation(
+    "S16", "an admission webhook that does not answer", "the webhook is named, by `create` and by `health`, with its service"
+)
+@pytest.mark.situation("S10", "a namespace that is being deleted", "exit 5: the namespace is being deleted; no Role rule")
+def test_what_stands_in_the_way_of_a_new_job_is_named(cluster: Cluster, namespace: str, manager: Manager) -> None:
+    """First a webhook of this namespace whose service is not there, then the namespace itself goes."""
+    rule = {"apiGroups": ["kubeflow.org"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pytorchjobs"]}
+    webhook = {
+        "name": "guard.trainyard.test",
+        "clientConfig": {"service": {"namespace": namespace, "name": "guard"}},
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration"}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "finalizers": ["trainyard.test/held"]}}
+    cluster.apply([held], "--namespace", namespace)
+    cluster.apply([{**kind, "metadata": {"name": f"guard-{namespace}"}, "webhooks": [webhook]}])
+    try:
+        away = until_refused(manager, 8)
+        assert "admission webhook guard.trainyard.test does not answer" in away.error["message"]
+        assert f"kubectl -n {namespace} get endpointslices" in away.error["hint"] and "health" in away.error["hint"]
+    finally:
+        cluster.kubectl("delete", "validatingwebhookconfiguration", f"guard-{namespace}")
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    try:
+        going = until_refused(manager, 5)
+        assert f"namespace {namespace} is being deleted" in going.error["message"]
+        assert "apiGroups" not in going.error["hint"]
+    finally:
+        cluster.kubectl("patch", "configmap", "held", "-n", namespace, "--type=merge", '-p={"metadata":{"finalizers":[]}}')
+
+
+def until_refused(manager: Manager, code: int, timeout_s: float = 30) -> Answer:
+    """The answer with this exit code: the API server takes up a change within a second or so."""
+    deadline = time.monotonic() + timeout_s
+    while (answer := manager.create("tiny", "--dry-run")).code != code:
+        assert time.monotonic() < deadline, answer.document
+    return answer
