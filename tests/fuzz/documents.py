@@ -36,6 +36,8 @@ STRANGE: list[Any] = [
     {"name": None},
 ]
 
+DEEP = 2000
+"""Brackets; Python's parsers call themselves for each, and end at about a thousand."""
 MAX_ALIASES = 8
 """What uses itself again and again would be written out here, before the code under test could refuse it."""
 
@@ -87,6 +89,8 @@ def mutate_yaml(data: bytes, random: Random) -> bytes:
     """`data` where it is no YAML, or too much of it."""
     import yaml
 
+    if random.random() < 0.01:
+        return b"[" * DEEP
     if data.count(b"*") > MAX_ALIASES:
         return data
     try:
@@ -100,6 +104,9 @@ def mutate_json_lines(data: bytes, random: Random) -> bytes:
     """One of the lines is changed, doubled, or put elsewhere."""
     lines = data.split(b"\n")
     at = random.randrange(len(lines))
+    if random.random() < 0.02:
+        lines[at] = random.choice([b"[", b'{"a":']) * DEEP
+        return b"\n".join(lines)
     if random.random() < 0.2:
         lines.insert(random.randrange(len(lines)), lines[at] if random.random() < 0.5 else lines.pop(at))
         return b"\n".join(lines)

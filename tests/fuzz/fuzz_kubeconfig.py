@@ -24,7 +24,7 @@ def config(cluster: dict[str, Any], user: dict[str, Any], **context: Any) -> byt
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", **context}}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "n", **context}}],
         "clusters": [{"name": "k", "cluster": {"server": "https://127.0.0.1:1", **cluster}}],
         "users": [{"name": "u", "user": user}],
     }
@@ -38,7 +38,7 @@ COMMAND = {
     "env": [{"name": "A", "value": "b"}],
 }
 SEEDS = [
-    config({}, {"token": "abc"}, namespace="n"),
+    config({}, {"token": "abc"}),
     config({"insecure-skip-tls-verify": True, "tls-server-name": "a.b", "proxy-url": "http://127.0.0.1:2"}, {"tokenFile": "t"}),
     config({"certificate-authority-data": CERTIFICATE}, {"client-certificate-data": CERTIFICATE, "client-key-data": "LS0t"}),
     config({"certificate-authority": "ca"}, {"client-certificate": "a", "client-key": "b", "username": "c", "password": "d"}),

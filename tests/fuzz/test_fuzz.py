@@ -11,7 +11,7 @@ import pytest
 from tests.fuzz import driver, searching, targets
 
 pytest.importorskip("atheris", reason="the fuzzer comes for x86_64 alone")
-RUNS, SEED = 300, 14
+RUNS, SEED = 600, 14
 
 
 @pytest.mark.parametrize("name", targets.names())
