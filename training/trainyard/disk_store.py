@@ -11,10 +11,10 @@ from trainyard import checkpoint_format as fmt
 from trainyard import choosing
 from trainyard.commit import apply_retention, clean_temporary, commit, mark_final, wait_for_parts
 from trainyard.disk_reading import Checkpoint, open_checkpoint
-from trainyard.errors import SaveError
+from trainyard.errors import FolderError, SaveError
 from trainyard.files import make_folder, remove_folder
 from trainyard.lock import Claim, Lock
-from trainyard.patience import told
+from trainyard.patience import Patience, told
 from trainyard.policy import SavePolicy
 from trainyard.shard import Part, nonfinite_keys, write_part, write_shard
 from trainyard.store import NO_RESOURCE, Save, Tidied
@@ -92,12 +92,14 @@ class DiskStore:
     def retain(self, step: int) -> Tidied:
         policy = self.policy
         try:
+            if not self._lock.still_held(Patience(0.0)):  # paused since its commit: what stays is for its successor to say
+                return Tidied([], {})
             problems = clean_temporary(self.root, before_step=step)
             removed, others = apply_retention(
                 self.root, newest=step, keep_rolling=policy.keep_rolling, keep_epochs=policy.keep_epochs
             )
             problems |= others
-        except OSError as error:
+        except (OSError, FolderError) as error:
             removed, problems = [], {str(self.root): told(error)}
         # Under its step's name, though the removal began with another one.
         return Tidied(removed, {name.removesuffix(".removed.tmp"): why for name, why in problems.items()})

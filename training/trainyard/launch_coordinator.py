@@ -28,6 +28,8 @@ from trainyard.launch_wire import Message
 
 TICK_S = 0.2
 TELL_S = 60.0
+FENCE_S = 3.0
+"""Between two looks at whether a later attempt has begun."""
 """Between two lines about the nodes that are waited for."""
 GOODBYE_S = 5.0
 TORN_S = 10.0
@@ -82,7 +84,7 @@ class Coordinator:
         self.done = threading.Event()
         """Set when every node has been told the end."""
         self._gathering_since = self._told = self._started = time.monotonic()
-        self._backoff_s = self._not_before = 0.0
+        self._backoff_s = self._not_before = self._look_again = 0.0
         self._progress = Progress(self.record.folder)
         self._death: Death | None = None
         """Of the attempt before, where its ranks ended by themselves."""
@@ -139,6 +141,8 @@ class Coordinator:
             return
         if self.record.given_up:
             return self._give_up(self.record.given_up)
+        if why := self._overtaken(now):
+            return self._give_up(why)
         if self.running:
             if self.leave_by is not None and now > self.leave_by:
                 self._abort("not every rank ended after a node had left")
@@ -155,6 +159,13 @@ class Coordinator:
         elif now - self._told > TELL_S:
             self._told = now
             say(f"waiting for {_named(missing)} ({now - self._gathering_since:.0f} s)")
+
+    def _overtaken(self, now: float) -> str | None:
+        """Looked at now and then, and after each generation: ranks of an attempt that was overtaken train for nothing."""
+        if now < self._look_again:
+            return None
+        self._look_again = now + FENCE_S
+        return self.record.overtaken()
 
     def _hello(self, peer: Peer) -> None:
         node = peer.node
@@ -225,7 +236,7 @@ class Coordinator:
     def _abort(self, why: str, code: int | None = None, *, hopeless: str | None = None, hang: bool = False) -> None:
         """End this generation everywhere; the next one is another attempt, unless the budget is used up."""
         self.running, self._gathering_since, self._told = False, time.monotonic(), time.monotonic()
-        self._death = None
+        self._death, self._look_again = None, 0.0
         self._tell("abort", generation=self.generation, hang=hang)
         self._attempt_ended(code, why)
         if self.leave_by is not None:  # asked for: no failure, nothing is counted

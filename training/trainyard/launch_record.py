@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainyard.fence import why_overtaken
 from trainyard.files import make_run_folder, read_json_bounded, write_atomically
 from trainyard.whose import reason
 
@@ -112,6 +113,11 @@ class Record:
         self.save(state="running", reason=None, stop_requested=None, attempt=attempt)
         self.event("attempt", attempt=attempt, pid=None)
 
+    def overtaken(self) -> str | None:
+        """Why nothing may be started or written any more: a later attempt of this run has begun, and the records are its own."""
+        checkpoints = os.environ.get("TRAINYARD_CHECKPOINTS")
+        return why_overtaken(Path(checkpoints)) if checkpoints else None
+
     def save(self, **changes: Any) -> None:
         self.document |= changes
         self._try(lambda folder: write_atomically(folder / "runner.json", json.dumps(self.document).encode(), durably=False))
@@ -131,7 +137,7 @@ class Record:
         self._try(append)
 
     def _try(self, write: Callable[[Path], None]) -> None:
-        if self.folder is None:
+        if self.folder is None or self.overtaken():
             return
         try:
             make_run_folder(self.folder)

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trainyard.checkpoint_bytes import MissingError, read_json
 from trainyard.checkpoint_format import ANY_RUN, LOCK, MAX_LOCK_BYTES, committed, is_count, scan
 from trainyard.errors import FolderError
+from trainyard.fence import entered, is_listed, own_attempt
 from trainyard.files import write_atomically
 from trainyard.patience import PATIENT, UNREADABLE, Patience, told
 from trainyard.process import identity, is_alive
@@ -27,6 +28,8 @@ class Lock:
     incarnation: int
     origin: dict[str, Any] | None
     """The explicit restore ({"requested", "step"}) that this run began with; None when it began with the newest."""
+    attempts: tuple[str, ...] = ()
+    """Attempts that may overlap, in the order in which they came; () where none can (fence.py)."""
 
     def still_held(self, patience: Patience = PATIENT) -> bool:
         """False once another start has taken over; read before anything is renamed into place.
@@ -47,7 +50,7 @@ class Lock:
         """Record the explicit restore, so that restarts of this run go on from the newest step instead."""
         if not self.still_held():
             raise FolderError(f"{self.root}: another start of this run has taken this folder over")
-        lock = Lock(self.root, self.run_id, self.incarnation, origin)
+        lock = replace(self, origin=origin)
         _write(lock, holder=identity())
         return lock
 
@@ -95,6 +98,8 @@ def _content(path: Path) -> dict[str, Any]:
         raise ValueError("run_id is not a text")
     if not is_count(content.get("incarnation")):
         raise ValueError("incarnation is not a number")
+    if not is_listed(content.get("attempts", [])):
+        raise ValueError("attempts is not a list of attempts")
     holder, origin = content.get("holder"), content.get("origin")
     if holder is not None and not _is_identity(holder):
         raise ValueError("holder is not a process")
@@ -134,11 +139,19 @@ def take(root: Path, patience: Patience = PATIENT) -> Lock:
         run_id = found["run_id"]
     if not found and not run_id:
         run_id = _run_of_the_newest(root)
-    lock = Lock(root, run_id or secrets.token_hex(8), found.get("incarnation", 0) + 1, found.get("origin"))
+    attempts = _entered(root, found)
+    lock = Lock(root, run_id or secrets.token_hex(8), found.get("incarnation", 0) + 1, found.get("origin"), attempts)
     _write(lock, holder=identity())
     if not lock.still_held():
         raise FolderError(f"{root}: another process took this folder at the same moment; start this one again")
     return lock
+
+
+def _entered(root: Path, found: dict[str, Any]) -> tuple[str, ...]:
+    try:
+        return tuple(entered(found.get("attempts", []), own_attempt()))
+    except FolderError as error:
+        raise FolderError(f"{root}: {error}") from None
 
 
 def _run_of_the_newest(root: Path) -> str | None:
@@ -154,5 +167,6 @@ def _write(lock: Lock, holder: dict[str, Any] | None) -> None:
         "incarnation": lock.incarnation,
         "holder": holder,
         "origin": lock.origin,
+        **({"attempts": list(lock.attempts)} if lock.attempts else {}),
     }
     write_atomically(lock.root / LOCK, json.dumps(content).encode())

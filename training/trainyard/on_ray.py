@@ -14,15 +14,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainyard.errors import FolderError
+from trainyard.fence import ATTEMPT, announce, own_cluster
 from trainyard.launch_coordinator import free_port
 from trainyard.launch_node import STOPPED
 from trainyard.launch_ranks import die_with_parent
@@ -82,6 +86,7 @@ class Driver:
     def __init__(self, nodes: int, procs: int, words: list[str]) -> None:
         self.nodes, self.procs, self.words = nodes, procs, words
         self.stopping = False
+        self.name, self.attempts = secrets.token_hex(4), 0
         self.actors: list[Any] = []
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -144,8 +149,10 @@ class Driver:
         codes: list[int | None] = [None] * self.nodes
         lost = threading.Event()
         threads = []
+        fence = self._fence()
         for node, actor in enumerate(self.actors):
             environment = {
+                **fence,
                 "PET_NNODES": str(self.nodes),
                 "PET_NODE_RANK": str(node),
                 "PET_NPROC_PER_NODE": str(self.procs),
@@ -161,6 +168,21 @@ class Driver:
                     actor.stop.remote(now=True)
                 time.sleep(1)
         return codes
+
+    def _fence(self) -> dict[str, str]:
+        """What names this attempt to its processes. Ranks of an earlier one may live on, where a node or a whole cluster was given up
+        that does not answer: from here on they do not commit (fence.py)."""
+        self.attempts += 1
+        os.environ[ATTEMPT] = f"{own_cluster() or 'ray'}/{self.name}.{self.attempts}"
+        folder = os.environ.get("TRAINYARD_CHECKPOINTS")
+        try:
+            if folder:
+                announce(Path(folder))
+        except FolderError as error:
+            raise SystemExit(f"trainyard.on_ray: {error}") from None
+        except OSError as error:
+            say(f"earlier attempts may write until the ranks of this one have started: {error}")
+        return {ATTEMPT: os.environ[ATTEMPT]}
 
     def _follow(self, ray: Any, node: int, stream: Any, codes: list[int | None], lost: threading.Event) -> None:
         """Prints what one node's launcher prints."""

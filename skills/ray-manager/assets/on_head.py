@@ -13,12 +13,15 @@ Over Ray's REST API and not with `ray job submit`: that command joins its words 
 
 import json
 import os
+import re
 import sys
 import time
 import urllib.error
 import urllib.request
 
-DASHBOARD = "http://127.0.0.1:8265/api/jobs/"
+# KubeRay's own words for `ray start`, in the environment of the container that it starts Ray in
+PORT = re.search(r"--dashboard-port[= ](\d{1,5})\b", os.environ.get("KUBERAY_GEN_RAY_START_CMD", ""))
+DASHBOARD = "http://127.0.0.1:%s/api/jobs/" % (PORT.group(1) if PORT else 8265)
 
 
 def call(path, body=None):

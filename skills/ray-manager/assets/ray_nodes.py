@@ -38,7 +38,12 @@ ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
 asked = [(node, on(node)) for node in ray.nodes() if node["Alive"]]
 done, _ = ray.wait([task for _, task in asked], num_returns=len(asked), timeout=float(sys.argv[1]))
 rows = [
-    {"host": node["NodeManagerHostname"], "resources": node["Resources"], "seen": ray.get(task) if task in done else None}
+    {
+        "host": node["NodeManagerHostname"],
+        "address": node["NodeManagerAddress"],
+        "resources": node["Resources"],
+        "seen": ray.get(task) if task in done else None,
+    }
     for node, task in asked
 ]
 print(json.dumps({"ray_version": ray.__version__, "resources": ray.cluster_resources(), "nodes": rows}))

@@ -21,7 +21,7 @@ import ray_submit
 import ray_wait
 import trainyard_kube as kube
 from ray_head import stream
-from ray_objects import find, head_of, same_again
+from ray_objects import alive_or_raise, find, head_of, same_again
 from ray_spec import KINDS, OWN, spec_of
 from trainyard_podjob import run_id_or_raise
 from trainyard_podjob_options import create_options
@@ -110,9 +110,10 @@ def submit(
     cluster = kube.connect(where)
     kind, thing = find(cluster, name, "raycluster", run_id)
     ray_submit.run_named_or_raise(thing, run_id)
+    alive_or_raise(thing)
     job_id = ray_submit.id_to_submit(thing, submission_id)
     if dry_run:
-        words = ray_submit.words_on_head(kind, thing, list(command))
+        words = ray_submit.words_on_head(cluster, kind, thing, list(command))
         return shell.Result({"submission_id": job_id, "command": words, "cluster": cluster.identity()})
     job, made = ray_submit.submit(cluster, thing, list(command), job_id)
     state, reason = ray_submit.submission_state(thing, job_id, job)
@@ -144,8 +145,15 @@ def exec_verb(
     """
     cluster = kube.connect(where)
     kind, thing = find(cluster, name, **which)
-    head, words = head_of(cluster, kind, thing), ray_submit.words_on_head(kind, thing, list(command))
-    data: dict[str, Any] = {"name": name, "pod": head, "command": words, "cluster": cluster.identity()}
+    alive_or_raise(thing)
+    head, words = head_of(cluster, kind, thing), ray_submit.words_on_head(cluster, kind, thing, list(command))
+    data: dict[str, Any] = {
+        "name": name,
+        "pod": head.pod,
+        "container": head.container,
+        "command": words,
+        "cluster": cluster.identity(),
+    }
     if dry_run:
         return shell.Result(data)
     code, lines = stream(cluster, head, words, timeout)
@@ -153,7 +161,7 @@ def exec_verb(
     fix = None if code == 0 else "its output above says why; 127: no such program in the image"
     check = shell.Check("command.succeeded", "pass" if code == 0 else "fail", summary, None, fix)
     return shell.Result(
-        {**data, "exit_code": code, "lines": lines}, [check], changed=[f"{shell.clean(words[0], 80)} ran on {head}"]
+        {**data, "exit_code": code, "lines": lines}, [check], changed=[f"{shell.clean(words[0], 80)} ran on {head.pod}"]
     )
 
 
@@ -197,7 +205,9 @@ def wait(where: kube.Where, name: str, ready: bool, timeout: float, **which: str
 def verify_gpus(where: kube.Where, name: str, timeout: float, **which: str | None) -> shell.Result:
     """Count nodes and accelerators from inside Ray, and look at the devices on every node, against the request."""
     cluster = kube.connect(where)
-    return ray_gpus.verify_gpu_utilization(cluster, *find(cluster, name, **which), timeout)
+    kind, thing = find(cluster, name, **which)
+    alive_or_raise(thing)
+    return ray_gpus.verify_gpu_utilization(cluster, kind, thing, timeout)
 
 
 @cli.command(

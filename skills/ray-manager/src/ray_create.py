@@ -10,10 +10,10 @@ from trainyard_kube import Cluster, Object, ApiError
 
 from trainyard_podjob_manifest import DIGEST, told
 
-from ray_manifest import generate_raycluster_yaml, manifest
-from ray_objects import CONTAINER, VERSION, find, look, of_run_or_raise, path, pod_selector
+from ray_manifest import CONTAINER, generate_raycluster_yaml, manifest
+from ray_objects import VERSION, find, look, of_run_or_raise, path, pod_selector
 from ray_spec import KINDS, RaySpec
-from ray_state import object_state
+from ray_state import deleting, object_state
 
 
 def create(cluster: Cluster, spec: RaySpec) -> tuple[Object, list[str]]:
@@ -36,7 +36,7 @@ def same_or_raise(kind: str, thing: Object, spec: RaySpec) -> None:
         raise shell.SkillError("conflict", f"{spec.name} is a {KINDS[kind]}, not a {KINDS[spec.kind]}", hint="another name")
     of_run_or_raise(thing, spec.run_id)
     if kube.is_going(thing):
-        message = f"{KINDS[kind]} {spec.name} is being deleted"
+        message = f"{KINDS[kind]} {spec.name} is {deleting(thing)}"
         raise shell.SkillError("conflict", message, hint="the same call when it is gone", retryable=True)
     if kube.notes(thing).get(DIGEST) != spec.digest:
         message = f"{KINDS[kind]} {spec.name} of this run was created with another specification"

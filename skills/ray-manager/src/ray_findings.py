@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import trainyard_kube as kube
+import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
 from trainyard_autoscaler import nodes_to_come
 from trainyard_pods import Finding, Row, age_s, find_in_events, find_in_pods
 from trainyard_unscheduled import left_to
 
-from ray_state import ENDED
+from ray_groups import Group, accelerators, ray_container
+from ray_state import ENDED, deleting
 
 HINTS = {
     "container.start": "read the message; is bash in the image?",
@@ -47,7 +49,7 @@ def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]
         grace_s = (spec.get("ttlSecondsAfterFinished") or 0) + MARGIN_S
         if spec.get("shutdownAfterJobFinishes") and not (ended and age_s(ended) > grace_s):
             return []
-    gpus = sum(accelerators(pod) for pod in alive)
+    gpus = sum(sum(accelerators(ray_container(pod)).values()) for pod in alive)
     summary = f"the job has {data['state']}, and {data['ray_cluster']} still holds {len(alive)} pods with {gpus} accelerators"
     fix = (
         f"manage_ray.py delete {data['name']} --run-id {data['run_id']} --yes"
@@ -57,8 +59,19 @@ def find_held(kind: str, thing: Object, pods: list[Object], data: dict[str, Any]
     return [Finding("ray.holds-cluster", summary, fix)]
 
 
-def accelerators(pod: Object) -> int:
-    """GPUs, Neuron cores and the like of a pod's limits."""
-    limits = [container.get("resources", {}).get("limits") or {} for container in pod["spec"]["containers"]]
-    words = ("gpu", "neuron", "neuroncore", "tpu")
-    return sum(int(amount) for each in limits for name, amount in each.items() if name.rpartition("/")[2] in words)
+def find_deletion(thing: Object) -> list[Finding]:
+    """What is being deleted comes first: nothing else about it will change."""
+    if not kube.is_going(thing):
+        return []
+    fix = "wait until it is gone; where a finalizer holds it for minutes, does the controller run that removes it?"
+    return [Finding("job.deleting", f"{thing['kind']} {kube.name(thing)} is {deleting(thing)}", fix)]
+
+
+def find_suspended(groups: list[Group]) -> list[Finding]:
+    """Worker groups whose pods are not wanted now, so that nobody looks for them."""
+    held = [group for group in groups if group.suspended]
+    if not held:
+        return []
+    names = ", ".join(f"{shell.clean(group.name, 63)} ({group.suspended} nodes)" for group in held)
+    fix = "spec.workerGroupSpecs[].suspend: false brings them back; KubeRay suspends them itself by a deletionStrategy DeleteWorkers"
+    return [Finding("ray.group-suspended", f"suspended worker groups: {names}", fix)]

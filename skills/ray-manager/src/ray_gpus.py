@@ -1,65 +1,140 @@
-"""Do the accelerators that were asked for exist? Asked from inside Ray, on every node."""
+"""Do the accelerators that were asked for exist? Asked from inside Ray, on every node whose pod asks for some.
+
+A node that asks for none (a head kept free, a worker group for CPUs) is no proof and no failure.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
 
+from ray_groups import Group, accelerators, groups_of, ray_container, start_command
 from ray_head import script
-from ray_objects import head_of, wanted_nodes
+from ray_objects import cluster_spec, head_of, pods_of
 
-RAY_NAMES = {"gpu": "GPU", "neuroncore": "neuron_cores", "tpu": "TPU"}
-"""Last part of a Kubernetes resource name -> Ray's."""
 CORES_A_NEURON_DEVICE = 2
 """Of trn1; trn2 has 8 (4 with logical cores of two), so this is the least that must be there."""
+NUM_GPUS = re.compile(r"--num-gpus[= ](\d{1,9})\b")
+SHOWN = 10
 
 
 def verify_gpu_utilization(cluster: Cluster, kind: str, thing: Object, timeout_s: float) -> shell.Result:
     """The request against Ray's count, and against the devices that a task sees on each node; their use where nvidia-smi is there."""
     head = head_of(cluster, kind, thing)
+    groups, (pods, _) = groups_of(cluster_spec(cluster, kind, thing)), pods_of(cluster, kind, thing)
     found = script(cluster, head, "ray_nodes.py", str(timeout_s), timeout_s=timeout_s + 60)
-    resource, a_node = asked(kind, thing)
-    nodes = wanted_nodes(kind, thing)
-    rows = [seen_row(each, resource) for each in found["nodes"]]
+    rows = rows_of(groups, pods, found["nodes"])
+    judged, missing = [row for row in rows if row["asked"]], missing_nodes(groups, rows)
     data = {
-        "head": head,
+        "head": head.pod,
         "ray_version": found["ray_version"],
-        "nodes": {"wanted": nodes, "alive": len(rows)},
-        "accelerators": {"resource": resource, "wanted": nodes * a_node, "ray": ray_count(found["resources"], resource)},
+        "nodes": {"wanted": sum(group.nodes for group in groups), "alive": len(found["nodes"])},
+        "accelerators": totals(groups, judged),
+        "judged": len(judged),
         "per_node": rows,
         "cluster_resources": found["resources"],
         "cluster": cluster.identity(),
     }
-    return shell.Result(data, [nodes_check(data), count_check(data, a_node), devices_check(rows, resource, a_node)])
+    return shell.Result(data, [nodes_check(data), count_check(judged, missing), devices_check(judged, missing, groups)])
 
 
-def asked(kind: str, thing: Object) -> tuple[str | None, int]:
-    """(resource, how many of it each node asks for), from the head: all nodes of ours are alike."""
-    spec = thing["spec"]["rayClusterSpec"] if kind == "rayjob" else thing["spec"]
-    limits = spec["headGroupSpec"]["template"]["spec"]["containers"][0].get("resources", {}).get("limits") or {}
-    for name, amount in limits.items():
-        if name.rpartition("/")[2] in ("gpu", "neuron", "neuroncore", "neurondevice", "tpu"):
-            return name, int(amount)
-    return None, 0
+# --- what each node asked for, and what is there -----------------------------------------------------------------
+
+
+def rows_of(groups: list[Group], pods: list[Object], nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each pod, with its Ray node, known by its address; then the Ray nodes of no pod."""
+    asked = {group.name: group.accelerators for group in groups}
+    left = {node["address"]: node for node in nodes}
+    rows = []
+    for pod in (pod for pod in pods if not kube.is_going(pod)):
+        # KubeRay leaves pods as they are when their group is changed: what the group asks for is what should be there
+        own = accelerators(ray_container(pod)) | asked.get(group_name(pod), {})
+        rows.append(row_of(pod, own, left.pop(address(pod), None)))
+    return rows + [row_of(None, {}, node) for node in left.values()]
+
+
+def row_of(pod: Object | None, asked: dict[str, int], node: dict[str, Any] | None) -> dict[str, Any]:
+    resource, seen = next(iter(asked), None), (node or {}).get("seen") or {}
+    return {
+        "pod": kube.name(pod) if pod else None,
+        "group": group_name(pod) if pod else None,
+        "host": node["host"] if node else None,
+        "asked": asked,
+        "told": told_to_ray(pod, asked),
+        "alive": node is not None,
+        "ray": ray_count(node["resources"], resource) if node else None,
+        "devices": seen.get(device_files(resource) or "none"),
+        "gpus": seen.get("gpus") or [],
+    }
+
+
+def group_name(pod: Object) -> str:
+    return str(kube.label(pod, "ray.io/group"))
+
+
+def address(pod: Object) -> str:
+    return str(kube.status(pod).get("podIP"))
+
+
+def told_to_ray(pod: Object | None, asked: dict[str, int]) -> int:
+    """How many Ray was told of: what was asked for, unless rayStartParams or the group's `resources` say another number."""
+    said = NUM_GPUS.search(start_command(ray_container(pod)) or "") if pod else None
+    is_gpu = any(ray_name(resource) == "GPU" for resource in asked)
+    return int(said[1]) if said and is_gpu else next(iter(asked.values()), 0)
+
+
+def ray_name(resource: str) -> str | None:
+    """Ray's own word for what Kubernetes calls so; None where it has none."""
+    last = resource.rpartition("/")[2]
+    names = {"neuroncore": "neuron_cores", "tpu": "TPU", "neuron": None, "neurondevice": None}
+    return names.get(last, "GPU")
 
 
 def ray_count(resources: dict[str, float], resource: str | None) -> int | None:
-    """What Ray counts; None where Ray has no word for that resource."""
-    name = RAY_NAMES.get((resource or "gpu").rpartition("/")[2])
+    """What Ray counts on a node; None where Ray has no word for that resource."""
+    name = ray_name(resource or "gpu")
     return int(resources.get(name, 0)) if name else None
 
 
-def seen_row(node: dict[str, Any], resource: str | None) -> dict[str, Any]:
-    seen = node["seen"] or {}
-    devices = seen.get("neuron" if "neuron" in (resource or "") else "nvidia")
+def device_files(resource: str | None) -> str | None:
+    """Which of the device files that ray_nodes.py counts are this resource's; None: of a kind that it does not know."""
+    if "neuron" in (resource or ""):
+        return "neuron"
+    return "nvidia" if resource is None or resource.startswith("nvidia.com/") else None
+
+
+def least_devices(asked: dict[str, int]) -> int:
+    """Slices and shares of one GPU have one device file between them."""
+    resource, number = next(iter(asked.items()))
+    if resource.endswith("neuroncore"):
+        return -(-number // CORES_A_NEURON_DEVICE)
+    return 1 if "/mig-" in resource or resource.endswith(".shared") else number
+
+
+def missing_nodes(groups: list[Group], rows: list[dict[str, Any]]) -> list[str]:
+    """Groups that should have accelerators and have fewer pods than they want."""
+    found = []
+    for group in groups:
+        there = sum(row["group"] == group.name for row in rows)
+        if group.accelerators and there < group.nodes:
+            found.append(f"{shell.clean(group.name, 63)}: {there} of {group.nodes} pods")
+    return found
+
+
+def totals(groups: list[Group], judged: list[dict[str, Any]]) -> dict[str, Any]:
+    resources = sorted({resource for group in groups for resource in group.accelerators})
     return {
-        "host": node["host"],
-        "ray": ray_count(node["resources"], resource),
-        "devices": devices,
-        "gpus": seen.get("gpus") or [],
+        "resource": ", ".join(resources) or None,
+        "wanted": sum(group.nodes * sum(group.accelerators.values()) for group in groups),
+        "ray": sum(row["ray"] or 0 for row in judged),
     }
+
+
+# --- checks ------------------------------------------------------------------------------------------------------
 
 
 def nodes_check(data: dict[str, Any]) -> shell.Check:
@@ -68,27 +143,40 @@ def nodes_check(data: dict[str, Any]) -> shell.Check:
     return shell.Check("ray.nodes", "pass" if alive >= wanted else "fail", f"{alive} of {wanted} Ray nodes alive", None, fix)
 
 
-def count_check(data: dict[str, Any], a_node: int) -> shell.Check:
-    wanted, have = data["accelerators"]["wanted"], data["accelerators"]["ray"]
-    if not a_node:
-        return shell.Check("ray.accelerators", "skipped", "none was asked for", f"Ray counts {have}")
-    if have is None:
-        return shell.Check("ray.accelerators", "skipped", f"Ray has no count of {data['accelerators']['resource']}")
-    fix = None if have >= wanted else "a worker is missing, or rayStartParams hide them"
-    return shell.Check("ray.accelerators", "pass" if have >= wanted else "fail", f"Ray counts {have} of {wanted}", None, fix)
+def count_check(judged: list[dict[str, Any]], missing: list[str]) -> shell.Check:
+    """Node by node: one that has too many does not stand for one that has too few."""
+    if not judged and not missing:
+        return shell.Check("ray.accelerators", "skipped", "none was asked for")
+    short = [f"{row['pod']}: {row['ray']} of {row['told']}" for row in judged if (row["ray"] or 0) < row["told"]]
+    if judged and all(row["alive"] and row["ray"] is None for row in judged):
+        return shell.Check("ray.accelerators", "skipped", "Ray has no count of them")
+    have, wanted = sum(row["ray"] or 0 for row in judged), sum(row["told"] for row in judged)
+    if short or missing:
+        evidence, fix = "; ".join([*missing, *short][:SHOWN]), "a node is missing, or rayStartParams hide them"
+        told = f"Ray counts {have} of {wanted} on {len(judged)} nodes"
+        return shell.Check("ray.accelerators", "fail", told, evidence, fix)
+    return shell.Check("ray.accelerators", "pass", f"Ray counts {have} of {wanted}")
 
 
-def devices_check(rows: list[dict[str, Any]], resource: str | None, a_node: int) -> shell.Check:
-    if not a_node:
-        return shell.Check("devices", "skipped", "none was asked for")
-    least = -(-a_node // CORES_A_NEURON_DEVICE) if (resource or "").endswith("neuroncore") else a_node
-    silent = [row["host"] for row in rows if row["devices"] is None]
-    short = [f"{row['host']}: {row['devices']}" for row in rows if row["devices"] is not None and row["devices"] < least]
+def devices_check(judged: list[dict[str, Any]], missing: list[str], groups: list[Group]) -> shell.Check:
+    short = [f"{row['pod']}: {row['devices']}" for row in judged if has_too_few(row)]
+    silent = [row["pod"] for row in judged if row["devices"] is None]
     if short:
         fix = "the device plugin or driver of those nodes: cluster-manager health"
-        return shell.Check("devices", "fail", f"{len(short)} nodes have fewer than {least} devices", "; ".join(short[:10]), fix)
+        return shell.Check("devices", "fail", f"{len(short)} nodes have fewer than asked for", "; ".join(short[:SHOWN]), fix)
+    if missing:
+        return shell.Check("devices", "fail", "nodes with accelerators are missing", "; ".join(missing[:SHOWN]), "status")
     if silent:
         return shell.Check(
-            "devices", "unknown", f"{len(silent)} nodes did not answer", ", ".join(silent[:10]), "the same call again"
+            "devices", "unknown", f"{len(silent)} nodes did not answer", ", ".join(silent[:SHOWN]), "the same call again"
         )
-    return shell.Check("devices", "pass", f"{least} or more devices on each of {len(rows)} nodes")
+    if not judged:
+        later = any(group.accelerators for group in groups)
+        told = "no node that asks for accelerators is wanted now" if later else "no node asks for accelerators"
+        return shell.Check("devices", "unknown", f"{told}: nothing was verified", None, "--gpus; resources.limits of the pods")
+    least = min(least_devices(row["asked"]) for row in judged)
+    return shell.Check("devices", "pass", f"{least} or more devices on each of the {len(judged)} nodes that ask for some")
+
+
+def has_too_few(row: dict[str, Any]) -> bool:
+    return row["devices"] is not None and row["devices"] < least_devices(row["asked"])

@@ -11,16 +11,16 @@ from trainyard_exec import run_in_pod
 from trainyard_kube import Cluster
 
 from ray_manifest import ASSETS
-from ray_objects import CONTAINER
+from ray_objects import Head
 
 SCRIPT_S = 60.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def script(cluster: Cluster, head: str, name: str, *words: str, timeout_s: float = SCRIPT_S) -> Any:
+def script(cluster: Cluster, head: Head, name: str, *words: str, timeout_s: float = SCRIPT_S) -> Any:
     """Run assets/NAME on the head and return the JSON of its last line. Raises SkillError unreachable with its last words."""
     source = (ASSETS / name).read_text(encoding="utf-8")
-    ran = run_in_pod(cluster, head, CONTAINER, ["python", "-c", source, *words], timeout_s=timeout_s)
+    ran = run_in_pod(cluster, head.pod, head.container, ["python", "-c", source, *words], timeout_s=timeout_s)
     last = ran.text().strip().rpartition("\n")[2]
     try:
         if ran.exit_code == 0:
@@ -28,19 +28,19 @@ def script(cluster: Cluster, head: str, name: str, *words: str, timeout_s: float
     except ValueError:
         pass
     said = ran.stderr.decode("utf-8", "replace").strip() or last
-    message = f"{name} on {head} failed (exit {ran.exit_code}): {shell.clean(said[-600:])}"
+    message = f"{name} on {head.pod} failed (exit {ran.exit_code}): {shell.clean(said[-600:])}"
     raise shell.SkillError(
         "unreachable", message, hint="is the head healthy? manage_ray.py status, logs --rank 0", retryable=True
     )
 
 
-def stream(cluster: Cluster, head: str, command: list[str], timeout_s: float) -> tuple[int, int]:
+def stream(cluster: Cluster, head: Head, command: list[str], timeout_s: float) -> tuple[int, int]:
     """Run a command on the head; its output comes as lines of a stream, stderr in between. (exit code, lines)."""
-    lines = Lines(head)
+    lines = Lines(head.pod)
     source = (ASSETS / "on_head.py").read_text(encoding="utf-8")
     words = ["python", "-c", source, "run", *command]
     try:
-        ran = run_in_pod(cluster, head, CONTAINER, words, timeout_s=timeout_s, on_stdout=lines.take)
+        ran = run_in_pod(cluster, head.pod, head.container, words, timeout_s=timeout_s, on_stdout=lines.take)
     finally:
         lines.end()
     return ran.exit_code, lines.count

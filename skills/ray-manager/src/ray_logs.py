@@ -14,8 +14,9 @@ import trainyard_shell as shell
 from trainyard_kube import Cluster, Object
 from trainyard_watch import patiently
 
+from ray_groups import ray_container
 from ray_head import script, tidy
-from ray_objects import CONTAINER, find, head_of, pods_of
+from ray_objects import Head, find, head_of, pods_of
 from ray_state import ENDED, object_state
 from ray_submit import id_to_tell_of, submission_state
 
@@ -32,8 +33,10 @@ class Source:
 
     pod: str
     rank: int
-    container: str | None
+    container: str
     submission: str | None = None
+    is_driver: bool = True
+    """False: the log of a Ray node itself."""
 
 
 def source_of(cluster: Cluster, name: str, kind: str, thing: Object, rank: int | None, submission_id: str | None) -> Source:
@@ -42,11 +45,15 @@ def source_of(cluster: Cluster, name: str, kind: str, thing: Object, rank: int |
         pods, _ = pods_of(cluster, kind, thing)
         if rank >= len(pods):
             raise nothing(name, f"no rank {rank}: {name} has {len(pods)} pods now")
-        return Source(kube.name(pods[rank]), rank, CONTAINER)
+        return Source(kube.name(pods[rank]), rank, ray_container(pods[rank])["name"], is_driver=False)
     if kind == "raycluster":
         if not (job_id := id_to_tell_of(thing, submission_id)):
             raise nothing(name, f"nothing was submitted to {name}; what `exec` runs is printed by it alone")
-        return Source(head_of(cluster, kind, thing), 0, None, job_id)
+        return on_head(head_of(cluster, kind, thing), job_id)
+    if (mode := thing["spec"].get("submissionMode")) not in (None, "K8sJobMode"):  # no pod of its own has submitted it
+        if not (job_id := kube.status(thing).get("jobId")):
+            raise nothing(name, f"the driver has not started: no job id yet ({mode})")
+        return on_head(head_of(cluster, kind, thing), job_id)
     pods = cluster.pods(f"batch.kubernetes.io/job-name={name}")
     started = [pod for pod in pods if pod["status"].get("phase") in ("Running", "Succeeded", "Failed")]
     if not started:
@@ -54,6 +61,10 @@ def source_of(cluster: Cluster, name: str, kind: str, thing: Object, rank: int |
         raise nothing(name, f"the driver has not started: {state} ({reason})")
     newest = max(started, key=lambda pod: pod["metadata"]["creationTimestamp"])
     return Source(kube.name(newest), 0, newest["spec"]["containers"][0]["name"])
+
+
+def on_head(head: Head, job_id: str) -> Source:
+    return Source(head.pod, 0, head.container, job_id)
 
 
 def nothing(name: str, message: str) -> shell.SkillError:
@@ -74,7 +85,7 @@ def last_lines(cluster: Cluster, thing: Object, source: Source, lines: int, prev
     """Raises SkillError not-found for a submission that Ray does not know: no lines would say that it printed none."""
     found: list[tuple[str | None, str]]
     if source.submission:
-        answer = script(cluster, source.pod, "on_head.py", "logs", source.submission, "0")
+        answer = script(cluster, Head(source.pod, source.container), "on_head.py", "logs", source.submission, "0")
         if answer["job"] is None:
             raise nothing(kube.name(thing), str(submission_state(thing, source.submission, None)[1]))
         found = [(None, line) for line in answer["text"].splitlines()]
@@ -137,7 +148,7 @@ def follow_submission(
     cluster: Cluster, thing: Object, source: Source, offset: int, lines: int
 ) -> tuple[str, str | None, int, int]:
     """What is new since `offset`: (state of the job, its reason, new offset, lines printed). The first time the last `lines` lines."""
-    answer = script(cluster, source.pod, "on_head.py", "logs", str(source.submission), str(offset))
+    answer = script(cluster, Head(source.pod, source.container), "on_head.py", "logs", str(source.submission), str(offset))
     state, reason = submission_state(thing, str(source.submission), answer["job"])
     text, size = answer["text"], answer["size"]
     if state not in ENDED:  # the rest of an unfinished line comes next time
@@ -193,5 +204,5 @@ def say(source: Source, line: str) -> None:
 def ranked(source: Source, line: str) -> tuple[int, str]:
     """(rank, words): the driver prints `[N] ` before what Ray node N says (trainyard.on_ray), and nothing before node 0's."""
     text = tidy(line)
-    found = None if source.container == CONTAINER else RANK.match(text)
+    found = RANK.match(text) if source.is_driver else None
     return (int(found[1]), text[found.end() :]) if found else (source.rank, text)

@@ -13,6 +13,8 @@ from trainyard_podjob_manifest import fill_pod, metadata, place, resources, shm_
 from ray_spec import RaySpec, driver
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+CONTAINER = "ray"
+"""Of the pods that this program asks for; others call theirs as they like (ray_groups.ray_container)."""
 ROLE = "trainyard.dev/role"
 PROCS = "trainyard.dev/procs-per-node"
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from trainyard_kube import RUN, RUN_ID, ApiError, Cluster, Object, owner
 
+from ray_groups import ray_container
 from ray_manifest import ROLE
 from ray_spec import KINDS, PLURALS
+from ray_state import deleting
 
 VERSION = "ray.io/v1"
-CONTAINER = "ray"
+MAX_LABEL_CHARS = 63
+"""Of a label's value: an object with a longer name has no pods, for KubeRay refuses it."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where things are run: a pod, and the container in it that is the Ray node."""
+
+    pod: str
+    container: str
 
 
 def path(cluster: Cluster, kind: str, name: str = "") -> str:
@@ -67,6 +79,13 @@ def of_run_or_raise(thing: Object, run_id: str) -> None:
         raise shell.SkillError("conflict", message, hint="another name, or the run id that made it (manage_ray.py list)")
 
 
+def alive_or_raise(thing: Object) -> None:
+    """Nothing is run on what is being deleted: its pods go at any moment. Raises SkillError conflict."""
+    if kube.is_going(thing):
+        message = f"{thing['kind']} {kube.name(thing)} is {deleting(thing)}"
+        raise shell.SkillError("conflict", message, hint="another one, or the same name when it is gone")
+
+
 def same_again(data: dict[str, Any], submission_id: str | None = None) -> str:
     """NAME and the options that lead another call to the very thing that `data` tells of."""
     options = {"--run-id": data.get("run_id"), "--submission-id": submission_id}
@@ -78,12 +97,27 @@ def cluster_name(kind: str, thing: Object) -> str | None:
     return kube.name(thing) if kind == "raycluster" else kube.status(thing).get("rayClusterName")
 
 
+def cluster_spec(cluster: Cluster, kind: str, thing: Object) -> Object:
+    """What the RayCluster behind it asks for; {} where that is not known yet.
+
+    A RayJob's own copy stands still where Ray's autoscaler or a deletion rule changes the cluster's, and there is none beside a
+    clusterSelector: only then the cluster is read.
+    """
+    if kind == "raycluster":
+        return dict(thing["spec"])
+    own: Object = thing["spec"].get("rayClusterSpec") or {}
+    name, moves = cluster_name(kind, thing), own.get("enableInTreeAutoscaling") or thing["spec"].get("deletionStrategy")
+    found = cluster.find(path(cluster, "raycluster", name)) if name and (moves or not own) else None
+    return found["spec"] if found else own
+
+
 def all_selector(kind: str, thing: Object) -> str:
     """Selects the pods of this object, the submitter's included where the object is ours, and no other run's."""
     run_id = owner(thing)
     if run_id:
         return f"{RUN}={kube.name(thing)},{RUN_ID}={run_id}"
-    return f"ray.io/cluster={cluster_name(kind, thing) or 'none-yet'}"
+    name = cluster_name(kind, thing) or ""
+    return f"ray.io/cluster={name if 0 < len(name) <= MAX_LABEL_CHARS else 'none-yet'}"
 
 
 def pod_selector(kind: str, thing: Object) -> str:
@@ -104,24 +138,17 @@ def rank_key(pod: Object) -> tuple[bool, int, str]:
     return kube.label(pod, "ray.io/node-type") != "head", int(index) if index.isdigit() else 0, kube.name(pod)
 
 
-def head_of(cluster: Cluster, kind: str, thing: Object) -> str:
-    """Name of the running head pod, found by label. Raises SkillError: timeout while it starts, not-found after it has gone."""
+def head_of(cluster: Cluster, kind: str, thing: Object) -> Head:
+    """The running head, found by label. Raises SkillError: timeout while it starts, also where it has gone."""
     name = kube.name(thing)
     heads = cluster.pods(pod_selector(kind, thing) + ",ray.io/node-type=head")
-    ready = [kube.name(pod) for pod in heads if is_ready(pod)]
+    ready = [pod for pod in heads if is_ready(pod)]
     if not ready:
         phase = heads[0]["status"].get("phase") if heads else "absent"
         message = f"the head of {name} is not ready (pod: {phase})"
         raise shell.SkillError("timeout", message, hint=f"manage_ray.py status {name} says why", retryable=True)
-    return str(ready[0])
+    return Head(kube.name(ready[0]), ray_container(ready[0])["name"])
 
 
 def is_ready(pod: Object) -> bool:
     return kube.holds(pod, "Ready") and not kube.is_going(pod)
-
-
-def wanted_nodes(kind: str, thing: Object) -> int:
-    """The Ray nodes that the object asks for."""
-    spec = (thing.get("spec") or {}).get("rayClusterSpec") or {} if kind == "rayjob" else thing["spec"]
-    groups = spec.get("workerGroupSpecs") or []
-    return 1 + sum((group.get("replicas") or 0) * (group.get("numOfHosts") or 1) for group in groups) if spec else 0

@@ -71,20 +71,32 @@ def pods_of_run(cluster: Cluster, name: str, run_id: str) -> list[Object]:
 
 
 def list_all(cluster: Cluster, *, all_owners: bool, limit: int) -> shell.Result:
-    """RayJobs and the RayClusters that are no RayJob's."""
+    """RayJobs and the RayClusters that are no RayJob's; what is left out is counted."""
     rows: list[Object] = []
+    others = 0
+    parts: list[str] = []
     checks: list[shell.Check] = []
     for kind in KINDS:
         with noted(kind, checks):
-            found = cluster.list(path(cluster, kind), **({} if all_owners else {"labelSelector": f"{MANAGED}=trainyard"}))
-            rows += [listed(kind, thing) for thing in found if not made_by_rayjob(thing)]
+            found = cluster.list(path(cluster, kind))
+            parts += [kube.name(thing) for thing in found if made_by_rayjob(thing)]
+            shown = [thing for thing in found if not made_by_rayjob(thing) and (all_owners or is_ours(thing))]
+            others += sum(not made_by_rayjob(thing) for thing in found) - len(shown)
+            rows += [listed(kind, thing) for thing in shown]
     rows.sort(key=lambda row: row["created"], reverse=True)
-    data = {"total": len(rows), "jobs": rows[:limit], "cluster": cluster.identity()}
-    return shell.Result(data, checks, truncated=len(rows) > limit)
+    hidden = {"made_by_others": others, "clusters_of_rayjobs": len(parts), "beyond_limit": max(0, len(rows) - limit)}
+    data = {"total": len(rows), "hidden": hidden, "jobs": rows[:limit], "cluster": cluster.identity()}
+    more = ["manage_ray.py list --all"] if others else []
+    more += [f"manage_ray.py list {'--all ' if all_owners else ''}--limit {min(len(rows), 1000)}"] if len(rows) > limit else []
+    return shell.Result(data, checks, next=more, truncated=len(rows) > limit)
 
 
 def made_by_rayjob(thing: Object) -> bool:
     return any(each["kind"] == "RayJob" for each in thing["metadata"].get("ownerReferences") or [])
+
+
+def is_ours(thing: Object) -> bool:
+    return kube.label(thing, MANAGED) == "trainyard"
 
 
 def listed(kind: str, thing: Object) -> dict[str, Any]:

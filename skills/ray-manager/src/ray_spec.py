@@ -52,12 +52,14 @@ class RaySpec(PodJob):
         }
 
 
-def object_name(name: str, kind: str | None = None) -> str:
+def object_name(name: str, kind: str) -> str:
     """A name that KubeRay takes. Raises SkillError usage."""
-    limit = MAX_NAME_CHARS.get(kind or "", max(MAX_NAME_CHARS.values()))
-    if not DNS_1035.fullmatch(name) or len(name) > limit:
-        what = KINDS.get(kind or "", "RayCluster or RayJob")
-        raise usage(f"{name!r} is not a valid name of a {what}", f"a-z, 0-9 and -, a letter first, at most {limit} characters")
+    what, limit = KINDS[kind], MAX_NAME_CHARS[kind]
+    if not DNS_1035.fullmatch(name):
+        raise usage(f"{shell.clean(name, 80)!r} is not a valid name of a {what}", "a-z, 0-9 and -, a letter first")
+    if len(name) > limit:
+        told = f"{shell.clean(name, 80)!r} has {len(name)} characters, and KubeRay takes a {what} of at most {limit}"
+        raise usage(told, f"a name of at most {limit} characters")
     return name
 
 

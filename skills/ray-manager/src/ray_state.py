@@ -1,12 +1,13 @@
 """From what KubeRay and Ray say to the states that every engine of this collection has.
 
-pending | running | restarting | suspended | finished | failed. KubeRay v1.6.1 apis/ray/v1/{rayjob,raycluster}_types.go names the
+pending | running | restarting | suspended | deleting | finished | failed. KubeRay v1.6.1 apis/ray/v1/{rayjob,raycluster}_types.go names the
 words; one that is not known is never an end: `wait` has a deadline, and the word stands in the reason.
 """
 
 from __future__ import annotations
 
 import trainyard_kube as kube
+import trainyard_shell as shell
 from trainyard_kube import Object
 
 ENDED = ("finished", "failed")
@@ -25,8 +26,24 @@ DEPLOYMENT_STATUS = {
 
 
 def object_state(kind: str, thing: Object) -> tuple[str, str | None]:
-    """(state, reason) as far as the object itself tells."""
+    """(state, reason) as far as the object itself tells: what is being deleted is that and nothing else."""
+    state, reason = told_state(kind, thing)
+    if not kube.is_going(thing):
+        return state, reason
+    before = f"; before that it was {state}" + (f" ({reason})" if reason else "")
+    return "deleting", deleting(thing) + before
+
+
+def told_state(kind: str, thing: Object) -> tuple[str, str | None]:
+    """The same of an object of which it does not matter whether it is being deleted."""
     return job_state(thing) if kind == "rayjob" else cluster_state(thing)
+
+
+def deleting(thing: Object) -> str:
+    """Words for an object with a deletionTimestamp: since when, and which finalizers hold it."""
+    meta = thing["metadata"]
+    held = ", ".join(shell.clean(str(each), 100) for each in meta.get("finalizers") or [])
+    return f"being deleted since {meta['deletionTimestamp']}" + (f", held by {held}" if held else "")
 
 
 def job_state(job: Object) -> tuple[str, str | None]:

@@ -10,8 +10,10 @@ from trainyard_kube import ApiError, Cluster, Object, noted, owner
 
 from trainyard_pods import pod_row, statuses_of
 
-from ray_findings import find_causes, find_held
-from ray_objects import CONTAINER, cluster_name, find, head_of, is_ready, pod_selector, pods_of, same_again, wanted_nodes
+from ray_findings import find_causes, find_deletion, find_held, find_suspended
+from ray_groups import Group, groups_of, ray_container
+from ray_manifest import CONTAINER
+from ray_objects import cluster_name, cluster_spec, find, head_of, is_ready, pod_selector, pods_of, same_again
 from ray_state import object_state
 from ray_submit import id_to_tell_of, submission
 
@@ -32,8 +34,8 @@ def get_ray_status(
     Raises SkillError not-found, permission, conflict.
     """
     kind, thing = find(cluster, name, kind, run_id)
-    nodes, submitters, checks = read_pods(cluster, kind, thing)
-    data = described(cluster, kind, thing, nodes, submitters)
+    groups, nodes, submitters, checks = read_cluster(cluster, kind, thing)
+    data = described(cluster, kind, thing, groups, nodes, submitters)
     if kind == "rayjob" and data["state"] == "running" and not checks and data["nodes"]["ready"] < data["nodes"]["wanted"]:
         data["state"] = "restarting"
     if kind == "raycluster" and job and (job_id := id_to_tell_of(thing, submission_id)):
@@ -41,7 +43,8 @@ def get_ray_status(
     whole = data["nodes"]["ready"] >= data["nodes"]["wanted"]
     healthy = data["state"] == "finished" or (data["state"] == "running" and whole)
     names = {name, data["ray_cluster"] or name}
-    found = find_causes(cluster, thing, nodes + submitters, names, healthy=healthy) + find_held(kind, thing, nodes, data)
+    found = find_deletion(thing) + find_causes(cluster, thing, nodes + submitters, names, healthy=healthy)
+    found += find_held(kind, thing, nodes, data) + find_suspended(groups)
     data["findings"] = [vars(each) for each in found]
     truncated = len(data["pods"]) > limit
     return shell.Result(
@@ -49,36 +52,43 @@ def get_ray_status(
     )
 
 
-def read_pods(cluster: Cluster, kind: str, thing: Object) -> tuple[list[Object], list[Object], list[shell.Check]]:
-    """(Ray nodes, submitters, checks): where pods may not be listed, none and an unknown check."""
+def read_cluster(
+    cluster: Cluster, kind: str, thing: Object
+) -> tuple[list[Group], list[Object], list[Object], list[shell.Check]]:
+    """(groups, pods of Ray nodes, submitters, checks): what may not be read is empty, with an unknown check."""
+    groups: list[Group] = []
     nodes: list[Object] = []
     submitters: list[Object] = []
     checks: list[shell.Check] = []
+    with noted("raycluster", checks):
+        groups = groups_of(cluster_spec(cluster, kind, thing))
     with noted("pods", checks):
         nodes, submitters = pods_of(cluster, kind, thing)
-    return nodes, submitters, checks
+    return groups, nodes, submitters, checks
 
 
-def described(cluster: Cluster, kind: str, thing: Object, nodes: list[Object], submitters: list[Object]) -> dict[str, Any]:
+def described(
+    cluster: Cluster, kind: str, thing: Object, groups: list[Group], nodes: list[Object], submitters: list[Object]
+) -> dict[str, Any]:
     """What the object and its pods say by themselves."""
     state, reason = object_state(kind, thing)
     rows = [row(rank, pod) for rank, pod in enumerate(nodes)]
-    ready = sum(is_ready(pod) for pod in nodes)
+    wanted, ready = sum(group.nodes for group in groups), sum(is_ready(pod) for pod in nodes)
     return {
         "name": kube.name(thing),
         "kind": kind,
         "state": state,
         "reason": reason and shell.clean(reason),
-        "nodes": {"wanted": wanted_nodes(kind, thing), "running": phases(nodes, "Running"), "ready": ready},
+        "findings": [],  # a table shows them before the pods
+        "nodes": {"wanted": wanted, "running": phases(nodes, "Running"), "ready": ready},
         "restarts": restarts(thing, rows, submitters),
         "pods": rows,
         "conditions": conditions(kind, thing),
         "ray_cluster": cluster_name(kind, thing),
         "pod_selector": pod_selector(kind, thing),
-        "container": CONTAINER,
+        "container": ray_container(nodes[0])["name"] if nodes else groups[0].container if groups else CONTAINER,
         "run_id": owner(thing),
         "cluster": cluster.identity(),
-        "findings": [],
     }
 
 
@@ -86,7 +96,7 @@ def add_submission(cluster: Cluster, thing: Object, job_id: str, data: dict[str,
     """The state of a RayCluster that has a job is the job's. Returns a check where it could not be asked."""
     data["submission_id"] = job_id
     checks: list[shell.Check] = []
-    if data["state"] == "suspended":
+    if data["state"] in ("suspended", "deleting"):
         return checks
     with noted("submission", checks):
         try:

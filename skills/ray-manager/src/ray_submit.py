@@ -18,26 +18,27 @@ from trainyard_kube import Cluster, Object, owner
 
 from ray_head import script
 from ray_manifest import PROCS
-from ray_objects import head_of, path, wanted_nodes
+from ray_groups import training_nodes, wanted_nodes
+from ray_objects import Head, cluster_spec, head_of, path
 from ray_spec import driver
 from trainyard_podjob import usage
-from ray_state import ENDED, JOB_STATUS, object_state
+from ray_state import ENDED, JOB_STATUS, told_state
 
 SPARE_S = 30.0
 OWN, OTHER = "trainyard.dev/submission", "trainyard.dev/other-submission"
 SUBMISSION_ID = re.compile(r"[A-Za-z0-9][-\w.]{0,127}")
 
 
-def words_on_head(kind: str, thing: Object, command: list[str]) -> list[str]:
-    """The command with a launcher replaced, by the topology that the cluster was created with."""
-    procs = kube.notes(thing).get(PROCS, "1")
-    return driver(command, wanted_nodes(kind, thing), int(procs))
+def words_on_head(cluster: Cluster, kind: str, thing: Object, command: list[str]) -> list[str]:
+    """The command with a launcher replaced, by the topology that the cluster was created with, or of a cluster that others made."""
+    spec, procs = cluster_spec(cluster, kind, thing), kube.notes(thing).get(PROCS)
+    return driver(command, *((wanted_nodes(spec), int(procs)) if owner(thing) and procs else training_nodes(spec)))
 
 
 def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> tuple[dict[str, Any], bool]:
     """(the job, whether it was made now). Raises SkillError conflict where the id stands for another command."""
     # one shell parses this, on the head: Ray's
-    entrypoint = shlex.join(words_on_head("raycluster", thing, command))
+    entrypoint = shlex.join(words_on_head(cluster, "raycluster", thing, command))
     head = head_of(cluster, "raycluster", thing)
     note(cluster, thing, job_id, dry_run=True)  # who may not note it, or looked at what has been replaced, starts nothing
     answer = script(cluster, head, "on_head.py", "submit", job_id, entrypoint)
@@ -46,7 +47,7 @@ def submit(cluster: Cluster, thing: Object, command: list[str], job_id: str) -> 
         message += shell.clean(answer["job"]["entrypoint"], 300)
         raise shell.SkillError("conflict", message, hint="--submission-id with a new id")
     note(cluster, thing, job_id)
-    return {**answer["job"], "pod": head}, answer["made"]
+    return {**answer["job"], "pod": head.pod}, answer["made"]
 
 
 def run_named_or_raise(thing: Object, run_id: str | None) -> None:
@@ -103,16 +104,16 @@ def stop_jobs(cluster: Cluster, kind: str, thing: Object, timeout_s: float) -> l
     """
     notes, deadline = kube.notes(thing), time.monotonic() + timeout_s
     told = [kube.status(thing).get("jobId")] if kind == "rayjob" else [notes.get(OWN), notes.get(OTHER)]
-    jobs = [job_id for job_id in told if job_id and object_state(kind, thing)[0] not in ENDED]
+    jobs = [job_id for job_id in told if job_id and told_state(kind, thing)[0] not in ENDED]
     try:
-        head = head_of(cluster, kind, thing) if jobs else ""
-        left = [job_id for job_id in jobs if not _stopped(cluster, head, job_id, deadline)]
+        head = head_of(cluster, kind, thing) if jobs else None
+        left = [job_id for job_id in jobs if head and not _stopped(cluster, head, job_id, deadline)]
     except shell.SkillError as error:
         return [_not_saved(f"could not be asked to save first: {error}")]
     return [_not_saved(f"had not ended after {timeout_s:.0f} s: {', '.join(left)}")] if left else []
 
 
-def _stopped(cluster: Cluster, head: str, job_id: str, deadline: float) -> bool:
+def _stopped(cluster: Cluster, head: Head, job_id: str, deadline: float) -> bool:
     left_s = max(1.0, deadline - time.monotonic())
     answer = script(cluster, head, "on_head.py", "stop", job_id, f"{left_s:.0f}", timeout_s=left_s + SPARE_S)
     return bool(answer["gone"])
@@ -126,7 +127,7 @@ def _not_saved(how: str) -> shell.Check:
 # --- what became of it -------------------------------------------------------------------------------------------
 
 
-def submission(cluster: Cluster, thing: Object, head: str, job_id: str) -> tuple[str, str | None, dict[str, Any] | None]:
+def submission(cluster: Cluster, thing: Object, head: Head, job_id: str) -> tuple[str, str | None, dict[str, Any] | None]:
     """(state, reason, Ray's record) of a submitted job."""
     job = script(cluster, head, "on_head.py", "info", job_id)
     return (*submission_state(thing, job_id, job), job)

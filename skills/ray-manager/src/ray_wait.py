@@ -12,7 +12,7 @@ from trainyard_kube import Cluster, Object
 from trainyard_watch import follow, patiently
 
 from ray_objects import find, path, same_again
-from ray_state import ENDED, object_state
+from ray_state import ENDED, object_state, told_state
 from ray_status import get_ray_status
 from ray_submit import id_to_tell_of
 
@@ -33,6 +33,7 @@ def wait(
 
     `ready`: of a RayCluster only its nodes are waited for, whatever job runs on it. With a submission id that job is waited for,
     also where it is yet to be submitted.
+    What is being deleted is waited for until it is gone: then not-found, for there is no end to tell of.
     Raises SkillError: timeout (still going), unreachable (nobody knows: the API server was away at the end), not-found, conflict.
     """
     deadline = time.monotonic() + timeout_s
@@ -60,7 +61,8 @@ def watch_object(cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ..
             continue
         state, reason = object_state(kind, seen)
         if event == "DELETED":
-            raise shell.SkillError("not-found", f"{kind} {name} was deleted while it was waited for", hint="manage_ray.py list")
+            message = f"{kind} {name} was deleted while it was waited for; before that it was {told_state(kind, seen)[0]}"
+            raise shell.SkillError("not-found", message, hint="manage_ray.py list")
         if told != (told := sentence(name, state, reason)):
             shell.progress(told)
         if state in ends:
@@ -74,9 +76,10 @@ def sentence(name: str, state: str, reason: str | None) -> str:
 def judged(result: shell.Result, ends: tuple[str, ...], timeout_s: float, again: str) -> shell.Result:
     state, reason = result.data["state"], result.data["reason"]
     if state not in ends:
-        message = f"{result.data['name']} is {state} after {timeout_s:.0f} s: {reason or 'still going'}"
-        known = [each["fix"] for each in result.data["findings"] if each["id"] != "events.unknown"]
-        hint = known[0] if known else f"the same call, or manage_ray.py status {again}"
+        known = [each for each in result.data["findings"] if each["id"] != "events.unknown"]
+        cause = known[0]["summary"] if known else reason or "still going"
+        message = f"{result.data['name']} is {state} after {timeout_s:.0f} s: {cause}"
+        hint = known[0]["fix"] if known else f"the same call, or manage_ray.py status {again}"
         raise shell.SkillError("timeout", message, hint=hint, retryable=True, data=result.data)
     words = f"{state}: {reason}" if reason else state
     fix = f"manage_ray.py logs {again}" if state == "failed" else None
