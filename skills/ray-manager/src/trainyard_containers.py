@@ -36,8 +36,8 @@ PULLS = {
 NO_START = ("container.start", "is that program in the image, for this architecture?")
 OWNER = (
     "volume.owner",
-    "cluster.security.run_as_user: 0 (--run-as-user 0), or fs_group (--fs-group) where the volume's driver applies it, "
-    "or give the folder to that user once",
+    "cluster.security.run_as_user (--run-as-user) with the owner's number, for in a pod root may use its own files alone; or fs_group "
+    "(--fs-group) where the volume's driver applies it; or give the folder to that user once",
 )
 WAITING: list[Row] = [
     ("container.user", r"^CreateContainerConfigError.*(runAsNonRoot|run as root|non-numeric user)", "cluster.security.run_as_user (--run-as-user) with a number that is not 0"),

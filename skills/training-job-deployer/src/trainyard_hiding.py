@@ -85,7 +85,7 @@ def _in_script(text: str) -> str | None:
 ASSIGNED = re.compile(r"(?<![\w.-])(?P<name>-{0,2}[A-Za-z_][\w.-]{1,100}+)[\"']?\s?[=:]\s?[\"']?")
 GIVEN = re.compile(r"(?<![\w-])(?P<name>(?!--secret\b)--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-|[a-z]{1,12}\s)")
 """Not in prose (`--api-key wants ...`), and not our own --secret, which takes a name."""
-VALUE = re.compile(r"[^\s\"',;&]+")
+VALUE = re.compile(r"[^\s\"',;&`]+")
 
 
 def hidden(text: str) -> str:

@@ -134,6 +134,7 @@ def test_a_command_without_one_stays_as_it_is(line: str) -> None:
         "--secret wants VAR=SECRET/KEY, the names and not the value",
         "--token is missing; --api-key takes a value",
         "token: 5, loss: 2.5",
+        "looks like a secret; name it under `secrets:` instead",
     ],
 )
 def test_prose_about_secrets_stays_readable(text: str) -> None:
