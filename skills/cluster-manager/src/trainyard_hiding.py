@@ -86,6 +86,8 @@ ASSIGNED = re.compile(r"(?<![\w.-])(?P<name>-{0,2}[A-Za-z_][\w.-]{1,100}+)[\"']?
 GIVEN = re.compile(r"(?<![\w-])(?P<name>(?!--secret\b)--?[A-Za-z][\w-]{1,100}+)\s+[\"']?(?!-|[a-z]{1,12}\s)")
 """Not in prose (`--api-key wants ...`), and not our own --secret, which takes a name."""
 VALUE = re.compile(r"[^\s\"',;&`]+")
+FILE = re.compile(r".*\.(?:ya?ml|json|toml|ini|cfg|txt|md|log|lock|py|sh)")
+"""`secrets.yaml: line 3` tells of a file, and of no value."""
 
 
 def hidden(text: str) -> str:
@@ -103,7 +105,7 @@ def _without_values(text: str, before: re.Pattern[str]) -> str:
         parts.append(text[at : found.end()])
         at = found.end()
         name = found["name"]
-        value = VALUE.match(text, at) if is_named(name) else None
+        value = VALUE.match(text, at) if is_named(name) and not FILE.fullmatch(name) else None
         is_code = value and name[0] != "-" and not name.isupper() and CODE.search(value[0])  # api_key=os.environ["KEY"]
         if value and not is_code and is_secret(name, value[0]):
             parts.append(HIDDEN)

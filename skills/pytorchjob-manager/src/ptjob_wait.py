@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +11,7 @@ import trainyard_shell as shell
 from ptjob_find import Job, call_for, find_job
 from ptjob_going import refuse
 from ptjob_status import get_job_status
+from trainyard_endless import Standing, sentence
 from trainyard_kube import Object
 from trainyard_watch import follow, patiently
 
@@ -19,16 +19,6 @@ TELL_S = 30.0
 FIRST_S = 2.0
 """Most jobs that are waited for have ended, or tell of their end: the watch comes first."""
 ENDED = ("finished", "failed")
-CANNOT_PASS = {
-    "container.start": 30.0,
-    "image.invalid": 30.0,
-    "pod.os": 30.0,
-    "volume.lost": 30.0,
-    "image.not-found": 120.0,
-    "volume.deleting": 120.0,
-}
-"""Findings that no time removes, only whoever changes the job, the image or the claim; and for how many seconds one must have stood:
-somebody may be pushing the image at this moment."""
 
 
 @dataclass
@@ -40,7 +30,9 @@ class Look:
     every_s: float = TELL_S
     status: Object = field(default_factory=dict)
     _next: float = field(default_factory=lambda: time.monotonic() + FIRST_S)
-    _since: dict[str, float] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
+    endless: Object | None = None
+    """The finding for which nothing will come of waiting."""
 
     def again(self, left_s: float) -> bool:
         """Looks where it is time to, and says what it saw; whether it looked."""
@@ -49,19 +41,11 @@ class Look:
             return False
         self._next = now + self.every_s
         self.status = _status_or_nothing(self.cluster, self.job, patient=True)
-        ids = [each["id"] for each in self.status.get("findings", [])]
-        self._since = {id: self._since.get(id, now) for id in ids}
+        if self.status:
+            self.endless = self.standing.endless(self.status)
         causes = "".join(f"; {each['id']}: {each['summary']}" for each in self.status.get("findings", [])[:2])
         shell.progress(f"{self.job.name} is {self.status.get('state', 'not to be seen')}{causes}; {left_s:.0f} s left to wait")
         return True
-
-    def cannot_pass(self) -> Object | None:
-        """The finding that has stood for so long that nothing will come of waiting."""
-        if self.status.get("state") == "running":
-            return None
-        now = time.monotonic()
-        old = [id for id, since in self._since.items() if now - since >= CANNOT_PASS.get(id, math.inf)]
-        return next((each for each in self.status.get("findings", []) if each["id"] in old), None)
 
 
 def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: str | None, engine: str | None) -> shell.Result:
@@ -89,8 +73,8 @@ def wait_for_end(cluster: kube.Cluster, timeout_s: float, *, name: str, run_id: 
                 raise _deleted(name, run_id)
             if look.status.get("state") in ENDED:
                 return _result(look.status)
-            if found := look.cannot_pass():
-                return _endless(look.status, found)
+            if look.endless:
+                return _endless(look.status, look.endless)
     data = _status_or_nothing(cluster, job)
     if data.get("state") in ENDED:
         return _result(data)
@@ -102,8 +86,7 @@ def _result(data: Object) -> shell.Result:
 
 
 def _endless(data: Object, found: Object) -> shell.Result:
-    summary = f"it is {data['state']} and will stay so: {found['id']}: {found['summary']}"
-    check = shell.Check("wait.endless", "fail", summary, None, found["fix"])
+    check = shell.Check("wait.endless", "fail", sentence(data, found), None, found["fix"])
     return shell.Result(data, checks=[check], next=[call_for("status", data["name"], data["run_id"])], ok=False)
 
 

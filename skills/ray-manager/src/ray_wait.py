@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import trainyard_endless
 import trainyard_kube as kube
 import trainyard_shell as shell
+from trainyard_endless import Standing
 from trainyard_kube import Cluster, Object
 from trainyard_watch import follow, patiently
 
@@ -17,6 +21,36 @@ from ray_status import get_ray_status
 from ray_submit import id_to_tell_of
 
 POLL_S = 3.0
+LOOK_S = 30.0
+
+
+@dataclass
+class Looks:
+    """At the pods, now and then: what the object itself does not tell."""
+
+    look: Callable[[], shell.Result]
+    standing: Standing = field(default_factory=Standing)
+    _next: float = field(default_factory=lambda: time.monotonic() + POLL_S)
+
+    def endless(self) -> shell.Result | None:
+        """The answer of `wait` where nothing will come of waiting."""
+        if time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + LOOK_S
+        try:
+            return self.judged(self.look())
+        except shell.SkillError as error:  # the watch notices what has come of the object
+            shell.progress(f"status: {error}")
+            return None
+
+    def judged(self, result: shell.Result) -> shell.Result | None:
+        found = self.standing.endless(result.data)
+        if found is None:
+            return None
+        told = trainyard_endless.sentence(result.data, found)
+        result.checks.append(shell.Check("wait.endless", "fail", told, None, found["fix"]))
+        result.ok = False
+        return result
 
 
 def wait(
@@ -29,7 +63,8 @@ def wait(
     submission_id: str | None,
     ready: bool,
 ) -> shell.Result:
-    """The last status. Exit 0: finished (a cluster without a job: ready); 1: failed.
+    """The last status. Exit 0: finished (a cluster without a job: ready); 1: failed, or it is certain that it does not start by itself
+    (check `wait.endless`).
 
     `ready`: of a RayCluster only its nodes are waited for, whatever job runs on it. With a submission id that job is waited for,
     also where it is yet to be submitted.
@@ -40,7 +75,9 @@ def wait(
     kind, thing = find(cluster, name, kind, run_id)
     has_job = kind == "rayjob" or (not ready and bool(id_to_tell_of(thing, submission_id)))
     ends = ENDED if has_job else (*ENDED, "running")
-    watch_object(cluster, kind, thing, ("running", *ENDED) if kind == "raycluster" else ends, deadline)
+    looks = Looks(partial(get_ray_status, cluster, name, kind=kind, run_id=run_id, job=False))
+    if endless := watch_object(cluster, kind, thing, ("running", *ENDED) if kind == "raycluster" else ends, deadline, looks):
+        return endless
     ask: dict[str, Any] = {"kind": kind, "run_id": run_id, "submission_id": submission_id, "job": has_job}
     look = partial(get_ray_status, cluster, name, **ask)
     result = patiently(look, deadline)
@@ -50,13 +87,19 @@ def wait(
             shell.progress(told)
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))
         result = patiently(look, deadline)
+        if endless := looks.judged(result):
+            return endless
     return judged(result, ends, timeout_s, same_again(result.data, submission_id))
 
 
-def watch_object(cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ...], deadline: float) -> None:
-    """Until the object itself tells of its end: no request is repeated meanwhile."""
+def watch_object(
+    cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ...], deadline: float, looks: Looks
+) -> shell.Result | None:
+    """Until the object itself tells of its end, or a look at its pods that there will be none: that answer."""
     name, uid, told = kube.name(thing), thing["metadata"]["uid"], ""
     for event, seen in follow(cluster, path(cluster, kind), deadline, fieldSelector=f"metadata.name={name}"):
+        if endless := looks.endless():
+            return endless
         if event in ("TICK", "RELISTED") or seen["metadata"]["uid"] != uid:
             continue
         state, reason = object_state(kind, seen)
@@ -66,7 +109,8 @@ def watch_object(cluster: Cluster, kind: str, thing: Object, ends: tuple[str, ..
         if told != (told := sentence(name, state, reason)):
             shell.progress(told)
         if state in ends:
-            return
+            return None
+    return None
 
 
 def sentence(name: str, state: str, reason: str | None) -> str:

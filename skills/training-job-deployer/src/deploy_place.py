@@ -45,6 +45,8 @@ class Look:
     """Lines for the person who waits, when nothing moved."""
     lessons: list[shell.Check] | None = None
     """Warnings beside how the run is going; None: they have to be asked for."""
+    endless: shell.Check | None = None
+    """Why nothing will come of waiting for it."""
 
 
 @dataclass
@@ -119,11 +121,15 @@ class Place(ABC):
     def trouble(self, run: Run, status: dict[str, Any]) -> list[str]:
         """Lines for the person who waits, when nothing moved."""
 
+    def endless(self, status: dict[str, Any]) -> shell.Check | None:
+        """Why a job in this state will not go on by itself, as far as the looks so far show."""
+        return None
+
     def looks(self, run: Run, deadline: float) -> Iterator[Look]:
         """One look every LOOK_INTERVAL_S until the job has ended, or until `deadline` (monotonic)."""
         while True:
             status = self.wait(run, min(LOOK_INTERVAL_S, max(0.0, deadline - time.monotonic())))
-            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status))
+            yield Look(status, self.progress(run), functools.partial(self.trouble, run, status), endless=self.endless(status))
             if time.monotonic() >= deadline:
                 return
 

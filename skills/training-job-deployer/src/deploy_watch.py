@@ -44,7 +44,7 @@ def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) 
             if text not in told:
                 shell.progress(text)
             told.add(text)
-        if look.status["state"] in (*ENDED, *UNFINISHED):
+        if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
             return look
     raise _left(deployment, run, "the time to watch is over", seen)
 
@@ -104,10 +104,12 @@ def _answer(deployment: Deployment, run: Run, look: Look, was_ended: bool, notes
     told = words if state == "finished" or not reason else f"{words}: {reason}"
     lessons = place_of(deployment).lessons(run) if look.lessons is None else look.lessons
     checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
+    checks += [look.endless] if look.endless else []
     data = _data(deployment, run, look.status, look.progress)
     if state == "failed":
         data["log_tail"] = place_of(deployment).log_tail(run)
-    return shell.Result(data=data, checks=checks, next=_next(deployment, state, reason), ok=state == "finished")
+    again = _next(deployment, state, reason) if look.endless is None else _to_correct(deployment)
+    return shell.Result(data=data, checks=checks, next=again, ok=state == "finished")
 
 
 def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +128,14 @@ def _data(deployment: Deployment, run: Run, status: dict[str, Any], progress: di
         **{key: str(folder / name) if (folder / name).exists() else None for key, name in there.items()},
         **place_of(deployment).results(run),
     }
+
+
+def _to_correct(deployment: Deployment) -> list[str]:
+    command = deployment.ref.command
+    return [
+        f"{command('stop')}   (it is still on the cluster)",
+        f"{command('run', '--fresh')}   (after the cause is corrected)",
+    ]
 
 
 def _next(deployment: Deployment, state: str, reason: str | None) -> list[str]:

@@ -135,6 +135,7 @@ def test_a_command_without_one_stays_as_it_is(line: str) -> None:
         "--token is missing; --api-key takes a value",
         "token: 5, loss: 2.5",
         "looks like a secret; name it under `secrets:` instead",
+        "/jobs/api_key.yaml: $.env.HF_TOKEN: looks like a secret",
     ],
 )
 def test_prose_about_secrets_stays_readable(text: str) -> None:

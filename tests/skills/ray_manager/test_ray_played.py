@@ -90,6 +90,18 @@ def test_what_others_made_can_be_used(played: Ray) -> None:
         assert played("logs", "played", "--rank", rank).exit_code == 0
 
 
+def test_a_wait_for_what_cannot_pass_ends(shared_ray: Ray) -> None:
+    head = node("ray-head", ["sleep", "3600"])
+    head["template"]["spec"]["containers"][0]["image"] = "local.test/Not:a:name"
+    head["template"]["spec"]["volumes"] = []
+    head["template"]["spec"]["containers"][0]["volumeMounts"] = []
+    spec = {"rayVersion": "2.60.0", "headGroupSpec": head}
+    shared_ray.apply({"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "no-image"}, "spec": spec})
+    done = shared_ray("wait", "no-image", "--ready", "--timeout", "150")
+    assert (done.exit_code, done.data["state"], done.document["ok"]) == (1, "pending", False)
+    assert "image.invalid" in done.check("wait.endless")["summary"]
+
+
 # --- GPUs --------------------------------------------------------------------------------------------------------
 
 

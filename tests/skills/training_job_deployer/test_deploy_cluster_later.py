@@ -231,6 +231,17 @@ def test_findings_are_told_once_while_it_is_watched(eks: ClusterProject) -> None
     assert eks.deploy("status").data["state"] == "pending"
 
 
+def test_a_job_that_will_never_run_is_not_watched_for_ever(eks: ClusterProject) -> None:
+    """The manager's finding has to stand for half a minute."""
+    finding = {"id": "image.invalid", "summary": "container main: a b cannot be pulled", "fix": "correct image.uri"}
+    eks.say(state="pending", findings=[finding], log=["nothing"])
+    ended = eks.deploy("run", "--yes", "--timeout", "300")
+    assert (ended.exit_code, ended.data["state"]) == (1, "pending")
+    assert "will stay so: image.invalid" in ended.check("run.endless")["summary"]
+    assert [line.split("   ")[0].split()[2] for line in ended.document["next"]] == ["stop", "run"]
+    assert eks.made()["jobs"], "it is left as it is"
+
+
 def test_a_cluster_that_does_not_answer_for_a_while_is_waited_for(eks: ClusterProject) -> None:
     eks.say(state="finished", answers={verb: {"error": "unreachable"} for verb in ("wait", "logs")})
     timed_out = eks.deploy("run", "--yes", "--timeout", "1")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import deploy_checks
 import deploy_place
+import trainyard_endless
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, options
@@ -32,7 +34,12 @@ class KubernetesPlace(deploy_place.Place):
     asks_yes: ClassVar[bool] = True
     has_volume: ClassVar[bool] = True
     was_let_in = False
-    """The one memory of a place: whoever waits for a job of weeks outlives the credentials that its first look was made with."""
+    """Whoever waits for a job of weeks outlives the credentials that its first look was made with."""
+
+    @functools.cached_property
+    def standing(self) -> trainyard_endless.Standing:
+        """With `was_let_in` all that a place remembers."""
+        return trainyard_endless.Standing()
 
     findings = staticmethod(findings)
     stages = staticmethod(stages)
@@ -87,6 +94,14 @@ class KubernetesPlace(deploy_place.Place):
             return {"state": "unreachable", "reason": str(error)}
         self.was_let_in = True
         return status
+
+    def endless(self, status: dict[str, Any]) -> shell.Check | None:
+        if status["state"] == "unreachable":
+            return None
+        found = self.standing.endless({**status, "findings": states.findings(status)})
+        if found is None:
+            return None
+        return shell.Check("run.endless", "fail", trainyard_endless.sentence(status, found), fix=found["fix"] or None)
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         recorded = states.as_recorded(run) if run else ABSENT
