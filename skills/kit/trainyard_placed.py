@@ -14,7 +14,7 @@ from trainyard_finding import Finding, Row, age_s, how_long, row_of, words_of
 from trainyard_kube import Object
 
 REASONS: list[Row] = [
-    ("pod.topology", r"^TopologyAffinityError|^SMTAlignmentError", "that node's kubelet gives CPUs and devices of one NUMA node or none: ask for whole GPUs with fewer --cpu and --memory, for a whole node, or run the kubelet with topologyManagerPolicy best-effort"),
+    ("pod.topology", r"^TopologyAffinityError|^SMTAlignmentError", "that node's kubelet gives CPUs and devices of one NUMA node or none: ask for whole GPUs with less of resources.cpu and resources.memory (--cpu, --memory), for a whole node, or run the kubelet with topologyManagerPolicy best-effort"),
     ("pod.node-shutdown", r"^(NodeShutdown|Terminated|Shutdown)\b", "that node shuts down or reboots (maintenance, spot): kubectl describe node; the pod is made anew on another one; cluster-manager health says whether the nodes are all there"),
     ("pod.preempted", r"^Preempt", "a system pod needed its place on that node: leave room there (less of resources.cpu and resources.memory), or a higher cluster.priority (--priority)"),
     ("node.lost", r"^NodeLost", "kubectl describe node; cluster-manager health"),

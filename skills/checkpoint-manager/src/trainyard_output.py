@@ -59,8 +59,8 @@ def clean(text: str, limit_chars: int = MAX_TEXT_CHARS) -> str:
 
 def shown(value: Any) -> Any:
     """A document whose texts, keys too, are all `visible`: the last door, whoever forgot to clean what."""
-    if isinstance(value, str):
-        return visible(value)
+    if isinstance(value, str):  # a line of a file with CRLF keeps its end: a diff that lost it does not apply
+        return visible(value[:-1]) + "\r" if value.endswith("\r") else visible(value)
     if isinstance(value, dict):
         found: dict[Any, Any] = {}
         for key, item in value.items():

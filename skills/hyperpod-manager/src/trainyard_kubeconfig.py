@@ -124,7 +124,11 @@ def _chosen(merged: Any, name: str | None) -> Object:
     there = ", ".join(sorted(str(row["name"]) for row in rows)[:20]) or "none"
     wanted = merged.value.get("current-context") if name is None else name
     if not wanted:
-        raise shell.SkillError("usage", f"the kubeconfig has no current-context; there are {there}", hint="--context NAME")
+        raise shell.SkillError(
+            "usage",
+            f"the kubeconfig has no current-context; there are {there}",
+            hint="cluster.context in the job file (--context NAME)",
+        )
     if not isinstance(wanted, str):
         raise Unusable(f"current-context is not text but a {type(wanted).__name__}")
     found = [row for row in rows if row["name"] == wanted]

@@ -174,8 +174,9 @@ INIT_PYTORCH = {
     "name": "init-pytorch",
     "image": "local.test/pause:1",
     "resources": {"requests": {"cpu": "50m", "memory": "10Mi"}, "limits": {"cpu": "100m", "memory": "20Mi"}},
+    "securityContext": HARDENED,
 }
-"""What the training operator puts into workers: pkg/controller.v1/pytorch/initcontainer.go."""
+"""What the training operator puts into workers: pkg/controller.v1/pytorch/initcontainer.go; hardened as infrastructure/kubernetes/restricted."""
 
 
 def _whose(security: Manifest) -> Manifest:

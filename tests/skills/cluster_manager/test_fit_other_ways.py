@@ -251,9 +251,10 @@ def test_a_node_group_that_may_grow_is_a_warning(fit: Fit, status: Callable[...,
 def test_what_a_groups_nodes_are_is_told_by_one_that_is_there(
     fit: Fit, api: Api, status: Callable[..., None], namespace: str
 ) -> None:
-    with nodes(api, 1, label=("eks.amazonaws.com/nodegroup", "gpu")) as made:
+    with nodes(api, 1, labels={"eks.amazonaws.com/nodegroup": "gpu"}) as made:
         made.put("busy", namespace, 0, {"cpu": "1", GPU: "8"})
         status("since 1.30", "gpu", target=1)
-        assert fit(made.job()).data["waits_for"], "an empty one like it has room"
+        like_it = fit(made.job())
+        assert like_it.data.get("waits_for"), f"an empty one like it has room: {like_it.document}"
         other = fit(made.job(cluster={"tolerations": []}))
         assert other.code == 1 and "its nodes: taint" in other.check("fit.nodes")["evidence"]

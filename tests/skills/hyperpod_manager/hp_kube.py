@@ -41,8 +41,20 @@ class Kube:
         self.asked.append(path)
         what = path.rpartition("/")[2]
         if what in self.refused:
-            words = {"status": "Failure", "reason": "Forbidden", "message": f"{what} is forbidden", "code": 403}
+            message = f'{what} is forbidden: User "reader" cannot list resource "{what}" in API group "" at the cluster scope'
+            words = {"status": "Failure", "reason": "Forbidden", "message": message, "code": 403}
             return 403, {"kind": "Status", **words}
+        parts = path.strip("/").split("/")
+        if parts[:3] == ["api", "v1", "namespaces"] and len(parts) == 4:
+            return 200, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": what}, "status": {"phase": "Active"}}
+        if (parts[0] == "apis" and len(parts) == 2) or "configmaps" in parts:  # a group that nobody installed, a ConfigMap
+            return 404, {
+                "kind": "Status",
+                "status": "Failure",
+                "reason": "NotFound",
+                "message": f"{what} not found",
+                "code": 404,
+            }
         items = {"nodes": self.nodes, "pods": self.pods, "events": self.events}.get(what, [])
         label = query.get("labelSelector", [""])[0].partition("=")
         if label[0]:

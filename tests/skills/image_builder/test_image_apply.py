@@ -52,9 +52,9 @@ def test_apply_writes_what_fix_has_shown_and_once(tmp_path: Path) -> None:
     again = check(folder, "--apply")
     assert again.document["changed"] == [] and again.data["diff"] == [] and again.code == 0
     if patch := shutil.which("patch"):
-        subprocess.run(
-            [patch, "-p1", "--binary", "-s"], cwd=copy, input="\n".join([*shown, ""]).encode(), check=True, timeout=30
-        )
+        # A byte order mark is invisible, so no answer shows it, and the line that has it fits by what is around it alone.
+        words = [patch, "-p1", "--binary", "-s", "--no-backup-if-mismatch"]
+        subprocess.run(words, cwd=copy, input="\n".join([*shown, ""]).encode(), check=True, timeout=30)
         assert contents(copy) == contents(folder), "and patch makes the same of the diff"
 
 

@@ -49,4 +49,6 @@ def _toleration(text: str) -> Toleration:
     try:
         return msgspec.convert(toleration_of(text), Toleration)
     except msgspec.ValidationError as error:
-        raise shell.SkillError("usage", f"--toleration: {shell.clean(str(error), 200)}", hint="as in a job file") from error
+        raise shell.SkillError(
+            "usage", f"cluster.tolerations (--toleration): {shell.clean(str(error), 200)}", hint="as in a job file"
+        ) from error
