@@ -139,6 +139,8 @@ def node(
             "uid": id,
             "labels": {
                 "node.kubernetes.io/instance-type": type,
+                "kubernetes.io/arch": "amd64",
+                "kubernetes.io/os": "linux",
                 "topology.kubernetes.io/zone": "us-east-1a",
                 **{f"{PREFIX}{key}": value for key, value in hyperpod.items()},
             },
