@@ -18,7 +18,14 @@ TABLES = {
     "node_faults.yaml": "trainyard_faults",
 }
 """Table of the kit -> the module that reads it."""
-ALWAYS = ("trainyard_output", "trainyard_python", "trainyard_shell", "trainyard_tables")
+ALWAYS = (
+    "trainyard_hiding",
+    "trainyard_output",
+    "trainyard_python",
+    "trainyard_secrets",
+    "trainyard_shell",
+    "trainyard_tables",
+)
 
 
 def used_by(skill: Path, module: str, kit: Path) -> bool:
