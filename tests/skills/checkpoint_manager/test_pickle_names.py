@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import collections
 import io
 import pickle
@@ -207,3 +208,61 @@ def test_arrays_of_objects_and_the_oldest_archives_are_judged_by_name(tmp_path: 
         answer = call("verify", tmp_path / name)
         assert answer.data["verdict"] == "unsafe" and "posix.system" in answer.checks("fail")["pickle.names"], name
     assert call("verify", tmp_path / "plain.npy").data["verdict"] == "unknown", "control"
+
+
+def npy(header: str, data: bytes, version: int = 1) -> bytes:
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(2 if version == 1 else 4, "little") + text + data
+
+
+HEADERS = {
+    "as NumPy writes it": "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+    "other quotes": '{"descr": "|O", "fortran_order": False, "shape": (1,)}',
+    "a joined word": "{'de' 'scr': '|' 'O', 'fortran_order': False, 'shape': (1,)}",
+    "an escape": "{'descr': '|\\x4f', 'fortran_order': False, 'shape': (1,)}",
+    "a field of a record": "{'descr': [('a', '<f4'), ('b', [('c', '|O')])], 'fortran_order': False, 'shape': (1,)}",
+    "a word of several types": "{'descr': 'f4,O', 'fortran_order': False, 'shape': (1,)}",
+    "an array's type": "{'descr': ('O', (2,)), 'fortran_order': False, 'shape': (1,)}",
+    "its name": "{'descr': 'object', 'fortran_order': False, 'shape': (1,)}",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_array_of_objects_is_one_however_its_header_says_it(tmp_path: Path, header: str, version: int) -> None:
+    """NumPy takes each of these headers for an array of objects (its format.py: literal_eval, then dtype)."""
+    dtype = ast.literal_eval(header)["descr"]
+    assert np.lib.format.descr_to_dtype(dtype).hasobject, "control"
+    (tmp_path / "a.npy").write_bytes(npy(header, b"\x80\x02cposix\nsystem\n.", version))
+    answer = call("verify", tmp_path / "a.npy")
+    assert answer.data["verdict"] == "unsafe" and "posix.system" in answer.checks("fail")["pickle.names"]
+
+
+PLAIN = "{'descr': [('O', '<f4')], 'fortran_order': False, 'shape': (1,)}"
+UNREAD = {
+    "a long header": npy("{'descr': '|O'," + " " * 70_000 + "'fortran_order': False, 'shape': (1,)}", b"", 2),
+    "no literal": npy("{'descr': f()}", b""),
+    "brackets": npy("[" * 5000, b""),
+}
+
+
+@pytest.mark.parametrize("data", UNREAD.values(), ids=UNREAD)
+def test_a_header_that_is_not_read_is_said_to_be(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.npy").write_bytes(data)
+    assert "not all read" in str(call("inspect", tmp_path / "a.npy").data["evidence"])
+    (tmp_path / "a.npy").write_bytes(npy(PLAIN, b"\0\0\0\0"))
+    assert "not all read" not in str(call("inspect", tmp_path / "a.npy").data["evidence"]), "control: a field that is called O"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_whose_compressed_bytes_are_damaged_are_unknown(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.npy", npy(PLAIN, bytes(4000)))
+    data = bytearray(path.read_bytes())
+    begin = 30 + len("a.npy") + (9 if method == zipfile.ZIP_LZMA else 0)
+    data[begin : begin + 20] = bytes(255 - each for each in data[begin : begin + 20])
+    path.write_bytes(data)
+    for verb in ("verify", "inspect"):
+        answer = call(verb, path)
+        assert (answer.code, "not all read" in str(answer.data)) == (1, True), answer

@@ -119,8 +119,9 @@ def recognise_file(path: Path) -> Found:
     part = (Part.of(path, path.parent),)
     if other := other_format(path):
         problem = other.evidence if other.stands_in else None
-        named = _named_in_arrays(path) if other.like in ("npy", "npz") else ()
-        return Found(path, UNKNOWN, (other.evidence,), part, named_like=other.like, problem=problem, suspicions=named)
+        named, unread = _named_in_arrays(path) if other.like in ("npy", "npz") else ((), None)
+        evidence = (other.evidence, *([f"what its arrays name was not all read: {unread}"] if unread else []))
+        return Found(path, UNKNOWN, evidence, part, named_like=other.like, problem=problem, suspicions=named)
     if (path.suffix == ".safetensors" or _may_have_header(path)) and (safetensors := _safetensors(path, part)):
         return safetensors
     found = form(path)
@@ -138,10 +139,10 @@ def recognise_file(path: Path) -> Found:
     return _torch_file(path, found, part)
 
 
-def _named_in_arrays(path: Path) -> tuple[Suspicion, ...]:
+def _named_in_arrays(path: Path) -> tuple[tuple[Suspicion, ...], str | None]:
     from checkpoint_formats.numpy_files import names_in_arrays
 
-    return names_in_arrays(path)[0]
+    return names_in_arrays(path)
 
 
 def _may_have_header(path: Path) -> bool:

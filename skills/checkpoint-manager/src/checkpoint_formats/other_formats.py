@@ -84,14 +84,14 @@ def _tar(path: Path) -> Other | None:
 
 def _zip(path: Path) -> Other | None:
     """None for an archive that torch may have written, and for one whose directory cannot be read."""
-    from torch_reading.zip_archive import member_count
+    from torch_reading.zip_archive import ZIP_ERRORS, member_count
 
     if member_count(path, 0, path.stat().st_size) > MAX_MEMBERS:
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[:MAX_MEMBERS]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError):
+    except ZIP_ERRORS:
         return None
     if "MAR-INF/MANIFEST.json" in names:
         return Other("mar", "a TorchServe archive: it holds a handler, which is code, beside the weights; not read here")

@@ -109,7 +109,7 @@ def _own_parts(found: Found, prefix: str) -> Iterator[PartVerdict]:
         yield from dcp(found, prefix)
     elif found.kind == "unknown":
         if not found.problem and found.path.is_file():
-            answer = FileVerdict("unknown", found.evidence[0], suspicions=found.suspicions)
+            answer = FileVerdict("unknown", "; ".join(found.evidence), suspicions=found.suspicions)
             yield PartVerdict(prefix + found.path.name, "unknown", answer)
     elif not (found.problem and found.path.is_file()):
         yield from _files(found, prefix)

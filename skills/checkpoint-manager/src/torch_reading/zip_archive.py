@@ -7,6 +7,7 @@ Members: `<name>/data.pkl` (a pickle whose tensors refer to storages by key), `<
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import struct
 import zipfile
@@ -26,6 +27,16 @@ from torch_reading.pickle_reader import MAX_PICKLE_BYTES, read_pickle, read_pick
 from torch_reading.pickle_values import PickleError, Reading, TooLargeError
 from torch_reading.tensors import Storage
 
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OverflowError,
+    ),  # of a password, a method that is not known, a torn end, wrong numbers
+)
+"""What zipfile raises of an archive that is damaged or odd; a broken bzip2 member is an OSError without a number."""
 MAX_MEMBERS = 250_000
 ENTRY_BYTES = 200
 """Of a member in the directory, more than torch writes."""
@@ -134,7 +145,7 @@ def open_torch_zip(path: Path, begin: int = 0, size_bytes: int | None = None) ->
         with _Window(path, begin, size) as window, zipfile.ZipFile(window) as archive:  # type: ignore[type-var,unused-ignore]
             infos = archive.infolist()
             members = [_member(window, info, begin) for info in infos]
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OverflowError, struct.error) as error:
+    except ZIP_ERRORS as error:
         raise LayoutError(f"its zip directory cannot be read: {str(error)[:120]}") from None
     _check_places(members, begin + size)
     names = [member.name for member in members]
