@@ -2,8 +2,9 @@
 
     python -m pytest -m situation --situations shared-docs/situations.md
 
-`@pytest.mark.situation("S07", "what the cluster looks like", "what must be said")` makes a test a row, or a part of one: a row that
-several tests hold is met when all of them passed. With `-n` each process reports to the one that writes.
+`@pytest.mark.situation("S07", "what the cluster looks like", "what must be said")` makes a test a row. Tests with the same three words
+hold one row together, which is met when all of them passed; other words under the same number are a row of their own. With `-n` each
+process reports to the one that writes.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import pytest
 ROW = "situation"
 HEAD = """# Situations on a cluster, and what is said
 
-Written by `python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test on the test cluster
-(`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with nodes that only pretend where hardware is meant.
+Written by `python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test, nearly all on the
+test cluster (`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with nodes that only pretend where
+hardware is meant. What the deployer makes of a manager's answer is tried beside programs that stand in for the managers.
 
 | # | situation | what is said | shown |
 |---|---|---|---|
@@ -48,17 +50,16 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[tuple[str, str, str], Row] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
             for words in (value for name, value in report.user_properties if name == ROW):
-                number, situation, said = words
-                row = self.rows.setdefault(number, Row(number, situation, said, []))
+                row = self.rows.setdefault(tuple(words), Row(*words, []))
                 row.outcomes.append(report.outcome)
 
     def pytest_sessionfinish(self) -> None:
-        lines = [self.rows[number].line() for number in sorted(self.rows)]
+        lines = [self.rows[words].line() for words in sorted(self.rows)]
         self.path.write_text(HEAD + "".join(lines))
 
 

@@ -21,6 +21,10 @@ def test_it_is_named(works):
 def test_it_is_missed():
     pass
 
+@pytest.mark.situation("S01", "a node that is back", "it is counted")
+def test_it_is_counted():
+    pass
+
 def test_of_no_situation():
     pass
 """
@@ -49,10 +53,11 @@ def table_of(tmp_path: Path, works: bool, *options: str) -> list[str]:
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "two processes"])
 def test_each_situation_is_one_row(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert table_of(tmp_path, True, *options) == [
+        "| S01 | a node that is back | it is counted | passed |",
         "| S01 | a node that is gone | it is missed | passed |",
         "| S02 | a node \\| without a GPU | it is named | passed (2 tests) |",
     ]
 
 
 def test_a_row_with_one_failed_test_is_a_miss(tmp_path: Path) -> None:
-    assert table_of(tmp_path, False)[1].endswith("| **failed** |")
+    assert table_of(tmp_path, False)[2].endswith("| **failed** |")

@@ -28,9 +28,9 @@ from trainyard.launch_wire import Message
 
 TICK_S = 0.2
 TELL_S = 60.0
+"""Between two lines about the nodes that are waited for."""
 FENCE_S = 3.0
 """Between two looks at whether a later attempt has begun."""
-"""Between two lines about the nodes that are waited for."""
 GOODBYE_S = 5.0
 TORN_S = 10.0
 """For the other ranks once a node that leaves is gone before its ranks ended: the save that they agreed on lacks its part, and

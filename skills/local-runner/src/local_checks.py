@@ -156,11 +156,9 @@ def _has_package(interpreter: str, package: str, launcher: str) -> None:
 
 
 def writable_folder(path: Path) -> None:
-    """Make the run folder. Raises SkillError."""
+    """Make the run folder, its user's alone, for logs may hold what the job was told; one that is there stays as it is. Raises SkillError."""
     try:
-        path.mkdir(
-            mode=0o700, parents=True, exist_ok=True
-        )  # logs may hold what the job was told; a folder that is there stays as it is
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise shell.SkillError("usage", f"--run-dir: {error.filename} is a file", hint="--run-dir FOLDER") from error
     except OSError as error:

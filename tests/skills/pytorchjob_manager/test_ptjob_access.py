@@ -116,7 +116,7 @@ def test_on_a_terminal_the_command_can_ask(script: StandIn, tmp_path: Path) -> N
 
 
 @pytest.mark.situation(
-    "R61", "an exec command whose tokens last a second", "each is used as long as it lasts, and the wait goes on"
+    "R64", "an exec command whose tokens last a second", "each is used as long as it lasts, and the wait goes on"
 )
 def test_tokens_of_a_second_are_made_anew(script: StandIn, tmp_path: Path) -> None:
     soon = (
@@ -151,7 +151,7 @@ def sign_in(way: str, folder: Path, server: str, token: str) -> Path:
 
 
 @pytest.mark.situation(
-    "R62", "a token that ends while a job is waited for", "said once, and waited for until somebody has signed in anew"
+    "R65", "a token that ends while a job is waited for", "said once, and waited for until somebody has signed in anew"
 )
 @pytest.mark.parametrize("way", WAYS)
 def test_a_wait_outlives_its_token(script: StandIn, tmp_path: Path, way: str) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cluster_amounts import Amounts, add, amount, highest
-from trainyard_job import RAY_ENGINES
+from trainyard_job import RAY_ENGINES, Limits
 
 from job_fit.job import Job
 from job_fit.pod import PodPlan
 
 MIB = 1 << 20
 INIT_PYTORCH = ("init-pytorch", {"cpu": 50, "memory": 10 * MIB}, {"cpu": 100, "memory": 20 * MIB})
-"""In each worker of a PyTorchJob. It sets no security context."""
+"""In each worker of a PyTorchJob. It sets no security context, unless the operator was given another template."""
 WAIT_GCS_READY = ("wait-gcs-ready", {"cpu": 200, "memory": 256 * MIB}, {"cpu": 200, "memory": 256 * MIB})
 """In each Ray worker, with the security context of the job's own container."""
 SUBMITTER = ("ray-job-submitter", {"cpu": 100, "memory": 200 * MIB}, {"cpu": 1000, "memory": 1024 * MIB})
@@ -84,14 +84,12 @@ def _own(container: tuple[str, Amounts, Amounts]) -> Container:
 
 def _main(job: Job, pod: PodPlan, name: str) -> Container:
     """As trainyard_podjob_manifest.resources makes it; the API server takes a request that is not given from the limit."""
-    given = getattr(job.resources, "limits", None)
-    limit_cpu, limit_memory = getattr(given, "cpu", None), getattr(given, "memory", None)
-    requests = pod.requests()
+    given, requests = job.resources.limits or Limits(), pod.requests()
     limits = {key: count for key, count in requests.items() if key != "cpu"}
-    if limit_cpu:
-        limits["cpu"] = amount("cpu", limit_cpu)
-    if limit_memory:
-        limits["memory"] = amount("memory", limit_memory)
+    if given.cpu:
+        limits["cpu"] = amount("cpu", given.cpu)
+    if given.memory:
+        limits["memory"] = amount("memory", given.memory)
     return Container(name, requests, limits)
 
 

@@ -14,7 +14,6 @@ from on_kubernetes.findings import STORAGES
 from on_kubernetes.request import network_arguments, request_document, words_with_request
 from trainyard_job import RAY_ENGINES, Job
 
-
 if TYPE_CHECKING:
     from deployment import Deployment
     from run_state.record import Run
