@@ -18,6 +18,7 @@ def skill(name: str) -> tuple[str, ...]:
     return f"skills/{name}/**/*", f"tests/skills/{name.replace('-', '_')}/**/*", "tests/skills/kit/*.py", *COMPONENTS, *FORKING
 
 
+IMAGES = (*skill("image-builder"), *skill("image-tester"), "tests/skills/image_codebuild/**/*")
 ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/components/test_aws_", COMPONENTS),
     (
@@ -31,17 +32,18 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/skills/cluster_manager/", skill("cluster-manager")),
     ("tests/skills/ecr_pusher/", skill("ecr-pusher")),
     ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"))),
-    ("tests/skills/image_builder/", (*skill("image-builder"), *skill("image-tester"), *RUNTIME)),
-    (
-        "tests/skills/image_codebuild/",
-        (*skill("image-builder"), *skill("image-tester"), "tests/skills/image_codebuild/**/*", *RUNTIME),
-    ),
-    ("tests/skills/image_tester/", (*skill("image-tester"), *skill("image-builder"), *RUNTIME)),
+    ("tests/skills/image_builder/test_image_generated.py", (*IMAGES, *RUNTIME)),
+    ("tests/skills/image_codebuild/test_codebuild_tests.py", (*IMAGES, *RUNTIME)),
+    ("tests/skills/image_tester/test_image_torch.py", (*IMAGES, *RUNTIME)),
+    ("tests/skills/image_", IMAGES),
     ("tests/skills/kit/", ("skills/kit/**/*", *SKILLS, *skill("pytorchjob-manager"), *skill("cluster-manager"))),
     ("tests/skills/local_runner/", (*skill("local-runner"), *skill("training-job-deployer"), *RUNTIME)),
     ("tests/skills/monitor", (*skill("monitor"), *RUNTIME)),
-    ("tests/skills/pytorchjob_manager/", (*skill("pytorchjob-manager"), "training/trainyard/**/*")),
-    ("tests/skills/ray_manager/", (*skill("ray-manager"), "training/trainyard/**/*")),
+    ("tests/skills/pytorchjob_manager/test_ptjob_nodes.py", (*skill("pytorchjob-manager"), *RUNTIME)),
+    ("tests/skills/pytorchjob_manager/test_ptjob_program.py", (*skill("pytorchjob-manager"), *RUNTIME)),
+    ("tests/skills/pytorchjob_manager/", skill("pytorchjob-manager")),
+    ("tests/skills/ray_manager/test_ray_re", (*skill("ray-manager"), *RUNTIME)),
+    ("tests/skills/ray_manager/", skill("ray-manager")),
     ("tests/skills/test_contract.py", (*SKILLS, *DOCUMENTS, *RUNTIME, "tests/skills/*.py")),
     ("tests/skills/training_job_deployer/", (*SKILLS, *skill("training-job-deployer"), *RUNTIME)),
     ("tests/training/", (*RUNTIME, "shared-docs/run-folder.md", "shared-docs/checkpoints.md")),
