@@ -36,7 +36,10 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/skills/image_codebuild/test_codebuild_tests.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_tester/test_image_torch.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_", IMAGES),
-    ("tests/skills/kit/", ("skills/kit/**/*", *SKILLS, *skill("pytorchjob-manager"), *skill("cluster-manager"))),
+    (
+        "tests/skills/kit/",
+        ("skills/kit/**/*", "skills/local-runner/src/*", *skill("pytorchjob-manager"), *skill("cluster-manager")),
+    ),
     ("tests/skills/local_runner/", (*skill("local-runner"), *skill("training-job-deployer"), *RUNTIME)),
     ("tests/skills/monitor", (*skill("monitor"), *RUNTIME)),
     ("tests/skills/pytorchjob_manager/test_ptjob_nodes.py", (*skill("pytorchjob-manager"), *RUNTIME)),
