@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
@@ -172,7 +172,7 @@ def _read_first(run: ClusterRun, start: Start, one: Copied, whole: bool) -> None
     _write(one, iter(deque(_lines(run, start, tail_lines=TAILS[-1]), TAILS[-1])))
 
 
-def _lines(run: ClusterRun, start: Start, **bounds: int | str | None) -> Iterator[LogLine]:
+def _lines(run: ClusterRun, start: Start, **bounds: Any) -> Iterator[LogLine]:
     return run.log_lines(start.pod, previous=start.previous, timeout_s=LOG_S, **bounds)
 
 
