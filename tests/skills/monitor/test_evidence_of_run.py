@@ -133,7 +133,7 @@ def test_a_line_without_end(run: RunWriter, tmp_path: Path) -> None:
 def test_the_whole_folder_is_bounded(run: RunWriter, tmp_path: Path) -> None:
     """The newest attempts come first; what has no room is named."""
     for attempt in range(6):
-        _log(run, b"word " * 100_000, f"attempt-{attempt:04d}.log")
+        _log(run, b"a line of it\n" * 40_000, f"attempt-{attempt:04d}.log")
     diagnose("collect", run.path, "--output", tmp_path / "evidence", "--max-total-mib", 3)
     kept = sorted(path.name for path in (tmp_path / "evidence/run/logs").iterdir())
     assert kept == ["attempt-0002.log", "attempt-0003.log", "attempt-0004.log", "attempt-0005.log"]

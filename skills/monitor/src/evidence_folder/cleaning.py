@@ -13,9 +13,12 @@ from evidence_folder.cutting import Cut, short_lines
 from trainyard_hiding import HIDDEN, hidden, hidden_words
 from trainyard_secrets import is_secret
 
-BEGUN = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?![\s\S]*-----END )[\s\S]*\Z")
-"""A key whose end was cut off; trainyard_secrets.py takes those that are whole."""
-ENDING = re.compile(r"\A(?:(?!-----BEGIN )[\s\S]){0,20000}?-----END [A-Z ]{0,30}PRIVATE KEY-----")
+KEYS = (
+    re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]{0,20000}?-----END [A-Z ]{0,40}-----"),
+    re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[\s\S]*\Z"),
+    re.compile(r"\A(?:(?!-----BEGIN )[\s\S]){0,20000}?-----END [A-Z ]{0,30}PRIVATE KEY-----"),
+)
+"""A key, and the halves of one that was cut through. trainyard_secrets.py knows the first too, but takes its lines away with it."""
 WHOLE_COPIES = ("kubectl.kubernetes.io/last-applied-configuration", "kubectl-client-side-apply")
 """Annotations that hold the object once more, as text, with every value that it had."""
 PLAIN_KEYS = ("key", "name")
@@ -34,7 +37,8 @@ def clean_text(raw: bytes) -> bytes:
     """Lines stay lines, and their numbers stay. A carriage return stays too: progress bars are drawn with it."""
     text = short_lines(raw).decode("utf-8", "replace").replace("\r\n", "\n")
     text = "\r".join(map(shell.visible, text.split("\r")))
-    text = BEGUN.sub(_same_lines, ENDING.sub(_same_lines, text))
+    for key in KEYS if "PRIVATE KEY" in text else ():
+        text = key.sub(_same_lines, text)
     return hidden(text).encode("utf-8", "replace")
 
 
