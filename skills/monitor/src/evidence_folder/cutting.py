@@ -27,7 +27,7 @@ class Cut:
 
     @property
     def marker(self) -> bytes:
-        return f"[... {'more than ' if self.at_least else ''}{self.missing} bytes left out ...]".encode()
+        return f"[... {self.missing} bytes left out ...]".encode()
 
 
 def cut_file(path: Path, limit_bytes: int) -> Cut:
