@@ -1,10 +1,19 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1", "msgspec>=0.19", "rich>=13.7"]
+# dependencies = [
+#   "click>=8.1",
+#   "kubernetes>=35,!=36.0.0",  # optional
+#   "msgspec>=0.19",
+#   "PyYAML>=6.0.2",  # optional
+#   "rich>=13.7",
+#   "urllib3>=2",  # optional
+#   "websocket-client>=1.8",  # optional
+# ]
 # ///
 """Find out why a training run fails, hangs or is slow: the evidence in one folder.
 
-RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file). Nothing in it is changed.
+RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file), or the name of a run or job on a cluster.
+Nothing in it is changed.
 """
 
 from __future__ import annotations
@@ -12,13 +21,16 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import click
+from cluster_run import named
+from cluster_run.named import Named
 
 
 @shell.program("monitor")
 def cli() -> None:
     """Find out why a training run fails, hangs or is slow: the evidence in one folder.
 
-    RUN is the run folder: on a local target .trainyard/runs/NAME beside the job file. Nothing in it is changed.
+    RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file), or the name of a run or job on a cluster.
+    Nothing in it is changed.
     """
 
 
@@ -28,10 +40,10 @@ def cli() -> None:
 @cli.command(
     epilog=shell.examples(
         "diagnose_training.py collect .trainyard/runs/tiny-lm",
-        "diagnose_training.py collect .trainyard/runs/tiny-lm --output /tmp/evidence --max-total-mib 64",
+        "diagnose_training.py collect tiny-lm -n team-a --output /tmp/evidence --max-total-mib 64",
     )
 )
-@click.argument("run")
+@named.options
 @click.option("--output", type=click.Path(), help="The folder to make. Default: evidence-RUN-TIME in the current folder.")
 @click.option(
     "--max-file-mib",
@@ -47,8 +59,8 @@ def cli() -> None:
     "--timeout-s", type=click.FloatRange(min=1), default=300.0, show_default=True, help="What is not read by then is left out."
 )
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
-def collect(run: str, output: str | None, max_file_mib: int, max_total_mib: int, timeout_s: float, dry_run: bool) -> shell.Result:
-    """Writes a private folder of evidence: logs, records, stacks, what the kernel says; without secrets.
+def collect(run: Named, output: str | None, max_file_mib: int, max_total_mib: int, timeout_s: float, dry_run: bool) -> shell.Result:
+    """Writes a private folder of evidence: logs, records, stacks, events, nodes and objects; without secrets.
 
     What could not be read, or was too long, stands in `left_out` of its evidence.json with the reason.
     """

@@ -91,7 +91,8 @@ def _with_end(
         for line in _lines(run, folder, wanted, tail_lines=max(1, lines * half // stream.seen)):
             end.take(_line(line))
             if end.seen > READ_THROUGH * limit_bytes:
-                break  # it grows faster than it is read
+                folder.leave_out(f"{wanted.name}: its end", "its last lines are longer than its first, or it grows faster than it is read")
+                break
     except shell.SkillError as error:
         folder.leave_out(f"{wanted.name}: its end", str(error))
     last = end.cut()
