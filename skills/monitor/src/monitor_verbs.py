@@ -20,6 +20,7 @@ from run_view.waiting import until_let_go, until_news
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from run_view.listening import Listening
     from run_view.watch import Screen
 
 WHOLE_UP_TO_BYTES = 24 << 20
@@ -66,7 +67,13 @@ def health_result(run_dir: str, stall_factor: float, start_limit_s: float) -> sh
 
 
 def watch_result(
-    run_dir: str, interval_s: float, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
+    run_dir: str,
+    interval_s: float,
+    once: bool,
+    timeout_s: float | None,
+    stall_factor: float,
+    start_limit_s: float,
+    listening: Listening,
 ) -> shell.Result:
     from run_view.watch import JsonLines, Terminal
 
@@ -74,8 +81,9 @@ def watch_result(
     if timeout_s is None and not sys.stdout.isatty():
         timeout_s = WATCH_TIMEOUT_S
     limits = Limits(stall_factor, start_limit_s)
-    with Terminal() if live else JsonLines() as screen:
+    with listening.around(Terminal() if live else JsonLines(), interval_s=interval_s, stall_factor=stall_factor) as screen:
         data = _look_until_end(path, screen, limits, interval_s, once, timeout_s)
+    data |= screen.data()
     if live:  # the view stays on the screen: do not say it all again
         data = {"name": data["name"], "state": data["state"]}
     return shell.Result(data=data, ok=once or data["state"] in ("finished", "stopped"))
