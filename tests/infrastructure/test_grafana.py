@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,7 @@ STEP_S = 0.5
 
 
 def write_run(folder: Path) -> None:
-    """A run that nobody supervises any more: steps up to now, an evaluation, a checkpoint."""
+    """A run that goes on: steps up to now, evaluations, a checkpoint; this process stands for its supervisor."""
     folder.mkdir()
     began = time.time() - 60
     start = {"type": "start", "source": "trainer", "incarnation": 1, "time": began, "process_started": began, "world_size": 2}
@@ -41,7 +42,14 @@ def write_run(folder: Path) -> None:
     (folder / "checkpoints" / "step_00000060").mkdir(parents=True)
     (folder / "checkpoints" / "step_00000060" / "manifest.json").write_text("{}")
     runner = {"format": 1, "run_id": "5f0c5f0c5f0c5f0c", "name": "tiny-lm", "state": "running", "attempt": 0, "restarts": 0, "max_restarts": 3}
-    (folder / "runner.json").write_text(json.dumps(runner))
+    (folder / "runner.json").write_text(json.dumps(runner | {"supervisor": own_identity()}))
+
+
+def own_identity() -> dict[str, Any]:
+    """Of this process, which stands for the supervisor: see shared-docs/run-folder.md."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"boot_id": boot_id, "pid": os.getpid(), "start_time": int(fields[19])}
 
 
 @pytest.fixture
