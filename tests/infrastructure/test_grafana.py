@@ -32,16 +32,34 @@ def write_run(folder: Path) -> None:
     start = {"type": "start", "source": "trainer", "incarnation": 1, "time": began, "process_started": began, "world_size": 2}
     events = [start | {"total_steps": 1000, "attempt": 0, "restart_count": 0, "pids": [1, 2]}]
     events += [{"type": "training", "source": "trainer", "incarnation": 1, "time": began + 1, "step": 0}]
-    events += [{"type": "committed", "source": "trainer", "incarnation": 1, "time": began + 31, "step": 60, "bytes": 1, "seconds": 0.1}]
+    events += [
+        {"type": "committed", "source": "trainer", "incarnation": 1, "time": began + 31, "step": 60, "bytes": 1, "seconds": 0.1}
+    ]
     steps = [
-        {"step": n, "time": began + 1 + n * STEP_S, "incarnation": 1, "loss": 5 / n, "val_loss": 5 / n, "step_s": STEP_S, "tokens_per_s": 2048.0}
+        {
+            "step": n,
+            "time": began + 1 + n * STEP_S,
+            "incarnation": 1,
+            "loss": 5 / n,
+            "val_loss": 5 / n,
+            "step_s": STEP_S,
+            "tokens_per_s": 2048.0,
+        }
         for n in range(1, 117)
     ]
     for name, rows in (("events.jsonl", events), ("steps.jsonl", steps)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "checkpoints" / "step_00000060").mkdir(parents=True)
     (folder / "checkpoints" / "step_00000060" / "manifest.json").write_text("{}")
-    runner = {"format": 1, "run_id": "5f0c5f0c5f0c5f0c", "name": "tiny-lm", "state": "running", "attempt": 0, "restarts": 0, "max_restarts": 3}
+    runner = {
+        "format": 1,
+        "run_id": "5f0c5f0c5f0c5f0c",
+        "name": "tiny-lm",
+        "state": "running",
+        "attempt": 0,
+        "restarts": 0,
+        "max_restarts": 3,
+    }
     (folder / "runner.json").write_text(json.dumps(runner | {"supervisor": own_identity()}))
 
 
@@ -96,7 +114,9 @@ def test_the_page_is_well_formed(served: str) -> None:
     programs = program.kept() if program.reason_against() is None else None
     if programs is None:
         pytest.skip("no promtool")
-    done = subprocess.run([programs / "promtool", "check", "metrics"], input=served, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [programs / "promtool", "check", "metrics"], input=served, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     families = set(re.findall(r"^# TYPE (\S+)", served, re.MULTILINE))
     assert families and families == {name for _, each in expressions() for name in re.findall(r"trainyard_\w+", each)}

@@ -52,14 +52,14 @@ def cli() -> None:
     show_default=True,
     help="Of a longer log half of this is kept from its head, half from its tail.",
 )
-@click.option(
-    "--max-total-mib", type=click.IntRange(2, 65536), default=256, show_default=True, help="Of the whole folder."
-)
+@click.option("--max-total-mib", type=click.IntRange(2, 65536), default=256, show_default=True, help="Of the whole folder.")
 @click.option(
     "--timeout-s", type=click.FloatRange(min=1), default=300.0, show_default=True, help="What is not read by then is left out."
 )
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
-def collect(run: Named, output: str | None, max_file_mib: int, max_total_mib: int, timeout_s: float, dry_run: bool) -> shell.Result:
+def collect(
+    run: Named, output: str | None, max_file_mib: int, max_total_mib: int, timeout_s: float, dry_run: bool
+) -> shell.Result:
     """Writes a private folder of evidence: logs, records, stacks, events, nodes and objects; without secrets.
 
     What could not be read, or was too long, stands in `left_out` of its evidence.json with the reason.

@@ -71,12 +71,19 @@ def test_a_stall_is_told_once(living_run: RunWriter, tmp_path: Path, state: dict
 
 def test_how_it_ended(tmp_path: Path, state: dict[str, str]) -> None:
     """finished, failed and nan, from one look; a secret in the reason stays here, and nothing invisible goes out."""
-    for name, fields in (("finished", {}), ("failed", {"exit_code": 1, "reason": "401 for HF_TOKEN=hf_" + "aB3dE5gH7j" * 4 + "\x1b[31m"})):
+    for name, fields in (
+        ("finished", {}),
+        ("failed", {"exit_code": 1, "reason": "401 for HF_TOKEN=hf_" + "aB3dE5gH7j" * 4 + "\x1b[31m"}),
+    ):
         file = tmp_path / f"{name}.jsonl"
         run = _ended(tmp_path / name, name, **fields)
         watch(run, "--once", "--alert-command", keeping(file), env=state)
         assert kinds(file) == [name]
-    assert "401 for HF_TOKEN=***" in kept(file)[0]["summary"] and "\\u001b" not in file.read_text() and "hf_aB" not in file.read_text()
+    assert (
+        "401 for HF_TOKEN=***" in kept(file)[0]["summary"]
+        and "\\u001b" not in file.read_text()
+        and "hf_aB" not in file.read_text()
+    )
     run = RunWriter(tmp_path / "nan")
     run.launch()
     run.live()
@@ -125,7 +132,16 @@ def test_a_receiver_that_hangs(living_run: RunWriter, tmp_path: Path, state: dic
     """The looks go on beside it, and the end comes with its deadline; a command is ended with what it has started."""
     told.delay_s = 30.0
     began = time.monotonic()
-    words = ("--timeout-s", "1", "--alert-timeout-s", "1", "--webhook", "HOOK", "--alert-command", "sh -c 'sleep 4711 & sleep 4711'")
+    words = (
+        "--timeout-s",
+        "1",
+        "--alert-timeout-s",
+        "1",
+        "--webhook",
+        "HOOK",
+        "--alert-command",
+        "sh -c 'sleep 4711 & sleep 4711'",
+    )
     answer = watch(living_run, *words, env={**state, "HOOK": told.url}, code=7)
     assert time.monotonic() - began < 15 and len(answer.stream) >= 3
     assert "did not arrive" in answer.stderr

@@ -72,7 +72,9 @@ def command_of(text: str) -> Command:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise shell.SkillError("usage", f"--alert-command cannot be split into words: {error}", hint="quote it as for a shell") from error
+        raise shell.SkillError(
+            "usage", f"--alert-command cannot be split into words: {error}", hint="quote it as for a shell"
+        ) from error
     if not words:
         raise shell.SkillError("usage", "--alert-command is empty", hint="--alert-command 'notify-send training'")
     if found := in_words(words):

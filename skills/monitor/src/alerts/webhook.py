@@ -74,7 +74,9 @@ def _post(url: str, payload: bytes, timeout_s: float) -> Any:
 def _post_once(url: str, payload: bytes, timeout_s: float) -> str | None:
     """Where it is to be posted instead; None: it has arrived."""
     host = urlsplit(url).hostname
-    request = urllib.request.Request(url, payload, {"content-type": "application/json", "user-agent": "trainyard"}, method="POST")
+    request = urllib.request.Request(
+        url, payload, {"content-type": "application/json", "user-agent": "trainyard"}, method="POST"
+    )
     try:
         with _opener(url).open(request, timeout=timeout_s) as answer:
             answer.read(1)
@@ -133,13 +135,24 @@ def webhook_of(text: str) -> Webhook:
         raise shell.SkillError("not-found", f"the {shell.clean(source, 200)} holds no URL", hint=USAGE)
     try:
         parts = urlsplit(url)
-        fits = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and url.isascii() and url.isprintable() and " " not in url
+        fits = (
+            bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+        )
     except ValueError:
         fits = False
     if not fits:
-        raise shell.SkillError("usage", f"the {source} does not hold a URL that can be used", hint="https://HOST/PATH, without user and password")
+        raise shell.SkillError(
+            "usage", f"the {source} does not hold a URL that can be used", hint="https://HOST/PATH, without user and password"
+        )
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts)):
-        raise shell.SkillError("usage", f"the URL of the {source} is not https, and not on this machine", hint="https://HOST/PATH")
+        raise shell.SkillError(
+            "usage", f"the URL of the {source} is not https, and not on this machine", hint="https://HOST/PATH"
+        )
     return Webhook(url)
 
 

@@ -64,7 +64,11 @@ def head_of(path: Path) -> dict[str, Any]:
 def world_of(path: Path) -> tuple[int | None, int | None]:
     """World size, and processes of this node, from the newest `start` of the trainer."""
     file, tally = path / "events.jsonl", Tally("events.jsonl")
-    starts = [line for line in decoded([*head_lines(file, 64 << 10), *tail_lines(file, 1 << 20, tally)], EVENT, tally) if _is_start(line)]
+    starts = [
+        line
+        for line in decoded([*head_lines(file, 64 << 10), *tail_lines(file, 1 << 20, tally)], EVENT, tally)
+        if _is_start(line)
+    ]
     world = starts[-1].world_size if starts else None
     return (world, world) if isinstance(world, int) and not isinstance(world, bool) else (None, None)
 

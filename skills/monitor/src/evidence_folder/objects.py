@@ -156,7 +156,9 @@ class Objects:
         kept: list[Object] = []
         for number, page in enumerate(self._pages(path)):
             if number >= MAX_PAGES:
-                self.folder.leave_out("events.json", f"the namespace has more than {MAX_PAGES * 500} events; the rest was not read")
+                self.folder.leave_out(
+                    "events.json", f"the namespace has more than {MAX_PAGES * 500} events; the rest was not read"
+                )
                 break
             kept += [event for event in page["items"] or [] if _about(event) in about]
         return iter(kept)

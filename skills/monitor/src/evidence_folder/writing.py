@@ -59,7 +59,9 @@ class EvidenceFolder:
         self._write(name, clean)
         if cut.missing:
             told = "more than " if cut.at_least else ""
-            self.leave_out(f"{name}: {told}{cut.missing} bytes of its middle", "longer than the limit of a file (--max-file-mib)")
+            self.leave_out(
+                f"{name}: {told}{cut.missing} bytes of its middle", "longer than the limit of a file (--max-file-mib)"
+            )
 
     def document(self, name: str, value: Any) -> None:
         self._write(name, json.dumps(clean_object(value), indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")

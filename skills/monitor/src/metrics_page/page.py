@@ -57,7 +57,9 @@ def stale_page(looked: float, run: str, run_id: str | None) -> str:
 
 
 def _goodput(account: Mapping[str, Any], own: dict[str, str]) -> Iterator[str]:
-    yield from _family("trainyard_goodput_ratio", "gauge", "Productive time over wall time.", [({}, account.get("goodput"))], own)
+    yield from _family(
+        "trainyard_goodput_ratio", "gauge", "Productive time over wall time.", [({}, account.get("goodput"))], own
+    )
     parts = [({"part": part}, seconds) for part, seconds in (account.get("account") or {}).items()]
     yield from _family("trainyard_time_seconds", "gauge", "Where the wall time went; the parts add up to it.", parts, own)
 
@@ -72,7 +74,9 @@ def _statuses(checks: list[Check]) -> list[tuple[dict[str, str], Any]]:
     return [({"check": check.id, "status": each}, float(each == check.status)) for check in checks for each in STATUSES]
 
 
-def _family(name: str, kind: str, help_text: str, samples: list[tuple[dict[str, str], Any]], own: dict[str, str]) -> Iterator[str]:
+def _family(
+    name: str, kind: str, help_text: str, samples: list[tuple[dict[str, str], Any]], own: dict[str, str]
+) -> Iterator[str]:
     told = [(labels, value) for labels, raw in samples if (value := _number(raw)) is not None]
     if not told:
         return

@@ -30,7 +30,9 @@ class MetricsServer:
             self._server = _Server((host, port), type("Handler", (_Handler,), {"show": self.text}))
         except OSError as error:
             hint = "another port; 0 takes a free one"
-            raise shell.SkillError("conflict", f"{host}:{port} cannot be served: {error.strerror or error}", hint=hint) from error
+            raise shell.SkillError(
+                "conflict", f"{host}:{port} cannot be served: {error.strerror or error}", hint=hint
+            ) from error
         self.address = f"http://{host}:{self._server.server_port}/metrics"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
         self._thread.start()

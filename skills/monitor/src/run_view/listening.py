@@ -141,9 +141,15 @@ OPTIONS = (
         metavar="'WORDS'",
         help="Started for stall, nan, node-fault, low-goodput, budget, finished, failed, once each time; JSON on its stdin, no shell.",
     ),
-    click.option("--webhook", metavar="VARIABLE|@FILE", help="Holds the URL that the same JSON is posted to: https, or this machine's."),
-    click.option("--alert-timeout-s", type=click.FloatRange(min=0.1, max=600), default=30.0, show_default=True, help="Of one delivery."),
+    click.option(
+        "--webhook", metavar="VARIABLE|@FILE", help="Holds the URL that the same JSON is posted to: https, or this machine's."
+    ),
+    click.option(
+        "--alert-timeout-s", type=click.FloatRange(min=0.1, max=600), default=30.0, show_default=True, help="Of one delivery."
+    ),
     click.option("--min-goodput", type=click.FloatRange(0, 1), help="Below this share of the wall time goodput.low warns."),
-    click.option("--serve-metrics", type=click.IntRange(0, 65535), metavar="PORT", help="For Prometheus: http://127.0.0.1:PORT/metrics."),
+    click.option(
+        "--serve-metrics", type=click.IntRange(0, 65535), metavar="PORT", help="For Prometheus: http://127.0.0.1:PORT/metrics."
+    ),
     click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Where --serve-metrics listens."),
 )
