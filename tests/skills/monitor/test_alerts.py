@@ -102,10 +102,10 @@ def test_budget_and_goodput(tmp_path: Path, state: dict[str, str]) -> None:
     for _ in range(100):
         run.train(work_s=10.0)
     run.train(work_s=10.0, stall_s=2900.0)
-    run.runner("stopped", restarts=3)
+    run.runner("failed", restarts=3, exit_code=1)
     file = tmp_path / "alerts.jsonl"
     answer = watch(run, "--once", "--min-goodput", 0.5, "--alert-command", keeping(file), env=state)
-    assert set(kinds(file)) == {"low-goodput", "budget"}, answer.stream
+    assert set(kinds(file)) == {"low-goodput", "budget", "failed"}
     assert "goodput.low" in [check["id"] for check in answer.stream[0]["checks"]]
     other = tmp_path / "other.jsonl"
     watch(run, "--once", "--min-goodput", 0.1, "--alert-command", keeping(other), env=state)
