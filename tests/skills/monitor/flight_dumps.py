@@ -1,6 +1,6 @@
 """Flight recorder dumps of real gloo groups in which something is wrong, and of healthy ones: how samples/flight.tar.xz was made.
 
-    python -m tests.skills.monitor.flight_dumps samples/flight.tar.xz        # some minutes; torch's pickles with the paths of this machine replaced
+python -m tests.skills.monitor.flight_dumps samples/flight.tar.xz        # some minutes; torch's pickles with the paths of this machine replaced
 """
 
 from __future__ import annotations
@@ -102,7 +102,12 @@ def stopped(guilty: int, call: Callable[[Ops], None] = Ops.reduce) -> Script:
 
 def crossed(odd: int) -> Script:
     """Two groups of the same ranks, called in another order."""
-    return lambda rank, ops: [ops.reduce(group) for group in ((ops.other, None) if rank == odd else (None, ops.other))][0]
+
+    def script(rank: int, ops: Ops) -> None:
+        for group in (ops.other, None) if rank == odd else (None, ops.other):
+            ops.reduce(group)
+
+    return script
 
 
 def steps(pause_s: Callable[[int, int], float], call: Callable[[Ops], None] = Ops.reduce) -> Script:
@@ -124,8 +129,12 @@ CASES = {
     "two-missing-1-2": Case(absent(1, 2), (1, 2)),
     "two-missing-0-3": Case(absent(0, 3, call=Ops.gather), (0, 3)),
     "two-missing-of-6": Case(absent(2, 5), (2, 5), ranks=6),
-    "order-broadcast": Case(calls(2, lambda ops: (ops.broadcast(), ops.reduce()), lambda ops: (ops.reduce(), ops.broadcast())), (2,), "mismatch"),
-    "order-gather": Case(calls(0, lambda ops: (ops.gather(), ops.reduce()), lambda ops: (ops.reduce(), ops.gather())), (0,), "mismatch"),
+    "order-broadcast": Case(
+        calls(2, lambda ops: (ops.broadcast(), ops.reduce()), lambda ops: (ops.reduce(), ops.broadcast())), (2,), "mismatch"
+    ),
+    "order-gather": Case(
+        calls(0, lambda ops: (ops.gather(), ops.reduce()), lambda ops: (ops.reduce(), ops.gather())), (0,), "mismatch"
+    ),
     "order-one-more": Case(calls(3, lambda ops: (ops.dist.barrier(), ops.reduce()), Ops.reduce), (3,), "mismatch"),
     "order-of-groups": Case(crossed(1), (1,)),
     "shape-reduce": Case(calls(1, lambda ops: ops.reduce(shape=6), Ops.reduce), (1,), "mismatch"),
@@ -161,7 +170,12 @@ def make(name: str, folder: Path) -> dict[int, bytes]:
 
 
 def _rank(case: Case, rank: int, run: Path) -> int:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(case.ranks), "TRAINYARD_RUN_DIR": str(run), "TRAINYARD_RUN_ID": "sample"}
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(case.ranks),
+        "TRAINYARD_RUN_DIR": str(run),
+        "TRAINYARD_RUN_ID": "sample",
+    }
     import torch
     import torch.distributed as dist
     from trainyard import flight

@@ -65,7 +65,14 @@ def test_a_run_becomes_a_private_folder(run: RunWriter, tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     assert answer.data["folder"] == str(folder) and answer.document["changed"] == [str(folder)]
     head = _evidence(folder)
-    wanted = {"format": 1, "run": "tiny-lm", "run_id": "5f0c5f0c5f0c5f0c", "engine": "local", "world_size": 2, "procs_per_node": 2}
+    wanted = {
+        "format": 1,
+        "run": "tiny-lm",
+        "run_id": "5f0c5f0c5f0c5f0c",
+        "engine": "local",
+        "world_size": 2,
+        "procs_per_node": 2,
+    }
     assert {name: head[name] for name in wanted} == wanted and head["pods"] == []
     for name in ("steps.jsonl", "events.jsonl", "logs/attempt-0000.log", "logs/attempt-0000.stacks.txt", "checkpoints/latest"):
         assert (folder / "run" / name).read_bytes() == (run.path / name).read_bytes(), name
@@ -88,13 +95,20 @@ def test_secrets_are_removed(run: RunWriter, tmp_path: Path) -> None:
         f"key {KEY} was refused",
     ]
     _log(run, "\n".join(lines).encode() + b"\n" + PEM.encode() + b"after the key\n")
-    (run.path / "run.json").write_text(json.dumps({"request": {"env": {"WANDB_API_KEY": "0123456789abcdef01", "NOT": "hidden"}}}))
+    (run.path / "run.json").write_text(
+        json.dumps({"request": {"env": {"WANDB_API_KEY": "0123456789abcdef01", "NOT": "hidden"}}})
+    )
     run.event("attempt-ended", attempt=0, exit_code=1, reason=f"401 for token {TOKEN}")
     diagnose("collect", run.path, "--output", tmp_path / "evidence")
     found = _all_bytes(tmp_path / "evidence")
     for secret in (TOKEN, TOKEN[9:], "hunter2secret", KEY, "MIIEpAIBAAKCAQEA7bq", "0123456789abcdef01"):
         assert secret.encode() not in found, secret
-    for plain in (b"max_tokens=4096 tokens_per_s=15213 pad_token=<pad>", b"after the key", b'"NOT": "hidden"', b"401 for token ***"):
+    for plain in (
+        b"max_tokens=4096 tokens_per_s=15213 pad_token=<pad>",
+        b"after the key",
+        b'"NOT": "hidden"',
+        b"401 for token ***",
+    ):
         assert plain in found, plain
     log = (tmp_path / "evidence/run/logs/attempt-0000.log").read_text().split("\n")
     assert log.index("after the key") == len(lines) + PEM.count("\n"), "a line's number has changed"
@@ -105,7 +119,11 @@ def test_a_long_log_keeps_head_and_tail(run: RunWriter, tmp_path: Path) -> None:
     lines = [f"line {number:07d} of a log that is long".encode() for number in range(60_000)]
     half = 1 << 19
     at = half // (len(lines[0]) + 1)
-    lines[at - 3 : at + 30] = [b"-----BEGIN PRIVATE KEY-----", *[b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"] * 32, b"-----END PRIVATE KEY-----"]
+    lines[at - 3 : at + 30] = [
+        b"-----BEGIN PRIVATE KEY-----",
+        *[b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"] * 32,
+        b"-----END PRIVATE KEY-----",
+    ]
     _log(run, b"\n".join(lines) + b"\n")
     diagnose("collect", run.path, "--output", tmp_path / "evidence", "--max-file-mib", 1)
     kept = (tmp_path / "evidence/run/logs/attempt-0000.log").read_bytes()

@@ -9,7 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from evidence_pods import IN_SECRET, PASSWORD, PROGRAM, TOKEN, collect, evidence, job_with_secrets, kubeconfig_of, left_out, talker
+from evidence_pods import (
+    IN_SECRET,
+    PASSWORD,
+    PROGRAM,
+    TOKEN,
+    collect,
+    evidence,
+    job_with_secrets,
+    kubeconfig_of,
+    left_out,
+    talker,
+)
 
 from tests.components.cluster.door import door_to
 from tests.components.cluster.running import Cluster

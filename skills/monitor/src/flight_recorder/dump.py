@@ -1,7 +1,7 @@
 """One rank's flight recorder dump, checked and cut down to what a verdict needs. Written by torch, or by Trainyard's runtime, which adds a line.
 
-    {"version": "2.10", "pg_config": {...}, "pg_status": {"0": {"last_enqueued_collective": 4, "last_completed_collective": 3, ...}},
-     "entries": [{"process_group": ("0", "default_pg"), "collective_seq_id": 4, "profiling_name": "gloo:all_reduce", "retired": False, ...}]}
+{"version": "2.10", "pg_config": {...}, "pg_status": {"0": {"last_enqueued_collective": 4, "last_completed_collective": 3, ...}},
+ "entries": [{"process_group": ("0", "default_pg"), "collective_seq_id": 4, "profiling_name": "gloo:all_reduce", "retired": False, ...}]}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_RANKS, MAX_KEPT = 100_000, 256
 """Ranks that a file may name; newest entries that are kept of one rank, beside those that are open."""
 SHOWN = 8
 """Tensors of one call, and sizes of one tensor."""
-RANK = re.compile(r"(?:^|[^0-9])([0-9]{1,6})(?:\.gloo)?(?:\.bin|\.pkl|\.pickle)?$")
+RANK = re.compile(r"(?:^|[^0-9])([0-9]{1,6})(?:\.gloo)?(?:\.bin|\.txt|\.pkl|\.pickle)?$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,12 @@ MAX_DEPTH, MAX_STEPS = 100_000, 20_000_000
 MARK = object()
 CONSTANTS: dict[int, Any] = {ord("N"): None, 0x88: True, 0x89: False}
 EMPTY: dict[int, Any] = {ord("}"): dict, ord("]"): list, ord(")"): tuple}
-NUMBERS = {ord("J"): struct.Struct("<i"), ord("K"): struct.Struct("<B"), ord("M"): struct.Struct("<H"), ord("G"): struct.Struct(">d")}
+NUMBERS = {
+    ord("J"): struct.Struct("<i"),
+    ord("K"): struct.Struct("<B"),
+    ord("M"): struct.Struct("<H"),
+    ord("G"): struct.Struct(">d"),
+}
 TEXTS = {ord("X"): struct.Struct("<I"), 0x8C: struct.Struct("<B"), 0x8D: struct.Struct("<Q")}
 BYTES = {ord("B"): struct.Struct("<I"), ord("C"): struct.Struct("<B"), 0x8E: struct.Struct("<Q")}
 LONGS = {0x8A: struct.Struct("<B"), 0x8B: struct.Struct("<i")}

@@ -100,7 +100,9 @@ def _mismatch(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -
             continue
         fewest = min(len(ranks) for ranks in variants.values())
         guilty = sorted(rank for ranks in variants.values() if len(ranks) == fewest for rank in ranks)
-        shown = tuple({"ranks": sorted(ranks), "call": call} for call, ranks in sorted(variants.items(), key=lambda each: len(each[1])))
+        shown = tuple(
+            {"ranks": sorted(ranks), "call": call} for call, ranks in sorted(variants.items(), key=lambda each: len(each[1]))
+        )
         words = "; ".join(f"{_named(each['ranks'])} called {each['call']}" for each in shown[:3])
         one = met[guilty[0]]
         return Verdict(DIFFERS, tuple(guilty), words, **_where(calls, one, times), line=one.line, calls=shown, **about)
@@ -134,7 +136,9 @@ def _behind(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -> 
     first = min((dump.open[0] for dump in calls.dumps.values() if dump.open), key=lambda entry: entry.created_s)
     where = _where(calls, first, times)
     if not guilty:
-        return Verdict(UNKNOWN, (), "all ranks are in the same collectives, and none is behind", **where, line=first.line, **about)
+        return Verdict(
+            UNKNOWN, (), "all ranks are in the same collectives, and none is behind", **where, line=first.line, **about
+        )
     reason = f"{_named(sorted(guilty))} completed less of a group's collectives than its other ranks"
     return Verdict(HANG, tuple(sorted(guilty)), reason, **where, line=first.line, **about)
 
