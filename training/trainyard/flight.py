@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -89,9 +90,12 @@ def _recorders() -> dict[str, bytes]:
     import torch
     from torch._C import _distributed_c10d as c10d
 
-    found = {".bin": c10d._dump_fr_trace()}
+    # Lines of the script only where torch can name them at once: it imports torch._inductor for that (torch 2.15), sympy and hundreds of
+    # modules more, which takes seconds that a rank about to be ended does not have. The stacks beside the dump have the lines.
+    has_lines = "torch._inductor.codecache" in sys.modules
+    found = {".bin": c10d._dump_fr_trace(True, has_lines, False)}
     if torch.cuda.is_initialized() and hasattr(c10d, "_dump_nccl_trace"):
-        found = {".bin": c10d._dump_nccl_trace(), ".gloo.bin": found[".bin"]}
+        found = {".bin": c10d._dump_nccl_trace(True, has_lines, False), ".gloo.bin": found[".bin"]}
     return {ending: raw for ending, raw in found.items() if len(raw) <= MAX_BYTES}
 
 

@@ -76,6 +76,8 @@ def verdict_of(
     about: dict[str, Any] = {"without_file": calls.absent, "unreadable": tuple(unreadable), "ranks": len(dumps)}
     if not dumps:
         return Verdict(UNKNOWN, reason="no dump could be read", **about)
+    if not any(dump.entries for dump in dumps.values()):
+        return Verdict(UNKNOWN, reason="no collective was recorded: TORCH_FR_BUFFER_SIZE=0?", **about)
     waiting = {rank: dump.open[0] for rank, dump in dumps.items() if dump.open}
     if not waiting:
         state = UNKNOWN if calls.absent or unreadable else IDLE

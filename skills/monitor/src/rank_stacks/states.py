@@ -18,7 +18,7 @@ def doing(row: dict[str, Any], stack: Stack) -> str:
         return state
     if share is None:
         return "unknown"
-    if share < WORKS:
+    if share < WORKS and state != "running":  # on a machine with too much to do one that runs gets little too
         return "waits"
     is_in_collective = any("torch/distributed/" in frame.file for frame in stack[:6])
     return "spins" if share >= SPINS and is_in_collective else "works"
