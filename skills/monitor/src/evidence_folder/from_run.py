@@ -10,6 +10,7 @@ from typing import Any
 from evidence_folder.cutting import Cut, cut_file
 from evidence_folder.kernel_log import kernel_log
 from evidence_folder.writing import EvidenceFolder
+from flight_recorder.folder import newest_files
 from run_folder.lines import Tally, decoded, head_lines, tail_lines
 from run_folder.records import EVENT, EventLine
 from trainyard_files import Unusable, parse, read_object, read_regular
@@ -29,18 +30,17 @@ RECORDS = (
 ATTEMPT = re.compile(r"attempt-(\d{4,9})\.")
 MAX_LOGS = 100
 """Files of logs/: those of the newest attempts, and of the first."""
-FOLDERS = {"stacks": re.compile(r"rank-\d{1,6}\.txt"), "flight": re.compile(r"rank-\d{1,6}\.bin")}
-"""Folders of the run folder that are taken to the same place in the evidence."""
+FOLDERS = {"stacks": ".txt", "flight": ".bin"}
+"""Folders of the run folder, a file each rank: those of the newest attempt are taken."""
 
 
 def collect_run(path: Path, folder: EvidenceFolder) -> dict[str, Any]:
     """Fills the folder; returns the head of its evidence.json."""
     for name in [*RECORDS, *_logs(path, folder)]:
         take_file(folder, path, name, f"run/{name}")
-    for name, pattern in FOLDERS.items():
-        for file in _names(path / name, folder):
-            if pattern.fullmatch(file):
-                take_whole(folder, path, f"{name}/{file}", f"{name}/{file}")
+    for name, ending in FOLDERS.items():
+        for rank, file in sorted(newest_files(path, name).items()):
+            take_whole(folder, path, str(file.relative_to(path)), f"{name}/rank-{rank:04d}{ending}")
     kernel_log(folder)
     return head_of(path)
 
