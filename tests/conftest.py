@@ -67,6 +67,7 @@ NOT_FAST = (
     "tests/skills/training_job_deployer/test_deploy_accepts.py",
     "tests/skills/training_job_deployer/test_deploy_demo.py",
     "tests/skills/training_job_deployer/test_deploy_fresh.py",
+    "tests/skills/training_job_deployer/test_deploy_notify.py",
     "tests/skills/training_job_deployer/test_deploy_run.py",
     "tests/skills/training_job_deployer/test_deploy_saving.py",
     "tests/test_benchmarks.py",

@@ -25,7 +25,8 @@ class MetricsServer:
 
     def __init__(self, host: str, port: int, interval_s: float) -> None:
         self.stale_s = max(STALE_S, STALE_LOOKS * interval_s)
-        self._text, self._looked, self._run, self._run_id = "", 0.0, "", None
+        self._text, self._looked, self._run = "", 0.0, ""
+        self._run_id: str | None = None
         try:
             self._server = _Server((host, port), type("Handler", (_Handler,), {"show": self.text}))
         except OSError as error:
