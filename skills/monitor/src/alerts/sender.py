@@ -12,6 +12,7 @@ import trainyard_shell as shell
 from alerts.memory import Memory
 from alerts.occurrences import Alert, Seen
 from alerts.receivers import Failed, Receiver
+from trainyard_output import shown
 
 TIMEOUT_S = 30.0
 AGAIN_S, AGAIN_AT_MOST_S = 60.0, 3600.0
@@ -61,7 +62,7 @@ class Sender:
             with memory.alone(self.timeout_s):
                 if memory.knows(alert.kind, alert.key):  # another watch has sent it meanwhile
                     return
-                self.receiver.deliver(json.dumps(shell.shown(alert.payload)).encode(), self.timeout_s)
+                self.receiver.deliver(json.dumps(shown(alert.payload)).encode(), self.timeout_s)
                 memory.tell(alert.kind, alert.key)
             with self._lock:
                 self.sent.append(alert.kind)

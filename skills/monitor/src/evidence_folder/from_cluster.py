@@ -77,7 +77,7 @@ def procs_per_node(run: ClusterRun) -> int | None:
     spec = (run.job or {}).get("spec") or {}
     told: list[Any] = [spec.get("nprocPerNode"), (spec.get("trainer") or {}).get("numProcPerNode")]
     for pod in run.pods[:1]:
-        main = next((each for each in pod.object["spec"]["containers"] if each.get("name") == pod.main), {})
+        main: dict[str, Any] = next((each for each in pod.object["spec"]["containers"] if each.get("name") == pod.main), {})
         told += [each.get("value") for each in main.get("env") or [] if each.get("name") == "PET_NPROC_PER_NODE"]
         words = [*(main.get("command") or []), *(main.get("args") or [])]
         told += [word.partition("=")[2] for word in words if word.replace("_", "-").startswith("--nproc-per-node=")]

@@ -38,7 +38,7 @@ def collect_logs(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> Non
     wanted = [*_wanted(run)]
     if not wanted:
         return
-    room = max(0, folder.limits.total_bytes - folder.bytes - MIB)
+    room = max(0, folder.limits.total_bytes - folder.size_bytes - MIB)
     limit_bytes = min(folder.limits.file_bytes, max(LEAST_BYTES, int(room * SHARE) // len(wanted)))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(lambda each: _collect(run, asking, folder, each, limit_bytes), wanted):
