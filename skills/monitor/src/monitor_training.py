@@ -24,6 +24,8 @@ import click
 from cluster_run import named
 from cluster_run.named import Named
 from log_formats.known import CHOICES
+from run_view import listening
+from run_view.listening import Listening
 
 
 @shell.program("monitor")
@@ -100,6 +102,7 @@ def progress(run: Named) -> shell.Result:
     epilog=shell.examples(
         "monitor_training.py watch .trainyard/runs/tiny-lm",
         "monitor_training.py watch .trainyard/runs/tiny-lm --interval 10 --timeout-s 3600 --json",
+        "monitor_training.py watch .trainyard/runs/tiny-lm --webhook SLACK_URL --serve-metrics 9109",
     )
 )
 @named.options
@@ -110,13 +113,20 @@ def progress(run: Named) -> shell.Result:
 )
 @STALL_FACTOR
 @START_LIMIT
+@listening.options
 def watch(
-    run: Named, interval_s: float | None, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
+    run: Named,
+    interval_s: float | None,
+    once: bool,
+    timeout_s: float | None,
+    stall_factor: float,
+    start_limit_s: float,
+    listening: Listening,
 ) -> shell.Result:
     """A live view; without a terminal one JSON object a line. Ends when the run ends: exit 0 finished or stopped, else 1."""
     from monitor_verbs import watch_result
 
-    return watch_result(run, interval_s, once, timeout_s, stall_factor, start_limit_s)
+    return watch_result(run, interval_s, once, timeout_s, stall_factor, start_limit_s, listening)
 
 
 @cli.command(

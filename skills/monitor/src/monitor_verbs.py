@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster_run.named import Named
-
+    from run_view.listening import Listening
     from run_view.watch import Screen
 
 WHOLE_UP_TO_BYTES = 24 << 20
@@ -87,7 +87,13 @@ def progress_result(run: Named) -> shell.Result:
 
 
 def watch_result(
-    run: Named, interval_s: float | None, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
+    run: Named,
+    interval_s: float | None,
+    once: bool,
+    timeout_s: float | None,
+    stall_factor: float,
+    start_limit_s: float,
+    listening: Listening,
 ) -> shell.Result:
     from run_view.watch import JsonLines, Terminal
 
@@ -95,12 +101,14 @@ def watch_result(
     if run.is_on_cluster:
         from cluster_run.verbs import watch_result as on_cluster
 
-        return on_cluster(run, interval_s, once, timeout_s, limits)
+        return on_cluster(run, interval_s, once, timeout_s, limits, listening)
     path, live = open_run_folder(run.folder), sys.stdout.isatty() and shell.wants_table(sys.argv[1:])
     if timeout_s is None and not sys.stdout.isatty():
         timeout_s = WATCH_TIMEOUT_S
-    with Terminal() if live else JsonLines() as screen:
-        data = _look_until_end(path, screen, limits, INTERVAL_S if interval_s is None else interval_s, once, timeout_s)
+    every_s = INTERVAL_S if interval_s is None else interval_s
+    with listening.around(Terminal() if live else JsonLines(), interval_s=every_s, stall_factor=stall_factor) as screen:
+        data = _look_until_end(path, screen, limits, every_s, once, timeout_s)
+    data |= screen.data()
     if live:  # the view stays on the screen: do not say it all again
         data = {"name": data["name"], "state": data["state"]}
     return shell.Result(data=data, ok=once or data["state"] in ("finished", "stopped"))

@@ -58,9 +58,12 @@ class Api:
     events: list[Object] = field(default_factory=list)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if path == "/version":
+            return 200, {"gitVersion": "v1.36.3"}
         parts = path.strip("/").split("/")
-        plural = parts[4] if parts[0] == "api" else parts[5]
-        name = parts[parts.index(plural) + 1] if parts[-1] != plural else None
+        below = parts[2:] if parts[0] == "api" else parts[3:]
+        plural, name, *_ = [*(below[2:] if below[0] == "namespaces" else below), None]
+        assert plural is not None
         if plural in self.refused:
             group = "" if parts[0] == "api" else parts[1]
             message = f'{plural}.{group} is forbidden: User "u" cannot get resource "{plural}" in API group "{group}" in the namespace "{NAMESPACE}"'

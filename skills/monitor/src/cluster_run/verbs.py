@@ -19,6 +19,7 @@ from run_health.checks import health_checks
 from run_health.limits import Limits
 from run_health.records import LITTLE_DISK_BYTES, NO_DISK_BYTES
 from run_health.restart import restart_point, restart_warnings
+from run_view.listening import Listening
 from run_view.progress import progress_data
 from run_view.status import notes, status_data
 from trainyard_shell import Check, clean
@@ -197,7 +198,9 @@ def progress_result(named: Named) -> shell.Result:
         return shell.Result(data=data)
 
 
-def watch_result(named: Named, interval_s: float | None, once: bool, timeout_s: float | None, limits: Limits) -> shell.Result:
+def watch_result(
+    named: Named, interval_s: float | None, once: bool, timeout_s: float | None, limits: Limits, listening: Listening
+) -> shell.Result:
     from run_view.watch import JsonLines, Terminal
 
     live = sys.stdout.isatty() and shell.wants_table(sys.argv[1:])
@@ -205,8 +208,11 @@ def watch_result(named: Named, interval_s: float | None, once: bool, timeout_s: 
         timeout_s = WATCH_TIMEOUT_S
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the copies are removed
-    with looker_at(named) as looker, Terminal() if live else JsonLines() as screen:
-        data = _look_until_end(looker, screen, limits, INTERVAL_S if interval_s is None else interval_s, once, deadline)
+    every_s = INTERVAL_S if interval_s is None else interval_s
+    heard = listening.around(Terminal() if live else JsonLines(), interval_s=every_s, stall_factor=limits.stall_factor)
+    with looker_at(named) as looker, heard as screen:
+        data = _look_until_end(looker, screen, limits, every_s, once, deadline)
+    data |= screen.data()
     if live:
         data = {"name": data["name"], "state": data["state"]}
     return shell.Result(data=data, ok=once or data["state"] in ("finished", "stopped"))

@@ -1,0 +1,158 @@
+"""`stacks`: what every rank does now. Ranks are small processes; some have the runtime's signal, which needs no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.calling import SKILLS
+from tests.training.forking import skill_run
+
+PROGRAM = SKILLS / "monitor" / "src" / "diagnose_training.py"
+RANK = """
+import os, signal, sys, threading, time
+from trainyard.stacks import print_when_asked
+
+def train(): wait()
+def wait(): time.sleep(600)
+def evaluate(): time.sleep(600)
+def spin():
+    while True: pass
+
+mood = sys.argv[1]
+if "silent" not in mood: print_when_asked()
+if "own" in mood: signal.signal(signal.SIGUSR2, lambda *_: open("own-handler-ran", "w").close())
+print("up", flush=True)
+evaluate() if "evaluates" in mood else spin() if "spins" in mood else train()
+"""
+Start = Callable[..., list[subprocess.Popen[bytes]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    (folder / "runner.json").write_text(
+        json.dumps({"format": 1, "state": "running", "run_id": secrets.token_hex(8), "name": "r"})
+    )
+    return folder
+
+
+@pytest.fixture
+def start(run: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*moods: str, **variables: str) -> list[subprocess.Popen[bytes]]:
+        told = {"TRAINYARD_RUN_ID": json.loads((run / "runner.json").read_text())["run_id"], "TRAINYARD_RUN_DIR": str(run)}
+        for rank, mood in enumerate(moods):
+            place = {"RANK": str(rank), "WORLD_SIZE": str(len(moods)), "TRAINYARD_FLIGHT": "off"}
+            words = [sys.executable, "-c", RANK, mood]
+            started.append(subprocess.Popen(words, cwd=run, env=os.environ | told | place | variables, stdout=subprocess.PIPE))
+        for process in started:
+            assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        return started
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def stacks(run: Path, code: int, *words: str, path: str | None = None) -> dict[str, Any]:
+    """`path`: without it no program of another package is found."""
+    done = skill_run(
+        [sys.executable, str(PROGRAM), "stacks", str(run), *words], env={**os.environ, "PATH": path or "/nowhere"}, timeout=120
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return dict(json.loads(done.stdout))
+
+
+def check(document: dict[str, Any], id: str) -> dict[str, Any]:
+    return dict(next(check for check in document["checks"] if check["id"] == id))
+
+
+def test_the_outlier_comes_first(run: Path, start: Start) -> None:
+    """Equal stacks are one line; the one that differs is named with its line in the script."""
+    start("trains", "trains", "evaluates", "trains")
+    data = stacks(run, 0)["data"]
+    first, second = data["groups"]
+    assert (first["ranks"], first["outlier"], first["doing"], first["read_with"]) == ("2", True, "waits", "signal")
+    assert first["where"].endswith(" in evaluate") and second["where"].endswith(" in wait")
+    assert (second["ranks"], second["outlier"], data["outliers"]) == ("0-1, 3", False, "2")
+    assert data["line"].startswith("rank 2 (waits) at ")
+    assert [oct(path.stat().st_mode)[-3:] for path in sorted((run / "stacks").rglob("*")) if path.is_dir()] == ["700"]
+    again = stacks(run, 0)["data"]
+    assert again["groups"][0]["stack"] == first["stack"], "the newest answer is read, not the first"
+
+
+def test_states(run: Path, start: Start) -> None:
+    """Stopped, ended, spinning: by /proc, beside the stacks; a stopped rank goes on being stopped and is sent nothing."""
+    ranks = start("trains", "trains", "spins", "trains", "trains")
+    os.kill(ranks[1].pid, signal.SIGSTOP)
+    ranks[3].kill()  # nobody waits for it: a zombie
+    while Path(f"/proc/{ranks[3].pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.02)
+    document = stacks(run, 1)
+    doing = document["data"]["doing"]
+    assert (doing["stopped"], doing["zombie"]) == ("1", "3") and doing.get("works", doing.get("spins")) == "2"
+    states = check(document, "ranks.states")
+    assert states["status"] == "fail" and "stopped: ranks 1" in states["summary"] and "kill -CONT" in states["fix"]
+    assert "State:\tT" in Path(f"/proc/{ranks[1].pid}/status").read_text()
+    pending = next(line for line in Path(f"/proc/{ranks[1].pid}/status").read_text().splitlines() if line.startswith("ShdPnd"))
+    assert int(pending.split()[1], 16) >> (signal.SIGUSR2 - 1) & 1 == 0
+    assert check(document, "stacks.read")["status"] == "unknown"
+
+
+def test_without_the_signal_and_py_spy_it_is_unknown(run: Path, start: Start) -> None:
+    """Ranks of other scripts, and those whose script has the signal itself: never signalled, and never called fine."""
+    ranks = start("silent", "silent own")
+    document = stacks(run, 1)
+    read = check(document, "stacks.read")
+    assert read["status"] == "unknown" and "ranks 0-1" in read["summary"] and "py-spy" in read["fix"]
+    assert all(rank.poll() is None for rank in ranks) and not (run / "own-handler-ran").exists()
+    assert document["data"]["doing"] == {"waits": "0-1"}
+
+
+def test_a_shared_group_is_named(run: Path, start: Start) -> None:
+    """Two outliers of eight that make one block."""
+    start(*["trains"] * 4, "evaluates", "evaluates", "trains", "trains")
+    data = stacks(run, 0)["data"]
+    assert data["outliers"] == "4-5" and data["shared_group"] == "the block of 2 ranks 4-5"
+    assert data["line"].endswith("the outliers share the block of 2 ranks 4-5")
+
+
+FAKE_SPY = """#!/bin/sh
+case "$*" in *--nonblocking*--json*) ;; *) exit 3;; esac
+[ -e refused ] && { echo "Permission Denied: Try running again with elevated permissions" >&2; exit 1; }
+echo '[{"thread_name": "MainThread", "frames": [{"name": "step", "filename": "/job/train.py", "line": 7}]}]'
+"""
+
+
+def test_py_spy(run: Path, start: Start, tmp_path: Path) -> None:
+    """It is asked where the runtime is not there; what it may not read is unknown, with the reason and the way round."""
+    start("silent")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "py-spy").write_text(FAKE_SPY.replace("refused", str(tmp_path / "refused")))
+    (tools / "py-spy").chmod(0o755)
+    group = stacks(run, 0, path=f"{tools}:/bin")["data"]["groups"][0]
+    assert (group["where"], group["read_with"]) == ("/job/train.py:7 in step", "py-spy")
+    (tmp_path / "refused").touch()
+    read = check(stacks(run, 1, path=f"{tools}:/bin"), "stacks.read")
+    assert read["status"] == "unknown" and "Permission Denied" in read["summary"] and "job's user" in read["fix"]
+
+
+def test_no_rank_lives(run: Path, tmp_path: Path) -> None:
+    assert "no rank" in stacks(run, 3)["error"]["message"]
+    (run / "runner.json").write_text("[" * 100_000)
+    assert stacks(run, 3)["error"]["code"] == "not-found"
