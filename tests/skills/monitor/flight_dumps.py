@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Ops:
         self.dist.all_reduce(self.torch.ones(shape, dtype=getattr(self.torch, dtype)), group=group)
 
     def gather(self, size: int = 8) -> None:
-        self.dist.all_gather_into_tensor(self.torch.ones(size * RANKS), self.torch.ones(size))
+        self.dist.all_gather_into_tensor(self.torch.ones(size * self.dist.get_world_size()), self.torch.ones(size))
 
     def broadcast(self, source: int = 0) -> None:
         self.dist.broadcast(self.x, source)
@@ -159,7 +160,7 @@ def make(folder: Path) -> dict[str, dict[int, bytes]]:
     pids = []
     for name, case in CASES.items():
         (folder / name).mkdir()
-        pids += [os.fork() or _rank(case, rank, folder / name) for rank in range(case.ranks)]
+        pids += [os.fork() or _forked(case, rank, folder / name) for rank in range(case.ranks)]
     wanted = sum(case.ranks - name.startswith("stopped") for name, case in CASES.items())
     deadline = time.monotonic() + DEADLINE_S
     while len(list(folder.glob("*/flight/attempt-0000/*.bin"))) < wanted and time.monotonic() < deadline:
@@ -171,7 +172,15 @@ def make(folder: Path) -> dict[str, dict[int, bytes]]:
     return {name: {int(path.stem[-4:]): path.read_bytes() for path in paths} for name, paths in found.items()}
 
 
-def _rank(case: Case, rank: int, run: Path) -> int:
+def _forked(case: Case, rank: int, run: Path) -> int:
+    try:
+        _rank(case, rank, run)
+    except BaseException:  # whatever it is, a copy of this program must not go on where the first one does
+        traceback.print_exc()
+    os._exit(1)
+
+
+def _rank(case: Case, rank: int, run: Path) -> None:
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(case.ranks),
@@ -199,8 +208,7 @@ def _rank(case: Case, rank: int, run: Path) -> int:
         case.script(rank, ops)
     except RuntimeError as error:
         print(f"rank {rank}: {error}", file=sys.stderr)
-    time.sleep(600)
-    os._exit(1)
+    time.sleep(3600)
 
 
 def without_paths(raw: bytes) -> bytes:
