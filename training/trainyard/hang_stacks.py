@@ -18,7 +18,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-if __package__:
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
     from trainyard import hang_files
 else:  # a copy beside its siblings, in the local-runner skill
     import hang_files

@@ -16,12 +16,13 @@ import tarfile
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 RANKS = 4
-HANGS_S = 6.0
+HANGS_S, DEADLINE_S = 20.0, 1800.0
 Script = Callable[[int, "Ops"], None]
 
 
@@ -51,7 +52,7 @@ class Ops:
         self.dist.all_reduce(self.torch.ones(shape, dtype=getattr(self.torch, dtype)), group=group)
 
     def gather(self, size: int = 8) -> None:
-        self.dist.all_gather_into_tensor(self.torch.ones(size * RANKS), self.torch.ones(size))
+        self.dist.all_gather_into_tensor(self.torch.ones(size * self.dist.get_world_size()), self.torch.ones(size))
 
     def broadcast(self, source: int = 0) -> None:
         self.dist.broadcast(self.x, source)
@@ -154,22 +155,32 @@ CASES = {
 }
 
 
-def make(name: str, folder: Path) -> dict[int, bytes]:
-    """Rank -> what it wrote; a stopped one writes nothing."""
-    case, run = CASES[name], folder / name
-    run.mkdir()
-    pids = [os.fork() or _rank(case, rank, run) for rank in range(case.ranks)]
-    deadline = time.monotonic() + 300
-    expected = case.ranks - name.startswith("stopped")
-    while len(found := list(run.glob("flight/attempt-0000/*.bin"))) < expected and time.monotonic() < deadline:
-        time.sleep(0.05)
+def make(folder: Path) -> dict[str, dict[int, bytes]]:
+    """Case -> rank -> what it wrote; a stopped one writes nothing. All cases at once: their ranks mostly wait."""
+    pids = []
+    for name, case in CASES.items():
+        (folder / name).mkdir()
+        pids += [os.fork() or _forked(case, rank, folder / name) for rank in range(case.ranks)]
+    wanted = sum(case.ranks - name.startswith("stopped") for name, case in CASES.items())
+    deadline = time.monotonic() + DEADLINE_S
+    while len(list(folder.glob("*/flight/attempt-0000/*.bin"))) < wanted and time.monotonic() < deadline:
+        time.sleep(0.5)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    return {int(path.stem[-4:]): path.read_bytes() for path in found}
+    found = {name: sorted((folder / name).glob("flight/attempt-0000/*.bin")) for name in CASES}
+    return {name: {int(path.stem[-4:]): path.read_bytes() for path in paths} for name, paths in found.items()}
 
 
-def _rank(case: Case, rank: int, run: Path) -> int:
+def _forked(case: Case, rank: int, run: Path) -> int:
+    try:
+        _rank(case, rank, run)
+    except BaseException:  # whatever it is, a copy of this program must not go on where the first one does
+        traceback.print_exc()
+    os._exit(1)
+
+
+def _rank(case: Case, rank: int, run: Path) -> None:
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(case.ranks),
@@ -184,8 +195,11 @@ def _rank(case: Case, rank: int, run: Path) -> int:
     dist.init_process_group("gloo", init_method=f"file://{run}/store", rank=rank, world_size=case.ranks)
     ops = Ops(rank, case.ranks)
     ops.warm()
+    (run / f"ready-{rank}").touch()
 
     def dump() -> None:
+        while len(list(run.glob("ready-*"))) < case.ranks:
+            time.sleep(0.5)
         time.sleep(HANGS_S)
         flight.dump()
 
@@ -194,8 +208,7 @@ def _rank(case: Case, rank: int, run: Path) -> int:
         case.script(rank, ops)
     except RuntimeError as error:
         print(f"rank {rank}: {error}", file=sys.stderr)
-    time.sleep(600)
-    os._exit(1)
+    time.sleep(3600)
 
 
 def without_paths(raw: bytes) -> bytes:
@@ -214,12 +227,10 @@ def without_paths(raw: bytes) -> bytes:
 
 
 def main(archive: str) -> None:
-    import torch._inductor.codecache
-    import torch.distributed  # noqa: F401
+    import torch.distributed  # noqa: F401 - once, before the forks
 
     with tempfile.TemporaryDirectory() as scratch, tarfile.open(archive, "w:xz") as made:
-        for name in CASES:
-            dumps = make(name, Path(scratch))
+        for name, dumps in make(Path(scratch)).items():
             print(json.dumps({"case": name, "ranks": sorted(dumps)}), flush=True)
             for rank, raw in sorted(dumps.items()):
                 member, raw = tarfile.TarInfo(f"{name}/rank-{rank:04d}.bin"), without_paths(raw)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-MAX_DEPTH, MAX_STEPS = 100_000, 20_000_000
+MAX_DEPTH, MAX_STEPS, MAX_LONG = 100_000, 20_000_000, 16
 MARK = object()
 CONSTANTS: dict[int, Any] = {ord("N"): None, 0x88: True, 0x89: False}
 EMPTY: dict[int, Any] = {ord("}"): dict, ord("]"): list, ord(")"): tuple}
@@ -68,7 +68,7 @@ class _Reader:
             elif code in CONSTANTS:
                 stack.append(CONSTANTS[code])
             elif code in LONGS:
-                stack.append(int.from_bytes(self._bytes(min(self._number(LONGS[code]), 64)), "little", signed=True))
+                stack.append(int.from_bytes(self._bytes(self._number(LONGS[code]), MAX_LONG), "little", signed=True))
             elif code in BYTES:
                 stack.append(self._bytes(self._number(BYTES[code])))
             elif code in SKIPPED:
@@ -120,9 +120,9 @@ class _Reader:
         self._at += form.size
         return value
 
-    def _bytes(self, count: int) -> bytes:
+    def _bytes(self, count: int, most: int | None = None) -> bytes:
         end = self._at + count
-        if not 0 <= count <= len(self._raw) - self._at:
+        if not 0 <= count <= (len(self._raw) - self._at if most is None else most) or end > len(self._raw):
             raise NotPlain("it is cut short")
         found = self._raw[self._at : end]
         self._at = end

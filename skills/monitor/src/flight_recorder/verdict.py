@@ -102,10 +102,9 @@ def _mismatch(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -
             continue
         fewest = min(len(ranks) for ranks in variants.values())
         guilty = sorted(rank for ranks in variants.values() if len(ranks) == fewest for rank in ranks)
-        shown = tuple(
-            {"ranks": sorted(ranks), "call": call} for call, ranks in sorted(variants.items(), key=lambda each: len(each[1]))
-        )
-        words = "; ".join(f"{_named(each['ranks'])} called {each['call']}" for each in shown[:3])
+        rarest = sorted(variants.items(), key=lambda each: len(each[1]))
+        words = "; ".join(f"{_named(sorted(ranks))} called {call}" for call, ranks in rarest[:3])
+        shown = tuple({"ranks": sorted(ranks), "call": call} for call, ranks in rarest)
         one = met[guilty[0]]
         return Verdict(DIFFERS, tuple(guilty), words, **_where(calls, one, times), line=one.line, calls=shown, **about)
     return None

@@ -33,7 +33,7 @@ def grouped(stacks: Mapping[int, Stack], doing: Mapping[int, str]) -> list[Group
         for rank in doing
     }
     if len(set(keys.values())) > max(3, len(keys) // 2):  # all at work, each somewhere else: functions alone
-        keys = {rank: (word, tuple((frame[0], frame[2], None) for frame in key)) for rank, (word, key) in keys.items()}
+        keys = {rank: (word, tuple((frame[0], frame[1], None) for frame in key)) for rank, (word, key) in keys.items()}
     sizes = Counter(keys.values())
     most = sizes.most_common(1)[0][1] if sizes else 0
     found = []

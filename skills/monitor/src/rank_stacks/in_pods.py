@@ -77,7 +77,7 @@ def checked(found: Any) -> dict[str, Any]:
             {"rank": int(row["rank"]), "pid": int(row["pid"]), "state": shell.clean(str(row["state"]), 20), **texts}
             | ({"share": float(share)} if share is not None else {})
         )
-        if not 0 <= rows[-1]["rank"] < 1_000_000:
+        if not 0 <= int(row["rank"]) < 1_000_000:
             raise ValueError("a rank that cannot be")
     return {"ranks": rows, "world_size": min(int(found["world_size"]), 1_000_000)}
 

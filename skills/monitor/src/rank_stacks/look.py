@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
+Row = dict[str, Any]
 PROC = "/proc"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ANSWER_S, SETTLED_S, SPY_S, AT_ONCE = 3.0, 0.03, 15.0, 6
@@ -22,7 +24,7 @@ MAX_TEXT, MAX_RANKS = 256 * 1024, 1024
 STATES = {"T": "stopped", "t": "traced", "Z": "zombie", "X": "gone", "D": "uninterruptible", "R": "running", "S": "sleeping"}
 
 
-def look(run_id, run_dir, interval_s=1.0, may_ask=True):
+def look(run_id: str | None, run_dir: str | None, interval_s: float = 1.0, may_ask: bool = True) -> Row:
     """`run_id` None: every rank that is seen here, as in a pod. {"ranks": [{"rank", "pid", "state", "share", "wchan", "threads", "text" or "spy" or "why"}], "world_size": 8, "spy": path or null}"""
     ranks = find(run_id, run_dir)
     if run_dir is None and ranks:  # a pod knows its run folder itself
@@ -45,9 +47,9 @@ def look(run_id, run_dir, interval_s=1.0, may_ask=True):
     time.sleep(max(0.0, interval_s - (time.monotonic() - began)))
     past_s = time.monotonic() - began
     for rank, row in rows.items():
-        after = _ticks(row["pid"])
-        if before[rank] is not None and after is not None:
-            row["share"] = round((after - before[rank]) / TICKS_PER_S / past_s, 3)
+        first, after = before[rank], _ticks(row["pid"])
+        if first is not None and after is not None:
+            row["share"] = round((after - first) / TICKS_PER_S / past_s, 3)
     for rank, head in heads.items():  # those that were there and are not any more
         if rank not in rows:
             rows[rank] = _row(rank, head["pid"], head.get("start_time"))
@@ -67,9 +69,10 @@ def look(run_id, run_dir, interval_s=1.0, may_ask=True):
 # --- which processes ---------------------------------------------------------------------------------------------
 
 
-def find(run_id, run_dir):
+def find(run_id: str | None, run_dir: str | None) -> dict[int, int]:
     """Pid by rank: processes of the run whose parent is not the same rank; the only process that trains where nobody has a rank."""
-    own, told = _ancestors(os.getpid()), {}
+    own = _ancestors(os.getpid())
+    told: dict[int, int] = {}
     for entry in os.listdir(PROC):
         if entry.isdigit() and int(entry) not in own:
             variables = _environment(int(entry))
@@ -77,7 +80,7 @@ def find(run_id, run_dir):
             is_ours = run_id is None or (variables.get("TRAINYARD_RUN_ID") == run_id and _serves(variables, run_dir))
             if rank is not None and is_ours:
                 told[int(entry)] = rank
-    found = {}
+    found: dict[int, int] = {}
     for pid, rank in sorted(told.items()):
         stat = _stat(pid)
         if stat is not None and told.get(int(stat[1])) != rank:
@@ -85,7 +88,7 @@ def find(run_id, run_dir):
     return found
 
 
-def _serves(variables, run_dir):
+def _serves(variables: dict[str, str], run_dir: str | None) -> bool:
     there = variables.get("TRAINYARD_RUN_DIR")
     try:
         return there is None or run_dir is None or os.path.samefile(there, run_dir)
@@ -93,8 +96,8 @@ def _serves(variables, run_dir):
         return True
 
 
-def _ancestors(pid):
-    found = set()
+def _ancestors(pid: int) -> set[int]:
+    found: set[int] = set()
     while pid > 0 and pid not in found:
         found.add(pid)
         stat = _stat(pid)
@@ -102,10 +105,10 @@ def _ancestors(pid):
     return found
 
 
-def _heads(run_dir):
+def _heads(run_dir: str | None) -> dict[int, Row]:
     """Of the newest attempt, by rank: the first line of each rank's file of stacks, and the file."""
     folder = os.path.join(run_dir or "", "stacks")
-    heads = {}
+    heads: dict[int, Row] = {}
     try:
         attempts = sorted(name for name in os.listdir(folder) if name.startswith("attempt-") and name[8:].isdigit())
         for name in os.listdir(os.path.join(folder, attempts[-1])) if attempts else []:
@@ -122,25 +125,24 @@ def _heads(run_dir):
 # --- what a process says of itself -------------------------------------------------------------------------------
 
 
-def _row(rank, pid, start_time=None):
+def _row(rank: int, pid: int, start_time: int | None = None) -> Row:
     stat = _stat(pid)
     if stat is None or (start_time is not None and int(stat[19]) != start_time):
         return {"rank": rank, "pid": pid, "state": "gone"}
-    row = {"rank": rank, "pid": pid, "state": STATES.get(stat[0], "sleeping"), "threads": int(stat[17])}
+    row: Row = {"rank": rank, "pid": pid, "state": STATES.get(stat[0], "sleeping"), "threads": int(stat[17])}
     with contextlib.suppress(OSError):
         row["wchan"] = _read(f"{PROC}/{pid}/wchan", 0, 80).decode(errors="replace").strip("0\n ")
     with contextlib.suppress(OSError, IndexError):
         names = os.listdir(f"{PROC}/{pid}/task")[:256]
-        if row["state"] == "sleeping" and any(
-            _stat(f"{pid}/task/{name}")[0] == "D" for name in names if _stat(f"{pid}/task/{name}")
-        ):
+        threads = [stat for name in names if (stat := _stat(f"{pid}/task/{name}"))]
+        if row["state"] == "sleeping" and any(stat[0] == "D" for stat in threads):
             row["state"] = "uninterruptible"
     return row
 
 
-def _ask(rows, heads):
+def _ask(rows: dict[int, Row], heads: dict[int, Row]) -> None:
     """The ranks whose own file says that this very process writes it get the signal; a stopped one would not hear it."""
-    asked = {}
+    asked: dict[int, tuple[str, int]] = {}
     for rank, row in rows.items():
         head, stat = heads.get(rank), _stat(row["pid"])
         if head is None or stat is None or head["pid"] != row["pid"] or head.get("start_time") != int(stat[19]):
@@ -151,7 +153,8 @@ def _ask(rows, heads):
             size = os.stat(head["path"]).st_size
             os.kill(row["pid"], signal.SIGUSR2)
             asked[rank] = (head["path"], size)
-    deadline, sizes = time.monotonic() + ANSWER_S, {}
+    deadline = time.monotonic() + ANSWER_S
+    sizes: dict[int, int] = {}
     while asked and time.monotonic() < deadline:
         time.sleep(SETTLED_S)
         now = {rank: _size(path) for rank, (path, _) in asked.items()}
@@ -166,7 +169,7 @@ def _ask(rows, heads):
             rows[rank]["why"] = f"it did not answer SIGUSR2 within {ANSWER_S:.0f} s"
 
 
-def _catches(pid, number):
+def _catches(pid: int, number: int) -> bool:
     try:
         lines = _read(f"{PROC}/{pid}/status", 0, 65536).decode(errors="replace").splitlines()
         return any(int(line.split()[1], 16) >> (number - 1) & 1 for line in lines if line.startswith("SigCgt:"))
@@ -177,7 +180,7 @@ def _catches(pid, number):
 # --- what py-spy reads -------------------------------------------------------------------------------------------
 
 
-def _spy_program(ranks):
+def _spy_program(ranks: dict[int, int]) -> str | None:
     beside = [os.path.dirname(sys.executable)]
     for pid in list(ranks.values())[:1]:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -187,8 +190,9 @@ def _spy_program(ranks):
     return next((found for found in map(shutil.which, ["py-spy", *places]) if found), None)
 
 
-def _spy(program, rows):
-    deadline, todo, running = time.monotonic() + SPY_S, list(rows), []
+def _spy(program: str, rows: list[Row]) -> None:
+    deadline, todo = time.monotonic() + SPY_S, list(rows)
+    running: list[tuple[Row, subprocess.Popen[bytes]]] = []
     while todo or running:
         while todo and len(running) < AT_ONCE:
             row = todo.pop(0)
@@ -215,7 +219,7 @@ def _spy(program, rows):
 # --- /proc -------------------------------------------------------------------------------------------------------
 
 
-def _read(path, begin, most):
+def _read(path: str, begin: int, most: int) -> bytes:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         return os.pread(handle, most, begin)
@@ -223,14 +227,14 @@ def _read(path, begin, most):
         os.close(handle)
 
 
-def _size(path):
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
         return 0
 
 
-def _stat(pid):
+def _stat(pid: int | str) -> list[str] | None:
     """The fields of /proc/PID/stat from the third on; None where it is gone."""
     try:
         return _read(f"{PROC}/{pid}/stat", 0, 4096).decode(errors="replace").rpartition(")")[2].split() or None
@@ -238,12 +242,12 @@ def _stat(pid):
         return None
 
 
-def _ticks(pid):
+def _ticks(pid: int) -> int | None:
     stat = _stat(pid)
     return int(stat[11]) + int(stat[12]) if stat else None
 
 
-def _environment(pid):
+def _environment(pid: int) -> dict[str, str]:
     try:
         raw = _read(f"{PROC}/{pid}/environ", 0, 1 << 20)
     except OSError:
@@ -252,7 +256,7 @@ def _environment(pid):
     return {name: value for name, _, value in pairs if name in ("RANK", "WORLD_SIZE", "TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR")}
 
 
-def _number(text):
+def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() and len(text) < 8 else None
 
 
