@@ -179,5 +179,27 @@ def tensorboard(run_dir: str, host: str | None, port: int) -> shell.Result:
     return tensorboard_result(run_dir, host, port)
 
 
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py efa .trainyard/runs/tiny-lm",
+        "monitor_training.py efa pod-logs/ --ranks 16",
+        "kubectl logs -l training.kubeflow.org/job-name=train --prefix --tail=-1 | monitor_training.py efa -",
+    )
+)
+@click.argument("path", metavar="RUN_LOG_OR_FOLDER")
+@click.option("--ranks", type=click.IntRange(min=1), help="How many ranks the job has, where neither records nor NCCL tell.")
+@click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many processes.")
+def efa(path: str, ranks: int | None, limit: int) -> shell.Result:
+    """Does every rank use EFA? Exit 0: proven for all, or the question does not arise. Exit 1: not, or not known.
+
+    The proof is NCCL's own: `NET/OFI Selected provider is efa` in each rank's log, which it prints with NCCL_DEBUG=INFO. One rank on
+    TCP is a no.
+    """
+    from hardware.efa_verb import check_efa_utilization
+    from hardware.net_sources import find_logs
+
+    return check_efa_utilization(find_logs(path), ranks, limit)
+
+
 if __name__ == "__main__":
     cli()
