@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1", "msgspec>=0.19", "rich>=13.7"]
+# dependencies = ["click>=8.1", "msgspec>=0.19", "rich>=13.7", "urllib3>=2.0"]
 # ///
 """Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import click
+from cluster_run import named
 from log_formats.known import CHOICES
 
 
@@ -183,22 +184,61 @@ def tensorboard(run_dir: str, host: str | None, port: int) -> shell.Result:
     epilog=shell.examples(
         "monitor_training.py efa .trainyard/runs/tiny-lm",
         "monitor_training.py efa pod-logs/ --ranks 16",
+        "monitor_training.py efa tiny-lm -n team-a",
         "kubectl logs -l training.kubeflow.org/job-name=train --prefix --tail=-1 | monitor_training.py efa -",
     )
 )
-@click.argument("path", metavar="RUN_LOG_OR_FOLDER")
+@named.options
 @click.option("--ranks", type=click.IntRange(min=1), help="How many ranks the job has, where neither records nor NCCL tell.")
 @click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many processes.")
-def efa(path: str, ranks: int | None, limit: int) -> shell.Result:
+def efa(run: named.Named, ranks: int | None, limit: int) -> shell.Result:
     """Does every rank use EFA? Exit 0: proven for all, or the question does not arise. Exit 1: not, or not known.
 
     The proof is NCCL's own: `NET/OFI Selected provider is efa` in each rank's log, which it prints with NCCL_DEBUG=INFO. One rank on
-    TCP is a no.
+    TCP is a no. RUN may also be a log, a folder of logs, an evidence folder, or - for stdin.
     """
+    if run.is_on_cluster:
+        found = run.find()
+        from hardware.on_cluster import efa_of_run
+
+        return efa_of_run(found, ranks, limit)
     from hardware.efa_verb import check_efa_utilization
     from hardware.net_sources import find_logs
 
-    return check_efa_utilization(find_logs(path), ranks, limit)
+    return check_efa_utilization(find_logs(run.text or ""), ranks, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py gpu here --watch-s 30",
+        "monitor_training.py gpu tiny-lm -n team-a",
+        "monitor_training.py gpu all --prometheus http://localhost:9090",
+        "nvidia-smi --query-gpu=index,uuid,utilization.gpu,temperature.gpu --format=csv | monitor_training.py gpu -",
+    )
+)
+@named.options
+@click.option("--prometheus", metavar="URL", help="A Prometheus that scrapes DCGM's exporter: it knows the last hour.")
+@click.option("--watch-s", type=click.FloatRange(0, 600), default=10.0, show_default=True, help="Ask nvidia-smi for this long.")
+@click.option("--interval", "interval_s", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds.")
+@click.option("--expect", "expected", type=click.IntRange(min=1), help="How many GPUs the job holds, where nothing tells.")
+@click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many GPUs.")
+def gpu(
+    run: named.Named, prometheus: str | None, watch_s: float, interval_s: float, expected: int | None, limit: int
+) -> shell.Result:
+    """Are the GPUs in use, and fit? Idle ones are named. Exit 0: yes. Exit 1: a GPU is idle for long, unfit, or not known.
+
+    RUN may also be `here` (this machine), `all` (every GPU that --prometheus knows), or what nvidia-smi printed: a file, or - for
+    stdin. On a cluster the source is --prometheus, else a Prometheus there, else nvidia-smi inside the pods.
+    """
+    from hardware.gpu_verb import Asked, HERE, check_gpu_utilization
+
+    asked = Asked(prometheus, watch_s, interval_s, expected, limit)
+    if run.is_on_cluster and run.text not in HERE:
+        found = run.find()
+        from hardware.on_cluster import gpu_of_run
+
+        return gpu_of_run(found, asked)
+    return check_gpu_utilization(run.text or "here", asked)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from hardware.net_lines import MARKS, NetLine, net_line
 from log_reading.lines import LineCount, pieces, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 MAX_PROCESSES = 65_536
 SHOWN_CHARS = 240
@@ -77,11 +77,15 @@ class NetProof:
 
     def read(self, name: str, file: BinaryIO) -> None:
         """To the end; `name` stands in the evidence and, where a line names no process, for the process."""
-        count = LineCount()
-        for piece in pieces(file, count, growing=False):
-            if any(mark in piece for mark in MARKS):
-                self._line(name, count.lines, text_of(piece))
-        self.files, self.lines = self.files + 1, self.lines + count.lines
+        self.read_lines(name, pieces(file, LineCount(), growing=False))
+
+    def read_lines(self, name: str, lines: Iterable[bytes]) -> None:
+        """The lines of one log, none of them longer than log_reading keeps."""
+        number = 0
+        for number, line in enumerate(lines, 1):  # noqa: B007 - counted after the loop
+            if any(mark in line for mark in MARKS):
+                self._line(name, number, text_of(line))
+        self.files, self.lines = self.files + 1, self.lines + number
 
     def _line(self, name: str, number: int, text: str) -> None:
         self.nccl_lines += "NCCL" in text

@@ -82,7 +82,7 @@ def _of_folder(path: Path) -> Logs:
         raise shell.SkillError("not-found", f"{path} holds no log (*.log, *.txt)", hint=f"ls {path}")
     current = [file for file in files if not file.name.endswith(".previous.log")]
     files = current or files
-    world, backend = _recorded(path, run)
+    world, backend = recorded(run, path)
     return Logs(tuple(files[:MAX_FILES]), path, world, backend, max(0, len(files) - MAX_FILES))
 
 
@@ -92,14 +92,14 @@ def _loose(path: Path) -> list[Path]:
     return sorted({file for file in found if file.is_file()})
 
 
-def _recorded(folder: Path, run: Path) -> tuple[int | None, str | None]:
-    """(ranks, backend) from the newest `start` of the trainer, else from evidence.json."""
+def recorded(run: Path, evidence: Path | None = None) -> tuple[int | None, str | None]:
+    """(ranks, backend) from the newest `start` of the trainer in a run folder, else from evidence.json."""
     lines = tail_lines(run / "events.jsonl", EVENTS_BYTES, tally := Tally(""))
     start = next((event for event in reversed(list(decoded(lines, EVENT, tally))) if event.type == "start"), None)
     world, backend = (start.world_size, start.backend) if start else (None, None)
-    if world is None:
+    if world is None and evidence is not None:
         try:
-            world = (read_object(folder / "evidence.json", {"world_size": "a whole number"}) or {}).get("world_size")
+            world = (read_object(evidence / "evidence.json", {"world_size": "a whole number"}) or {}).get("world_size")
         except (OSError, Unusable):
             world = None
     is_count = isinstance(world, int) and not isinstance(world, bool) and 0 < world <= 1 << 24
