@@ -241,5 +241,50 @@ def gpu(
     return check_gpu_utilization(run.text or "here", asked)
 
 
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py ranks .trainyard/runs/tiny-lm",
+        "monitor_training.py ranks .trainyard/runs/tiny-lm --slow-factor 1.2",
+    )
+)
+@click.argument("run_dir")
+@click.option("--slow-factor", type=click.FloatRange(min=1.05), default=1.3, show_default=True, help="Slow from here on.")
+def ranks(run_dir: str, slow_factor: float) -> shell.Result:
+    """Is a rank slow? Its own work on a step against that of the others of its group, in five windows of ten seconds."""
+    from hardware.ranks_verb import ranks_result
+
+    return ranks_result(run_dir, slow_factor)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py mfu train.log",
+        "monitor_training.py mfu train.log --parameters 7B --gpu H100 --gpus 64 --whole-job",
+    )
+)
+@click.argument("path", metavar="LOG_OR_RUN_DIR")
+@click.option("--parameters", metavar="NUMBER", help="Of the model, such as 7B; of a mixture of experts the active ones.")
+@click.option("--gpu", metavar="NAME", help="Such as H100. Default: as the log names it.")
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp8", "tf32", "fp32"]), default="bf16", show_default=True)
+@click.option("--gpus", type=click.IntRange(min=1), help="How many the job has, where its tokens are counted together.")
+@click.option("--tokens-per-s", type=click.FloatRange(min=0, min_open=True), help="Default: the log's median.")
+@click.option("--per-gpu/--whole-job", "per_gpu", default=None, help="Whose tokens are counted. Default: by the log's unit.")
+@click.option("--expect", type=click.FloatRange(0, 1, min_open=True), help="As a part, such as 0.4. Default: the published ones.")
+def mfu(
+    path: str,
+    parameters: str | None,
+    gpu: str | None,
+    precision: str,
+    gpus: int | None,
+    tokens_per_s: float | None,
+    per_gpu: bool | None,
+    expect: float | None,
+) -> shell.Result:
+    """How much of the GPUs' peak the training uses: 6 FLOP a parameter and token, against what can be expected."""
+    from hardware.mfu_verb import Given, mfu_result
+
+    return mfu_result(path, Given(parameters, gpu, precision, gpus, tokens_per_s, per_gpu, expect))
+
+
 if __name__ == "__main__":
     cli()
