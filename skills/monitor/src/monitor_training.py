@@ -1,11 +1,19 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["click>=8.1", "msgspec>=0.19", "rich>=13.7", "urllib3>=2.0"]
+# dependencies = [
+#   "click>=8.1",
+#   "kubernetes>=35,!=36.0.0",  # optional: for a run on a cluster
+#   "msgspec>=0.19",
+#   "PyYAML>=6.0.2",
+#   "rich>=13.7",
+#   "urllib3>=2",
+#   "websocket-client>=1.8",  # optional
+# ]
 # ///
 """Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
-RUN_DIR is the run folder (on a local target .trainyard/runs/NAME beside the job file). Nothing in it is changed, except that
-`report` writes report.html.
+RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file), or the name of a run or job on a cluster. Nothing
+in it is changed, except that `report` writes report.html.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ import trainyard_shell as shell
 
 import click
 from cluster_run import named
+from cluster_run.named import Named
 from log_formats.known import CHOICES
 
 
@@ -21,8 +30,8 @@ from log_formats.known import CHOICES
 def cli() -> None:
     """Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
-    RUN_DIR is the run folder: on a local target .trainyard/runs/NAME beside the job file. `metrics` and `report` also read a log
-    file alone.
+    RUN is the run folder: on a local target .trainyard/runs/NAME beside the job file. Else it is the name of a run or job on a
+    cluster; --namespace, --context or --selector say so in any case. `metrics` and `report` also read a log file alone.
     """
 
 
@@ -45,16 +54,16 @@ START_LIMIT = click.option(
 @cli.command(
     epilog=shell.examples(
         "monitor_training.py status .trainyard/runs/tiny-lm",
-        "monitor_training.py status .trainyard/runs/tiny-lm --json",
+        "monitor_training.py status tiny-lm -n ml --json",
     )
 )
-@click.argument("run_dir")
+@named.options
 @STALL_FACTOR
-def status(run_dir: str, stall_factor: float) -> shell.Result:
+def status(run: Named, stall_factor: float) -> shell.Result:
     """Progress, loss, speed, time left, last checkpoint, restarts, and the state held against the living processes."""
     from monitor_verbs import status_result
 
-    return status_result(run_dir, stall_factor)
+    return status_result(run, stall_factor)
 
 
 @cli.command(
@@ -63,14 +72,14 @@ def status(run_dir: str, stall_factor: float) -> shell.Result:
         "monitor_training.py health .trainyard/runs/tiny-lm --stall-factor 30",
     )
 )
-@click.argument("run_dir")
+@named.options
 @STALL_FACTOR
 @START_LIMIT
-def health(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Result:
+def health(run: Named, stall_factor: float, start_limit_s: float) -> shell.Result:
     """Is it fit? Exit 0: no check failed and none is unknown. Exit 1: not, or not known."""
     from monitor_verbs import health_result
 
-    return health_result(run_dir, stall_factor, start_limit_s)
+    return health_result(run, stall_factor, start_limit_s)
 
 
 @cli.command(
@@ -79,13 +88,12 @@ def health(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Res
         "monitor_training.py progress .trainyard/runs/tiny-lm --json",
     )
 )
-@click.argument("run_dir")
-def progress(run_dir: str) -> shell.Result:
+@named.options
+def progress(run: Named) -> shell.Result:
     """The last step of the newest attempt, from steps.jsonl or the end of its log. For programs: cheap, however long the run is."""
-    from run_folder.folder import open_run_folder
-    from run_view.progress import progress_data
+    from monitor_verbs import progress_result
 
-    return shell.Result(data=progress_data(open_run_folder(run_dir)))
+    return progress_result(run)
 
 
 @cli.command(
@@ -94,8 +102,8 @@ def progress(run_dir: str) -> shell.Result:
         "monitor_training.py watch .trainyard/runs/tiny-lm --interval 10 --timeout-s 3600 --json",
     )
 )
-@click.argument("run_dir")
-@click.option("--interval", "interval_s", type=click.FloatRange(min=0.05), default=2.0, show_default=True, help="Seconds.")
+@named.options
+@click.option("--interval", "interval_s", type=click.FloatRange(min=0.05), help="Seconds. Default: 2; on a cluster 10.")
 @click.option("--once", is_flag=True, help="One look, then end.")
 @click.option(
     "--timeout-s", type=click.FloatRange(min=0), help="Stop looking after this long. Default: 600 without a terminal."
@@ -103,12 +111,12 @@ def progress(run_dir: str) -> shell.Result:
 @STALL_FACTOR
 @START_LIMIT
 def watch(
-    run_dir: str, interval_s: float, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
+    run: Named, interval_s: float | None, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
 ) -> shell.Result:
     """A live view; without a terminal one JSON object a line. Ends when the run ends: exit 0 finished or stopped, else 1."""
     from monitor_verbs import watch_result
 
-    return watch_result(run_dir, interval_s, once, timeout_s, stall_factor, start_limit_s)
+    return watch_result(run, interval_s, once, timeout_s, stall_factor, start_limit_s)
 
 
 @cli.command(
@@ -118,15 +126,17 @@ def watch(
         "monitor_training.py report train.log",
     )
 )
-@click.argument("run_dir", metavar="RUN_DIR_OR_LOG")
-@click.option("--output", type=click.Path(), help="Where to write. Default: RUN_DIR/report.html, LOG.report.html.")
+@named.options
+@click.option(
+    "--output", type=click.Path(), help="Where to write. Default: RUN/report.html, LOG.report.html, ./NAME.report.html."
+)
 @click.option("--dry-run", is_flag=True, help="Compute everything, write nothing.")
 @STALL_FACTOR
-def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
+def report(run: Named, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
     """One self-contained HTML file: plots, the run's time line, and where its wall time went."""
     from run_report.verb import report_result
 
-    return report_result(run_dir, output, dry_run, stall_factor)
+    return report_result(run, output, dry_run, stall_factor)
 
 
 @cli.command(
@@ -136,7 +146,7 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
         r"monitor_training.py metrics train.log --pattern 'at (?P<step>\d+), loss is (?P<loss>\S+)'",
     )
 )
-@click.argument("path")
+@named.options
 @click.option(
     "--log-format", type=click.Choice(CHOICES), default="auto", show_default=True, help="Who wrote the log; auto finds out."
 )
@@ -148,12 +158,12 @@ def report(run_dir: str, output: str | None, dry_run: bool, stall_factor: float)
 @click.option("--dry-run", is_flag=True, help="Read everything, write nothing.")
 @click.option("--yes", is_flag=True, help="Let --export replace a file that is not an export of this program.")
 def metrics(
-    path: str, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
+    run: Named, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
 ) -> shell.Result:
     """Step, loss, throughput, learning rate, gradient norm and evaluations of anybody's log.
 
-    PATH is a log file, - for stdin, or a run folder (its steps.jsonl, else the logs of its attempts). The throughput keeps the unit
-    that the log has; nothing is converted.
+    RUN is a log file, - for stdin, a run folder or a run on a cluster (its steps.jsonl, else the logs of its attempts). The
+    throughput keeps the unit that the log has; nothing is converted.
 
     Groups of --pattern: step, loss, eval_loss, lr, grad_norm, throughput, reward, epoch, total (steps), time.
     """
@@ -161,7 +171,7 @@ def metrics(
 
     if pattern is not None and log_format != "auto":
         raise shell.SkillError("usage", "--pattern and --log-format exclude each other", hint="give one of them")
-    return metrics_result(path, log_format, pattern, limit, export, dry_run, yes)
+    return metrics_result(run, log_format, pattern, limit, export, dry_run, yes)
 
 
 @cli.command(
@@ -170,14 +180,14 @@ def metrics(
         "monitor_training.py tensorboard .trainyard/runs/tiny-lm --host user@trainbox --port 6007",
     )
 )
-@click.argument("run_dir")
-@click.option("--host", help="The machine that holds RUN_DIR, as ssh knows it, for the tunnel. Default: this machine's name.")
+@named.options
+@click.option("--host", help="The machine that holds RUN, as ssh knows it, for the tunnel. Default: this machine's name.")
 @click.option("--port", type=click.IntRange(1024, 65535), default=6006, show_default=True, help="On both ends of the tunnel.")
-def tensorboard(run_dir: str, host: str | None, port: int) -> shell.Result:
+def tensorboard(run: Named, host: str | None, port: int) -> shell.Result:
     """The command that shows the run's TensorBoard folder, and the ssh tunnel to it. Starts nothing."""
     from monitor_tensorboard import tensorboard_result
 
-    return tensorboard_result(run_dir, host, port)
+    return tensorboard_result(run, host, port)
 
 
 @cli.command(
@@ -191,7 +201,7 @@ def tensorboard(run_dir: str, host: str | None, port: int) -> shell.Result:
 @named.options
 @click.option("--ranks", type=click.IntRange(min=1), help="How many ranks the job has, where neither records nor NCCL tell.")
 @click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many processes.")
-def efa(run: named.Named, ranks: int | None, limit: int) -> shell.Result:
+def efa(run: Named, ranks: int | None, limit: int) -> shell.Result:
     """Does every rank use EFA? Exit 0: proven for all, or the question does not arise. Exit 1: not, or not known.
 
     The proof is NCCL's own: `NET/OFI Selected provider is efa` in each rank's log, which it prints with NCCL_DEBUG=INFO. One rank on
@@ -223,7 +233,7 @@ def efa(run: named.Named, ranks: int | None, limit: int) -> shell.Result:
 @click.option("--expect", "expected", type=click.IntRange(min=1), help="How many GPUs the job holds, where nothing tells.")
 @click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many GPUs.")
 def gpu(
-    run: named.Named, prometheus: str | None, watch_s: float, interval_s: float, expected: int | None, limit: int
+    run: Named, prometheus: str | None, watch_s: float, interval_s: float, expected: int | None, limit: int
 ) -> shell.Result:
     """Are the GPUs in use, and fit? Idle ones are named. Exit 0: yes. Exit 1: a GPU is idle for long, unfit, or not known.
 

@@ -23,6 +23,10 @@ GONE = re.compile(rb"unable to retrieve container logs|failed to (create fsnotif
 """What the kubelet writes into the answer, without a time, where the file is not there any more."""
 
 
+class TooLong(Exception):
+    """A log is longer than its reader wants it; the lines before were given."""
+
+
 class LogLine(NamedTuple):
     time: str
     """As the node wrote it, RFC 3339; empty: the kubelet itself says something."""
@@ -45,19 +49,19 @@ def read_log(
     *,
     previous: bool = False,
     tail_lines: int | None = None,
-    since_s: int | None = None,
+    since_time: str | None = None,
     max_bytes: int | None = None,
     timeout_s: float = 600.0,
 ) -> Iterator[LogLine]:
-    """Lines, oldest first. `tail_lines`: the last ones; `since_s`: of the last seconds; `max_bytes`: stop after so many.
+    """Lines, oldest first. `tail_lines`: the last ones; `since_time`: from that second on (RFC 3339).
 
-    Raises ApiError (400: it has not begun, or had no start before; 404: the pod is gone), SkillError not-found where the node has
+    Raises TooLong after `max_bytes`, ApiError (400: it has not begun, or had no start before; 404: the pod is gone), SkillError not-found where the node has
     lost the log, unreachable where the stream breaks off, timeout at the deadline.
     """
     query: Object = {"container": container, "timestamps": "true"}
     query |= {"previous": "true"} if previous else {}
     query |= {"tailLines": tail_lines} if tail_lines is not None else {}
-    query |= {"sinceSeconds": since_s} if since_s is not None else {}
+    query |= {"sinceTime": since_time} if since_time is not None else {}
     response = cluster.open("GET", cluster.namespaced("v1", "pods", pod) + "/log", query, read_s=READ_S)
     try:
         for raw in _lines(_pieces(cluster, response, pod, time.monotonic() + timeout_s, max_bytes)):
@@ -74,13 +78,13 @@ def read_log(
 def _pieces(cluster: Cluster, response: Any, pod: str, deadline: float, max_bytes: int | None) -> Iterator[bytes]:
     import urllib3
 
-    left = max_bytes
+    read = 0
     try:
         while part := response.read1(PIECE_BYTES) if hasattr(response, "read1") else response.read(65536):
-            yield part if left is None else part[:left]
-            left = None if left is None else left - len(part)
-            if left is not None and left <= 0:
-                return
+            yield part
+            read += len(part)
+            if max_bytes is not None and read > max_bytes:
+                raise TooLong(f"more than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise shell.SkillError(
                     "timeout", f"the log of {pod} is not at its end yet", hint="read less of it", retryable=True

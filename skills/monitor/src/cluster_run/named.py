@@ -41,6 +41,11 @@ class Named:
         return not os.path.lexists(self.text) and _is_name(name) and (not kind or kind.isalpha())
 
     @property
+    def folder(self) -> str:
+        """The path of a run here."""
+        return self.text or ""
+
+    @property
     def words(self) -> str:
         """As it stands in a next command."""
         given = {"--selector": self.selector, "-n": self.namespace, "--context": self.context, "--cluster-id": self.cluster_id}
@@ -63,7 +68,10 @@ class Named:
 
     def find(self) -> ClusterRun:
         """Raises SkillError as `find_run` and `connect` do."""
-        cluster = self.connect()
+        return self.found(self.connect())
+
+    def found(self, cluster: Cluster) -> ClusterRun:
+        """The same on a cluster that is connected already."""
         from cluster_run.find import find_run
 
         try:
