@@ -254,16 +254,21 @@ def gpu(
 @cli.command(
     epilog=shell.examples(
         "monitor_training.py ranks .trainyard/runs/tiny-lm",
-        "monitor_training.py ranks .trainyard/runs/tiny-lm --slow-factor 1.2",
+        "monitor_training.py ranks tiny-lm -n team-a --slow-factor 1.2",
     )
 )
-@click.argument("run_dir")
+@named.options
 @click.option("--slow-factor", type=click.FloatRange(min=1.05), default=1.3, show_default=True, help="Slow from here on.")
-def ranks(run_dir: str, slow_factor: float) -> shell.Result:
+def ranks(run: Named, slow_factor: float) -> shell.Result:
     """Is a rank slow? Its own work on a step against that of the others of its group, in five windows of ten seconds."""
+    if run.is_on_cluster:
+        found = run.find()
+        from hardware.on_cluster import ranks_of_run
+
+        return ranks_of_run(found, slow_factor)
     from hardware.ranks_verb import ranks_result
 
-    return ranks_result(run_dir, slow_factor)
+    return ranks_result(run.text or "", slow_factor)
 
 
 @cli.command(

@@ -13,6 +13,7 @@ from cluster_run.clock import clock_check
 from cluster_run.cluster_checks import cluster_checks
 from cluster_run.named import Named
 from cluster_run.view import ClusterView, Looker, looker_at
+from hardware.trainer_told import trainer_status
 from run_health.checks import health_checks
 from run_health.limits import Limits
 from run_health.records import LITTLE_DISK_BYTES, NO_DISK_BYTES
@@ -68,6 +69,7 @@ def data_of(found: ClusterView) -> dict[str, Any]:
         "job": run.job_name,
         "cluster": run.cluster.identity(),
         "pod_selector": run.selector,
+        "trainer_status": trainer_status(run.job),
         "records": found.source,
         "pods": [_row(pod) for pod in run.pods[:MAX_ROWS]],
         "pods_total": len(run.pods),

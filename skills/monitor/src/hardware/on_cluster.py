@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_exec
 import trainyard_shell as shell
+from cluster_run.run_files import copy_run
 from hardware.dcgm_series import Whose, look_at_dcgm
 from hardware.efa_verb import efa_result
 from hardware.gpu_verb import gpu_result
 from hardware.net_proof import NetProof
 from hardware import prometheus_service as at_service
 from hardware.prometheus_asking import at_address
+from hardware.ranks_verb import ranks_in
+from hardware.slow_ranks import HOW
 from hardware.smi_asking import ASK_S, watched
 from trainyard_kube import Object
 
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from hardware.gpu_verb import Asked
     from hardware.smi_asking import Ask
 
+MAX_RANKS, RANKS_A_POD = 1024, 16
 LOST_LINES = "a node keeps the end of a log only (10 MiB): NCCL's words stand at its begin"
 
 
@@ -55,6 +61,21 @@ def efa_of_run(run: ClusterRun, ranks: int | None, limit: int) -> shell.Result:
 
 def _cpu(run: ClusterRun, proof: NetProof) -> str | None:
     return "without GPUs: no pod requests one" if run.pods and not proof.nccl_lines else None
+
+
+# --- ranks -------------------------------------------------------------------------------------------------------
+
+
+def ranks_of_run(run: ClusterRun, factor: float) -> shell.Result:
+    """The ends of the ranks' files on the volume, read through a pod."""
+    most = min(MAX_RANKS, sum(gpus_of(pod) for pod in run.pods) or RANKS_A_POD * len(run.pods))
+    with tempfile.TemporaryDirectory(prefix="trainyard-monitor-") as folder:
+        copied, tried = copy_run(run, Path(folder), ranks=most)
+        if copied is None:
+            text = "the run folder on the volume cannot be read, and a log does not tell what a rank waited for"
+            check = shell.Check("ranks.slow", "unknown", text, shell.clean("; ".join(tried), 400), HOW)
+            return shell.Result({"world_size": None}, [check])
+        return ranks_in(Path(folder), factor)
 
 
 # --- gpu ---------------------------------------------------------------------------------------------------------
