@@ -65,7 +65,9 @@ def server(certificate: tuple[Path, Path]) -> Iterator[Server]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(crt, key)
     listening.socket = context.wrap_socket(listening.socket, server_side=True)
-    made = Server(f"https://localhost:{listening.server_port}/apis/trainer.kubeflow.org/v1alpha1/namespaces/a/trainjobs/b/status", crt)
+    made = Server(
+        f"https://localhost:{listening.server_port}/apis/trainer.kubeflow.org/v1alpha1/namespaces/a/trainjobs/b/status", crt
+    )
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     yield made
     listening.shutdown()
@@ -117,7 +119,14 @@ def errors(value: Any, rule: dict[str, Any]) -> list[str]:
 def test_what_is_told_fits_the_definition() -> None:
     """Also a metric without end, a name of a kilobyte, a million steps left and a loss that is NaN. The check sees what does not fit."""
     rule = schema()
-    record = {"loss": float("nan"), "x" * 2000: 1.0, "big": 10**200, "none": None, "text": "no", **{f"m{n}": 0.5 for n in range(500)}}
+    record = {
+        "loss": float("nan"),
+        "x" * 2000: 1.0,
+        "big": 10**200,
+        "none": None,
+        "text": "no",
+        **{f"m{n}": 0.5 for n in range(500)},
+    }
     for step, total, left in ((1, 10**7, 1e12), (5, 10, 3.2), (11, 10, 0.0), (3, None, None)):
         status = status_of(step, total, record, left)
         assert errors(status, rule) == [] and "lastUpdatedTime" in status

@@ -95,7 +95,10 @@ class TrainerStatus:
 
 def status_of(step: int, total: int | None, record: Mapping[str, Any], left_s: float | None) -> dict[str, Any]:
     """What `status.trainerStatus` holds, within the bounds of its schema."""
-    status: dict[str, Any] = {"lastUpdatedTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "metrics": _metrics(step, record)}
+    status: dict[str, Any] = {
+        "lastUpdatedTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "metrics": _metrics(step, record),
+    }
     if total:
         status["progressPercentage"] = max(0, min(100, 100 * step // total))
     if left_s is not None:
@@ -106,7 +109,10 @@ def status_of(step: int, total: int | None, record: Mapping[str, Any], left_s: f
 def _metrics(step: int, record: Mapping[str, Any]) -> list[dict[str, str]]:
     told = {"step": step, **{key: value for key, value in record.items() if key not in NOT_METRICS}}
     numbers = {key: value for key, value in told.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    shown = ((str(key)[:MAX_CHARS], f"{value:.8g}" if isinstance(value, float) else str(value)[:MAX_CHARS]) for key, value in numbers.items())
+    shown = (
+        (str(key)[:MAX_CHARS], f"{value:.8g}" if isinstance(value, float) else str(value)[:MAX_CHARS])
+        for key, value in numbers.items()
+    )
     return [{"name": name, "value": value} for name, value in shown if name][:MOST]
 
 

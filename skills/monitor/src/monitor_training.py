@@ -284,7 +284,9 @@ def ranks(run: Named, slow_factor: float) -> shell.Result:
 @click.option("--gpus", type=click.IntRange(min=1), help="How many the job has, where its tokens are counted together.")
 @click.option("--tokens-per-s", type=click.FloatRange(min=0, min_open=True), help="Default: the log's median.")
 @click.option("--per-gpu/--whole-job", "per_gpu", default=None, help="Whose tokens are counted. Default: by the log's unit.")
-@click.option("--expect", type=click.FloatRange(0, 1, min_open=True), help="As a part, such as 0.4. Default: the published ones.")
+@click.option(
+    "--expect", type=click.FloatRange(0, 1, min_open=True), help="As a part, such as 0.4. Default: the published ones."
+)
 def mfu(
     path: str,
     parameters: str | None,

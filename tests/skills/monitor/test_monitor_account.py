@@ -54,7 +54,9 @@ def test_the_fields_names_add_up_too(histories: list[tuple[RunWriter, dict[str, 
     """Under the names of ml-goodput-measurement: what is null is contained in another, and said to be."""
     for writer, told in histories:
         named = told["categories"]
-        assert sum(value for value in named.values() if value is not None) == pytest.approx(told["wall_s"], abs=1e-6), writer.path
+        assert sum(value for value in named.values() if value is not None) == pytest.approx(told["wall_s"], abs=1e-6), (
+            writer.path
+        )
         assert named["wasted_progress"] == told["account"]["repeated"] and named["accelerator_init"] is None
 
 

@@ -87,7 +87,9 @@ def look_at_dcgm(query: Query, whose: Whose) -> Seen:
         series.add(f"{name} watched", rows, whose, watched_s)
     gpus = [_gpu(series.labels[key], values) for key, values in series.values.items()]
     problems = [] if gpus else ["Prometheus has no DCGM series of this job's GPUs (DCGM_FI_DEV_...)"]
-    return Seen(sorted(gpus, key=lambda gpu: (gpu.place, len(gpu.index), gpu.index)), "prometheus", problems, [], whose.expected)
+    return Seen(
+        sorted(gpus, key=lambda gpu: (gpu.place, len(gpu.index), gpu.index)), "prometheus", problems, [], whose.expected
+    )
 
 
 def _rows(data: dict[str, Any]) -> list[Any]:

@@ -67,7 +67,9 @@ def ranks_check(proof: NetProof, processes: Sequence[Process], world: int | None
     of = f"of {world}" if world else "of an unknown number of"
     if wrong:
         mixed = f"; {len(proven)} use EFA: a mixed job goes at the pace of the slowest" if proven else ""
-        return shell.Check(name, "fail", f"{len(wrong)} {of} ranks do not use EFA: {named(wrong)}{mixed}", quoted(wrong), REPAIR)
+        return shell.Check(
+            name, "fail", f"{len(wrong)} {of} ranks do not use EFA: {named(wrong)}{mixed}", quoted(wrong), REPAIR
+        )
     if not proven:
         told = "no log names the network" if not proof.nccl_lines else "NCCL's lines do not name the provider"
         evidence = f"{proof.lines} lines of {proof.files} files read, {proof.nccl_lines} of them NCCL's"

@@ -19,9 +19,7 @@ IDLE_FAIL_S = 300.0
 IDLE_WARN_S = 1.0
 WARM_C, HOT_C = 80, 85
 """HyperPod's alerts: above 80 C for five minutes, above 85 C for one."""
-CRITICAL_XIDS = frozenset(
-    (46, 48, 54, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 142, 143, 151, 155, 156, 158)
-)
+CRITICAL_XIDS = frozenset((46, 48, 54, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 142, 143, 151, 155, 156, 158))
 """As EKS' node monitoring agent has them: the node wants a reset or a replacement."""
 REPLACE = "hyperpod-manager replace-nodes, or cordon the node and restart the job elsewhere"
 
@@ -56,7 +54,9 @@ def data_check(seen: Seen) -> Check:
     if seen.expected is not None and whole < seen.expected:
         text = f"the job holds {seen.expected} GPUs, and {whole} are seen"
         return Check(name, "unknown", text, f"source: {seen.source}", "cluster-manager health: gpu; the driver of those nodes")
-    return Check(name, "pass", f"{count} GPUs seen" + (f" of {seen.expected}" if seen.expected else ""), f"source: {seen.source}")
+    return Check(
+        name, "pass", f"{count} GPUs seen" + (f" of {seen.expected}" if seen.expected else ""), f"source: {seen.source}"
+    )
 
 
 def lost_check(seen: Seen) -> Check:
@@ -82,14 +82,20 @@ def idle_check(seen: Seen) -> Check:
     if idle:
         return _idle(name, seen, idle)
     if silent:
-        return Check(name, "unknown", f"the use of {len(silent)} GPUs is not known", named(silent), "MIG: DCGM_FI_PROF_GR_ENGINE_ACTIVE")
-    return Check(name, "pass", f"all {len(watched)} GPUs were in use", f"watched for {duration(min(gpu.watched_s for gpu in watched))}")
+        return Check(
+            name, "unknown", f"the use of {len(silent)} GPUs is not known", named(silent), "MIG: DCGM_FI_PROF_GR_ENGINE_ACTIVE"
+        )
+    return Check(
+        name, "pass", f"all {len(watched)} GPUs were in use", f"watched for {duration(min(gpu.watched_s for gpu in watched))}"
+    )
 
 
 def _idle(name: str, seen: Seen, idle: list[Gpu]) -> Check:
     longest = max(gpu.idle_s or 0 for gpu in idle)
     held = f"the job holds {seen.expected or len(seen.gpus)}, {len(idle)} idle for {duration(longest)}"
-    told = named(idle, lambda gpu: f"{duration(gpu.idle_s)}, {gpu.memory_used_mib:.0f} MiB" if gpu.memory_used_mib is not None else "")
+    told = named(
+        idle, lambda gpu: f"{duration(gpu.idle_s)}, {gpu.memory_used_mib:.0f} MiB" if gpu.memory_used_mib is not None else ""
+    )
     fix = "fewer processes than GPUs (nproc_per_node)? A rank that waits: health, ranks; a job that hangs: diagnose_training.py stacks"
     return Check(name, "fail" if longest >= IDLE_FAIL_S else "warn", held, told, fix)
 
@@ -115,7 +121,9 @@ def ecc_check(gpus: Sequence[Gpu]) -> Check:
         tell = lambda gpu: "row remap failed" if gpu.remap_failed else f"{gpu.ecc_uncorrected:.0f} errors"  # noqa: E731
         return Check(name, "fail", f"{len(bad)} GPUs have memory errors that ECC cannot correct", named(bad, tell), REPLACE)
     if pending:
-        return Check(name, "warn", f"{len(pending)} GPUs wait for a reset to remap rows", named(pending), "reset the GPU between jobs")
+        return Check(
+            name, "warn", f"{len(pending)} GPUs wait for a reset to remap rows", named(pending), "reset the GPU between jobs"
+        )
     if not told:
         return Check(name, "skipped", "no ECC counter is told: it may be off, or not exported")
     return Check(name, "pass", f"no uncorrected error on {len(told)} GPUs")
@@ -126,7 +134,13 @@ def throttling_check(gpus: Sequence[Gpu]) -> Check:
     bad = [gpu for gpu in told if (gpu.reasons or 0) & BAD_REASONS]
     if bad:
         tell = lambda gpu: ", ".join(text for bit, text in REASONS.items() if (gpu.reasons or 0) & bit & BAD_REASONS)  # noqa: E731
-        return Check(name, "warn", f"{len(bad)} GPUs are slowed down by heat or power", named(bad, tell), "their cooling and power; " + REPLACE)
+        return Check(
+            name,
+            "warn",
+            f"{len(bad)} GPUs are slowed down by heat or power",
+            named(bad, tell),
+            "their cooling and power; " + REPLACE,
+        )
     if not told:
         return Check(name, "skipped", "no reason of the clocks is told: DCGM_FI_DEV_CLOCKS_EVENT_REASONS exports it")
     return Check(name, "pass", f"none of {len(told)} GPUs is slowed down")

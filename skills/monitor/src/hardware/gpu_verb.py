@@ -73,7 +73,9 @@ def gpu_result(seen: Seen, limit: int) -> shell.Result:
 def _here(asked: Asked, expected: int | None) -> Seen:
     here = socket.gethostname()
     seen = watched({here: on_this_machine}, watch_s=asked.watch_s, interval_s=asked.interval_s, expected=expected)
-    return replace(seen, hint="nvidia-smi on the machine that runs the job; --prometheus URL; -n NAMESPACE for a job on a cluster")
+    return replace(
+        seen, hint="nvidia-smi on the machine that runs the job; --prometheus URL; -n NAMESPACE for a job on a cluster"
+    )
 
 
 def _printed(text: str, expected: int | None) -> Seen:
@@ -94,5 +96,7 @@ def _printed(text: str, expected: int | None) -> Seen:
 def _read(file: BinaryIO, name: str, expected: int | None) -> Seen:
     gpus, lost, others = read_smi(file.read(MAX_TEXT).decode("utf-8", "replace"), name)
     busy = [replace(gpu, idle_s=None if gpu.use_percent is None else 0.0) for gpu in gpus]
-    problems = [] if gpus or lost else others or [f"{name}: no table of nvidia-smi --query-gpu=... --format=csv (with its header)"]
+    problems = (
+        [] if gpus or lost else others or [f"{name}: no table of nvidia-smi --query-gpu=... --format=csv (with its header)"]
+    )
     return Seen(busy, "nvidia-smi's output", problems, lost, expected)

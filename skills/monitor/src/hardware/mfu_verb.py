@@ -71,8 +71,12 @@ def mfu_check(data: dict[str, Any], missing: list[str], wanted: float | None) ->
         return shell.Check(NAME, "unknown", f"not known: {', '.join(missing)}", None, "give the options that are missing")
     if not 0 < measured <= 1:
         text = f"{measured:.0%} of the peak cannot be: parameters, tokens, GPU or precision are not those of this job"
-        return shell.Check(NAME, "unknown", text, _sum(data), "active parameters of a mixture of experts; --per-gpu or --whole-job")
-    text = f"{measured:.1%} of the peak" + (f" of {data['gpu']} in {data['precision']}" if data["mfu"] is not None else ", as the log has it")
+        return shell.Check(
+            NAME, "unknown", text, _sum(data), "active parameters of a mixture of experts; --per-gpu or --whole-job"
+        )
+    text = f"{measured:.1%} of the peak" + (
+        f" of {data['gpu']} in {data['precision']}" if data["mfu"] is not None else ", as the log has it"
+    )
     if measured < FAR_BELOW * least:
         fix = "data loading, small batches, EFA (`efa`), a slow rank (`ranks`), heat (`gpu`), or attention that is not counted"
         return shell.Check(NAME, "warn", f"{text}, far below the {least:.0%} that can be expected", published, fix)
@@ -80,14 +84,20 @@ def mfu_check(data: dict[str, Any], missing: list[str], wanted: float | None) ->
 
 
 def _sum(data: dict[str, Any]) -> str:
-    return f"6 x {data['parameters']:.4g} x {data['tokens_per_s_per_gpu']:.6g} / {data['peak_flops']:.4g}" if data["mfu"] else "told by the log"
+    return (
+        f"6 x {data['parameters']:.4g} x {data['tokens_per_s_per_gpu']:.6g} / {data['peak_flops']:.4g}"
+        if data["mfu"]
+        else "told by the log"
+    )
 
 
 def _tokens_a_gpu(tokens: float | None, unit: str | None, given: Given) -> tuple[float | None, list[str]]:
     """(tokens of one GPU a second, what is missing for it). Whose tokens a bare `tokens/s` counts, nobody can see."""
     if tokens is None:
         return None, ["--tokens-per-s (the log has no throughput)"]
-    per_gpu = given.per_gpu if given.per_gpu is not None else any(word in (unit or "") for word in ("device", "gpu", "rank")) or None
+    per_gpu = (
+        given.per_gpu if given.per_gpu is not None else any(word in (unit or "") for word in ("device", "gpu", "rank")) or None
+    )
     if unit and "token" not in unit and not given.tokens_per_s:
         return None, [f"--tokens-per-s (the log counts {unit})"]
     if per_gpu is None:

@@ -55,7 +55,9 @@ def efa_of_run(run: ClusterRun, ranks: int | None, limit: int) -> shell.Result:
     result = efa_result(proof, ranks or proof.largest() or held or None, None if held else _cpu(run, proof), limit)
     if problems:
         text = f"{len(problems)} of {len(run.pods)} pods have no log that can be read"
-        result.checks.append(shell.Check("efa.logs", "unknown", text, "; ".join(problems[:4]), "kubectl logs POD; " + LOST_LINES))
+        result.checks.append(
+            shell.Check("efa.logs", "unknown", text, "; ".join(problems[:4]), "kubectl logs POD; " + LOST_LINES)
+        )
     return result
 
 
@@ -123,5 +125,3 @@ def _by_exec(run: ClusterRun, asked: Asked, held: int | None) -> Seen:
 def _exec(run: ClusterRun, pod: RunPod, words: list[str]) -> str:
     ran: Any = trainyard_exec.run_in_pod(run.cluster, pod.name, pod.main, words, timeout_s=ASK_S)
     return (ran.stdout + b"\n" + ran.stderr).decode("utf-8", "replace")
-
-

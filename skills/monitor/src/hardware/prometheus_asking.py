@@ -38,4 +38,6 @@ def data_of(document: dict[str, Any], status: int, asked: str) -> dict[str, Any]
     if status in (401, 403):
         hint = "a Prometheus behind a sign-in: a port-forward past it; an AMP workspace: hyperpod-manager query-metrics"
         raise shell.SkillError("permission", f"Prometheus refuses: {said}", hint=hint)
-    raise shell.SkillError("unreachable", f"Prometheus cannot answer {asked[:100]}: {said}", hint="another --prometheus", retryable=True)
+    raise shell.SkillError(
+        "unreachable", f"Prometheus cannot answer {asked[:100]}: {said}", hint="another --prometheus", retryable=True
+    )

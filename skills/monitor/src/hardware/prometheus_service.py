@@ -21,7 +21,11 @@ NAMES = (
     "prometheus",
 )
 """Services of the operator, of kube-prometheus, and of the Helm charts prometheus and kube-prometheus-stack."""
-USUAL = (("monitoring", "prometheus-operated", 9090), ("monitoring", "prometheus-k8s", 9090), ("prometheus", "prometheus-server", 80))
+USUAL = (
+    ("monitoring", "prometheus-operated", 9090),
+    ("monitoring", "prometheus-k8s", 9090),
+    ("prometheus", "prometheus-server", 80),
+)
 """Tried where services of all namespaces may not be listed."""
 MOST = 4
 Service = tuple[str, str, int]

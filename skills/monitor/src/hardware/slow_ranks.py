@@ -23,7 +23,9 @@ LEAST_PART = 0.1
 """Of the step time: a rank that is slower by less holds nobody up."""
 FRESH_S = 60.0
 """A rank that has told nothing for longer than this, while others did, is judged by nothing."""
-HOW = "trainyard's Checkpointer writes ranks/ in the run folder, on a file system that all nodes share; FSDP2 has no such figures"
+HOW = (
+    "trainyard's Checkpointer writes ranks/ in the run folder, on a file system that all nodes share; FSDP2 has no such figures"
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class Pace:
             "judged": len(self.judged),
             "silent": counted(self.silent),
             "slow": [vars(each) for each in self.slow],
-            "slowest": [{"rank": rank, "host": each.host, "own_s": each.own_s, "step_s": each.step_s} for rank, each in rows[:8]],
+            "slowest": [
+                {"rank": rank, "host": each.host, "own_s": each.own_s, "step_s": each.step_s} for rank, each in rows[:8]
+            ],
         }
 
 
@@ -105,7 +109,9 @@ def slow_check(pace: Pace, world_size: int | None, *, ended: bool = False) -> Ch
     if world_size == 1:
         return Check(name, "skipped", "one rank has none to be compared with")
     if pace.slow:
-        told = ", ".join(f"rank {each.rank} on {each.host or 'an unknown host'} takes {each.ratio:.2g} x" for each in pace.slow[:8])
+        told = ", ".join(
+            f"rank {each.rank} on {each.host or 'an unknown host'} takes {each.ratio:.2g} x" for each in pace.slow[:8]
+        )
         evidence = "; ".join(
             f"rank {each.rank}: {each.own_s:.3g} s of own work a step, others {each.others_s:.3g} s" for each in pace.slow[:4]
         )

@@ -31,7 +31,9 @@ def on_this_machine(words: list[str]) -> str:
         done = subprocess.run(words, capture_output=True, timeout=ASK_S, check=False)
     except FileNotFoundError as error:
         message = "there is no nvidia-smi on this machine"
-        raise shell.SkillError("dependency", message, hint="--prometheus URL, or -n NAMESPACE for a job on a cluster") from error
+        raise shell.SkillError(
+            "dependency", message, hint="--prometheus URL, or -n NAMESPACE for a job on a cluster"
+        ) from error
     except subprocess.TimeoutExpired as error:
         message = f"nvidia-smi did not answer within {ASK_S:g} s: a GPU of this machine hangs"
         raise shell.SkillError("timeout", message, hint="dmesg | grep -i xid", retryable=True) from error
