@@ -5,7 +5,7 @@ from __future__ import annotations
 import trainyard_kube as kube
 from cluster_run.ended import job_says
 from cluster_run.run import ClusterRun, RunPod
-from cluster_run.state import Nodes, nodes_of
+from cluster_run.state import Nodes, newest_pods, nodes_of
 from run_view.state import RunState
 from trainyard_finding import Finding
 from trainyard_pods import find_in_events, find_in_pods
@@ -63,15 +63,17 @@ def _newest_change(run: ClusterRun) -> float | None:
 
 def _of_pods(run: ClusterRun, state: RunState) -> list[Check]:
     main = run.kind.container if run.kind else None
-    running = [pod for pod in run.pods if pod.runs]
-    others = [pod for pod in run.pods if not pod.runs]
+    newest = {pod.uid for pod in newest_pods(run)}
+    replaced = [pod for pod in run.pods if pod.uid not in newest and (pod.node_rank or 0) >= 0]
+    running = [*(pod for pod in run.pods if pod.runs and pod not in replaced), *replaced]
+    others = [pod for pod in run.pods if not pod.runs and pod not in replaced]
     if state.name in ("finished", "stopped"):
         found = find_in_pods([pod.object for pod in run.pods], main=main)
         return [_check(each, "warn") for each in found if each.id in STAYS]
     now_bad = [_check(each, "fail", others) for each in find_in_pods([pod.object for pod in others], main=main)]
     past = find_in_pods([pod.object for pod in running], main=main)
     told = {check.id for check in now_bad}
-    # A container that runs again has left the end of its last start behind: it happened, and is over.
+    # A container that runs again, or a pod that was replaced, has left an end behind: it happened, and is over.
     return [
         *now_bad,
         *(_check(each, "unknown" if each.id in LOST else "warn", running) for each in past if each.id not in told),

@@ -87,21 +87,23 @@ def cut(file, offset, most):
 
 def evaluations(file, begin, end):
     """Lines between head and tail that tell a validation loss: few, and of the whole run. The last 64 MiB are looked through."""
-    found, start = [], max(begin, end - (64 << 20))
-    file.seek(start)
-    rest, offset = b"", start
+    found, offset = [], max(begin, end - (64 << 20))
+    file.seek(offset)
+    rest, rest_at, whole = b"", offset, offset == begin
     while offset < end:
         part = file.read(min(BLOCK, end - offset))
         if not part:
             break
-        offset += len(part)
-        lines = (rest + part).split(b"\n")
-        at, rest = offset - len(rest) - len(part), lines.pop()
+        *lines, last = part.split(b"\n")
+        at = offset
         for line in lines:
-            if b'"val_loss"' in line and line.startswith(b"{") and at > start and len(line) < 65536:
-                found.append([at, len(line) + 1])
+            text, text_at = (rest + line, rest_at) if rest or rest_at != at else (line, at)
             at += len(line) + 1
-        rest = rest[:BLOCK]
+            if whole and b'"val_loss"' in text and text.startswith(b"{") and len(text) < 65536:
+                found.append([text_at, len(text) + 1])
+            rest, rest_at, whole = b"", at, True
+        rest = (rest + last)[:BLOCK]  # a longer line is no record, and its begin alone is remembered
+        offset += len(part)
     return found[-400:]
 
 

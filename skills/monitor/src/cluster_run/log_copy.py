@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,8 @@ class LogCopies:
 
     def refresh(self, run: ClusterRun, bounds: list[tuple[float, int]], *, whole: bool) -> bool:
         """Whether any log could be read. `bounds`: (begin, number) of attempts as the launcher counted them; [] by the starts."""
-        self.tried = []
+        self.tried, self.starts = [], []
+        self._forget_gone(run)
         pods = _by_likelihood(run, self.pod)
         first: RunPod | None = None
         for pod in pods[:PODS_TRIED]:
@@ -89,15 +91,14 @@ class LogCopies:
 
     def _read_pod(self, run: ClusterRun, pod: RunPod, bounds: list[tuple[float, int]], whole: bool) -> bool:
         self.starts = starts_of(run, pod)
-        keys = {start.key for start in self.starts}
-        for gone in [key for key in self.copied if key not in keys]:
-            self._forget(gone)
         read = [self._read_start(run, start, whole) for start in self.starts]
         self._lay_out(bounds)
         return any(read)
 
-    def _forget(self, key: str) -> None:
-        self.copied.pop(key).path.unlink(missing_ok=True)
+    def _forget_gone(self, run: ClusterRun) -> None:
+        there = {pod.uid for pod in run.pods}
+        for key in [key for key in self.copied if key.rpartition("/")[0] not in there]:
+            self.copied.pop(key).path.unlink(missing_ok=True)
 
     def _read_start(self, run: ClusterRun, start: Start, whole: bool) -> bool:
         what = f"{'the start before of ' if start.previous else ''}pod {start.pod.name}"
@@ -167,7 +168,8 @@ def _read_first(run: ClusterRun, start: Start, one: Copied, whole: bool) -> None
             return
         except TooLong:
             one.complete, one.last, one.at_last = False, "", 0
-    _write(one, _lines(run, start, tail_lines=TAILS[-1]))
+    # Lines of megabytes: all must be read to come to the last ones, and few are kept.
+    _write(one, iter(deque(_lines(run, start, tail_lines=TAILS[-1]), TAILS[-1])))
 
 
 def _lines(run: ClusterRun, start: Start, **bounds: int | str | None) -> Iterator[LogLine]:
@@ -176,12 +178,12 @@ def _lines(run: ClusterRun, start: Start, **bounds: int | str | None) -> Iterato
 
 def _read_on(run: ClusterRun, start: Start, one: Copied) -> None:
     """What came since. The API takes whole seconds, so some lines come again and are left out."""
-    at_last, skip = 0, one.at_last
+    before, at_before, again = one.last, one.at_last, 0
     with one.path.open("ab") as file:
-        for line in _lines(run, start, since_time=f"{one.last[:19]}Z" if one.last else None):
-            if line.time < one.last:
+        for line in _lines(run, start, since_time=f"{before[:19]}Z" if before else None):
+            if line.time < before:
                 continue
-            if line.time == one.last and (at_last := at_last + 1) <= skip:
+            if line.time == before and (again := again + 1) <= at_before:
                 continue
             _put(file, one, line)
     if one.path.stat().st_size > MOST_BYTES:

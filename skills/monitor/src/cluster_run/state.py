@@ -34,10 +34,15 @@ class Nodes:
         return self.running > 0 and self.running + self.done >= (self.wanted or self.running + self.done)
 
 
+def newest_pods(run: ClusterRun) -> list[RunPod]:
+    """The training nodes, of each rank the pod that was made last: the others were replaced."""
+    pods = [pod for pod in run.pods if pod.node_rank is None or pod.node_rank >= 0]
+    return list({pod.node_rank if pod.node_rank is not None else pod.name: pod for pod in sorted(pods, key=_made)}.values())
+
+
 def nodes_of(run: ClusterRun) -> Nodes:
     pods = [pod for pod in run.pods if pod.node_rank is None or pod.node_rank >= 0]
-    newest = {pod.node_rank if pod.node_rank is not None else pod.name: pod for pod in sorted(pods, key=_made)}
-    rows = list(newest.values())
+    rows = newest_pods(run)
     return Nodes(
         wanted=wanted_nodes(run),
         running=sum(pod.runs for pod in rows),
@@ -106,7 +111,7 @@ def _partly(run: ClusterRun, nodes: Nodes, says: JobSays, now: float) -> RunStat
 
 def _without_job(run: ClusterRun, nodes: Nodes) -> RunState:
     """The job is gone, or may not be read: its pods are all that tells."""
-    if run.pods and nodes.done == len({pod.node_rank if pod.node_rank is not None else pod.name for pod in run.pods}):
+    if run.pods and nodes.done == len(newest_pods(run)):
         return RunState("finished", SOURCE, f"all {nodes.done} pods have ended well")
     if nodes.failed:
         return RunState("failed", SOURCE, f"{nodes.failed} pods have failed, none runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from typing import Any
@@ -188,6 +189,7 @@ def watch_result(named: Named, interval_s: float | None, once: bool, timeout_s: 
     if timeout_s is None and not sys.stdout.isatty():
         timeout_s = WATCH_TIMEOUT_S
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the copies are removed
     with looker_at(named) as looker, Terminal() if live else JsonLines() as screen:
         data = _look_until_end(looker, screen, limits, INTERVAL_S if interval_s is None else interval_s, once, deadline)
     if live:
@@ -205,7 +207,8 @@ def _look_until_end(
         try:
             found = looker.look(stall_factor=limits.stall_factor)
             data, told, pause_s = data_of(found), "", interval_s
-            screen.show(found.observation, data, checks_of(found, limits))
+            shown = {key: value for key, value in data.items() if key not in ("pods", "cluster", "pod_selector")}
+            screen.show(found.observation, shown, checks_of(found, limits))
             if once or found.observation.state.ended:
                 return data
         except shell.SkillError as error:

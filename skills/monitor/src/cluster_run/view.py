@@ -17,7 +17,7 @@ from cluster_run.clock import Clocks, clocks_of, own_clock_note, with_pods_clock
 from cluster_run.log_copy import LogCopies
 from cluster_run.named import Named
 from cluster_run.run import ClusterRun
-from cluster_run.run_files import VolumeCopy, copy_run
+from cluster_run.run_files import LARGE_BYTES, VolumeCopy, copy_run
 from cluster_run.state import nodes_of, state_of
 from run_folder.folder import read_runner
 from run_folder.lines import Tally, decoded, tail_lines
@@ -84,7 +84,7 @@ class Looker:
             clocks = with_pods_clock(clocks, volume.pod, volume.now, volume.asked_s)
         logs_read = False
         if volume is None or not _has_trainers_records(self.folder):
-            logs_read = self.logs.refresh(run, _attempts(self.folder), whole=whole_bytes > 0)
+            logs_read = self.logs.refresh(run, _attempts(self.folder), whole=whole_bytes > LARGE_BYTES)
             tried += self.logs.tried
         node = volume.pod.node if volume else self._node_of_logs(run)
         state = state_of(run, read_runner(self.folder)[0] if volume else None, clocks.now)
