@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-
 from trainyard import rank_pace
 from trainyard.aside import Aside
 from trainyard.own_time import OwnTime

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.components.cluster import build
 from trainyard.aside import Aside
 from trainyard.trainer_status import TrainerStatus, status_of
+
+from tests.components.cluster import build
 
 
 @dataclass

@@ -207,7 +207,7 @@ class Checkpointer:
             self._stop(self._dues.due)
         if save := self._snapshot_due():
             self._saver.start(save)
-        self._pace.begin()
+        self._pace.asks_for_batch()
 
     def _snapshot_due(self) -> Save | None:
         due = self._dues.take()

@@ -33,14 +33,22 @@ class RankPace:
         self._own = OwnTime(things) if self._file is not None else None
         self._rank, self._aside = rank, aside
         self.incarnation = 0
+        self._asked = False
         self._window_began = self._step_ended = time.monotonic()
         self._owns: list[float] = []
         self._steps: list[float] = []
 
     def begin(self) -> None:
-        """The work of the next step begins: what was before it, such as a save or an evaluation, is none of its time."""
+        """A step is over, and the work of the next one begins."""
+        self._asked = False
         if self._own is not None:
             self._own.begin()
+
+    def asks_for_batch(self) -> None:
+        """What the script did before it asked for the step's first batch, such as an evaluation or a save, is none of its time."""
+        if not self._asked:
+            self.begin()
+            self._asked = True
 
     def arrived(self, step: int) -> None:
         """A step is done."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import monitor_nccl_lines as nccl
 import pytest
 from monitor_call import call, check
+
+from tests import nccl_lines as nccl
 
 
 def asked(path: Path, text: str, *words: str, code: int) -> tuple[str, str]:

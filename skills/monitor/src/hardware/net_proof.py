@@ -82,7 +82,7 @@ class NetProof:
     def read_lines(self, name: str, lines: Iterable[bytes]) -> None:
         """The lines of one log, none of them longer than log_reading keeps."""
         number = 0
-        for number, line in enumerate(lines, 1):  # noqa: B007 - counted after the loop
+        for number, line in enumerate(lines, 1):
             if any(mark in line for mark in MARKS):
                 self._line(name, number, text_of(line))
         self.files, self.lines = self.files + 1, self.lines + number

@@ -52,17 +52,16 @@ def efa_of_run(run: ClusterRun, ranks: int | None, limit: int) -> shell.Result:
         except shell.SkillError as error:
             problems.append(f"{pod.name}: {shell.clean(str(error), 160)}")
     held = sum(gpus_of(pod) for pod in run.pods)
-    result = efa_result(proof, ranks or proof.largest() or held or None, None if held else _cpu(run, proof), limit)
+    if run.pods and not held and not proof.nccl_lines and not problems:
+        check = shell.Check("efa.ranks", "skipped", "no pod of the job requests a GPU: it does not use NCCL")
+        return shell.Result({"network": {}, "world_size": None, "total": 0, "processes": []}, [check])
+    result = efa_result(proof, ranks or proof.largest() or held or None, None, limit)
     if problems:
         text = f"{len(problems)} of {len(run.pods)} pods have no log that can be read"
         result.checks.append(
             shell.Check("efa.logs", "unknown", text, "; ".join(problems[:4]), "kubectl logs POD; " + LOST_LINES)
         )
     return result
-
-
-def _cpu(run: ClusterRun, proof: NetProof) -> str | None:
-    return "without GPUs: no pod requests one" if run.pods and not proof.nccl_lines else None
 
 
 # --- ranks -------------------------------------------------------------------------------------------------------
@@ -101,8 +100,12 @@ def gpu_of_run(run: ClusterRun, asked: Asked) -> shell.Result:
 
 def _found_prometheus(run: ClusterRun, whose: Whose) -> tuple[Seen | None, list[str]]:
     """(what it shows, else None; why each was no help)."""
-    tried = []
-    for service in at_service.services(run.cluster):
+    tried: list[str] = []
+    try:
+        there = at_service.services(run.cluster)
+    except shell.SkillError as error:
+        return None, [f"services cannot be listed: {shell.clean(str(error), 120)}"]
+    for service in there:
         try:
             seen = look_at_dcgm(at_service.query_of(run.cluster, *service), whose)
         except shell.SkillError as error:
