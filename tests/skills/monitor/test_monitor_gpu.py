@@ -42,7 +42,7 @@ def smi(tmp_path: Path) -> dict[str, str]:
 
 
 def looked(smi: dict[str, str], *words: str, watch_s: float = 0) -> calling.Answer:
-    return calling.call(PROGRAM, "gpu", "here", "--watch-s", watch_s, "--interval", 0.55, *words, env=smi)
+    return calling.call(PROGRAM, "gpu", "here", "--watch-s", watch_s, "--interval", 1.1, *words, env=smi)
 
 
 def test_busy_gpus_pass(smi: dict[str, str]) -> None:
@@ -56,7 +56,7 @@ def test_idle_gpus_are_named(smi: dict[str, str]) -> None:
     """In every look, not in one; `job holds 8` counts those that nobody sees too."""
     rows = busy(8, **{f"gpu{index}": BUSY.format(index=index).replace("98 %", "0 %") for index in (2, 5, 7)})
     Path(smi["TABLE"]).write_text(table(*rows))
-    done = looked(smi, watch_s=1.4)
+    done = looked(smi, watch_s=1)
     told = done.check("gpu.idle")
     assert told["status"] == "warn" and "holds 8, 3 idle" in told["summary"] and "/5 (" in told["evidence"], told
     once = looked(smi)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from a_run import JOBS, job, pod
-from api_of_a_run import Api, Object, log_of
+from api_of_a_run import Api, Object, listed, log_of, serving, write_kubeconfig
 from monitor_calls import Monitor
 
 from tests import nccl_lines as nccl
@@ -76,6 +83,49 @@ def test_gpus_are_those_of_its_pods(two_nodes: Api, played: Monitor, prometheus:
     nothing = played("gpu", "tiny", "--watch-s", "0")
     told = nothing.check("gpu.data")
     assert nothing.code == 1 and told["status"] == "unknown" and "pods/exec" in told["evidence"], told
+
+
+@dataclass
+class WithPrometheus(Api):
+    """Its services are those of kube-prometheus, and its proxy leads to a real Prometheus."""
+
+    prometheus: str = ""
+
+    def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if path == "/api/v1/services":
+            wanted = query["fieldSelector"][0].partition("=")[2]
+            service = {
+                "metadata": {"namespace": "monitoring", "name": "prometheus-k8s"},
+                "spec": {"ports": [{"name": "web", "port": 9090}]},
+            }
+            return 200, listed([service] if wanted == "prometheus-k8s" else [])
+        _, proxy, behind = path.partition("/services/prometheus-k8s:9090/proxy")
+        if not proxy:
+            return super().answer(path, query)
+        with urllib.request.urlopen(f"{self.prometheus}{behind}?{urlencode(query, doseq=True)}", timeout=20) as answer:
+            return 200, json.load(answer)
+
+
+@pytest.fixture
+def watched(two_nodes: Api, prometheus: Prometheus) -> Iterator[WithPrometheus]:
+    with serving(WithPrometheus(pods=two_nodes.pods, objects=two_nodes.objects, prometheus=prometheus.url)) as made:
+        yield made
+
+
+def test_a_prometheus_in_the_cluster_is_found(watched: WithPrometheus, prometheus: Prometheus, tmp_path: Path) -> None:
+    """Asked through the API server's proxy; one that knows only other pods is no source."""
+    monitor = Monitor(write_kubeconfig(tmp_path / "kubeconfig", watched), None, tmp_path)
+    own = [{"pod": name, "namespace": "ml"} for name in PODS]
+    prometheus.show(
+        [(name, {**labels, **each}, value) for each in own for name, labels, value in metrics.gpu_node(each["pod"])]
+    )
+    found = monitor("gpu", "tiny")
+    assert (found.data["source"], found.data["total"]) == ("prometheus monitoring/prometheus-k8s", 16), found
+    prometheus.show(metrics.gpu_node("other"))
+    none = monitor("gpu", "tiny", "--watch-s", "0")
+    assert none.code == 1 and "monitoring/prometheus-k8s has no DCGM series of these pods" in none.check("gpu.data")["fix"], (
+        none
+    )
 
 
 def test_slow_ranks_are_unknown_without_the_volume(two_nodes: Api, played: Monitor) -> None:

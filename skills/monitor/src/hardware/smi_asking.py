@@ -94,12 +94,13 @@ def watched(places: dict[str, Ask], *, watch_s: float, interval_s: float, expect
     """The newest values after `watch_s` seconds of looks; a GPU is idle that showed no use in any of them."""
     if not places:
         return Seen([], "nvidia-smi", ["no pod runs"], expected=expected)
-    watch, began = Watch(places), time.monotonic()
-    looked = watch.look()
-    while looked.gpus and time.monotonic() - began + interval_s <= watch_s:
+    watch = Watch(places)
+    looked, took = watch.look(), 0.0
+    began = time.monotonic()
+    while looked.gpus and took < watch_s:  # what one look takes is not time that a GPU was watched
         time.sleep(interval_s)
         looked = watch.look()
-    took = time.monotonic() - began
+        took = time.monotonic() - began
     gpus = [
         replace(gpu, watched_s=took, idle_s=None if gpu.use_percent is None else 0.0 if gpu.label in watch.busy else took)
         for gpu in looked.gpus
