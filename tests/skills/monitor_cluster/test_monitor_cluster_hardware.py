@@ -131,15 +131,3 @@ def test_a_prometheus_in_the_cluster_is_found(watched: WithPrometheus, prometheu
 def test_slow_ranks_are_unknown_without_the_volume(two_nodes: Api, played: Monitor) -> None:
     answer = played("ranks", "tiny")
     assert answer.code == 1 and answer.check("ranks.slow")["status"] == "unknown"
-
-
-def test_what_the_trainer_told_the_controller(api: Api, played: Monitor) -> None:
-    """Beside the run's own figures, bounded and cleaned; null where there is none."""
-    told = {"progressPercentage": 40, "estimatedRemainingSeconds": 90, "lastUpdatedTime": "2026-11-30T01:00:00Z"}
-    thing = job(began=time.time() - 600)
-    api.objects[f"{JOBS}/tiny"] = thing
-    api.pods = [pod(0, began=time.time() - 600)]
-    assert played("status", "tiny").data["trainer_status"] is None
-    thing["status"]["trainerStatus"] = {**told, "metrics": [{"name": "loss", "value": "2.5\x1b[31m"}, 7]}
-    found = played("status", "tiny").data["trainer_status"]
-    assert (found["progress_percent"], found["eta_s"]) == (40, 90) and found["metrics"]["loss"].startswith("2.5")

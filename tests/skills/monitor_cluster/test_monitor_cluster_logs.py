@@ -127,7 +127,7 @@ def test_the_last_node_may_be_the_one_that_prints(api: Api, played: Monitor) -> 
 
 def test_a_job_whose_logs_are_gone_is_unknown_with_what_was_tried(api: Api, played: Monitor) -> None:
     running(api)
-    api.logs = {key: b"unable to retrieve container logs for containerd://abc" for key in api.logs}
+    api.logs = dict.fromkeys(api.logs, b"unable to retrieve container logs for containerd://abc")
     answer = played("health", "tiny")
     assert answer.code == 1
     assert bad(answer)["records.readable"] == bad(answer)["progress.stalled"] == "unknown"

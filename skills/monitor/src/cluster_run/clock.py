@@ -8,7 +8,7 @@ that answers a command tells it at once.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 
 import trainyard_kube as kube
@@ -25,12 +25,21 @@ BEHIND_S = 60.0
 
 @dataclass(frozen=True)
 class Clocks:
-    now: float
-    """By the API server."""
+    said: float
+    """By the API server, when it was asked."""
     is_servers: bool = True
-    """False: its answers tell no time, and `now` is this machine's."""
+    """False: its answers tell no time, and `said` is this machine's."""
     skews: dict[str, float] = field(default_factory=dict)
     """Node -> seconds that its clock is ahead (negative: behind); nodes of which nothing is known are missing."""
+    asked: float = field(default_factory=time.monotonic)
+    """time.monotonic() when the server said it."""
+    off_s: float = 0.0
+    """Seconds that this machine's clock was ahead of it then."""
+
+    @property
+    def now(self) -> float:
+        """By the API server: logs are read after it was asked, and nothing in them lies in the future."""
+        return self.said + time.monotonic() - self.asked
 
     def at(self, node: str | None) -> float:
         """What that node's clock shows now."""
@@ -38,7 +47,7 @@ class Clocks:
 
 
 def clocks_of(run: ClusterRun) -> Clocks:
-    now, is_servers = server_time(run.cluster)
+    told = server_time(run.cluster)
     skews: dict[str, float] = {}
     for pod in run.pods:
         skew = skew_of(pod.object)
@@ -48,18 +57,19 @@ def clocks_of(run: ClusterRun) -> Clocks:
             skews[pod.node] = max(before, skew)
         elif pod.node and skew is not None:
             skews[pod.node] = max(skews.get(pod.node, 0.0), 0.0)
-    return Clocks(now, is_servers, skews)
+    return replace(told, skews=skews)
 
 
-def server_time(cluster: Cluster) -> tuple[float, bool]:
-    """(seconds since 1970, whether the API server said so)."""
+def server_time(cluster: Cluster) -> Clocks:
+    """Without skews."""
     response = cluster.open("GET", cluster.namespaced("v1", "pods"), {"limit": 1})
-    said = response.headers.get("date")
+    asked, here, said = time.monotonic(), time.time(), response.headers.get("date")
     cluster.read(response)
     try:
-        return parsedate_to_datetime(said).timestamp() + 0.5, True
+        now = parsedate_to_datetime(said).timestamp() + 0.5
     except (TypeError, ValueError):
-        return time.time(), False
+        return Clocks(here, False, asked=asked)
+    return Clocks(now, asked=asked, off_s=here - now)
 
 
 def skew_of(pod: Object) -> float | None:
@@ -91,7 +101,7 @@ def with_pods_clock(clocks: Clocks, pod: RunPod, its_now: float, asked_s: float)
     """A pod that has answered has told its node's clock, as exactly as its answer was quick."""
     skew = its_now - clocks.now
     sure = abs(skew) > 1.5 + asked_s
-    return Clocks(clocks.now, clocks.is_servers, {**clocks.skews, **({pod.node: skew if sure else 0.0} if pod.node else {})})
+    return replace(clocks, skews={**clocks.skews, **({pod.node: skew if sure else 0.0} if pod.node else {})})
 
 
 def clock_check(clocks: Clocks) -> shell.Check:
@@ -112,7 +122,7 @@ def clock_check(clocks: Clocks) -> shell.Check:
 
 
 def own_clock_note(clocks: Clocks) -> str | None:
-    off_s = time.time() - clocks.now
+    off_s = clocks.off_s
     if not clocks.is_servers or abs(off_s) <= AHEAD_S:
         return None
     return f"this machine's clock is {duration(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} the API server's: times here are the server's"

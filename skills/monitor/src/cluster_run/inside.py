@@ -4,12 +4,15 @@ run_files.py sends the text of this file over stdin; the standard library of any
 with MARK, for an image may print a greeting before it, and then the bytes of the parts, one behind the other.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import stat
 import sys
 import threading
 import time
+from typing import IO, Any
 
 MARK = "trainyard-run: "
 BLOCK = 1 << 20
@@ -18,14 +21,15 @@ MAX_STEPS = 2000
 EVENT_FILE = "events.out.tfevents."
 
 
-def main(ask):
+def main(ask: dict[str, Any]) -> None:
     """`ask`: folder, files {name: [whole, head, tail] bytes}, checkpoints, tensorboard (whether to look for event files)."""
     threading.Thread(target=end_with_the_caller, daemon=True).start()
     folder = ask["folder"]
     if not os.path.isdir(folder):
-        return say({"missing": True, "now": time.time()})
-    files = [read_plan(folder, name, *bounds) for name, bounds in ask["files"].items()]
-    files = [each for each in files if each]
+        say({"missing": True, "now": time.time()})
+        return
+    plans = [read_plan(folder, name, *bounds) for name, bounds in ask["files"].items()]
+    files = [each for each in plans if each]
     answer = {"files": files, "now": time.time(), "disk": disks(folder)}
     answer["checkpoints"] = checkpoints(os.path.join(folder, "checkpoints")) if ask.get("checkpoints") else None
     answer["events"] = event_files(folder) if ask.get("tensorboard") else None
@@ -35,17 +39,17 @@ def main(ask):
     sys.stdout.buffer.flush()
 
 
-def end_with_the_caller():
+def end_with_the_caller() -> None:
     if not os.read(sys.stdin.fileno(), 1):
         os._exit(1)
 
 
-def say(document):
+def say(document: dict[str, Any]) -> None:
     sys.stdout.write("\n" + MARK + json.dumps(document) + "\n")
     sys.stdout.flush()
 
 
-def opened(path):
+def opened(path: str) -> IO[bytes]:
     """A regular file alone: a link could lead out of the folder, a pipe would wait."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -54,12 +58,12 @@ def opened(path):
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def read_plan(folder, name, whole, head, tail):
+def read_plan(folder: str, name: str, whole: int, head: int, tail: int) -> dict[str, Any] | None:
     """{name, size, mtime, parts: [[offset, bytes]], error}; None where it is not there.
 
     A file of more than `whole` bytes is its beginning and its end, cut at lines.
     """
-    told = {"name": name, "size": 0, "mtime": 0.0, "parts": [], "error": None}
+    told: dict[str, Any] = {"name": name, "size": 0, "mtime": 0.0, "parts": [], "error": None}
     try:
         with opened(os.path.join(folder, name)) as file:
             status = os.fstat(file.fileno())
@@ -77,7 +81,7 @@ def read_plan(folder, name, whole, head, tail):
     return told
 
 
-def cut(file, offset, most):
+def cut(file: IO[bytes], offset: int, most: int) -> int:
     """For a head: the end of its last whole line; for a tail: the begin of its first."""
     file.seek(offset)
     part = file.read(most) or b""
@@ -85,9 +89,10 @@ def cut(file, offset, most):
     return offset + at + 1 if at >= 0 else offset + (0 if offset == 0 else len(part))
 
 
-def evaluations(file, begin, end):
+def evaluations(file: IO[bytes], begin: int, end: int) -> list[list[int]]:
     """Lines between head and tail that tell a validation loss: few, and of the whole run. The last 64 MiB are looked through."""
-    found, offset = [], max(begin, end - (64 << 20))
+    found: list[list[int]] = []
+    offset = max(begin, end - (64 << 20))
     file.seek(offset)
     rest, rest_at, whole = b"", offset, offset == begin
     while offset < end:
@@ -107,7 +112,7 @@ def evaluations(file, begin, end):
     return found[-400:]
 
 
-def send(path, plan):
+def send(path: str, plan: dict[str, Any]) -> None:
     """Exactly the bytes that were announced; what is missing now (the file was made anew) becomes line ends."""
     left = sum(size for _, size in plan["parts"])
     try:
@@ -122,9 +127,9 @@ def send(path, plan):
     sys.stdout.buffer.write(b"\n" * left)
 
 
-def checkpoints(folder):
+def checkpoints(folder: str) -> dict[str, Any]:
     """Names of step folders with the times of their manifests; their contents are not looked at."""
-    told = {"steps": {}, "tiers": None, "latest": None, "problem": None}
+    told: dict[str, Any] = {"steps": {}, "tiers": None, "latest": None, "problem": None}
     try:
         names = [name for name in os.listdir(folder) if name.startswith("step_") and name[5:].isdigit()]
     except FileNotFoundError:
@@ -145,9 +150,9 @@ def checkpoints(folder):
     return told
 
 
-def disks(folder):
+def disks(folder: str) -> list[list[Any]]:
     """[path, free bytes, all bytes] of the run folder and of its checkpoints."""
-    rows = []
+    rows: list[list[Any]] = []
     for path in (folder, os.path.join(folder, "checkpoints")):
         try:
             told = os.statvfs(path)
@@ -157,9 +162,10 @@ def disks(folder):
     return rows
 
 
-def event_files(folder):
+def event_files(folder: str) -> list[list[Any]]:
     """Names and times of TensorBoard's files; a run's checkpoints may hold a million others."""
-    found, seen = [], 0
+    found: list[list[Any]] = []
+    seen = 0
     for place, folders, names in os.walk(folder):
         seen += len(names) + len(folders)
         if seen > MAX_ENTRIES:

@@ -23,8 +23,21 @@ if TYPE_CHECKING:
     from trainyard_cluster import Cluster
 
 KIND_WORDS = frozenset(
-    "pytorchjob pytorchjobs trainjob trainjobs hyperpodjob hyperpodpytorchjob hyperpodpytorchjobs "
-    "rayjob rayjobs raycluster rayclusters job jobs".split()
+    [
+        "pytorchjob",
+        "pytorchjobs",
+        "trainjob",
+        "trainjobs",
+        "hyperpodjob",
+        "hyperpodpytorchjob",
+        "hyperpodpytorchjobs",
+        "rayjob",
+        "rayjobs",
+        "raycluster",
+        "rayclusters",
+        "job",
+        "jobs",
+    ]
 )
 """What may stand before a job's name: KIND/NAME (kinds.py has the kinds; here nothing of a cluster is imported yet)."""
 

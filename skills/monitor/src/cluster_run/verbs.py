@@ -13,8 +13,8 @@ import trainyard_shell as shell
 from cluster_run.clock import clock_check
 from cluster_run.cluster_checks import cluster_checks
 from cluster_run.named import Named
+from cluster_run.run import ClusterRun
 from cluster_run.view import ClusterView, Looker, looker_at
-from hardware.trainer_told import trainer_status
 from run_health.checks import health_checks
 from run_health.limits import Limits
 from run_health.records import LITTLE_DISK_BYTES, NO_DISK_BYTES
@@ -70,11 +70,26 @@ def data_of(found: ClusterView) -> dict[str, Any]:
         "job": run.job_name,
         "cluster": run.cluster.identity(),
         "pod_selector": run.selector,
-        "trainer_status": trainer_status(run.job),
         "records": found.source,
+        "trainer_status": _trainer_status(run),
         "pods": [_row(pod) for pod in run.pods[:MAX_ROWS]],
         "pods_total": len(run.pods),
     }
+
+
+def _trainer_status(run: ClusterRun) -> dict[str, Any] | None:
+    """What a TrainJob's pods have reported to Kubeflow Trainer (2.2 and newer): data, shown as it is."""
+    told = kube.status(run.job or {}).get("trainerStatus")
+    if not isinstance(told, dict):
+        return None
+    metrics = (
+        [each for each in told.get("metrics") or [] if isinstance(each, dict)] if isinstance(told.get("metrics"), list) else []
+    )
+    figures = {
+        key: value for key in ("progressPercentage", "estimatedRemainingSeconds") if isinstance(value := told.get(key), int)
+    }
+    rows = {clean(str(each.get("name")), 80): clean(str(each.get("value")), 80) for each in metrics[:50]}
+    return {**figures, "metrics": rows, "last_updated": clean(str(told.get("lastUpdatedTime") or ""), 40) or None}
 
 
 def _row(pod: Any) -> dict[str, Any]:

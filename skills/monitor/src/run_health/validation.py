@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from run_folder.lines import Tally, decoded, tail_lines
 from run_folder.records import STEP, finite
 from trainyard_shell import Check
+import itertools
 
 if TYPE_CHECKING:
     from run_folder.records import StepLine
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 READ_BYTES = 8 << 20
 """Of the end of steps.jsonl: 40 evaluations, were there one every 1,000 steps."""
 MOST = 400
-LEAST = 6
+LEAST = 8
 """Evaluations after the best one."""
-SURE_Z = 2.6
-"""One in 200 for a loss without a trend."""
+SURE_Z = 3.3
+"""One in 2,000 for a loss without a trend; a run is looked at after every evaluation."""
 RISE = 0.01
 """Of the best loss: what is less is not worth a word."""
 NOISE = 3.0
@@ -67,6 +68,6 @@ def rises(values: list[float]) -> bool:
         return False
     pairs = sum((b > a) - (b < a) for at, a in enumerate(after) for b in after[at + 1 :])
     z = (pairs - 1) / math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    usual = statistics.median(abs(b - a) for a, b in zip(after, after[1:], strict=False))
+    usual = statistics.median(abs(b - a) for a, b in itertools.pairwise(after))
     rise = statistics.median(after[-3:]) - best
     return z >= SURE_Z and rise >= max(RISE * abs(best), NOISE * usual)
