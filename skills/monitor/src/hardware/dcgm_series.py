@@ -85,7 +85,8 @@ def look_at_dcgm(query: Query, whose: Whose) -> Seen:
         rows = _rows(query("query_range", _range(METRICS[metric])))
         series.add(f"{name} idle", rows, whose, lambda row, scale=scale: idle_s(row, scale))  # type: ignore[misc]
         series.add(f"{name} watched", rows, whose, watched_s)
-    gpus = [_gpu(series.labels[key], values) for key, values in series.values.items()]
+    # A node that is gone has a past in the range, and no value now.
+    gpus = [_gpu(series.labels[key], values) for key, values in series.values.items() if not values.keys().isdisjoint(METRICS)]
     problems = [] if gpus else ["Prometheus has no DCGM series of this job's GPUs (DCGM_FI_DEV_...)"]
     return Seen(
         sorted(gpus, key=lambda gpu: (gpu.place, len(gpu.index), gpu.index)), "prometheus", problems, [], whose.expected
@@ -101,7 +102,7 @@ def _range(expression: str) -> dict[str, str]:
     import time
 
     now = time.time()
-    return {"query": expression, "start": f"{now - WINDOW_S:.0f}", "end": f"{now:.0f}", "step": str(STEP_S)}
+    return {"query": expression, "start": f"{now - WINDOW_S:.3f}", "end": f"{now:.3f}", "step": str(STEP_S)}
 
 
 def newest(row: dict[str, Any]) -> float | None:
