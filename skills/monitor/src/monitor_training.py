@@ -2,11 +2,11 @@
 # requires-python = ">=3.11"
 # dependencies = [
 #   "click>=8.1",
-#   "kubernetes>=35,!=36.0.0",  # optional: for a run on a cluster, with the three below
+#   "kubernetes>=35,!=36.0.0",  # optional: for a run on a cluster
 #   "msgspec>=0.19",
-#   "PyYAML>=6.0.2",  # optional
+#   "PyYAML>=6.0.2",
 #   "rich>=13.7",
-#   "urllib3>=2",  # optional
+#   "urllib3>=2",
 #   "websocket-client>=1.8",  # optional
 # ]
 # ///
@@ -198,6 +198,119 @@ def tensorboard(run: Named, host: str | None, port: int) -> shell.Result:
     from monitor_tensorboard import tensorboard_result
 
     return tensorboard_result(run, host, port)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py efa .trainyard/runs/tiny-lm",
+        "monitor_training.py efa pod-logs/ --ranks 16",
+        "monitor_training.py efa tiny-lm -n team-a",
+        "kubectl logs -l training.kubeflow.org/job-name=train --prefix --tail=-1 | monitor_training.py efa -",
+    )
+)
+@named.options
+@click.option("--ranks", type=click.IntRange(min=1), help="How many ranks the job has, where neither records nor NCCL tell.")
+@click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many processes.")
+def efa(run: Named, ranks: int | None, limit: int) -> shell.Result:
+    """Does every rank use EFA? Exit 0: proven for all, or the question does not arise. Exit 1: not, or not known.
+
+    The proof is NCCL's own: `NET/OFI Selected provider is efa` in each rank's log, which it prints with NCCL_DEBUG=INFO. One rank on
+    TCP is a no. RUN may also be a log, a folder of logs, an evidence folder, or - for stdin.
+    """
+    if run.is_on_cluster:
+        found = run.find()
+        from hardware.on_cluster import efa_of_run
+
+        return efa_of_run(found, ranks, limit)
+    from hardware.efa_verb import check_efa_utilization
+    from hardware.net_sources import find_logs
+
+    return check_efa_utilization(find_logs(run.text or ""), ranks, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py gpu here --watch-s 30",
+        "monitor_training.py gpu tiny-lm -n team-a",
+        "monitor_training.py gpu all --prometheus http://localhost:9090",
+        "nvidia-smi --query-gpu=index,uuid,utilization.gpu,temperature.gpu --format=csv | monitor_training.py gpu -",
+    )
+)
+@named.options
+@click.option("--prometheus", metavar="URL", help="A Prometheus that scrapes DCGM's exporter: it knows the last hour.")
+@click.option("--watch-s", type=click.FloatRange(0, 600), default=10.0, show_default=True, help="Ask nvidia-smi for this long.")
+@click.option("--interval", "interval_s", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds.")
+@click.option("--expect", "expected", type=click.IntRange(min=1), help="How many GPUs the job holds, where nothing tells.")
+@click.option("--limit", type=click.IntRange(min=0), default=32, show_default=True, help="Print this many GPUs.")
+def gpu(
+    run: Named, prometheus: str | None, watch_s: float, interval_s: float, expected: int | None, limit: int
+) -> shell.Result:
+    """Are the GPUs in use, and fit? Idle ones are named. Exit 0: yes. Exit 1: a GPU is idle for long, unfit, or not known.
+
+    RUN may also be `here` (this machine), `all` (every GPU that --prometheus knows), or what nvidia-smi printed: a file, or - for
+    stdin. On a cluster the source is --prometheus, else a Prometheus there, else nvidia-smi inside the pods.
+    """
+    from hardware.gpu_verb import Asked, HERE, check_gpu_utilization
+
+    asked = Asked(prometheus, watch_s, interval_s, expected, limit)
+    if run.is_on_cluster and run.text not in HERE:
+        found = run.find()
+        from hardware.on_cluster import gpu_of_run
+
+        return gpu_of_run(found, asked)
+    return check_gpu_utilization(run.text or "here", asked)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py ranks .trainyard/runs/tiny-lm",
+        "monitor_training.py ranks tiny-lm -n team-a --slow-factor 1.2",
+    )
+)
+@named.options
+@click.option("--slow-factor", type=click.FloatRange(min=1.05), default=1.3, show_default=True, help="Slow from here on.")
+def ranks(run: Named, slow_factor: float) -> shell.Result:
+    """Is a rank slow? Its own work on a step against that of the others of its group, in five windows of ten seconds."""
+    if run.is_on_cluster:
+        found = run.find()
+        from hardware.on_cluster import ranks_of_run
+
+        return ranks_of_run(found, slow_factor)
+    from hardware.ranks_verb import ranks_result
+
+    return ranks_result(run.text or "", slow_factor)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "monitor_training.py mfu train.log",
+        "monitor_training.py mfu train.log --parameters 7B --gpu H100 --gpus 64 --whole-job",
+    )
+)
+@click.argument("path", metavar="LOG_OR_RUN_DIR")
+@click.option("--parameters", metavar="NUMBER", help="Of the model, such as 7B; of a mixture of experts the active ones.")
+@click.option("--gpu", metavar="NAME", help="Such as H100. Default: as the log names it.")
+@click.option("--precision", type=click.Choice(["bf16", "fp16", "fp8", "tf32", "fp32"]), default="bf16", show_default=True)
+@click.option("--gpus", type=click.IntRange(min=1), help="How many the job has, where its tokens are counted together.")
+@click.option("--tokens-per-s", type=click.FloatRange(min=0, min_open=True), help="Default: the log's median.")
+@click.option("--per-gpu/--whole-job", "per_gpu", default=None, help="Whose tokens are counted. Default: by the log's unit.")
+@click.option(
+    "--expect", type=click.FloatRange(0, 1, min_open=True), help="As a part, such as 0.4. Default: the published ones."
+)
+def mfu(
+    path: str,
+    parameters: str | None,
+    gpu: str | None,
+    precision: str,
+    gpus: int | None,
+    tokens_per_s: float | None,
+    per_gpu: bool | None,
+    expect: float | None,
+) -> shell.Result:
+    """How much of the GPUs' peak the training uses: 6 FLOP a parameter and token, against what can be expected."""
+    from hardware.mfu_verb import Given, mfu_result
+
+    return mfu_result(path, Given(parameters, gpu, precision, gpus, tokens_per_s, per_gpu, expect))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from monitor_calls import Monitor
 
 from tests.components.cluster import fixtures
 from tests.components.cluster.running import Cluster
+from tests.components.prometheus import fixtures as prometheus_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
     fixtures.register(config)
+    prometheus_fixtures.register(config)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from trainyard_exec import run_in_pod
 STEPS_HEAD, STEPS_TAIL = 64 << 10, 320 << 10
 """More than a look reads of either end (run_view/observe.py), so that it knows that the middle is missing."""
 EVENTS_HEAD, EVENTS_TAIL = 64 << 10, (4 << 20) + (64 << 10)
+RANK_TAIL = 9 << 10
+"""More than hardware/rank_files.py reads."""
 MOST_BYTES = 512 << 20
 MAX_HEADER_BYTES = 16 << 20
 LOOK_S = 45.0
@@ -61,11 +63,11 @@ def run_dir_of(pod: RunPod) -> str | None:
 
 
 def copy_run(
-    run: ClusterRun, target: Path, *, whole_bytes: int = 0, tensorboard: bool = False
+    run: ClusterRun, target: Path, *, whole_bytes: int = 0, tensorboard: bool = False, ranks: int = 0
 ) -> tuple[VolumeCopy | None, list[str]]:
     """(what was copied into `target`, which pods were tried and why they did not do).
 
-    Files of at most `whole_bytes` come whole, of longer ones the beginning and the end. Raises SkillError credentials.
+    Files of at most `whole_bytes` come whole, of longer ones the beginning and the end; `ranks`: the ends of so many ranks' files too. Raises SkillError credentials.
     """
     tried: list[str] = []
     pods = [pod for pod in run.pods if pod.runs and run_dir_of(pod)]
@@ -75,7 +77,7 @@ def copy_run(
         :PODS_TRIED
     ]:
         try:
-            return _through(run, pod, target, whole_bytes, tensorboard), tried
+            return _through(run, pod, target, whole_bytes, tensorboard, ranks), tried
         except shell.SkillError as error:
             if error.code in ("credentials",):
                 raise
@@ -91,7 +93,7 @@ def _no_pod(run: ClusterRun) -> str:
     return f"its pods name no run folder ({VARIABLE})" if run.pods else "no pods"
 
 
-def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool) -> VolumeCopy:
+def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool, ranks: int) -> VolumeCopy:
     import time
 
     folder = run_dir_of(pod)
@@ -101,7 +103,10 @@ def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tenso
         "runner-spec.json": (0, 0, 1 << 20),
         "events.jsonl": (whole_bytes, EVENTS_HEAD, EVENTS_TAIL),
         "steps.jsonl": (whole_bytes, STEPS_HEAD, STEPS_TAIL),
+        **{f"ranks/rank-{rank:04d}.jsonl": (0, 0, RANK_TAIL) for rank in range(ranks)},
     }
+    if ranks:
+        (target / "ranks").mkdir(exist_ok=True)
     source = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
     ask = {"source": source, "folder": folder, "files": bounds, "checkpoints": True, "tensorboard": tensorboard}
     data, began = json.dumps(ask).encode(), time.monotonic()

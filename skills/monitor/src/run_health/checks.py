@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hardware.ranks_verb import slow_check_of
 from run_health.hang import hang_check, stopped_check
 from run_health.losses import loss_check
 from run_health.progress import paused_check, progress_check
@@ -27,6 +28,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         alive_check(view),
         paused_check(stopped) or progress_check(view, limits),
         hang_check(view),
+        slow_check_of(view),
         loss_check(view),
         validation_check(view),
         checkpoint_check(view, limits),
