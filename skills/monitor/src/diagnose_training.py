@@ -1,0 +1,41 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["click>=8.1", "msgspec>=0.19", "PyYAML>=6.0.2", "rich>=13.7"]
+# ///
+"""Find out why a training run failed, hangs or restarts: the root cause with its proof, the errors of a log, the attempts of a run.
+
+RUN is a run folder, a folder of evidence or of logs, or one log. Nothing in it is changed.
+"""
+
+from __future__ import annotations
+
+import trainyard_shell as shell
+
+import click
+
+
+@shell.program("monitor")
+def cli() -> None:
+    """Find out why a training run failed, hangs or restarts: the root cause with its proof, the errors of a log, the attempts of a run.
+
+    RUN is a run folder (on a local target .trainyard/runs/NAME beside the job file), a folder of evidence or of logs, or one log.
+    """
+
+
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py doctor .trainyard/runs/tiny-lm",
+        "diagnose_training.py doctor train.log --json",
+    )
+)
+@click.argument("run")
+@click.option("--attempt", type=click.IntRange(min=0), help="Of a run with several attempts this one. Default: the newest.")
+def doctor(run: str, attempt: int | None) -> shell.Result:
+    """The one most probable root cause: whose it is, the lines that prove it, what to do, and what a restart would bring."""
+    from diagnosis.verbs import doctor_result
+
+    return doctor_result(run, attempt)
+
+
+if __name__ == "__main__":
+    cli()
