@@ -37,5 +37,34 @@ def doctor(run: str, attempt: int | None) -> shell.Result:
     return doctor_result(run, attempt)
 
 
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py summary train.log",
+        "diagnose_training.py summary logs/ --limit 50",
+    )
+)
+@click.argument("path", metavar="LOG_OR_FOLDER")
+@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="Print so many kinds of errors.")
+def summary(path: str, limit: int) -> shell.Result:
+    """The errors of a log, each kind once: how often, whose, which lines, and whether the run went on after them."""
+    from diagnosis.verbs import summary_result
+
+    return summary_result(path, limit)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py ledger .trainyard/runs/tiny-lm",
+        "diagnose_training.py ledger evidence/ --json",
+    )
+)
+@click.argument("run")
+def ledger(run: str) -> shell.Result:
+    """The attempts of a run: the cause of each, the steps that it gained, and whether another restart can help."""
+    from diagnosis.verbs import ledger_result
+
+    return ledger_result(run)
+
+
 if __name__ == "__main__":
     cli()

@@ -297,11 +297,17 @@ def _outcome(case: Case) -> str:
     codes = [ended.get("exitCode") for pod in case.evidence.pods if (ended := (cluster_words.main_status(pod).get("state") or {}).get("terminated"))]
     if "Failed" in phases or any(codes):
         return "failed"
-    if case.deaths or any(facts.blocks for facts in case.logs):
+    if any(_ended_badly(facts) for facts in case.logs):
         return "failed"
     if phases and any(each == "Pending" for each in phases):
         return "pending"
     return "running" if state in ("running", "starting", "backing-off") or "Running" in phases else "unknown"
+
+
+def _ended_badly(facts: LogFacts) -> bool:
+    """A rank's death or an uncaught exception, and no steps after it."""
+    ends = [each.offset for each in facts.deaths] + [block.end for _, _, block in facts.blocks]
+    return any(facts.steps.after(end) < 2 for end in ends)
 
 
 def wall_now(case: Case) -> float | None:

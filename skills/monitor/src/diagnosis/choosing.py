@@ -18,7 +18,7 @@ from diagnosis.torchrun_words import signal_of
 NEAR_END_BYTES = 24 << 10
 STALL_FACTOR, STALL_S = 20.0, 900.0
 FIRST_BONUS = 3
-CLUSTER = ("pods/", "events.json", "nodes/", "objects/")
+CLUSTER = re.compile(r"pods/[^/]+/pod\.json$|events\.json$|nodes/|objects/")
 SAME_EVERYWHERE = ("bad-option", "module-missing", "command-not-found", "checkpoint-mismatch")
 
 
@@ -55,9 +55,14 @@ def diagnose(case: Case) -> Diagnosis:
 
 
 def _weight(case: Case, each: Found, first: set[int]) -> tuple[int, float, int, float]:
-    tier = 2 if each.uncaught or each.source.name.startswith(CLUSTER) or _near_end(case, each) else 1
+    tier = 2 if each.uncaught or _of_cluster(each) or _near_end(case, each) else 1
     depth = each.rule.depth + (FIRST_BONUS if each.rank in first else 0)
     return tier, depth, 1 if each.uncaught else 0, -(each.time or 0.0) if each.time else -float(each.offset or 0)
+
+
+def _of_cluster(each: Found) -> bool:
+    """Said by Kubernetes itself, not by a log."""
+    return CLUSTER.match(each.source.name) is not None
 
 
 def _near_end(case: Case, each: Found) -> bool:
@@ -80,7 +85,7 @@ def _forget_overcome(case: Case, everything: list[Found]) -> None:
     """Steps after it, in whichever log they stand, or a process that wrote on as if nothing had been."""
     last = case.last_step_time
     for each in everything:
-        if each.overcome or each.rule.sticky or each.source.name.startswith(CLUSTER) and each.rule.role == "root" and case.outcome == "failed":
+        if each.overcome or each.rule.sticky or _of_cluster(each) and each.rule.role == "root" and case.outcome == "failed":
             continue
         if last is not None and each.time is not None and last > each.time + 60 and case.outcome != "failed":
             each.overcome = True
@@ -97,9 +102,9 @@ def _is_now(case: Case, each: Found) -> bool:
     """Of a run that is not known to have ended: what stops it, or ended a process of it. A message alone is none."""
     if each.rule.sticky or each.rule.id.startswith(("runner.", "rank.", "loss.")):
         return True
-    if each.source.name.startswith(CLUSTER):
+    if _of_cluster(each):
         return not case.made_steps or case.outcome == "pending" or each.rule.depth >= 80
-    return each.uncaught or (each.rule.depth >= 60 and _near_end(case, each) and not case.made_steps and _is_last_word(case, each))
+    return each.uncaught or each.rule.depth >= 50 and _is_last_word(case, each)
 
 
 def _is_last_word(case: Case, each: Found) -> bool:
@@ -132,9 +137,11 @@ def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
     if root.from_launcher and root.rank is None or whose == "launcher" and not ranks:
         return "launcher"
     if root.rule.id == "torch.mismatch":
-        return _mismatched(root, ranks)
-    if root.source.name.startswith(CLUSTER):
+        return _mismatched(root, ranks or sorted(first))
+    if _of_cluster(root):
         return _of_pods(case, root, same)
+    if whose == "any" and not ranks:
+        return "any"
     repeated = root.rank is None and sum(each.count for each in same if each.rank is None and each.rule is root.rule) > 1
     if len(ranks) > 1 or repeated:
         return _several(case, root, ranks, first)
@@ -144,8 +151,6 @@ def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
         return "all"
     if len(first) == 1:
         return next(iter(first))
-    if whose == "any":
-        return "any"
     return 0 if case.world == 1 else "any"
 
 
@@ -197,6 +202,8 @@ def _mismatched(root: Found, ranks: list[int]) -> Rank:
 
 
 def _node(case: Case, root: Found, rank: Rank) -> str | None:
+    if rank == "all":
+        return None
     if root.where:
         return root.where
     pod = case.pod_of(root.pod or root.source.pod)

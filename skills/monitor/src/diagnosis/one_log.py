@@ -24,6 +24,8 @@ SKIPPED_STEP = re.compile(r"(?i)skip|overflow|loss scale")
 KEPT = 6
 """Of one rule in one log the first and the newest sightings; how many there were is counted."""
 KNOWN_SHAPES = 4000
+COMPLAINT = re.compile(r"(?i)\b(?:error|exception|fail(?:ed|ure)?|fatal|critical|abort(?:ed)?|cannot|unable|denied|refused|timed out)\b|\w+(?:Error|Exception)\b")
+MAX_OTHERS = 200
 DIGITS = re.compile(r"\d+")
 LEFT_OUT = re.compile(r"\[\.\.\. (\d+) bytes left out \.\.\.\]")
 WATCHDOG = re.compile(
@@ -32,6 +34,15 @@ WATCHDOG = re.compile(
 STATUS = re.compile(r"(?i)last enqueued (?:NCCL )?work: (?P<enqueued>-?\d+), last completed (?:NCCL )?work: (?P<completed>-?\d+)")
 PG = re.compile(r"\[PG (?:ID )?(?P<group>\S+)[^\]]* Rank \d+\]")
 WORLD = re.compile(r"(?i)\bworld[_ ]?size\b[\"']?\s*[=:(]?\s*(\d{1,6})\b|WORLD_SIZE=(\d{1,6})\b")
+
+
+@dataclass
+class Complaint:
+    text: str
+    first: int
+    last: int
+    count: int = 1
+    ranks: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -51,6 +62,8 @@ class LogFacts:
     locals_seen: set[int] = field(default_factory=set)
     ranks_seen: set[int] = field(default_factory=set)
     problem: str | None = None
+    complaints: dict[str, Complaint] = field(default_factory=dict)
+    """Lines that no rule knows and that sound like an error, by their shape."""
 
     @property
     def launched(self) -> bool:
@@ -149,8 +162,22 @@ class LogReader:
             self.facts.waited.append(told)
 
     def _rules(self, offset: int, line: Line, is_exception: bool, stream: Stream) -> None:
-        for each, match in self._fitting(line.text):
+        fitting = self._fitting(line.text)
+        for each, match in fitting:
             self._keep(each, match, offset, line, stream, is_exception)
+        if not fitting and COMPLAINT.search(line.text[:1000]) and not TORCHRUN.search(line.text):
+            self._complaint(offset, line)
+
+    def _complaint(self, offset: int, line: Line) -> None:
+        shape = DIGITS.sub("0", line.text[:160])
+        known = self.facts.complaints.get(shape)
+        if known is None:
+            if len(self.facts.complaints) >= MAX_OTHERS:
+                return
+            known = self.facts.complaints[shape] = Complaint(line.whole, offset, offset, 0)
+        known.count, known.last = known.count + 1, offset
+        if line.rank is not None and len(known.ranks) < 64:
+            known.ranks.add(line.rank)
 
     def _fitting(self, text: str) -> tuple[tuple[Rule, re.Match[str]], ...]:
         shape = DIGITS.sub("0", text[:400])
@@ -208,7 +235,3 @@ class LogReader:
             found = Found(rule("loss.nan-steps"), self.facts.source, text, "any", offset=offset, count=steps.nan_count)
             found.more = {"step": str(step)}
             self.facts.found.append(found)
-
-
-def is_torchruns(text: str) -> bool:
-    return TORCHRUN.search(text) is not None
