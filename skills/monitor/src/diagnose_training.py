@@ -44,7 +44,9 @@ def doctor(run: str, attempt: int | None) -> shell.Result:
     )
 )
 @click.argument("path", metavar="LOG_OR_FOLDER")
-@click.option("--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="Print so many kinds of errors.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="Print so many kinds of errors."
+)
 def summary(path: str, limit: int) -> shell.Result:
     """The errors of a log, each kind once: how often, whose, which lines, and whether the run went on after them."""
     from diagnosis.verbs import summary_result

@@ -16,7 +16,12 @@ MAX_OTHERS, MAX_QUOTES = 12, 3
 def answer(case: Case, found: Diagnosis) -> dict[str, Any]:
     _number_lines([found.root, *found.others[:MAX_OTHERS]])
     root = found.root
-    quotes = [root, *(each for each in found.others if each.cause == root.cause and each.rule.role == "root")][:MAX_QUOTES]
+    same = root.cause if root.rule.id != "run.same-step" else found.others[0].cause
+    quotes = [
+        root,
+        *(each for each in found.others if each.cause == same and each.rule.role == "root" and each.offset is not None),
+    ]
+    quotes = quotes[:MAX_QUOTES]
     attempts = len(case.history.attempts) if case.history else 1
     return {
         "root": {
@@ -30,7 +35,7 @@ def answer(case: Case, found: Diagnosis) -> dict[str, Any]:
             "do": root.rule.do,
             "rule": root.rule.id,
         },
-        "others": [_other(each) for each in found.others if each not in quotes][:MAX_OTHERS],
+        "others": [_other(each, root) for each in found.others if each not in quotes][:MAX_OTHERS],
         "attempts": attempts,
         "attempt": case.attempt.number if case.attempt else None,
         "outcome": found.outcome,
@@ -44,8 +49,8 @@ def _title(root: Found) -> str:
     return root.rule.title + (f" ({where})" if where else "")
 
 
-def _other(each: Found) -> dict[str, Any]:
-    role = "confirmation" if each.rule.role == "confirmation" else "cascade"
+def _other(each: Found, root: Found) -> dict[str, Any]:
+    role = "confirmation" if each.rule.role == "confirmation" or each.cause == root.cause else "cascade"
     return {
         "cause": each.cause,
         "rule": each.rule.id,

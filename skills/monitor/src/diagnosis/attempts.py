@@ -20,10 +20,30 @@ CERTAIN_LIMIT, GENERAL_LIMIT = 1, 3
 MAX_READ = 20
 """Attempts whose logs are read, the newest."""
 CERTAIN = frozenset(
-    "script-error assertion bad-option module-missing command-not-found gpu-oom file-missing file-permission checkpoint-mismatch bad-batch "
-    "collective-mismatch disk-full memlock driver-mismatch image-platform image-missing nan-loss segfault".split()
+    [
+        "script-error",
+        "assertion",
+        "bad-option",
+        "module-missing",
+        "command-not-found",
+        "gpu-oom",
+        "file-missing",
+        "file-permission",
+        "checkpoint-mismatch",
+        "bad-batch",
+        "collective-mismatch",
+        "disk-full",
+        "memlock",
+        "driver-mismatch",
+        "image-platform",
+        "image-missing",
+        "nan-loss",
+        "segfault",
+    ]
 )
-BY_DATA = frozenset("script-error assertion nan-loss loader-death segfault gpu-xid bad-option file-missing".split())
+BY_DATA = frozenset(
+    ["script-error", "assertion", "nan-loss", "loader-death", "segfault", "gpu-xid", "bad-option", "file-missing"]
+)
 """What one sample can do; of others (memory, a signal) the same step means it only when it happens three times."""
 MEMORY = frozenset(("gpu-oom", "host-oom"))
 
@@ -102,7 +122,12 @@ def with_history(evidence: Evidence, case: Case, found: Diagnosis) -> Diagnosis:
     """The diagnosis of the newest attempt in the light of those before: the same step every time is a cause of its own."""
     attempts = case.history.attempts if case.history else []
     at = next((number for number, each in enumerate(attempts) if each is case.attempt), 0)
-    if at == 0 or found.cause in ("none", "stopped-by-user", "agreed-stop") or case.attempt is None or case.attempt.last_step is None:
+    if (
+        at == 0
+        or found.cause in ("none", "stopped-by-user", "agreed-stop")
+        or case.attempt is None
+        or case.attempt.last_step is None
+    ):
         return found
     older = [each for each in attempts[max(0, at - 2) : at] if each.last_step == case.attempt.last_step]
     if not older:

@@ -98,7 +98,12 @@ def _attempt(history: History, number: int | None) -> Attempt | None:
     attempts = history.attempts
     if number is not None:
         return next((each for each in attempts if each.number == number), None)
-    if len(attempts) > 1 and attempts[-1].ended is None and attempts[-1].last_step is None and history.state in ("backing-off", "starting"):
+    if (
+        len(attempts) > 1
+        and attempts[-1].ended is None
+        and attempts[-1].last_step is None
+        and history.state in ("backing-off", "starting")
+    ):
         return attempts[-2]
     return history.newest
 
@@ -107,10 +112,7 @@ def _logs_of(evidence: Evidence, attempt: Attempt | None) -> list[Source]:
     """Of a run with several attempts' logs the one that is asked about; all logs of pods."""
     runs = [each for each in evidence.logs if each.name.rpartition("/")[2].startswith("attempt-")]
     others = [each for each in evidence.logs if each not in runs]
-    if attempt is not None:
-        runs = [each for each in runs if each.attempt == attempt.number]
-    else:
-        runs = runs[-1:]
+    runs = [each for each in runs if each.attempt == attempt.number] if attempt is not None else runs[-1:]
     return [*runs, *others]
 
 
@@ -182,7 +184,9 @@ def _uncaught(case: Case) -> None:
         told = {each.offset for each in facts.found if each.rule.role == "root" or each.rule.role == "cascade"}
         for rank, local, block in facts.blocks:
             if block.end in told or any(
-                each.offset is not None and block.begin <= each.offset <= block.end for each in facts.found if each.rule.role != "confirmation"
+                each.offset is not None and block.begin <= each.offset <= block.end
+                for each in facts.found
+                if each.rule.role != "confirmation"
             ):
                 continue
             found = Found(rule("exit.error"), facts.source, block.text, rank, offset=block.end, time=block.time, uncaught=True)
@@ -198,7 +202,9 @@ def _cluster(case: Case) -> None:
     evidence = case.evidence
     for word in cluster_words.words_of(evidence):
         pod = case.pod_of(word.pod)
-        source = Source(word.file, pod=word.pod, node=word.node, node_rank=pod.node_rank if pod else None, container=word.container)
+        source = Source(
+            word.file, pod=word.pod, node=word.node, node_rank=pod.node_rank if pod else None, container=word.container
+        )
         rows = [(each, match.groupdict()) for each, match in every_of(word.place, word.text)]
         rows += [(each, {}) for each in gpu_words.rules_for(word.place, word.text)]
         for each, more in rows:
@@ -294,7 +300,11 @@ def _outcome(case: Case) -> str:
     phases = [cluster_words.phase(pod) for pod in case.evidence.pods if pod.document]
     if phases and all(each == "Succeeded" for each in phases):
         return "finished"
-    codes = [ended.get("exitCode") for pod in case.evidence.pods if (ended := (cluster_words.main_status(pod).get("state") or {}).get("terminated"))]
+    codes = [
+        ended.get("exitCode")
+        for pod in case.evidence.pods
+        if (ended := (cluster_words.main_status(pod).get("state") or {}).get("terminated"))
+    ]
     if "Failed" in phases or any(codes):
         return "failed"
     if any(_ended_badly(facts) for facts in case.logs):

@@ -85,7 +85,7 @@ def _forget_overcome(case: Case, everything: list[Found]) -> None:
     """Steps after it, in whichever log they stand, or a process that wrote on as if nothing had been."""
     last = case.last_step_time
     for each in everything:
-        if each.overcome or each.rule.sticky or _of_cluster(each) and each.rule.role == "root" and case.outcome == "failed":
+        if each.overcome or each.rule.sticky or (_of_cluster(each) and each.rule.role == "root" and case.outcome == "failed"):
             continue
         if last is not None and each.time is not None and last > each.time + 60 and case.outcome != "failed":
             each.overcome = True
@@ -104,7 +104,7 @@ def _is_now(case: Case, each: Found) -> bool:
         return True
     if _of_cluster(each):
         return not case.made_steps or case.outcome == "pending" or each.rule.depth >= 80
-    return each.uncaught or each.rule.depth >= 50 and _is_last_word(case, each)
+    return each.uncaught or (each.rule.depth >= 50 and _is_last_word(case, each))
 
 
 def _is_last_word(case: Case, each: Found) -> bool:
@@ -129,12 +129,14 @@ def _without_consequences(case: Case, roots: list[Found]) -> list[Found]:
 
 
 def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
-    same = [each for each in roots if each.cause == root.cause and _weight(case, each, set())[0] == _weight(case, root, set())[0]]
+    same = [
+        each for each in roots if each.cause == root.cause and _weight(case, each, set())[0] == _weight(case, root, set())[0]
+    ]
     ranks = sorted({each.rank for each in same if isinstance(each.rank, int)})
     whose = root.rule.whose
     if root.rank in ("all", "launcher", "any"):
         return root.rank
-    if root.from_launcher and root.rank is None or whose == "launcher" and not ranks:
+    if (root.from_launcher and root.rank is None) or (whose == "launcher" and not ranks):
         return "launcher"
     if root.rule.id == "torch.mismatch":
         return _mismatched(root, ranks or sorted(first))
@@ -181,7 +183,7 @@ def _of_pods(case: Case, root: Found, same: list[Found]) -> Rank:
 def _by_death(case: Case, root: Found) -> Rank:
     """The rank on that pod that was killed, as its log tells."""
     dead = [each for each in case.deaths if each.source.pod == root.pod and each.first and each.rank is not None]
-    return dead[0].rank if len(dead) == 1 or dead and signal_of(dead[0].exit_code) else "any"
+    return dead[0].rank if len(dead) == 1 or (dead and signal_of(dead[0].exit_code)) else "any"
 
 
 def _on_node(case: Case, node: str) -> Rank:
@@ -280,7 +282,11 @@ def _stalled(case: Case) -> Found | None:
     if now - last < max(STALL_FACTOR * usual, STALL_S):
         return None
     source = Source("run/steps.jsonl" if history and history.folder != case.evidence.root else "steps.jsonl")
-    return Found(rule("run.stalled"), source, f"the last step was {now - last:.0f} s before the evidence was collected, its steps take {usual:.3g} s")
+    return Found(
+        rule("run.stalled"),
+        source,
+        f"the last step was {now - last:.0f} s before the evidence was collected, its steps take {usual:.3g} s",
+    )
 
 
 def _once(found: list[Found]) -> list[Found]:

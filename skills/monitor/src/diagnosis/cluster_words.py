@@ -36,7 +36,9 @@ def words_of(found: Evidence) -> list[Word]:
 def started(pod: Pod) -> bool:
     """Whether a container that trains has ever run."""
     statuses = _dicts(_dict(pod.document, "status").get("containerStatuses"))
-    return any({"running", "terminated"} & (each.get("state") or {}).keys() or (each.get("lastState") or {}) for each in statuses)
+    return any(
+        {"running", "terminated"} & (each.get("state") or {}).keys() or (each.get("lastState") or {}) for each in statuses
+    )
 
 
 def phase(pod: Pod) -> str:
@@ -54,7 +56,9 @@ def main_status(pod: Pod) -> dict[str, Any]:
 def _all_pods(found: Evidence) -> Iterator[Word]:
     for pod in found.pods:
         for text, time, container in _pod(pod):
-            yield Word("pod", shell.clean(text, TEXT_CHARS), f"pods/{pod.name}/pod.json", pod.name, pod.node, time, container=container)
+            yield Word(
+                "pod", shell.clean(text, TEXT_CHARS), f"pods/{pod.name}/pod.json", pod.name, pod.node, time, container=container
+            )
 
 
 def _pod(pod: Pod) -> Iterator[tuple[str, float | None, str | None]]:
@@ -63,7 +67,9 @@ def _pod(pod: Pod) -> Iterator[tuple[str, float | None, str | None]]:
         yield f"status {status['reason']}: {status.get('message') or ''}", None, None
     for each in _dicts(status.get("conditions")):
         kind = each.get("type")
-        if kind in ("PodScheduled", "Initialized") and each.get("status") == "False" or kind == "DisruptionTarget" and each.get("status") == "True":
+        if (kind in ("PodScheduled", "Initialized") and each.get("status") == "False") or (
+            kind == "DisruptionTarget" and each.get("status") == "True"
+        ):
             yield f"condition {kind}={each['status']} {each.get('reason')}: {each.get('message') or ''}", time_of(each), None
     for kind, key in (("init container", "initContainerStatuses"), ("container", "containerStatuses")):
         for each in _dicts(status.get(key)):
@@ -73,12 +79,14 @@ def _pod(pod: Pod) -> Iterator[tuple[str, float | None, str | None]]:
 def _container(name: str, status: dict[str, Any]) -> Iterator[tuple[str, float | None, str | None]]:
     state, last = _dict(status, "state"), _dict(status, "lastState")
     container = str(status.get("name"))
-    if waiting := _dict(state, "waiting"):
-        if waiting.get("reason") not in STARTING:
-            yield f"{name} waiting {waiting.get('reason')}: {waiting.get('message') or ''}", None, container
+    waiting = _dict(state, "waiting")
+    if waiting and waiting.get("reason") not in STARTING:
+        yield f"{name} waiting {waiting.get('reason')}: {waiting.get('message') or ''}", None, container
     for ended in (_dict(state, "terminated"), _dict(last, "terminated")):
         if ended and not (ended.get("exitCode") == 0 and ended.get("reason") in (None, "Completed")):
-            text = f"{name} terminated {ended.get('reason') or 'Error'} exit {ended.get('exitCode')}: {ended.get('message') or ''}"
+            text = (
+                f"{name} terminated {ended.get('reason') or 'Error'} exit {ended.get('exitCode')}: {ended.get('message') or ''}"
+            )
             yield text, time_of(ended), container
 
 
@@ -110,7 +118,13 @@ def _nodes(found: Evidence) -> Iterator[Word]:
             text = f"node {each.get('type')}={each.get('status')} {each.get('reason') or ''}: {each.get('message') or ''}"
             yield Word("node", shell.clean(text, TEXT_CHARS), file, None, name, time_of(each))
         for each in _dicts(_dict(node, "spec").get("taints")):
-            yield Word("node", shell.clean(f"node taint {each.get('key')}={each.get('value') or ''}:{each.get('effect')}", 300), file, None, name)
+            yield Word(
+                "node",
+                shell.clean(f"node taint {each.get('key')}={each.get('value') or ''}:{each.get('effect')}", 300),
+                file,
+                None,
+                name,
+            )
         for key, value in _dict(_dict(node, "metadata"), "labels").items():
             if match := HYPERPOD.search(str(key)):
                 yield Word("node", shell.clean(f"node label {match[1]}={value}", 300), file, None, name)

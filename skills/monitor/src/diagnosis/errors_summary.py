@@ -14,7 +14,17 @@ from diagnosis.one_log import Complaint, LogFacts
 def summary_rows(case: Case) -> list[dict[str, Any]]:
     """The most serious first: what ended a process, what rules know, what merely sounds like an error."""
     rows = [row for facts in case.logs for row in _of_log(facts, case)]
-    return sorted(rows, key=lambda row: (row["went_on"], not row["ended_it"], row["cause"] is None, -row["count"], row["file"], row["line"] or 0))
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["went_on"],
+            not row["ended_it"],
+            row["cause"] is None,
+            -row["count"],
+            row["file"],
+            row["line"] or 0,
+        ),
+    )
 
 
 def _of_log(facts: LogFacts, case: Case) -> list[dict[str, Any]]:

@@ -77,7 +77,9 @@ def open_evidence(text: str) -> Evidence:
         raise shell.SkillError("permission", f"{text} cannot be read: {error.strerror}", hint=f"ls -ld {text}") from error
     if exists:
         raise shell.SkillError("usage", f"{text} is neither a file nor a folder", hint="give a log, or a folder of logs")
-    raise shell.SkillError("not-found", f"{text} does not exist", hint="give a run folder, a folder of logs, a log, or a run's name")
+    raise shell.SkillError(
+        "not-found", f"{text} does not exist", hint="give a run folder, a folder of logs, a log, or a run's name"
+    )
 
 
 def _folder(path: Path) -> Evidence:
@@ -136,7 +138,10 @@ def _json(path: Path, found: Evidence) -> Any:
 def _pods(found: Evidence) -> None:
     told = found.about.get("pods")
     rows = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
-    pods = {str(each.get("name")): Pod(str(each.get("name")), _text(each.get("node")), _rank(each.get("node_rank"))) for each in rows}
+    pods = {
+        str(each.get("name")): Pod(str(each.get("name")), _text(each.get("node")), _rank(each.get("node_rank")))
+        for each in rows
+    }
     for folder in sorted((found.root / "pods").glob("*/"))[:MAX_FILES]:
         pod = pods.setdefault(folder.name, Pod(folder.name))
         pod.document = _object(folder / "pod.json", found) or {}
@@ -159,7 +164,11 @@ def _told_rank(pod: Pod, has_master: bool) -> int | None:
         return 0
     labels = _part(_part(pod.document, "metadata"), "labels")
     containers = _part(pod.document, "spec").get("containers")
-    env = [each for each in (containers or [{}])[0].get("env") or [] if isinstance(each, dict)] if isinstance(containers, list) else []
+    env = (
+        [each for each in (containers or [{}])[0].get("env") or [] if isinstance(each, dict)]
+        if isinstance(containers, list)
+        else []
+    )
     for each in env:
         if each.get("name") in ("NODE_RANK", "PET_NODE_RANK", "GROUP_RANK") and str(each.get("value")).isdigit():
             return int(str(each["value"]))
@@ -185,7 +194,9 @@ def _logs(found: Evidence) -> None:
         first = names[0] if names else None
         for file in files:
             container = file.name.removesuffix(".log").removesuffix(".previous")
-            beside = first is not None and container != first and len(files) > 1 or first is None and container.startswith("init")
+            beside = (first is not None and container != first and len(files) > 1) or (
+                first is None and container.startswith("init")
+            )
             found.logs.append(
                 Source(
                     f"pods/{pod.name}/{file.name}",
@@ -224,7 +235,7 @@ def _loose(root: Path) -> list[Path]:
                 return found
             if "checkpoints" in path.parts[len(root.parts) :]:
                 continue
-            is_log = path.name.endswith(LOG_NAMES) or KERNEL.search(path.name) or pattern == "*" and path.suffix == ".txt"
+            is_log = path.name.endswith(LOG_NAMES) or KERNEL.search(path.name) or (pattern == "*" and path.suffix == ".txt")
             if is_log and path.is_file() and not path.is_symlink():
                 found.append(path)
     return found

@@ -39,7 +39,7 @@ def rules_for(place: str, text: str) -> list[Rule]:
 
 def _of_xid(found: faults.Finding) -> str:
     code = int(found.id.removeprefix("xid."))
-    if found.job == "none" and found.verdict != faults.FAULTY or code in (43, 45):
+    if (found.job == "none" and found.verdict != faults.FAULTY) or code in (43, 45):
         return "xid.note"
     if code in LOST:
         return "xid.lost"

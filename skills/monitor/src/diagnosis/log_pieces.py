@@ -7,6 +7,7 @@ steps was overcome.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,12 +66,7 @@ def line_numbers(path: Path, offsets: list[int]) -> dict[int, int]:
 def _goes_on(file: BinaryIO, start: int, size: int) -> bool:
     """Whether the end of the log holds at least three step lines."""
     file.seek(start)
-    seen = 0
-    for _ in STEPS.finditer(file.read(size - start)):
-        seen += 1
-        if seen == 3:
-            return True
-    return False
+    return sum(1 for _ in itertools.islice(STEPS.finditer(file.read(size - start)), 3)) == 3
 
 
 def _line_start(file: BinaryIO, at: int) -> int:

@@ -17,21 +17,29 @@ STEP = re.compile(
     |\b(?P<bar>\d{1,12})/\d{1,12}\ \[\d+:\d\d
     |["']step["']:\ ?(?P<json>\d{1,12})"""
 )
-PROGRESS = re.compile(r"(?i)\bloss\b|it/s|s/it|\blr\b|tokens|tok/s|samples|throughput|ms/|ppl|acc|step_s|mfu|\d/\d+|\bdone\b|finished")
+PROGRESS = re.compile(
+    r"(?i)\bloss\b|it/s|s/it|\blr\b|tokens|tok/s|samples|throughput|ms/|ppl|acc|step_s|mfu|\d/\d+|\bdone\b|finished"
+)
 TROUBLE = re.compile(r"(?i)\berror|exception|fail|timed? ?out|abort|killed|traceback|\bwarn|watchdog|retry|out of memory")
-NAN = re.compile(r"""(?i)\b(?:train_?|lm |total_?|val_?|eval_?)?loss["']?\s*(?:[:=]|\bis\b)?\s*["']?[-+]?(?:nan|inf(?:inity)?)\b""")
+NAN = re.compile(
+    r"""(?i)\b(?:train_?|lm |total_?|val_?|eval_?)?loss["']?\s*(?:[:=]|\bis\b)?\s*["']?[-+]?(?:nan|inf(?:inity)?)\b"""
+)
 SKIPPED_STEP = re.compile(r"(?i)skip|overflow|loss scale")
 KEPT = 6
 """Of one rule in one log the first and the newest sightings; how many there were is counted."""
 KNOWN_SHAPES = 4000
-COMPLAINT = re.compile(r"(?i)\b(?:error|exception|fail(?:ed|ure)?|fatal|critical|abort(?:ed)?|cannot|unable|denied|refused|timed out)\b|\w+(?:Error|Exception)\b")
+COMPLAINT = re.compile(
+    r"(?i)\b(?:error|exception|fail(?:ed|ure)?|fatal|critical|abort(?:ed)?|cannot|unable|denied|refused|timed out)\b|\w+(?:Error|Exception)\b"
+)
 MAX_OTHERS = 200
 DIGITS = re.compile(r"\d+")
 LEFT_OUT = re.compile(r"\[\.\.\. (\d+) bytes left out \.\.\.\]")
 WATCHDOG = re.compile(
     r"Watchdog caught collective operation timeout: WorkNCCL\(SeqNum=(?P<seq>\d+), OpType=(?P<op>\w+)(?:, NumelIn=(?P<numel>\d+))?"
 )
-STATUS = re.compile(r"(?i)last enqueued (?:NCCL )?work: (?P<enqueued>-?\d+), last completed (?:NCCL )?work: (?P<completed>-?\d+)")
+STATUS = re.compile(
+    r"(?i)last enqueued (?:NCCL )?work: (?P<enqueued>-?\d+), last completed (?:NCCL )?work: (?P<completed>-?\d+)"
+)
 PG = re.compile(r"\[PG (?:ID )?(?P<group>\S+)[^\]]* Rank \d+\]")
 WORLD = re.compile(r"(?i)\bworld[_ ]?size\b[\"']?\s*[=:(]?\s*(\d{1,6})\b|WORLD_SIZE=(\d{1,6})\b")
 

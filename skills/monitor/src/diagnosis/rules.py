@@ -21,7 +21,23 @@ ROLES = ("root", "cascade", "confirmation")
 PLACES = ("log", "kernel", "pod", "event", "node", "object", "runner")
 WHOSE = ("writer", "all", "launcher", "any", "node")
 KEYS = frozenset(
-    "id cause role where patterns unless depth whose restart before_steps sticky title do example near_miss".split()
+    [
+        "id",
+        "cause",
+        "role",
+        "where",
+        "patterns",
+        "unless",
+        "depth",
+        "whose",
+        "restart",
+        "before_steps",
+        "sticky",
+        "title",
+        "do",
+        "example",
+        "near_miss",
+    ]
 )
 
 

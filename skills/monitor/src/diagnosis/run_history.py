@@ -129,6 +129,11 @@ def _steps(history: History) -> None:
 
 def event_text(event: EventLine) -> str:
     """As the rules of `runner` read it."""
-    more: list[Any] = [event.reason, event.by and f"by {words(event.by)}", event.signal and f"signal {words(event.signal)}", event.error]
+    more: list[Any] = [
+        event.reason,
+        event.by and f"by {words(event.by)}",
+        event.signal and f"signal {words(event.signal)}",
+        event.error,
+    ]
     step = f" step {event.step}" if event.step is not None else ""
     return f"event {event.type}{step} " + "; ".join(words(each) for each in more if each)

@@ -35,12 +35,16 @@ def _of_deaths(case: Case) -> list[Found]:
     return [
         _death(case, each)
         for each in case.deaths
-        if each.rank not in waiting and each.rank not in forced and (each.first or signal_of(each.exit_code) not in (TERM, KILL))
+        if each.rank not in waiting
+        and each.rank not in forced
+        and (each.first or signal_of(each.exit_code) not in (TERM, KILL))
     ] + _of_containers(case)
 
 
 def _death(case: Case, death: Death) -> Found:
-    found = Found(rule_of_code(death.exit_code, death.rank is not None), death.source, death.text, death.rank, offset=death.offset)
+    found = Found(
+        rule_of_code(death.exit_code, death.rank is not None), death.source, death.text, death.rank, offset=death.offset
+    )
     found.time, found.uncaught, found.pod = death.time, True, death.source.pod
     found.overcome = any(facts.source == death.source and facts.steps.after(death.offset) >= 2 for facts in case.logs)
     return found
@@ -56,7 +60,16 @@ def _of_containers(case: Case) -> list[Found]:
                 continue
             if any(death.source.pod == each.pod for death in case.deaths) or (each.source.container or "").startswith("init"):
                 continue
-            told = Found(rule_of_code(code, True), each.source, each.text, each.rank, each.node, time=each.time, uncaught=True, pod=each.pod)
+            told = Found(
+                rule_of_code(code, True),
+                each.source,
+                each.text,
+                each.rank,
+                each.node,
+                time=each.time,
+                uncaught=True,
+                pod=each.pod,
+            )
             found.append(told)
     return found
 
@@ -90,7 +103,9 @@ def _suspects(case: Case, suspicion: Suspicion, words: list[Found], timed_out: b
         name = "rank.other-call"
     elif set(ranks) & set(forced):
         name = "rank.stopped"
-    elif suspicion.how == "missing" and not timed_out and not any(rank in {each.rank for each in case.deaths} for rank in ranks):
+    elif (
+        suspicion.how == "missing" and not timed_out and not any(rank in {each.rank for each in case.deaths} for rank in ranks)
+    ):
         name = "exit.left"
     elif suspicion.how == "missing" and not timed_out:
         name = "ranks.lost-peer"
@@ -99,9 +114,7 @@ def _suspects(case: Case, suspicion: Suspicion, words: list[Found], timed_out: b
     return [_concluded(case, name, rank, suspicion.witness, words, forced.get(rank)) for rank in ranks[:8]]
 
 
-def _nobody(
-    case: Case, suspicion: Suspicion | None, words: list[Found], waited: list[Waited], timed_out: bool
-) -> list[Found]:
+def _nobody(case: Case, suspicion: Suspicion | None, words: list[Found], waited: list[Waited], timed_out: bool) -> list[Found]:
     """All that is known waited, or broke off: the guilty one cannot be named from this."""
     witness = waited[0] if waited else None
     if timed_out:
@@ -154,7 +167,11 @@ def _stopped_by_force(case: Case) -> dict[int, Death]:
 
     torchrun sends SIGTERM, waits 30 s, then SIGKILL; a rank that waits in gloo or NCCL ends at once on SIGTERM (tried).
     """
-    late = {each.rank: each for each in case.deaths if signal_of(each.exit_code) == KILL and not each.first and each.rank is not None}
+    late = {
+        each.rank: each
+        for each in case.deaths
+        if signal_of(each.exit_code) == KILL and not each.first and each.rank is not None
+    }
     obeyed = [each for each in case.deaths if signal_of(each.exit_code) == TERM]
     first = [each for each in case.deaths if each.first and each.rank is not None]
     waiting = victims(case)

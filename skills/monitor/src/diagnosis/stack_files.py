@@ -67,7 +67,10 @@ def _by_rank(files: list[Path]) -> dict[int, tuple[Path, str]]:
 
 def _main(text: str) -> str:
     """The frames of the main thread; all of it where threads are not told apart."""
-    match = re.search(r"(?ms)^Thread [^\n]*\"MainThread\".*?(?=^Thread |\Z)|^(?:Current thread|Thread) [^\n]*most recent call first.*?(?=^Thread |^Current thread|\Z)", text)
+    match = re.search(
+        r"(?ms)^Thread [^\n]*\"MainThread\".*?(?=^Thread |\Z)|^(?:Current thread|Thread) [^\n]*most recent call first.*?(?=^Thread |^Current thread|\Z)",
+        text,
+    )
     blocks = re.split(r"(?m)^(?=(?:Current t|T)hread )", text)
     named = next((block for block in blocks if "MainThread" in block[:120]), None)
     if named is not None:

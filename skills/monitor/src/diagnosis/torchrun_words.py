@@ -36,7 +36,7 @@ class Report:
                 Death(None, code, self.source, offset, text, int(match["local"]), int(match["pid"]), None, line.time, True)
             )
             return True
-        if text.startswith(ROOT) or text.startswith(OTHERS):
+        if text.startswith((ROOT, OTHERS)):
             self._close()
             self._part = "root" if text.startswith(ROOT) else "others"
             return True

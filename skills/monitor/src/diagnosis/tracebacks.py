@@ -85,7 +85,7 @@ class Stream:
         block = self._open
         assert block is not None
         stripped = bare.strip()
-        if block.frames and stripped and bare.lstrip("  ") == bare.lstrip() and self._is_end(bare):
+        if block.frames and stripped and self._is_end(bare):
             block.end, block.text, block.time, self._open = offset, stripped, time, None
             self.blocks = [*self.blocks[-15:], block]
             self.last = (offset, bare)
@@ -98,7 +98,9 @@ class Stream:
 
     @staticmethod
     def _is_end(bare: str) -> bool:
-        return not bare.startswith(("    ", "\t")) and EXCEPTION.match(bare.strip()) is not None and not bare.startswith("  File")
+        return (
+            not bare.startswith(("    ", "\t")) and EXCEPTION.match(bare.strip()) is not None and not bare.startswith("  File")
+        )
 
     def _after(self, text: str) -> None:
         if self.blocks and not NO_WORDS.match(text):

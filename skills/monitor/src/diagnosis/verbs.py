@@ -47,7 +47,9 @@ def ledger_result(run: str) -> shell.Result:
     case = read_case(evidence)
     if case.history is None or not case.history.attempts:
         raise shell.SkillError(
-            "not-found", f"{run} has no records of attempts (runner.json, events.jsonl)", hint=f"diagnose_training.py doctor {run}"
+            "not-found",
+            f"{run} has no records of attempts (runner.json, events.jsonl)",
+            hint=f"diagnose_training.py doctor {run}",
         )
     entries = entries_of(evidence, case)
     verdict = verdict_of(entries)
@@ -61,7 +63,9 @@ def ledger_result(run: str) -> shell.Result:
         "total": len(case.history.attempts),
         "notes": case.problems[:5],
     }
-    return shell.Result(data=data, next=[f"diagnose_training.py doctor {run}"], truncated=len(entries) < len(case.history.attempts))
+    return shell.Result(
+        data=data, next=[f"diagnose_training.py doctor {run}"], truncated=len(entries) < len(case.history.attempts)
+    )
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -13,11 +13,38 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FAULTS = (
-    "killed segfault abort bus-error assertion script-error left exit-3 missing stopped other-shape other-collective memory "
-    "host-memory-error disk-full read-only checkpoint-mismatch checkpoint-damaged refused name loader-killed loader-bus loader-left "
-    "loader-error bad-option module-missing file-missing nan handled healthy"
-).split()
+FAULTS = [
+    "killed",
+    "segfault",
+    "abort",
+    "bus-error",
+    "assertion",
+    "script-error",
+    "left",
+    "exit-3",
+    "missing",
+    "stopped",
+    "other-shape",
+    "other-collective",
+    "memory",
+    "host-memory-error",
+    "disk-full",
+    "read-only",
+    "checkpoint-mismatch",
+    "checkpoint-damaged",
+    "refused",
+    "name",
+    "loader-killed",
+    "loader-bus",
+    "loader-left",
+    "loader-error",
+    "bad-option",
+    "module-missing",
+    "file-missing",
+    "nan",
+    "handled",
+    "healthy",
+]
 LAUNCHER = ("port-in-use", "rendezvous-timeout", "rendezvous-name", "rendezvous-refused", "no-script")
 RANKS, DEADLINE_S, MAX_BYTES = 3, 1500, 19_000
 
@@ -25,7 +52,9 @@ RANKS, DEADLINE_S, MAX_BYTES = 3, 1500, 19_000
 def run(words: list[str], deadline_s: float = DEADLINE_S) -> str:
     command = [sys.executable, "-m", "torch.distributed.run", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    ) as process:
         try:
             said, _ = process.communicate(timeout=deadline_s)
         except subprocess.TimeoutExpired:
