@@ -32,7 +32,9 @@ def table() -> str:
     lines = ["| cause | what was found | it says, for example | restart | next |", "|---|---|---|---|---|"]
     for cause, rows in sorted(causes.items()):
         first = max(rows, key=lambda row: ("example" in row, row.get("depth", 50)))
-        restarts = dict.fromkeys(value for row in rows for value in (row.get("restart", "RESTART"), row.get("before_steps")) if value)
+        restarts = dict.fromkeys(
+            value for row in rows for value in (row.get("restart", "RESTART"), row.get("before_steps")) if value
+        )
         example = first.get("example", "")
         words = f"`{cell(example)[:WORDS_CHARS]}`" if example else ""
         lines.append(f"| `{cause}` | {cell(first['title'])} | {words} | {', '.join(restarts)} | {cell(first['do'])} |")

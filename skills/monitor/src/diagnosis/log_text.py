@@ -87,9 +87,8 @@ def _time(match: re.Match[str]) -> float | None:
 def _glog_time(match: re.Match[str], year: int | None) -> float | None:
     """It has no year and no zone: the machine's, mostly UTC in a container."""
     try:
-        when = datetime(
-            year or datetime.now(UTC).year, int(match[1]), int(match[2]), *map(int, match.group(3, 4, 5)), tzinfo=UTC
-        )
+        month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5))
+        when = datetime(year or datetime.now(UTC).year, month, day, hour, minute, second, tzinfo=UTC)
         return when.timestamp() + float(f"0.{match[6]}")
     except ValueError:
         return None

@@ -113,7 +113,7 @@ def handled(step: int) -> None:
 
 def main() -> None:
     at_the_start()
-    dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=12))
+    dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=12 if FAULT in ("missing", "stopped") else 300))
     model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 1))
     ddp = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(ddp.parameters(), lr=1e30 if FAULT == "nan" else 1e-6)
