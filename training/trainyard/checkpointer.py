@@ -25,6 +25,7 @@ from trainyard import codec, ddp_order, given, objects, refusals, selfcheck
 from trainyard.agreement import Agreement, Call
 from trainyard.deciding import Dues
 from trainyard.errors import ConfigError, SaveError
+from trainyard.flight import dump_when_asked
 from trainyard.loop import Loop
 from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo
@@ -73,6 +74,7 @@ class Checkpointer:
         if data_fingerprint is not None and not isinstance(data_fingerprint, str):
             raise ConfigError("data_fingerprint must be text: trainyard.data_fingerprint(file) makes one")
         print_when_asked()
+        dump_when_asked()
         self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint

@@ -5,16 +5,18 @@ from __future__ import annotations
 from diagnosis import stack_files
 from diagnosis.case import LOCAL_PEER, Case
 from diagnosis.exits import rule_of_code
-from diagnosis.facts import Death, Found, Waited
+from diagnosis.facts import Death, Found, Source, Waited
 from diagnosis.rules import rule
 from diagnosis.torchrun_words import signal_of
 from diagnosis.waiting_ranks import Suspicion, suspected
+from flight_recorder.folder import newest_files
+from flight_recorder.verdict import guilty_ranks
 
 TERM, KILL = 15, 9
 
 
 def conclusions(case: Case) -> list[Found]:
-    return [*_of_deaths(case), *_of_silence(case), *stack_files.outliers(case)]
+    return [*_of_deaths(case), *_of_silence(case), *stack_files.outliers(case), *_of_flight(case)]
 
 
 def victims(case: Case) -> dict[int, list[Found]]:
@@ -24,6 +26,19 @@ def victims(case: Case) -> dict[int, list[Found]]:
         if each.rule.id in ("torch.timeout", "torch.peer-gone") and isinstance(each.rank, int) and not each.overcome:
             said.setdefault(each.rank, []).append(each)
     return said
+
+
+def _of_flight(case: Case) -> list[Found]:
+    """Ranks that the flight recorders name."""
+    files = case.evidence.flight
+    if not files and case.evidence.run is not None:
+        files = list(newest_files(case.evidence.run, "flight").values())
+    verdict = guilty_ranks(files) if files else None
+    if verdict is None or verdict.state not in ("hang", "mismatch"):
+        return []
+    name = "rank.other-call" if verdict.state == "mismatch" else "rank.missing"
+    source = Source("flight" if case.evidence.flight else "run/flight")
+    return [Found(rule(name), source, verdict.reason, rank, uncaught=True) for rank in verdict.guilty[:8]]
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------

@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from cluster_run.named import Named
 from diagnosis.answers import answer
 from diagnosis.attempts import Entry, entries_of, verdict_of, with_history
 from diagnosis.case import read_case
 from diagnosis.choosing import diagnose
 from diagnosis.errors_summary import summary_rows
-from diagnosis.evidence import open_evidence
+from diagnosis.evidence import Evidence, open_evidence
+
+COLLECTING_S = 120.0
 
 
-def doctor_result(run: str, attempt: int | None) -> shell.Result:
-    evidence = open_evidence(run)
-    case = read_case(evidence, attempt)
-    if attempt is not None and case.attempt is None:
-        raise shell.SkillError("not-found", f"{run} has no attempt {attempt}", hint=f"diagnose_training.py ledger {run}")
-    found = with_history(evidence, case, diagnose(case))
-    return shell.Result(data=answer(case, found), next=_next(run, case.history is not None, found.cause))
+@contextlib.contextmanager
+def _evidence(run: Named) -> Iterator[Evidence]:
+    """Of a run on a cluster what can be collected within two minutes; it is gone after the block."""
+    if not run.is_on_cluster:
+        yield open_evidence(run.text or ".")
+        return
+    from evidence_folder.limits import MIB, Limits
+    from evidence_folder.verb import collect_result
+
+    with tempfile.TemporaryDirectory(prefix="trainyard-doctor-") as folder:
+        place = Path(folder) / "evidence"
+        collect_result(run, str(place), Limits(8 * MIB, 512 * MIB, COLLECTING_S), dry_run=False)
+        yield open_evidence(str(place))
 
 
-def _next(run: str, has_records: bool, cause: str) -> list[str]:
+def doctor_result(run: Named, attempt: int | None) -> shell.Result:
+    with _evidence(run) as evidence:
+        case = read_case(evidence, attempt)
+        if attempt is not None and case.attempt is None:
+            hint = f"diagnose_training.py ledger {run.words}"
+            raise shell.SkillError("not-found", f"{run.words} has no attempt {attempt}", hint=hint)
+        found = with_history(evidence, case, diagnose(case))
+        data = answer(case, found)
+    return shell.Result(data=data, next=_next(run, case.history is not None, found.cause))
+
+
+def _next(run: Named, has_records: bool, cause: str) -> list[str]:
     if cause == "none":
-        return [f"monitor_training.py health {run}"] if has_records else []
-    return [f"diagnose_training.py ledger {run}"] if has_records else [f"diagnose_training.py summary {run}"]
+        return [f"monitor_training.py health {run.words}"] if has_records else []
+    if has_records:
+        return [f"diagnose_training.py ledger {run.words}"]
+    return [f"diagnose_training.py collect {run.words}" if run.is_on_cluster else f"diagnose_training.py summary {run.words}"]
 
 
 def summary_result(path: str, limit: int) -> shell.Result:
@@ -39,19 +66,16 @@ def summary_result(path: str, limit: int) -> shell.Result:
         "outcome": case.outcome,
         "notes": case.problems[:5],
     }
-    return shell.Result(data=data, next=[f"diagnose_training.py doctor {path}"], truncated=len(rows) > limit)
+    return shell.Result(data=data, next=[f"diagnose_training.py doctor {shlex.quote(path)}"], truncated=len(rows) > limit)
 
 
-def ledger_result(run: str) -> shell.Result:
-    evidence = open_evidence(run)
-    case = read_case(evidence)
-    if case.history is None or not case.history.attempts:
-        raise shell.SkillError(
-            "not-found",
-            f"{run} has no records of attempts (runner.json, events.jsonl)",
-            hint=f"diagnose_training.py doctor {run}",
-        )
-    entries = entries_of(evidence, case)
+def ledger_result(run: Named) -> shell.Result:
+    with _evidence(run) as evidence:
+        case = read_case(evidence)
+        if case.history is None or not case.history.attempts:
+            message = f"{run.words} has no records of attempts (runner.json, events.jsonl)"
+            raise shell.SkillError("not-found", message, hint=f"diagnose_training.py doctor {run.words}")
+        entries = entries_of(evidence, case)
     verdict = verdict_of(entries)
     data = {
         "name": case.history.name,
@@ -63,9 +87,8 @@ def ledger_result(run: str) -> shell.Result:
         "total": len(case.history.attempts),
         "notes": case.problems[:5],
     }
-    return shell.Result(
-        data=data, next=[f"diagnose_training.py doctor {run}"], truncated=len(entries) < len(case.history.attempts)
-    )
+    more = len(entries) < len(case.history.attempts)
+    return shell.Result(data=data, next=[f"diagnose_training.py doctor {run.words}"], truncated=more)
 
 
 def _row(entry: Entry) -> dict[str, Any]:
