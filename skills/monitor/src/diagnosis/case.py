@@ -259,7 +259,9 @@ def _records(case: Case) -> None:
         return
     base = "run/" if history.folder != case.evidence.root else ""
     newest = attempt is history.newest
-    texts = [(f"{base}events.jsonl", attempt.reason, attempt.lines.get("ended"))] if attempt and attempt.reason else []
+    texts: list[tuple[str, str, int | None]] = []
+    if attempt and attempt.reason:
+        texts.append((f"{base}events.jsonl", attempt.reason, attempt.lines.get("ended")))
     if newest and history.reason and (not attempt or history.reason != attempt.reason):
         texts.append((f"{base}runner.json", history.reason, None))
     if newest and history.state == "stopped":
@@ -268,8 +270,8 @@ def _records(case: Case) -> None:
     for number, event in attempt.events if attempt else []:
         if number > went_on:
             texts.append((f"{base}events.jsonl", event_text(event), number))
-    for file, text, number in texts:
-        _record(case, Source(file), text, number)
+    for file, text, line in texts:
+        _record(case, Source(file), text, line)
 
 
 def _record(case: Case, source: Source, text: str, number: int | None) -> None:
