@@ -7,6 +7,7 @@ steps was overcome.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 from collections.abc import Iterator
@@ -28,8 +29,12 @@ ANCHORS = re.compile(
     rb"\bxid\b|no such|not found|no space|nan\b|\binf\b|usage:|critical|mismatch|invalid|expired|throttl|out of memory|oom|detected|stack "
     rb"|segmentation|bus err|core dumped|exit(?:ed|code)|rank      |fell off|fallen|nvlink|ecc\b|net/|no route|unreachable|sending process|stopped)"
 )
-NEEDLES = (b"rror", b"WARN", b"Xid")
-"""Between beginning and end of a long log: bytes.find takes 1 ns a byte and word, ANCHORS 7 (measured)."""
+NEEDLES = (b"rror", b"WARN")
+"""Between beginning and end of a long log: bytes.find takes 1 ns a byte and word, ANCHORS 250 (measured)."""
+NUMBERS = b"0123456789."
+MAX_BORING = 20_000
+BORING: set[bytes] = set()
+"""Shapes of lines that have none of the words, of all logs that this process has read."""
 STEPS = re.compile(rb"(?i)(?:step|iter(?:ation)?|epoch)\S{0,3}[ =:#/]+\s*\d|[\"']loss[\"']: ?\d|\d+/\d+ \[\d")
 
 
@@ -80,10 +85,10 @@ def _searched(file: BinaryIO, start: int, end: int, size: int, *, quickly: bool)
     last_lines = size - LAST_LINES_BYTES
     left, passed = 0, False
     for offset, buffer in _whole_lines(file, start, end):
-        at = 0
+        at, hits = 0, Hits(buffer, quickly=quickly)
         while at < len(buffer):
             if left <= 0 and offset + at < last_lines:
-                hit = _next_hit(buffer, at, quickly=quickly)
+                hit = hits.after(at)
                 near_end = max(at, last_lines - offset)
                 if hit is None and near_end >= len(buffer):
                     passed = True
@@ -103,11 +108,35 @@ def _searched(file: BinaryIO, start: int, end: int, size: int, *, quickly: bool)
             at = stop + 1
 
 
-def _next_hit(buffer: bytes, at: int, *, quickly: bool) -> int | None:
-    if quickly:
-        return min((found for needle in NEEDLES if (found := buffer.find(needle, at)) >= 0), default=None)
-    match = ANCHORS.search(buffer, at)
-    return match.start() if match else None
+class Hits:
+    """Where lines with one of the words begin in one piece, looked for once."""
+
+    def __init__(self, buffer: bytes, *, quickly: bool) -> None:
+        self._buffer, self._quickly = buffer, quickly
+        self._starts = [] if quickly else _starts(buffer)
+
+    def after(self, at: int) -> int | None:
+        if self._quickly:
+            return min((found for needle in NEEDLES if (found := self._buffer.find(needle, at)) >= 0), default=None)
+        number = bisect.bisect_left(self._starts, at)
+        return self._starts[number] if number < len(self._starts) else None
+
+
+def _starts(buffer: bytes) -> list[int]:
+    """Lines of a log differ in their numbers mostly: the words are looked for once in each shape, which is 40 times faster (measured)."""
+    shapes = buffer.translate(None, NUMBERS).split(b"\n")
+    fresh = set(shapes).difference(BORING)
+    told = {shape for shape in fresh if ANCHORS.search(shape)}
+    if len(BORING) < MAX_BORING:
+        BORING.update(shape for shape in fresh - told if len(shape) < 1000)
+    if not told:
+        return []
+    found, at = [], 0
+    for line, shape in zip(buffer.split(b"\n"), shapes, strict=True):
+        if shape in told:
+            found.append(at)
+        at += len(line) + 1
+    return found
 
 
 def _whole_lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
