@@ -18,6 +18,7 @@ LOGS = Path(__file__).parent / "faults" / "logs"
 REAL = {
     "assertion": ("assertion", 2, "STOP"),
     "bad-option": ("bad-option", "all", "STOP"),
+    "checkpoint-mismatch": ("checkpoint-mismatch", 2, "STOP"),
     "killed": ("killed", 2, "RESTART"),
     "left": ("rank-left", "any", "RESTART"),
     "missing": ("collective-missing", 2, "RESTART"),

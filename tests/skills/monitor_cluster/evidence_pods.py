@@ -85,7 +85,11 @@ def job_with_secrets(name: str) -> list[dict[str, Any]]:
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "nowhere", "resources": {"requests": {"storage": "1Gi"}}},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "nowhere",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
     }
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "most"}, "spec": {"hard": {"pods": "40"}}}
     return [secret, claim, quota, job]

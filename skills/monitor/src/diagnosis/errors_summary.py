@@ -19,6 +19,7 @@ def summary_rows(case: Case) -> list[dict[str, Any]]:
         key=lambda row: (
             row["went_on"],
             not row["ended_it"],
+            row["role"] != "root",
             row["cause"] is None,
             -row["count"],
             row["file"],

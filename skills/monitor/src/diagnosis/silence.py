@@ -165,7 +165,7 @@ def _node_of(rank: int | str, procs: int) -> int | None:
 
 def _named_missing(case: Case) -> list[Found]:
     """Where a line names the ranks that did not come (monitoredBarrier, the desync report)."""
-    found = []
+    found: list[Found] = []
     for each in case.found:
         if each.rule.id == "torch.barrier-missing" and not each.overcome:
             names = next((value for key, value in each.more.items() if key.startswith("rank")), "")
