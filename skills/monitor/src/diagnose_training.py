@@ -4,13 +4,13 @@
 #   "click>=8.1",
 #   "kubernetes>=35,!=36.0.0",  # optional
 #   "msgspec>=0.19",
-#   "PyYAML>=6.0.2",  # optional
+#   "PyYAML>=6.0.2",
 #   "rich>=13.7",
 #   "urllib3>=2",  # optional
 #   "websocket-client>=1.8",  # optional
 # ]
 # ///
-"""Find out why a training run fails, hangs or is slow: its evidence in one folder, the stacks of its ranks, their flight recorders.
+"""Find out why a training run fails, hangs or is slow: the root cause, its evidence in one folder, stacks of ranks, flight recorders.
 
 RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file), or the name of a run or job on a cluster.
 Nothing in it is changed.
@@ -27,11 +27,65 @@ from cluster_run.named import Named
 
 @shell.program("monitor")
 def cli() -> None:
-    """Find out why a training run fails, hangs or is slow: its evidence in one folder, the stacks of its ranks, their flight recorders.
+    """Find out why a training run fails, hangs or is slow: the root cause, its evidence in one folder, stacks of ranks, flight recorders.
 
     RUN is the run folder (on a local target .trainyard/runs/NAME beside the job file), or the name of a run or job on a cluster.
     Nothing in it is changed.
     """
+
+
+# --- the root cause ----------------------------------------------------------------------------------------------
+
+
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py doctor .trainyard/runs/tiny-lm",
+        "diagnose_training.py doctor train.log",
+        "diagnose_training.py doctor tiny-lm -n team-a",
+    )
+)
+@named.options
+@click.option("--attempt", type=click.IntRange(min=0), help="Of a run with several attempts this one. Default: the newest.")
+def doctor(run: Named, attempt: int | None) -> shell.Result:
+    """The one most probable root cause: whose it is, the lines that prove it, what to do, and what a restart would bring.
+
+    RUN may also be a folder of evidence or of logs, or one log. Exit 0: it answered; `cause` is none where nothing is wrong, unknown
+    where nothing says why.
+    """
+    from diagnosis.verbs import doctor_result
+
+    return doctor_result(run, attempt)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py ledger .trainyard/runs/tiny-lm",
+        "diagnose_training.py ledger tiny-lm -n team-a --json",
+    )
+)
+@named.options
+def ledger(run: Named) -> shell.Result:
+    """The attempts of a run: the cause of each, the steps that it gained, and whether another restart can help."""
+    from diagnosis.verbs import ledger_result
+
+    return ledger_result(run)
+
+
+@cli.command(
+    epilog=shell.examples(
+        "diagnose_training.py summary train.log",
+        "diagnose_training.py summary logs/ --limit 50",
+    )
+)
+@click.argument("path", metavar="LOG_OR_FOLDER")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1000), default=20, show_default=True, help="Print so many kinds of errors."
+)
+def summary(path: str, limit: int) -> shell.Result:
+    """The errors of a log, each kind once: how often, whose, which lines, and whether the run went on after them."""
+    from diagnosis.verbs import summary_result
+
+    return summary_result(path, limit)
 
 
 # --- collect -----------------------------------------------------------------------------------------------------
