@@ -51,7 +51,8 @@ def make(words: argparse.Namespace) -> int:
     output = words.output or default_output()
     output.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, case in all_cases().items():
+    # Those that start nothing first.
+    for name, case in sorted(all_cases().items(), key=lambda item: item[1].truth.real):
         if words.only and not any(each in name for each in words.only):
             continue
         if not words.again and not words.only and (output / name / "truth.json").exists():

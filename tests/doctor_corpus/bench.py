@@ -65,6 +65,11 @@ class Bench:
             runner = json.loads((folder / "runner.json").read_text())
             self.tell(run=runner["name"], run_id=runner["run_id"], engine="local", world_size=4, procs_per_node=4)
 
+    def keep_files(self, folder: Path) -> None:
+        """What a job left in its run folder on a cluster's volume, beside its pods."""
+        keep = shutil.ignore_patterns("checkpoints", "*.lock", "launch.key")
+        shutil.copytree(folder, self.evidence / "run", ignore=keep, dirs_exist_ok=True)
+
     def in_container(self, log: bytes, host: str = "") -> bytes:
         """A log of this machine as a pod would have it: paths of an image, the pod's name."""
         swaps = {str(self.work): "/workspace", PACKAGES: "/usr/local/lib/python3.11", str(REPOSITORY / "training"): "/opt/trainyard"}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.doctor_corpus.bench import REPOSITORY, Bench
-from tests.training.forking import WarmPopen, forking
+from tests.training.forking import WarmPopen, forking, skill_run
 
 BIN = Path(sys.prefix) / "bin"
 DEADLINE_S = 500.0
@@ -108,16 +108,23 @@ def local(bench: Bench, *job: str, procs: int = 4, options: Sequence[str] = (), 
 
 
 def waited(bench: Bench, folder: Path) -> dict[str, object]:
-    call(bench, "wait", str(folder), "--timeout", str(int(DEADLINE_S)))
+    """runner.json of the run once it has ended; a run that does not end is stopped."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        answer: dict[str, object] = json.loads((folder / "runner.json").read_text())
+        if answer["state"] in ("finished", "failed", "stopped"):
+            return answer
+        time.sleep(0.2)
     call(bench, "stop", str(folder), "--now")
-    answer: dict[str, object] = json.loads((folder / "runner.json").read_text())
-    return answer
+    raise TimeoutError(f"{folder} did not end in {DEADLINE_S} s")
 
 
-def call(bench: Bench, *words: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, str(RUNNER), *words]
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-    return subprocess.run(command, cwd=bench.work, env=env, capture_output=True, timeout=DEADLINE_S + 60, check=False)
+def call(bench: Bench, *words: str) -> str:
+    """What local-runner's program printed."""
+    done = skill_run([sys.executable, str(RUNNER), *words], timeout=DEADLINE_S, cwd=bench.work, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"})
+    if done.returncode:
+        raise RuntimeError(f"run_local.py {words[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def two_nodes(
