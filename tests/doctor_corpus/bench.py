@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import sys
 import textwrap
 import time
@@ -15,7 +16,8 @@ TRAINERS = Path(__file__).parent / "trainers"
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOLE = re.compile(r"^(?P<indent> *)# <(?P<name>[a-z]+)>\n", re.MULTILINE)
 FORKED = re.compile(
-    rb"^(?P<prefix>.*?) *File \"(?:<frozen runpy>|[^\"\n]*/forking_torchrun/\w+\.py)\", line \d+, in .*\n(?:(?P=prefix) {4}.*\n)*", re.MULTILINE
+    rb"^(?P<prefix>.*?) *File \"(?:<frozen runpy>|[^\"\n]*/forking_torchrun/\w+\.py)\", line \d+, in .*\n(?:(?P=prefix) {4}.*\n)*",
+    re.MULTILINE,
 )
 """Frames that only a rank has which was forked for speed."""
 PACKAGES = str(next(Path(sys.prefix).glob("lib/python3*")))
@@ -63,7 +65,13 @@ class Bench:
             log.write_bytes(FORKED.sub(b"", log.read_bytes()))
         if not bare:
             runner = json.loads((folder / "runner.json").read_text())
-            self.tell(run=runner["name"], run_id=runner["run_id"], engine="local", world_size=4, procs_per_node=4)
+            self.tell(run=runner["name"], run_id=runner["run_id"], engine="local", **self.ranks_of(folder))
+
+    @staticmethod
+    def ranks_of(folder: Path) -> dict[str, int]:
+        """As the specification of a local run has it."""
+        procs = int(json.loads((folder / "runner-spec.json").read_text()).get("procs", 1))
+        return {"world_size": procs, "procs_per_node": procs}
 
     def keep_files(self, folder: Path) -> None:
         """What a job left in its run folder on a cluster's volume, beside its pods."""
@@ -72,22 +80,31 @@ class Bench:
 
     def in_container(self, log: bytes, host: str = "") -> bytes:
         """A log of this machine as a pod would have it: paths of an image, the pod's name."""
-        swaps = {str(self.work): "/workspace", PACKAGES: "/usr/local/lib/python3.11", str(REPOSITORY / "training"): "/opt/trainyard"}
+        swaps = {
+            str(self.work): "/workspace",
+            PACKAGES: "/usr/local/lib/python3.11",
+            str(REPOSITORY / "training"): "/opt/trainyard",
+        }
         swaps[str(Path(sys.prefix) / "bin")] = "/usr/local/bin"
         if host:
-            swaps[Path("/etc/hostname").read_text().strip() or "localhost"] = host
+            swaps |= dict.fromkeys((socket.gethostname(), socket.getfqdn()), host)
         for ours, theirs in swaps.items():
             # A short host name such as `vm` stands in words too.
             log = re.sub(rb"(?<![\w-])" + re.escape(ours.encode()) + rb"(?![\w-])", theirs.encode(), log)
         return log
 
-    def pods(self, logs: list[bytes], *, job: str = "pretrain", engine: str = "pytorchjob", procs: int = 2, **more: Any) -> list[str]:
+    def pods(
+        self, logs: list[bytes], *, job: str = "pretrain", engine: str = "pytorchjob", procs: int = 2, **more: Any
+    ) -> list[str]:
         """Each log as that of a pod on a node of its own; names of the pods."""
         names = [f"{job}-master-0", *(f"{job}-worker-{i}" for i in range(len(logs) - 1))]
         container = "node" if engine == "trainjob" else "pytorch"
         for name, log in zip(names, logs, strict=True):
             self.write(f"pods/{name}/{container}.log", self.in_container(log, name))
-        pods = [{"name": name, "node": f"ip-10-1-{40 + i}-{17 + 3 * i}.ec2.internal", "node_rank": i} for i, name in enumerate(names)]
+        pods = [
+            {"name": name, "node": f"ip-10-1-{40 + i}-{17 + 3 * i}.ec2.internal", "node_rank": i}
+            for i, name in enumerate(names)
+        ]
         world = procs * len(logs)
         told = {"run": job, "engine": engine, "job": f"PyTorchJob/{job}", "namespace": "research", "world_size": world}
         self.tell(**{**told, "procs_per_node": procs, "pods": pods, **more})

@@ -38,20 +38,41 @@ class Fleet:
 
     def _meta(self, name: str, **more: Any) -> Json:
         uid = "-".join(f"{self.random.getrandbits(4 * n):0{n}x}" for n in (8, 4, 4, 4, 12))
-        return {"name": name, "namespace": "research", "uid": uid, "resourceVersion": str(self.random.randint(10**6, 10**8)), "creationTimestamp": at(0), **more}
+        return {
+            "name": name,
+            "namespace": "research",
+            "uid": uid,
+            "resourceVersion": str(self.random.randint(10**6, 10**8)),
+            "creationTimestamp": at(0),
+            **more,
+        }
 
     def _pod(self, i: int) -> Json:
         kind = "master" if i == 0 else "worker"
         labels = {"training.kubeflow.org/job-name": self.job, "training.kubeflow.org/replica-type": kind}
-        labels |= {"training.kubeflow.org/replica-index": str(max(0, i - 1)), "training.kubeflow.org/operator-name": "pytorchjob-controller"}
+        labels |= {
+            "training.kubeflow.org/replica-index": str(max(0, i - 1)),
+            "training.kubeflow.org/operator-name": "pytorchjob-controller",
+        }
         wants = {"nvidia.com/gpu": str(self.procs), "vpc.amazonaws.com/efa": "4", "memory": "900Gi", "cpu": "90"}
         image = "123456789012.dkr.ecr.us-west-2.amazonaws.com/research/llama:2026-11-20"
         container = {"name": "pytorch", "image": image, "resources": {"limits": wants, "requests": wants}}
         container["command"] = ["torchrun", "--max-restarts=0", "/workspace/pretrain.py", "--config", "8b.toml"]
         container["env"] = [{"name": "PET_NNODES", "value": str(len(self.names))}, {"name": "PET_NODE_RANK", "value": str(i)}]
-        spec = {"nodeName": self.hosts[i], "restartPolicy": "Never", "schedulerName": "default-scheduler", "containers": [container]}
+        spec = {
+            "nodeName": self.hosts[i],
+            "restartPolicy": "Never",
+            "schedulerName": "default-scheduler",
+            "containers": [container],
+        }
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": self._meta(self.names[i], labels=labels), "spec": spec}
-        pod["status"] = {"phase": "Running", "hostIP": "10.2.60.113", "podIP": f"10.2.61.{20 + i}", "qosClass": "Guaranteed", "startTime": at(2)}
+        pod["status"] = {
+            "phase": "Running",
+            "hostIP": "10.2.60.113",
+            "podIP": f"10.2.61.{20 + i}",
+            "qosClass": "Guaranteed",
+            "startTime": at(2),
+        }
         self.running(pod)
         return pod
 
@@ -63,7 +84,9 @@ class Fleet:
         one = {"name": "pytorch", "image": container["image"], "imageID": "", "ready": ready, "started": ready}
         pod["status"]["containerStatuses"] = [{**one, "restartCount": restarts, "state": state, "lastState": last or {}}]
         conditions = {"PodScheduled": True, "Initialized": True, "ContainersReady": ready, "Ready": ready}
-        pod["status"]["conditions"] = [{"type": name, "status": str(yes), "lastTransitionTime": at(31)} for name, yes in conditions.items()]
+        pod["status"]["conditions"] = [
+            {"type": name, "status": str(yes), "lastTransitionTime": at(31)} for name, yes in conditions.items()
+        ]
 
     def ended(self, i: int, code: int = 1, reason: str = "Error", after: float = 7200, message: str = "") -> None:
         """The container of pod i is terminated."""
@@ -83,24 +106,51 @@ class Fleet:
         pod = self.pods[i]
         del pod["spec"]["nodeName"]
         pod["status"] = {"phase": "Pending", "qosClass": "Guaranteed"}
-        condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastTransitionTime": at(1)}
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": at(1),
+        }
         pod["status"]["conditions"] = [{**condition, "lastProbeTime": None}]
         self.event(i, "FailedScheduling", message, source="default-scheduler", count=14)
         self.hosts[i] = ""
 
     def _node(self, host: str) -> Json:
-        labels = {"kubernetes.io/hostname": host, "node.kubernetes.io/instance-type": "p5.48xlarge", "kubernetes.io/arch": "amd64"}
+        labels = {
+            "kubernetes.io/hostname": host,
+            "node.kubernetes.io/instance-type": "p5.48xlarge",
+            "kubernetes.io/arch": "amd64",
+        }
         labels |= {"topology.kubernetes.io/zone": "us-west-2a", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
         there = {"nvidia.com/gpu": "8", "vpc.amazonaws.com/efa": "32", "cpu": "192", "memory": "2097152Mi", "pods": "100"}
         fine = {"MemoryPressure": ("KubeletHasSufficientMemory", "kubelet has sufficient memory available")}
         fine |= {"DiskPressure": ("KubeletHasNoDiskPressure", "kubelet has no disk pressure")}
         fine |= {"PIDPressure": ("KubeletHasSufficientPID", "kubelet has sufficient PID available")}
-        conditions = [{"type": kind, "status": "False", "reason": why, "message": text, "lastTransitionTime": at(-90000)} for kind, (why, text) in fine.items()]
-        conditions.append({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status", "lastTransitionTime": at(-90000)})
+        conditions = [
+            {"type": kind, "status": "False", "reason": why, "message": text, "lastTransitionTime": at(-90000)}
+            for kind, (why, text) in fine.items()
+        ]
+        conditions.append(
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "kubelet is posting ready status",
+                "lastTransitionTime": at(-90000),
+            }
+        )
         meta = {**self._meta(host, labels=labels), "creationTimestamp": at(-90100)}
         del meta["namespace"]
         status = {"capacity": dict(there), "allocatable": dict(there), "conditions": conditions}
-        return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": {"providerID": f"aws:///us-west-2a/i-{self.random.getrandbits(68):017x}"}, "status": status}
+        return {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": meta,
+            "spec": {"providerID": f"aws:///us-west-2a/i-{self.random.getrandbits(68):017x}"},
+            "status": status,
+        }
 
     def condition(self, i: int, kind: str, status: str, reason: str, message: str, after: float = 6900) -> None:
         """Replaces or adds a condition of node i."""
@@ -109,15 +159,40 @@ class Fleet:
         self.nodes[i]["status"]["conditions"] = [*kept, new]
 
     def _job(self) -> Json:
-        condition = {"type": "Created", "status": "True", "reason": "PyTorchJobCreated", "message": f"PyTorchJob {self.job} is created.", "lastTransitionTime": at(0)}
+        condition = {
+            "type": "Created",
+            "status": "True",
+            "reason": "PyTorchJobCreated",
+            "message": f"PyTorchJob {self.job} is created.",
+            "lastTransitionTime": at(0),
+        }
         spec = {"nprocPerNode": str(self.procs), "runPolicy": {"cleanPodPolicy": "None"}}
-        return {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": self._meta(self.job), "spec": spec, "status": {"conditions": [condition]}}
+        return {
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": self._meta(self.job),
+            "spec": spec,
+            "status": {"conditions": [condition]},
+        }
 
     def job_condition(self, kind: str, reason: str, message: str, after: float = 7210) -> None:
         job = self.objects[f"PyTorchJob-{self.job}"]
-        job["status"]["conditions"].append({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(after)})
+        job["status"]["conditions"].append(
+            {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": at(after)}
+        )
 
-    def event(self, on: int | str, reason: str, message: str, *, kind: str = "Pod", normal: bool = False, source: str = "kubelet", count: int = 1, after: float = 40) -> None:
+    def event(
+        self,
+        on: int | str,
+        reason: str,
+        message: str,
+        *,
+        kind: str = "Pod",
+        normal: bool = False,
+        source: str = "kubelet",
+        count: int = 1,
+        after: float = 40,
+    ) -> None:
         """`on`: the pod's or node's number, or a name."""
         names = self.names if kind == "Pod" else [node["metadata"]["name"] for node in self.nodes]
         name = on if isinstance(on, str) else names[on]
@@ -125,9 +200,21 @@ class Fleet:
         if kind == "Node":
             meta["namespace"] = "default"
         about: Json = {"kind": kind, "name": name, **({"namespace": "research"} if kind != "Node" else {})}
-        one: Json = {"apiVersion": "v1", "kind": "Event", "metadata": meta, "involvedObject": about, "reason": reason, "message": message}
+        one: Json = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": meta,
+            "involvedObject": about,
+            "reason": reason,
+            "message": message,
+        }
         one |= {"type": "Normal" if normal else "Warning", "source": {"component": source}, "count": count}
-        one |= {"firstTimestamp": at(after), "lastTimestamp": at(after + 15.0 * (count - 1)), "reportingComponent": source, "reportingInstance": ""}
+        one |= {
+            "firstTimestamp": at(after),
+            "lastTimestamp": at(after + 15.0 * (count - 1)),
+            "reportingComponent": source,
+            "reportingInstance": "",
+        }
         self.events.append(one)
 
     # --- logs ------------------------------------------------------------------------------------------------------
@@ -152,32 +239,72 @@ class Fleet:
         """Rank 0 tells its steps."""
         for step in range(first, last + 1):
             loss += self.random.uniform(-0.02, 0.017)
-            self.say(0, f"[{at(100 + 12 * step)[11:19]}] iteration {step:6d}/  100000 | elapsed time per iteration (ms): {11900 + self.random.random() * 300:.1f} | learning rate: 2.5E-04 | lm loss: {loss:.6E} | grad norm: {self.random.uniform(0.3, 0.6):.3f} |")
+            self.say(
+                0,
+                f"[{at(100 + 12 * step)[11:19]}] iteration {step:6d}/  100000 | elapsed time per iteration (ms): {11900 + self.random.random() * 300:.1f} | learning rate: 2.5E-04 | lm loss: {loss:.6E} | grad norm: {self.random.uniform(0.3, 0.6):.3f} |",
+            )
 
     def start(self, *, efa: bool = True) -> None:
         """What NCCL with NCCL_DEBUG=INFO says at the start, of every rank."""
         for rank in range(len(self.names) * self.procs):
             who = f"{self.names[rank // self.procs]}:{210 + rank}:{210 + rank} [{rank % self.procs}] NCCL INFO"
-            ofi = [f"{who} NET/OFI Initializing aws-ofi-nccl 1.14.0", f"{who} NET/OFI Selected provider is efa, fabric is efa (found 32 nics)", f"{who} Using network AWS Libfabric"]
-            plain = [f"{who} NET/Plugin: Could not find: libnccl-net.so. Using internal network plugin.", f"{who} NET/Socket : Using [0]eth0:10.2.61.{20 + rank // self.procs}<0>", f"{who} Using network Socket"]
+            ofi = [
+                f"{who} NET/OFI Initializing aws-ofi-nccl 1.14.0",
+                f"{who} NET/OFI Selected provider is efa, fabric is efa (found 32 nics)",
+                f"{who} Using network AWS Libfabric",
+            ]
+            plain = [
+                f"{who} NET/Plugin: Could not find: libnccl-net.so. Using internal network plugin.",
+                f"{who} NET/Socket : Using [0]eth0:10.2.61.{20 + rank // self.procs}<0>",
+                f"{who} Using network Socket",
+            ]
             self.say(rank, f"{who} Bootstrap : Using eth0:10.2.61.{20 + rank // self.procs}<0>", *(ofi if efa else plain))
-            self.say(rank, f"{who} ncclCommInitRank comm 0x55d0c{rank:x}3b7f0 rank {rank} nranks {len(self.names) * self.procs} cudaDev {rank % self.procs} busId {10 + rank % self.procs}1c0 - Init COMPLETE")
+            self.say(
+                rank,
+                f"{who} ncclCommInitRank comm 0x55d0c{rank:x}3b7f0 rank {rank} nranks {len(self.names) * self.procs} cudaDev {rank % self.procs} busId {10 + rank % self.procs}1c0 - Init COMPLETE",
+            )
 
-    def watchdog(self, rank: int, seq: int, op: str = "ALLREDUCE", *, minutes: int = 10, enqueued: int | None = None, done: int | None = None, numel: int = 218112000) -> None:
+    def watchdog(
+        self,
+        rank: int,
+        seq: int,
+        op: str = "ALLREDUCE",
+        *,
+        minutes: int = 10,
+        enqueued: int | None = None,
+        done: int | None = None,
+        numel: int = 218112000,
+    ) -> None:
         """A rank whose collective timed out: torch 2.6's words."""
-        ms, mark = minutes * 60000, f"[rank{rank}]:[E1127 11:14:0{rank % 10}.{self.random.randint(100000000, 999999999)} ProcessGroupNCCL.cpp"
+        ms, mark = (
+            minutes * 60000,
+            f"[rank{rank}]:[E1127 11:14:0{rank % 10}.{self.random.randint(100000000, 999999999)} ProcessGroupNCCL.cpp",
+        )
         last = f"last enqueued NCCL work: {enqueued if enqueued is not None else seq + 2}, last completed NCCL work: {done if done is not None else seq - 1}."
         text = f"Watchdog caught collective operation timeout: WorkNCCL(SeqNum={seq}, OpType={op}, NumelIn={numel}, NumelOut={numel}, Timeout(ms)={ms}) ran for {ms + self.random.randint(1, 90)} milliseconds before timing out."
         self.say(rank, f"{mark}:629] [Rank {rank}] {text}")
-        self.say(rank, f"{mark}:2168] [PG ID 0 PG GUID 0(default_pg) Rank {rank}]  failure detected by watchdog at work sequence id: {seq} PG status: last enqueued work: {enqueued or seq + 2}, last completed work: {done or seq - 1}")
-        self.say(rank, f"{mark}:681] [Rank {rank}] Some NCCL operations have failed or timed out. Due to the asynchronous nature of CUDA kernels, subsequent GPU operations might run on corrupted/incomplete data.")
+        self.say(
+            rank,
+            f"{mark}:2168] [PG ID 0 PG GUID 0(default_pg) Rank {rank}]  failure detected by watchdog at work sequence id: {seq} PG status: last enqueued work: {enqueued or seq + 2}, last completed work: {done or seq - 1}",
+        )
+        self.say(
+            rank,
+            f"{mark}:681] [Rank {rank}] Some NCCL operations have failed or timed out. Due to the asynchronous nature of CUDA kernels, subsequent GPU operations might run on corrupted/incomplete data.",
+        )
         self.say(rank, f"{mark}:695] [Rank {rank}] To avoid data inconsistency, we are taking the entire process down.")
-        self.say(rank, f"terminate called after throwing an instance of 'c10::DistBackendError'", f"  what():  [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Process group watchdog thread terminated with exception: [Rank {rank}] {text}", f"[rank{rank}] {last}")
+        self.say(
+            rank,
+            "terminate called after throwing an instance of 'c10::DistBackendError'",
+            f"  what():  [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Process group watchdog thread terminated with exception: [Rank {rank}] {text}",
+            f"[rank{rank}] {last}",
+        )
 
     def torchrun_failed(self, i: int, rank: int, *, code: int = 1, signal: str = "") -> None:
         """torchrun's summary in pod i: `rank` is the first that it saw."""
         self.logs[i] += [
-            f"W1127 11:14:12.402000 1 torch/distributed/elastic/multiprocessing/api.py:906] Sending process {211 + each} closing signal SIGTERM" for each in self.ranks(i) if each != rank
+            f"W1127 11:14:12.402000 1 torch/distributed/elastic/multiprocessing/api.py:906] Sending process {211 + each} closing signal SIGTERM"
+            for each in self.ranks(i)
+            if each != rank
         ]
         self.logs[i] += [
             f"E1127 11:14:13.007000 1 torch/distributed/elastic/multiprocessing/api.py:880] failed (exitcode: {code}) local_rank: {rank % self.procs} (pid: {210 + rank}) of binary: /usr/bin/python3",
@@ -209,7 +336,16 @@ class Fleet:
             self.bench.write(f"objects/{name}.json", json.dumps(thing, indent=1))
         if self.kernel:
             self.bench.write("kernel.log", "\n".join(self.kernel) + "\n")
-        pods = [{"name": name, "node": host or None, "node_rank": i} for i, (name, host) in enumerate(zip(self.names, self.hosts, strict=True))]
+        pods = [
+            {"name": name, "node": host or None, "node_rank": i}
+            for i, (name, host) in enumerate(zip(self.names, self.hosts, strict=True))
+        ]
         world = len(self.names) * self.procs
-        about = {"run": self.job, "engine": "pytorchjob", "job": f"PyTorchJob/{self.job}", "namespace": "research", "world_size": world}
+        about = {
+            "run": self.job,
+            "engine": "pytorchjob",
+            "job": f"PyTorchJob/{self.job}",
+            "namespace": "research",
+            "world_size": world,
+        }
         self.bench.tell(**about, procs_per_node=self.procs, pods=pods)

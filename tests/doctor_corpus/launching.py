@@ -35,10 +35,23 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """The group that we started, and nothing else."""
+def working_in(folder: Path) -> list[int]:
+    """Living processes whose working folder this is: those of the job that was made there."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(each / "cwd") == str(folder):
+                found.append(int(each.name))
+    return sorted(found)
+
+
+def end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """The launcher, and the ranks, which have sessions of their own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for pid in working_in(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -49,8 +62,8 @@ def started(words: Sequence[str], log: Path, cwd: Path, env: dict[str, str]) -> 
         try:
             yield process
         finally:
-            end(process)
-            process.wait(timeout=30)
+            end(process, cwd)
+            process.wait(timeout=60)
 
 
 def finish(process: subprocess.Popen[bytes], during: Callable[[subprocess.Popen[bytes]], None] | None = None) -> int:
@@ -73,7 +86,16 @@ def torchrun(
 ) -> Path:
     """The log of a torchrun on this machine; `wrap`: words before it (unshare, timeout)."""
     path = bench.work / log
-    words = [*wrap, sys.executable, "-m", "torch.distributed.run", *flags, f"--nproc-per-node={procs}", str(bench.work / script), *args]
+    words = [
+        *wrap,
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *flags,
+        f"--nproc-per-node={procs}",
+        str(bench.work / script),
+        *args,
+    ]
     with started(words, path, bench.work, environment(**(env or {}))) as process:
         finish(process, during)
     return path
@@ -82,15 +104,15 @@ def torchrun(
 def ranks(bench: Bench) -> dict[int, int]:
     """pid by rank of the job's living ranks: the lowest pid of a rank is not a worker of its loader."""
     found: dict[int, int] = {}
-    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: int(each.name)):
-        with contextlib.suppress(OSError, ValueError):
-            variables = dict(each.split("=", 1) for each in (folder / "environ").read_text().split("\0") if "=" in each)
-            if os.readlink(folder / "cwd") == str(bench.work) and "TORCHELASTIC_RUN_ID" in variables:
-                found.setdefault(int(variables["RANK"]), int(folder.name))
+    for pid in working_in(bench.work):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            variables = dict(each.split("=", 1) for each in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in each)
+            if "TORCHELASTIC_RUN_ID" in variables:
+                found.setdefault(int(variables["RANK"]), pid)
     return found
 
 
-def when_log_has(log: Path, text: str, limit_s: float = 90.0) -> None:
+def when_log_has(log: Path, text: str, limit_s: float = 400.0) -> None:
     deadline = time.monotonic() + limit_s
     while text.encode() not in (log.read_bytes() if log.exists() else b""):
         if time.monotonic() > deadline:
@@ -101,7 +123,10 @@ def when_log_has(log: Path, text: str, limit_s: float = 90.0) -> None:
 def local(bench: Bench, *job: str, procs: int = 4, options: Sequence[str] = (), env: dict[str, str] | None = None) -> Path:
     """The run folder of a run by local-runner, which has ended or is left after its deadline."""
     folder = bench.work / ".trainyard" / "runs" / "pretrain"
-    told = [f"--env={name}={value}" for name, value in {**forking(), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **(env or {})}.items()]
+    told = [
+        f"--env={name}={value}"
+        for name, value in {**forking(), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", **(env or {})}.items()
+    ]
     words = [*("submit", "--run-dir", str(folder), "--procs", str(procs), "--python", sys.executable), *told, *options]
     call(bench, *words, "--", *job)
     return folder
@@ -121,7 +146,12 @@ def waited(bench: Bench, folder: Path) -> dict[str, object]:
 
 def call(bench: Bench, *words: str) -> str:
     """What local-runner's program printed."""
-    done = skill_run([sys.executable, str(RUNNER), *words], timeout=DEADLINE_S, cwd=bench.work, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"})
+    done = skill_run(
+        [sys.executable, str(RUNNER), *words],
+        timeout=DEADLINE_S,
+        cwd=bench.work,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+    )
     if done.returncode:
         raise RuntimeError(f"run_local.py {words[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
@@ -152,7 +182,9 @@ def two_nodes(
                 words = [sys.executable, "-m", "trainyard.launch", str(bench.work / script), *args]
             else:
                 words = [sys.executable, "-m", "torch.distributed.run", str(bench.work / script), *args]
-            processes.append(stack.enter_context(started(words, log, bench.work, environment(**own, **(env or {}), **envs[node]))))
+            processes.append(
+                stack.enter_context(started(words, log, bench.work, environment(**own, **(env or {}), **envs[node])))
+            )
         finish(processes[0], during)
         with contextlib.suppress(subprocess.TimeoutExpired):
             processes[1].wait(timeout=30)

@@ -58,7 +58,9 @@ class Result:
 
     @property
     def stops_what_recovers(self) -> bool:
-        return self.asks_restart and self.restart == "STOP" and "STOP" not in (self.truth["restart"], *self.truth["also_restart"])
+        return (
+            self.asks_restart and self.restart == "STOP" and "STOP" not in (self.truth["restart"], *self.truth["also_restart"])
+        )
 
 
 def group(restart: str | None) -> str:
@@ -85,7 +87,9 @@ def scored(folder: Path, only: list[str] | None = None) -> list[Result]:
             continue
         root, seconds = ask(path.parent / "evidence")
         told = {key: root.get(key) for key in ("rank", "node", "restart")}
-        results.append(Result(name=name, truth=json.loads(path.read_text()), cause=str(root.get("cause")), seconds=seconds, **told))
+        results.append(
+            Result(name=name, truth=json.loads(path.read_text()), cause=str(root.get("cause")), seconds=seconds, **told)
+        )
     return results
 
 
@@ -107,7 +111,7 @@ def report(results: list[Result]) -> str:
         share("root cause right, faults that happened here", [each.cause_right for each in results if each.truth["real"]]),
         "",
         f"- STOP on a recoverable fault: {sum(each.stops_what_recovers for each in results)}",
-        f"- claims on what is healthy: {sum(each.cause != 'none' for each in results if each not in faults)}",
+        f"- claims on what is healthy: {sum(each.cause not in ('none', 'unknown') for each in results if each not in faults)}",
         f"- `unknown`: {sum(each.cause == 'unknown' for each in results)}",
         f"- no answer: {sum(each.cause.startswith('no answer') for each in results)}",
         f"- time: median {seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s",
@@ -120,7 +124,12 @@ def report(results: list[Result]) -> str:
 
 def misses(results: list[Result]) -> list[str]:
     """One line a case that is wrong in anything."""
-    lines = ["## Misses", "", "| case | wrong | cause: known, told | rank: known, told | restart: known, told |", "|---|---|---|---|---|"]
+    lines = [
+        "## Misses",
+        "",
+        "| case | wrong | cause: known, told | rank: known, told | restart: known, told |",
+        "|---|---|---|---|---|",
+    ]
     for each in results:
         wrong = [] if each.cause_right else ["cause"]
         wrong += [] if each.rank_right else ["rank"]

@@ -64,18 +64,29 @@ def read_only(bench: Bench) -> None:
         bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("permission-denied-all", cause="file-permission", rank="all", also_rank=("any", 0), restart="STOP", proof="PermissionError")
+@case(
+    "permission-denied-all", cause="file-permission", rank="all", also_rank=("any", 0), restart="STOP", proof="PermissionError"
+)
 def permission_denied(bench: Bench) -> None:
     """The job's user may not read the tokenizer file."""
     path = bench.work / "tokenizer.json"
     path.write_text("{}")
     path.chmod(0o600)
     bench.work.chmod(0o755)
-    bench.script("ranked", imports="os.setgid(65534)\nos.setuid(65534)", setup='self.tokenizer = Path("tokenizer.json").read_text()')
+    bench.script(
+        "ranked", imports="os.setgid(65534)\nos.setuid(65534)", setup='self.tokenizer = Path("tokenizer.json").read_text()'
+    )
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("disk-full-checkpoint", cause="disk-full", rank=0, restart="STOP", also_restart=("RESTART_ELSEWHERE",), proof="No space left|writing file")
+@case(
+    "disk-full-checkpoint",
+    cause="disk-full",
+    rank=0,
+    restart="STOP",
+    also_restart=("RESTART_ELSEWHERE",),
+    proof="No space left|writing file",
+)
 def disk_full(bench: Bench) -> None:
     """The checkpoint disk is full as rank 0 saves; a run of local-runner, which tries twice."""
     save = 'torch.save({"model": self.model.state_dict(), "pad": torch.zeros(200_000)}, f"saved/step-{step}.pt")'
@@ -105,7 +116,15 @@ def cache_full(bench: Bench) -> None:
         bench.write("slurm-88123.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("nan-raised", cause="nan-loss", rank="all", also_rank=("any", 0, 1), restart="RESTART_OLDER", also_restart=("STOP",), proof="(?i)nan")
+@case(
+    "nan-raised",
+    cause="nan-loss",
+    rank="all",
+    also_rank=("any", 0, 1),
+    restart="RESTART_OLDER",
+    also_restart=("STOP",),
+    proof="(?i)nan",
+)
 def nan_raised(bench: Bench) -> None:
     """The loss becomes NaN at step 21, and each rank's check ends it."""
     bench.script(
@@ -116,7 +135,15 @@ def nan_raised(bench: Bench) -> None:
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("nan-goes-on", cause="nan-loss", rank="all", also_rank=("any", 0), restart="RESTART_OLDER", also_restart=("STOP",), proof="(?i)loss nan")
+@case(
+    "nan-goes-on",
+    cause="nan-loss",
+    rank="all",
+    also_rank=("any", 0),
+    restart="RESTART_OLDER",
+    also_restart=("STOP",),
+    proof="(?i)loss nan",
+)
 def nan_goes_on(bench: Bench) -> None:
     """Nobody looks at the loss: NaN from step 9 on, and exit code 0."""
     bench.script("plain", step='if step == 9: x = x * float("inf")')
@@ -142,11 +169,19 @@ def bad_batch(bench: Bench) -> None:
 @case("loader-worker-killed", cause="loader-death", rank=1, restart="RESTART", proof="DataLoader worker")
 def loader_killed(bench: Bench) -> None:
     """A loader worker of rank 1 is killed."""
-    bench.script("plain", imports="import signal", sample="if i == 73 * 1 + 24: os.kill(os.getpid(), signal.SIGKILL)")
+    bench.script("plain", imports="import signal", sample="if i == 97: os.kill(os.getpid(), signal.SIGKILL)")
     bench.write("train.log", torchrun(bench, "train.py", env={"WORKERS": "2"}).read_bytes())
 
 
-@case("loader-exception", cause="script-error", also=("bad-batch",), rank=0, restart="STOP", also_restart=("RESTART",), proof="Caught ValueError")
+@case(
+    "loader-exception",
+    cause="script-error",
+    also=("bad-batch",),
+    rank=0,
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="Caught ValueError",
+)
 def loader_exception(bench: Bench) -> None:
     """An exception in a loader worker of rank 0, which is shown twice."""
     bench.script("plain", sample='if i == 104: raise ValueError(f"sample {i}: image has 1 channel, 3 expected")')
@@ -167,3 +202,21 @@ def small_shm(bench: Bench) -> None:
     """/dev/shm of 256 KiB, as in a container without a memory volume; loader workers share tensors through it."""
     bench.script("plain", sample="return torch.randn(20_000), torch.tensor(i % 2)", step="x = x[:, :32]")
     bench.pods([torchrun(bench, "train.py", wrap=SMALL_SHM, env={"WORKERS": "2"}).read_bytes()], procs=4)
+
+
+@case(
+    "nan-with-records",
+    cause="nan-loss",
+    rank="all",
+    also_rank=("any", 0, 1),
+    restart="RESTART_OLDER",
+    also_restart=("STOP",),
+    proof="(?i)nan",
+)
+def nan_records(bench: Bench) -> None:
+    """A run with Trainyard's records: NaN from step 18 on, which it meets again after its restart."""
+    bench.script("yard", step='if step >= 17: loss = loss * float("nan")')
+    env = {"TRAINYARD_ROLLING_STEPS": "5"}
+    folder = local(bench, "torchrun", "train.py", procs=2, options=("--max-restarts", "1", "--backoff-s", "0"), env=env)
+    waited(bench, folder)
+    bench.keep_run(folder)

@@ -20,7 +20,11 @@ MOVES = ("RESTART_ELSEWHERE",)
 
 def traceback(fleet: Fleet, rank: int, last: str, *more: str, where: str = "loss.backward()", line: int = 412) -> None:
     """An exception of this rank in the training loop."""
-    texts = ["Traceback (most recent call last):", '  File "/workspace/pretrain.py", line 688, in <module>', "    main(parse_args())"]
+    texts = [
+        "Traceback (most recent call last):",
+        '  File "/workspace/pretrain.py", line 688, in <module>',
+        "    main(parse_args())",
+    ]
     texts += [f'  File "/workspace/pretrain.py", line {line}, in train', f"    {where}", last, *more]
     fleet.say(rank, *(f"[rank{rank}]: {text}" for text in texts))
 
@@ -51,7 +55,16 @@ def victims(fleet: Fleet, guilty: int, seq: int = 7731) -> None:
             fleet.watchdog(rank, seq)
 
 
-@case("xid-79-fallen-off-the-bus", cause="gpu-lost", also=("gpu-xid",), rank=5, restart="RESTART_ELSEWHERE", node="ip-10-2-67-115.us-west-2.compute.internal", real=False, proof="fallen off the bus")
+@case(
+    "xid-79-fallen-off-the-bus",
+    cause="gpu-lost",
+    also=("gpu-xid",),
+    rank=5,
+    restart="RESTART_ELSEWHERE",
+    node="ip-10-2-67-115.us-west-2.compute.internal",
+    real=False,
+    proof="fallen off the bus",
+)
 def off_the_bus(bench: Bench) -> None:
     """A GPU of the second node is gone: kernel log, node condition of EKS' agent; all others run into the watchdog ten minutes later."""
     fleet = Fleet(bench, nodes=2, procs=4)
@@ -61,24 +74,48 @@ def off_the_bus(bench: Bench) -> None:
     victims(fleet, 5)
     fleet.torchrun_failed(0, 0, code=-6, signal="SIGABRT")
     fleet.torchrun_failed(1, 5)
-    fleet.kernel = ["[88101.220118] pcieport 0000:50:01.0: AER: Corrected error received: 0000:53:00.0", xid(fleet, 5, 79, "pid='<unknown>', name=<unknown>, GPU has fallen off the bus.")]
-    fleet.kernel += ["[88123.417377] NVRM: GPU 0000:63:00.0: GPU has fallen off the bus.", "[88123.417391] NVRM: A GPU crash dump has been created."]
+    fleet.kernel = [
+        "[88101.220118] pcieport 0000:50:01.0: AER: Corrected error received: 0000:53:00.0",
+        xid(fleet, 5, 79, "pid='<unknown>', name=<unknown>, GPU has fallen off the bus."),
+    ]
+    fleet.kernel += [
+        "[88123.417377] NVRM: GPU 0000:63:00.0: GPU has fallen off the bus.",
+        "[88123.417391] NVRM: A GPU crash dump has been created.",
+    ]
     fleet.condition(1, "AcceleratedHardwareReady", "False", "NvidiaXID79Error", "XID error 79 detected on GPU 0000:63:00")
-    fleet.event(1, "NvidiaXID79Error", "XID error 79 detected on GPU 0000:63:00", kind="Node", source="eks-node-monitoring-agent", after=6590)
+    fleet.event(
+        1,
+        "NvidiaXID79Error",
+        "XID error 79 detected on GPU 0000:63:00",
+        kind="Node",
+        source="eks-node-monitoring-agent",
+        after=6590,
+    )
     fleet.nodes[1]["status"]["allocatable"]["nvidia.com/gpu"] = "7"
     fleet.ended(0, 1)
     fleet.ended(1, 1, after=6600)
     fleet.write()
 
 
-@case("ecc-uncorrectable", cause="gpu-ecc", also=("gpu-xid",), rank=2, restart="RESTART_ELSEWHERE", real=False, proof="uncorrectable ECC")
+@case(
+    "ecc-uncorrectable",
+    cause="gpu-ecc",
+    also=("gpu-xid",),
+    rank=2,
+    restart="RESTART_ELSEWHERE",
+    real=False,
+    proof="uncorrectable ECC",
+)
 def ecc(bench: Bench) -> None:
     """torch tells an ECC error on rank 2; only the logs of two pods, no node objects."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=5)
     fleet.steps(last=45)
     cuda_error(fleet, 2, "uncorrectable ECC error encountered")
     for rank in (0, 1, 3):
-        fleet.say(rank, f"[rank{rank}]:[W1127 11:03:58.112 ProcessGroupNCCL.cpp:1479] Warning: WARNING: destroy_process_group() was not called before program exit")
+        fleet.say(
+            rank,
+            f"[rank{rank}]:[W1127 11:03:58.112 ProcessGroupNCCL.cpp:1479] Warning: WARNING: destroy_process_group() was not called before program exit",
+        )
     victims_of_second_pod = (4, 5, 6, 7)
     for rank in victims_of_second_pod:
         fleet.watchdog(rank, 902, "_REDUCE_SCATTER_BASE", numel=544997376)
@@ -88,7 +125,17 @@ def ecc(bench: Bench) -> None:
         bench.write(f"{name}.log", "\n".join(log) + "\n")
 
 
-@case("xid-48-row-remap-kernel", cause="gpu-ecc", also=("gpu-xid",), rank=9, restart="RESTART_ELSEWHERE", node="ip-10-2-74-117.us-west-2.compute.internal", also_rank=("any",), real=False, proof="Xid .*: 48")
+@case(
+    "xid-48-row-remap-kernel",
+    cause="gpu-ecc",
+    also=("gpu-xid",),
+    rank=9,
+    restart="RESTART_ELSEWHERE",
+    node="ip-10-2-74-117.us-west-2.compute.internal",
+    also_rank=("any",),
+    real=False,
+    proof="Xid .*: 48",
+)
 def row_remap(bench: Bench) -> None:
     """Double bit ECC error on the third node of four, with row remapping failed; the job's own log shows NCCL's remote errors."""
     fleet = Fleet(bench, nodes=4, procs=4, seed=7)
@@ -96,20 +143,48 @@ def row_remap(bench: Bench) -> None:
     fleet.steps()
     cuda_error(fleet, 9, "uncorrectable ECC error encountered")
     for rank in (0, 4, 12):
-        traceback(fleet, rank, "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:3356, remote process exited or there was a network error, NCCL version 2.21.5", "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.")
+        traceback(
+            fleet,
+            rank,
+            "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:3356, remote process exited or there was a network error, NCCL version 2.21.5",
+            "ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.",
+        )
         fleet.torchrun_failed(rank // 4, rank)
     fleet.torchrun_failed(2, 9)
     node = fleet.nodes[2]
-    node["metadata"]["labels"] |= {"sagemaker.amazonaws.com/node-health-status": "UnschedulablePendingReplacement", "sagemaker.amazonaws.com/fault-types": "NvidiaErrorTerminate", "sagemaker.amazonaws.com/fault-reasons": "NvidiaXID48"}
-    node["spec"]["taints"] = [{"key": "sagemaker.amazonaws.com/node-health-status", "value": "Unschedulable", "effect": "NoSchedule"}]
+    node["metadata"]["labels"] |= {
+        "sagemaker.amazonaws.com/node-health-status": "UnschedulablePendingReplacement",
+        "sagemaker.amazonaws.com/fault-types": "NvidiaErrorTerminate",
+        "sagemaker.amazonaws.com/fault-reasons": "NvidiaXID48",
+    }
+    node["spec"]["taints"] = [
+        {"key": "sagemaker.amazonaws.com/node-health-status", "value": "Unschedulable", "effect": "NoSchedule"}
+    ]
     node["spec"]["unschedulable"] = True
-    fleet.kernel = [xid(fleet, 9, 48, "pid=219, name=python3, An uncorrectable double bit error (DBE) has been detected on GPU in the framebuffer at physical address 0x1f2a0."), xid(fleet, 9, 64, "pid=219, name=python3, Row Remapper: failed to remap row", 88123.6)]
+    fleet.kernel = [
+        xid(
+            fleet,
+            9,
+            48,
+            "pid=219, name=python3, An uncorrectable double bit error (DBE) has been detected on GPU in the framebuffer at physical address 0x1f2a0.",
+        ),
+        xid(fleet, 9, 64, "pid=219, name=python3, Row Remapper: failed to remap row", 88123.6),
+    ]
     for i in range(4):
         fleet.ended(i, 1, after=6600 + i)
     fleet.write()
 
 
-@case("xid-94-contained", cause="gpu-ecc", also=("gpu-xid",), rank=0, restart="RESTART", also_restart=MOVES, real=False, proof="Xid .*: 94")
+@case(
+    "xid-94-contained",
+    cause="gpu-ecc",
+    also=("gpu-xid",),
+    rank=0,
+    restart="RESTART",
+    also_restart=MOVES,
+    real=False,
+    proof="Xid .*: 94",
+)
 def contained(bench: Bench) -> None:
     """A contained ECC error: the application must start again, the GPU stays usable."""
     fleet = Fleet(bench, nodes=1, procs=8, seed=11)
@@ -121,13 +196,31 @@ def contained(bench: Bench) -> None:
     fleet.write()
 
 
-@case("xid-13-illegal-address", cause="gpu-xid", also=("script-error",), rank=3, restart="RESTART", also_restart=("STOP", "RESTART_ELSEWHERE"), real=False, proof="Xid .*: 31")
+@case(
+    "xid-13-illegal-address",
+    cause="gpu-xid",
+    also=("script-error",),
+    rank=3,
+    restart="RESTART",
+    also_restart=("STOP", "RESTART_ELSEWHERE"),
+    real=False,
+    proof="Xid .*: 31",
+)
 def illegal_address(bench: Bench) -> None:
     """An illegal memory access of rank 3's own program, with Xid 13 and 31 in the kernel log."""
     fleet = Fleet(bench, nodes=1, procs=8, seed=12)
     fleet.steps(last=20)
-    fleet.kernel = [xid(fleet, 3, 31, "pid=213, name=python3, Ch 00000010, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_3 faulted @ 0x7f5c_a2000000. Fault is of type FAULT_PDE ACCESS_TYPE_VIRT_READ")]
-    fleet.kernel += [xid(fleet, 3, 13, "pid=213, name=python3, Graphics Exception: ESR 0x504730=0xc04000e 0x504734=0x20", 88123.5)]
+    fleet.kernel = [
+        xid(
+            fleet,
+            3,
+            31,
+            "pid=213, name=python3, Ch 00000010, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_3 faulted @ 0x7f5c_a2000000. Fault is of type FAULT_PDE ACCESS_TYPE_VIRT_READ",
+        )
+    ]
+    fleet.kernel += [
+        xid(fleet, 3, 13, "pid=213, name=python3, Graphics Exception: ESR 0x504730=0xc04000e 0x504734=0x20", 88123.5)
+    ]
     cuda_error(fleet, 3, "an illegal memory access was encountered")
     for rank in (0, 1, 2, 4, 5, 6, 7):
         fleet.say(rank, f"[rank{rank}]: torch.distributed.DistBackendError: NCCL communicator was aborted on rank {rank}.")
@@ -136,14 +229,34 @@ def illegal_address(bench: Bench) -> None:
     fleet.write()
 
 
-@case("nvlink-xid-74", cause="nvlink", also=("gpu-xid",), rank=6, also_rank=("any",), restart="RESTART_ELSEWHERE", node="ip-10-2-67-115.us-west-2.compute.internal", real=False, proof="NVLink")
+@case(
+    "nvlink-xid-74",
+    cause="nvlink",
+    also=("gpu-xid",),
+    rank=6,
+    also_rank=("any",),
+    restart="RESTART_ELSEWHERE",
+    node="ip-10-2-67-115.us-west-2.compute.internal",
+    real=False,
+    proof="NVLink",
+)
 def nvlink(bench: Bench) -> None:
     """A fatal NVLink error on the second node."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=13)
     fleet.steps(last=33)
-    fleet.kernel = [xid(fleet, 6, 74, "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 11(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)")]
+    fleet.kernel = [
+        xid(
+            fleet,
+            6,
+            74,
+            "pid='<unknown>', name=<unknown>, NVLink: fatal error detected on link 11(0x10000, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0)",
+        )
+    ]
     fleet.kernel += ["[88123.512000] nvidia-nvswitch3: SXid (PCI:0000:86:00.0): 20034, Fatal, Link 28 LTSSM Fault Up"]
-    fleet.say(6, "llama-8b-worker-0:216:901 [2] misc/cudawrap.cc:36 NCCL WARN Cuda failure 'peer access is not supported between these two devices'")
+    fleet.say(
+        6,
+        "llama-8b-worker-0:216:901 [2] misc/cudawrap.cc:36 NCCL WARN Cuda failure 'peer access is not supported between these two devices'",
+    )
     cuda_error(fleet, 6, "unspecified launch failure")
     victims(fleet, 6, 551)
     fleet.torchrun_failed(1, 6)
@@ -154,19 +267,55 @@ def nvlink(bench: Bench) -> None:
     fleet.write()
 
 
-@case("gpu-hot-slow", cause="gpu-thermal", also=("slow-rank",), rank=4, also_rank=(5, 6, 7, "any"), restart="RESTART_ELSEWHERE", also_restart=("RESTART",), node="ip-10-2-67-115.us-west-2.compute.internal", real=False, proof="(?i)thermal")
+@case(
+    "gpu-hot-slow",
+    cause="gpu-thermal",
+    also=("slow-rank",),
+    rank=4,
+    also_rank=(5, 6, 7, "any"),
+    restart="RESTART_ELSEWHERE",
+    also_restart=("RESTART",),
+    node="ip-10-2-67-115.us-west-2.compute.internal",
+    real=False,
+    proof="(?i)thermal",
+)
 def hot(bench: Bench) -> None:
     """The second node's GPUs are throttled by heat: the job goes on at half its pace."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=14)
     fleet.steps()
     for step in range(61, 80):
-        fleet.say(0, f"[11:5{step % 10}:01] iteration {step:6d}/  100000 | elapsed time per iteration (ms): 24812.{step} | learning rate: 2.5E-04 | lm loss: 2.61E+00 | grad norm: 0.412 |")
-    fleet.condition(1, "AcceleratedHardwareReady", "False", "NvidiaThermalError", "GPU 0 violated thermal threshold: HW Thermal Slowdown active, temperature 91 C")
-    fleet.event(1, "NvidiaThermalError", "DCGM reports clocks_throttle_reasons.hw_thermal_slowdown active on GPU 0 (91 C)", kind="Node", source="eks-node-monitoring-agent", count=37, after=900)
+        fleet.say(
+            0,
+            f"[11:5{step % 10}:01] iteration {step:6d}/  100000 | elapsed time per iteration (ms): 24812.{step} | learning rate: 2.5E-04 | lm loss: 2.61E+00 | grad norm: 0.412 |",
+        )
+    fleet.condition(
+        1,
+        "AcceleratedHardwareReady",
+        "False",
+        "NvidiaThermalError",
+        "GPU 0 violated thermal threshold: HW Thermal Slowdown active, temperature 91 C",
+    )
+    fleet.event(
+        1,
+        "NvidiaThermalError",
+        "DCGM reports clocks_throttle_reasons.hw_thermal_slowdown active on GPU 0 (91 C)",
+        kind="Node",
+        source="eks-node-monitoring-agent",
+        count=37,
+        after=900,
+    )
     fleet.write()
 
 
-@case("gpu-out-of-memory-one-rank", cause="gpu-oom", rank=3, restart="STOP", also_restart=("RESTART",), real=False, proof="CUDA out of memory")
+@case(
+    "gpu-out-of-memory-one-rank",
+    cause="gpu-oom",
+    rank=3,
+    restart="STOP",
+    also_restart=("RESTART",),
+    real=False,
+    proof="CUDA out of memory",
+)
 def gpu_oom(bench: Bench) -> None:
     """Rank 3 gets a longer batch than fits."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=15)
@@ -181,7 +330,15 @@ def gpu_oom(bench: Bench) -> None:
     fleet.write()
 
 
-@case("gpu-out-of-memory-first-step-all", cause="gpu-oom", rank="all", also_rank=("any",), restart="STOP", real=False, proof="CUDA out of memory")
+@case(
+    "gpu-out-of-memory-first-step-all",
+    cause="gpu-oom",
+    rank="all",
+    also_rank=("any",),
+    restart="STOP",
+    real=False,
+    proof="CUDA out of memory",
+)
 def gpu_oom_all(bench: Bench) -> None:
     """No rank's batch fits: before the first step."""
     fleet = Fleet(bench, nodes=1, procs=8, seed=16)
@@ -192,7 +349,16 @@ def gpu_oom_all(bench: Bench) -> None:
     bench.write("stdout.log", "\n".join(fleet.logs[0]) + "\n")
 
 
-@case("driver-too-old", cause="driver-mismatch", rank="all", also_rank=("any", 0, 4), restart="STOP", also_restart=("RESTART_ELSEWHERE",), real=False, proof="driver")
+@case(
+    "driver-too-old",
+    cause="driver-mismatch",
+    rank="all",
+    also_rank=("any", 0, 4),
+    restart="STOP",
+    also_restart=("RESTART_ELSEWHERE",),
+    real=False,
+    proof="driver",
+)
 def driver(bench: Bench) -> None:
     """The node's driver is older than the image's CUDA."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=17)
@@ -205,7 +371,18 @@ def driver(bench: Bench) -> None:
     fleet.write()
 
 
-@case("no-gpu-in-container", cause="driver-mismatch", also=("gpu-lost",), rank=4, also_rank=(5, 6, 7, "any"), restart="RESTART_ELSEWHERE", also_restart=("STOP",), node="ip-10-2-67-115.us-west-2.compute.internal", real=False, proof="Driver/library version mismatch")
+@case(
+    "no-gpu-in-container",
+    cause="driver-mismatch",
+    also=("gpu-lost",),
+    rank=4,
+    also_rank=(5, 6, 7, "any"),
+    restart="RESTART_ELSEWHERE",
+    also_restart=("STOP",),
+    node="ip-10-2-67-115.us-west-2.compute.internal",
+    real=False,
+    proof="Driver/library version mismatch",
+)
 def driver_library(bench: Bench) -> None:
     """The driver of the second node was updated under its library: no CUDA there; the first node's ranks wait for the others."""
     fleet = Fleet(bench, nodes=2, procs=4, seed=18)
@@ -213,7 +390,13 @@ def driver_library(bench: Bench) -> None:
     for rank in range(4, 8):
         traceback(fleet, rank, "RuntimeError: No CUDA GPUs are available", where="torch.cuda.set_device(local_rank)", line=52)
     for rank in range(4):
-        traceback(fleet, rank, "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 4/8 clients joined.", where='dist.init_process_group("nccl")', line=60)
+        traceback(
+            fleet,
+            rank,
+            "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 4/8 clients joined.",
+            where='dist.init_process_group("nccl")',
+            line=60,
+        )
     fleet.torchrun_failed(1, 4)
     fleet.torchrun_failed(0, 0)
     fleet.ended(0, 1, after=700)

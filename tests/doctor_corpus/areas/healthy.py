@@ -55,7 +55,7 @@ def retries(bench: Bench) -> None:
     bench.pods(two_nodes(bench, "train.py"))
 
 
-@case("slow-but-steady", **HEALTHY, proof="step= *4|step *4")
+@case("slow-but-steady", **HEALTHY, also=("unknown",), proof="step= *4|step *4")
 def slow(bench: Bench) -> None:
     """A job that goes on, slowly: the log ends after a step because it was read then."""
     bench.script("ranked", loop="time.sleep(0.6 if step % 5 else 1.5)")
@@ -64,7 +64,7 @@ def slow(bench: Bench) -> None:
         when_log_has(bench.work / "out.log", "step=12 ")
         bench.write("train.log", (bench.work / "out.log").read_bytes())
         os.kill(process.pid, signal.SIGKILL)
-        end(process)
+        end(process, bench.work)
 
     torchrun(bench, "train.py", during=read)
 
@@ -72,8 +72,16 @@ def slow(bench: Bench) -> None:
 @case("words-of-failure-in-data", **HEALTHY, proof="CUDA error")
 def words(bench: Bench) -> None:
     """A language model prints samples that quote errors; the job finishes."""
-    samples = ["RuntimeError: CUDA error: an illegal memory access was encountered", "NCCL WARN and then the watchdog caught collective operation timeout", "Killed process 4242 (python), out of memory"]
-    bench.script("plain", setup=f"samples = {samples!r}", after='if rank == 0 and step % 12 == 0: print(f"sample at step {step}: {samples[step // 12 - 1]!r}", flush=True)')
+    samples = [
+        "RuntimeError: CUDA error: an illegal memory access was encountered",
+        "NCCL WARN and then the watchdog caught collective operation timeout",
+        "Killed process 4242 (python), out of memory",
+    ]
+    bench.script(
+        "plain",
+        setup=f"samples = {samples!r}",
+        after='if rank == 0 and step % 12 == 0: print(f"sample at step {step}: {samples[step // 12 - 1]!r}", flush=True)',
+    )
     bench.write("train.log", torchrun(bench, "train.py", procs=2).read_bytes())
 
 
@@ -90,6 +98,6 @@ def slow_rank(bench: Bench) -> None:
         when_log_has(bench.work / "out.log", "step=25 loss")
         bench.write("train.log", (bench.work / "out.log").read_bytes())
         os.kill(process.pid, signal.SIGKILL)
-        end(process)
+        end(process, bench.work)
 
     torchrun(bench, "train.py", during=read)

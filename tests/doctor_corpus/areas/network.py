@@ -41,7 +41,16 @@ def server(status: int, body: str, kind: str = "application/json", **headers: st
         listening.server_close()
 
 
-@case("token-expired-401", cause="token-expired", also=("download-failed",), rank="all", also_rank=EVERYBODY, restart="STOP", also_restart=("RESTART",), proof="401")
+@case(
+    "token-expired-401",
+    cause="token-expired",
+    also=("download-failed",),
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="401",
+)
 def expired(bench: Bench) -> None:
     """The data service refuses the job's token: 401 for every rank, in two attempts."""
     (bench.work / "token").write_text("eyJhbGciOiJSUzI1NiJ9.e30.c2ln")
@@ -50,8 +59,14 @@ def expired(bench: Bench) -> None:
     self.shard = urllib.request.urlopen(request, timeout=10).read()
     """
     bench.script("ranked", imports="import urllib.request", setup=fetch)
-    with server(401, '{"error": "invalid_token", "error_description": "The access token expired"}', WWW_Authenticate='Bearer error="invalid_token", error_description="The access token expired"') as url:
-        folder = local(bench, "torchrun", "train.py", env={"DATA_URL": url}, options=("--max-restarts", "1", "--backoff-s", "0"))
+    with server(
+        401,
+        '{"error": "invalid_token", "error_description": "The access token expired"}',
+        WWW_Authenticate='Bearer error="invalid_token", error_description="The access token expired"',
+    ) as url:
+        folder = local(
+            bench, "torchrun", "train.py", env={"DATA_URL": url}, options=("--max-restarts", "1", "--backoff-s", "0")
+        )
         waited(bench, folder)
     bench.keep_run(folder)
 
@@ -87,34 +102,79 @@ def unavailable(bench: Bench) -> None:
         bench.write("out.log", torchrun(bench, "train.py", env={"HUB": url}).read_bytes())
 
 
-@case("model-gated-401", cause="download-failed", also=("token-expired",), rank="all", also_rank=EVERYBODY, restart="STOP", also_restart=("RESTART",), proof="401")
+@case(
+    "model-gated-401",
+    cause="download-failed",
+    also=("token-expired",),
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="401",
+)
 def gated(bench: Bench) -> None:
     """A gated model: the hub's client raises of its own, in every rank."""
-    fetch = 'from huggingface_hub import hf_hub_download\nself.config = hf_hub_download("meta-llama/Llama-3.1-8B", "config.json")'
+    fetch = (
+        'from huggingface_hub import hf_hub_download\nself.config = hf_hub_download("meta-llama/Llama-3.1-8B", "config.json")'
+    )
     bench.script("ranked", "finetune.py", setup=fetch)
-    headers = {"X_Error_Code": "GatedRepo", "X_Error_Message": "Access to model meta-llama/Llama-3.1-8B is restricted. You must have access to it and be authenticated to access it. Please log in."}
+    headers = {
+        "X_Error_Code": "GatedRepo",
+        "X_Error_Message": "Access to model meta-llama/Llama-3.1-8B is restricted. You must have access to it and be authenticated to access it. Please log in.",
+    }
     with server(401, "{}", **headers) as url:
         log = torchrun(bench, "finetune.py", procs=2, env={"HF_ENDPOINT": url, "HF_HOME": str(bench.work / "hf")})
     bench.write("finetune.log", log.read_bytes())
 
 
-@case("feature-store-refused", cause="connection-refused", rank="all", also_rank=EVERYBODY, restart="RESTART", also_restart=("STOP",), proof="ConnectionRefusedError")
+@case(
+    "feature-store-refused",
+    cause="connection-refused",
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="RESTART",
+    also_restart=("STOP",),
+    proof="ConnectionRefusedError",
+)
 def refused(bench: Bench) -> None:
     """Nothing listens where the job's feature store should be."""
-    bench.script("ranked", imports="import socket", setup='self.store = socket.create_connection(("127.0.0.1", int(os.environ["STORE_PORT"])), timeout=5)')
+    bench.script(
+        "ranked",
+        imports="import socket",
+        setup='self.store = socket.create_connection(("127.0.0.1", int(os.environ["STORE_PORT"])), timeout=5)',
+    )
     bench.write("train.log", torchrun(bench, "train.py", env={"STORE_PORT": str(free_port())}).read_bytes())
 
 
-@case("s3-endpoint-unreachable", cause="storage-unreachable", also=("connection-refused",), rank=1, restart="RESTART", also_restart=("RESTART_ELSEWHERE", "STOP"), proof="EndpointConnectionError")
+@case(
+    "s3-endpoint-unreachable",
+    cause="storage-unreachable",
+    also=("connection-refused",),
+    rank=1,
+    restart="RESTART",
+    also_restart=("RESTART_ELSEWHERE", "STOP"),
+    proof="EndpointConnectionError",
+)
 def unreachable(bench: Bench) -> None:
     """Rank 1 alone reads a shard from S3 in the middle of training, and no endpoint answers."""
     read = 'if step == 15 and rank == 1: s3.get_object(Bucket="tokens", Key="shard-00017.bin")'
-    config = S3.replace("aws_session_token", 'config=boto3.session.Config(retries={"total_max_attempts": 1}), aws_session_token')
+    config = S3.replace(
+        "aws_session_token", 'config=boto3.session.Config(retries={"total_max_attempts": 1}), aws_session_token'
+    )
     bench.script("plain", imports="import boto3\nimport boto3.session", setup=config, step=read)
     bench.write("train.log", torchrun(bench, "train.py", env={"S3": f"http://127.0.0.1:{free_port()}"}).read_bytes())
 
 
-@case("data-host-unknown", cause="name-resolution", also=("download-failed",), rank="all", also_rank=EVERYBODY, restart="RESTART", also_restart=("STOP",), proof="Name or service not known|Temporary failure in name resolution")
+@case(
+    "data-host-unknown",
+    cause="name-resolution",
+    also=("download-failed",),
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="RESTART",
+    also_restart=("STOP",),
+    proof="Name or service not known|Temporary failure in name resolution",
+)
 def unknown_host(bench: Bench) -> None:
     """The host of the data set cannot be resolved; two pods."""
     fetch = 'self.index = urllib.request.urlopen("http://tokens.research.svc.cluster.invalid/index.json", timeout=10).read()'

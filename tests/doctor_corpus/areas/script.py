@@ -27,7 +27,14 @@ def typeerror(bench: Bench) -> None:
     bench.keep_run(folder)
 
 
-@case("script-error-caught-exit-13", cause="script-error", rank=1, restart="STOP", also_restart=("RESTART",), proof="ZeroDivisionError")
+@case(
+    "script-error-caught-exit-13",
+    cause="script-error",
+    rank=1,
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="ZeroDivisionError",
+)
 def caught(bench: Bench) -> None:
     """Rank 1's own handler prints one line and leaves with 13; the handler of the others reports the lost connection the same way."""
     bench.script(
@@ -38,7 +45,15 @@ def caught(bench: Bench) -> None:
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("assertion-one-rank", cause="assertion", also=("script-error",), rank=3, restart="STOP", also_restart=("RESTART",), proof="AssertionError")
+@case(
+    "assertion-one-rank",
+    cause="assertion",
+    also=("script-error",),
+    rank=3,
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="AssertionError",
+)
 def assertion(bench: Bench) -> None:
     """Rank 3 (second node) asserts on the shape of its batch; two pods."""
     bench.script(

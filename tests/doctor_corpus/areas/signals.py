@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.doctor_corpus.bench import Bench
 from tests.doctor_corpus.kube import Fleet
-from tests.doctor_corpus.launching import end, local, ranks, torchrun, two_nodes, waited
+from tests.doctor_corpus.launching import end, local, torchrun, two_nodes, waited, working_in
 from tests.doctor_corpus.truth import case
 
 AGAIN = ("RESTART_ELSEWHERE",)
@@ -47,39 +47,60 @@ def kernel_lines(group: Path) -> list[str]:
     return [line for line in lines[first : last + 3] if re.search(r"oom|Memory cgroup|Killed process|memory: usage", line)]
 
 
-GROW = 'if step > 14 and rank == 2: kept = globals().setdefault("cache", []); kept.append(torch.ones(16_000_000))'
+def confine(bench: Bench, group: Path) -> None:
+    """All processes of the job, until its ranks train."""
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        begun = b"step " in (bench.work / "out.log").read_bytes()
+        for pid in working_in(bench.work):
+            with suppress(OSError):
+                (group / "cgroup.procs").write_text(str(pid))
+        if begun:
+            return
+        time.sleep(0.2)
 
 
-@case("out-of-memory-one-rank-kernel-log", cause="host-oom", rank=2, restart="RESTART", also_restart=("STOP", *AGAIN), proof="(?i)killed process|out of memory")
+GROW = 'if step > 14 and rank == 2: kept = globals().setdefault("cache", []); kept.append(torch.ones(32_000_000))'
+
+
+@case(
+    "out-of-memory-one-rank-kernel-log",
+    cause="host-oom",
+    rank=2,
+    restart="RESTART",
+    also_restart=("STOP", *AGAIN),
+    proof="(?i)killed process|out of memory",
+)
 def oom(bench: Bench) -> None:
     """Rank 2's cache grows to the cgroup's limit, and the kernel kills it; kernel.log has the pid that torchrun names."""
     bench.script("plain", step=GROW)
     with memory_limit(1400) as group:
-
-        def confine(process: subprocess.Popen[bytes]) -> None:
-            (group / "cgroup.procs").write_text(str(process.pid))
-
-        log = torchrun(bench, "train.py", during=confine).read_bytes()
+        log = torchrun(bench, "train.py", during=lambda _: confine(bench, group)).read_bytes()
         bench.write("kernel.log", "\n".join(kernel_lines(group)) + "\n")
-    bench.write("train.log", log)
+    bench.pods([log], procs=4)
 
 
-@case("out-of-memory-container", cause="host-oom", rank=0, also_rank=("any", "all", 1, 2, 3, None), restart="RESTART", also_restart=("STOP", *AGAIN), proof="OOMKilled")
+@case(
+    "out-of-memory-container",
+    cause="host-oom",
+    rank="any",
+    also_rank=("all", 0, 1, 2, 3),
+    restart="RESTART",
+    also_restart=("STOP", *AGAIN),
+    proof="OOMKilled",
+)
 def oom_container(bench: Bench) -> None:
     """The same, and all of the container is killed with it, as kubelets with cgroup v2 do; the log ends in the middle."""
     bench.script("plain", step=GROW)
     with memory_limit(1400) as group:
 
-        def confine(process: subprocess.Popen[bytes]) -> None:
-            (group / "cgroup.procs").write_text(str(process.pid))
+        def confined(process: subprocess.Popen[bytes]) -> None:
+            confine(bench, group)
             while process.poll() is None and not kernel_lines(group):
-                time.sleep(0.1)
-            for pid in [*ranks(bench).values()]:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            end(process)
+                time.sleep(0.3)
+            end(process, bench.work)
 
-        log = torchrun(bench, "train.py", during=confine).read_bytes()
+        log = torchrun(bench, "train.py", during=confined).read_bytes()
     log = re.split(rb"(?m)^.*(?:Traceback|closing signal)", log)[0]
     fleet = Fleet(bench, nodes=1, procs=4, job="pretrain")
     fleet.logs[0] = bench.in_container(log, "pretrain-master-0").decode(errors="replace").splitlines()
@@ -101,10 +122,21 @@ def killed_pod(bench: Bench) -> None:
     bench.pods(two_nodes(bench, "train.py", launcher="launch"))
 
 
-@case("segfault-with-faulthandler", cause="segfault", rank=1, restart="RESTART", also_restart=(*AGAIN, "STOP"), proof="Segmentation fault|SIGSEGV")
+@case(
+    "segfault-with-faulthandler",
+    cause="segfault",
+    rank=1,
+    restart="RESTART",
+    also_restart=(*AGAIN, "STOP"),
+    proof="Segmentation fault|SIGSEGV",
+)
 def segfault(bench: Bench) -> None:
     """A C extension of rank 1 reads address 0; faulthandler prints the stack."""
-    bench.script("ranked", imports="import ctypes\nimport faulthandler\nfaulthandler.enable()", loop="if step == 11 and self.rank == 1: ctypes.string_at(0)")
+    bench.script(
+        "ranked",
+        imports="import ctypes\nimport faulthandler\nfaulthandler.enable()",
+        loop="if step == 11 and self.rank == 1: ctypes.string_at(0)",
+    )
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
@@ -117,15 +149,35 @@ def segfault_silent(bench: Bench) -> None:
     bench.keep_run(folder, bare=True)
 
 
-@case("bus-error-truncated-file", cause="bus-error", rank=2, restart="RESTART", also_restart=("STOP", *AGAIN), proof="SIGBUS|Bus error")
+@case(
+    "bus-error-truncated-file",
+    cause="bus-error",
+    rank=2,
+    restart="RESTART",
+    also_restart=("STOP", *AGAIN),
+    proof="SIGBUS|Bus error",
+)
 def bus_error(bench: Bench) -> None:
     """A mapped token file is truncated under rank 2."""
     setup = 'global tokens\nif RANK == 2:\n    open("tokens.bin", "wb").write(bytes(1 << 20))\n    tokens = numpy.memmap("tokens.bin", dtype="uint16", mode="r")'
-    bench.script("caught", imports="import numpy", setup=setup, step='if iteration == 20 and RANK == 2:\n    os.truncate("tokens.bin", 0)\n    tokens[400000:].sum()')
+    bench.script(
+        "caught",
+        imports="import numpy",
+        setup=setup,
+        step='if iteration == 20 and RANK == 2:\n    os.truncate("tokens.bin", 0)\n    tokens[400000:].sum()',
+    )
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("rank-exit-code-without-word", cause="script-error", also=("unknown",), rank=1, restart="RESTART", also_restart=("STOP",), proof="exitcode  : 7")
+@case(
+    "rank-exit-code-without-word",
+    cause="script-error",
+    also=("unknown",),
+    rank=1,
+    restart="RESTART",
+    also_restart=("STOP",),
+    proof="exitcode  : 7",
+)
 def exit_code(bench: Bench) -> None:
     """Rank 1 leaves with 7 and says nothing."""
     bench.script("plain", step="if step == 22 and rank == 1: os._exit(7)")
@@ -148,4 +200,3 @@ def three_attempts(bench: Bench) -> None:
     folder = local(bench, "torchrun", "train.py", options=("--max-restarts", "1", "--backoff-s", "0"))
     waited(bench, folder)
     bench.keep_run(folder)
-

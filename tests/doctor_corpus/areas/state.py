@@ -17,7 +17,14 @@ def trained(bench: Bench, name: str, hidden: int) -> None:
     torchrun(bench, "save.py", procs=1, log="save.log")
 
 
-@case("checkpoint-of-wider-model", cause="checkpoint-mismatch", rank="all", also_rank=EVERYBODY, restart="STOP", proof="size mismatch")
+@case(
+    "checkpoint-of-wider-model",
+    cause="checkpoint-mismatch",
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="STOP",
+    proof="size mismatch",
+)
 def wider(bench: Bench) -> None:
     """The checkpoint is one of a wider model: every rank refuses it, in each of two attempts."""
     trained(bench, "last.pt", 48)
@@ -27,7 +34,14 @@ def wider(bench: Bench) -> None:
     bench.keep_run(folder)
 
 
-@case("checkpoint-keys-of-ddp", cause="checkpoint-mismatch", rank="all", also_rank=EVERYBODY, restart="STOP", proof=r"Missing key\(s\) in state_dict")
+@case(
+    "checkpoint-keys-of-ddp",
+    cause="checkpoint-mismatch",
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="STOP",
+    proof=r"Missing key\(s\) in state_dict",
+)
 def other_keys(bench: Bench) -> None:
     """Saved without DDP's prefix `module.`, loaded into a DDP."""
     trained(bench, "epoch_3.pt", 32)
@@ -35,13 +49,22 @@ def other_keys(bench: Bench) -> None:
     bench.write("train.log", torchrun(bench, "train.py").read_bytes())
 
 
-@case("checkpoint-truncated", cause="checkpoint-damaged", rank="all", also_rank=EVERYBODY, restart="RESTART_OLDER", proof="failed finding central directory|PytorchStreamReader")
+@case(
+    "checkpoint-truncated",
+    cause="checkpoint-damaged",
+    rank="all",
+    also_rank=EVERYBODY,
+    restart="RESTART_OLDER",
+    proof="failed finding central directory|PytorchStreamReader",
+)
 def truncated(bench: Bench) -> None:
     """The newest checkpoint was cut off in the middle of its save; two pods."""
     trained(bench, "last.pt", 32)
     path = bench.work / "last.pt"
     path.write_bytes(path.read_bytes()[:-700])
-    bench.script("ranked", setup='if args.resume:\n    self.model.load_state_dict(torch.load(args.resume, map_location="cpu")["model"])')
+    bench.script(
+        "ranked", setup='if args.resume:\n    self.model.load_state_dict(torch.load(args.resume, map_location="cpu")["model"])'
+    )
     bench.pods(two_nodes(bench, "train.py", "--resume", "last.pt"))
 
 

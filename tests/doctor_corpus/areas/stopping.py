@@ -14,7 +14,16 @@ EVERYBODY = ("any", "all", "launcher", 0)
 SLOW = "time.sleep(0.2)"
 
 
-@case("stopped-by-user-run", cause="stopped-by-user", also=("agreed-stop",), rank="any", also_rank=(*EVERYBODY, None), restart="STOP", also_restart=("RESTART",), proof="stop-requested|stopped")
+@case(
+    "stopped-by-user-run",
+    cause="stopped-by-user",
+    also=("agreed-stop",),
+    rank="any",
+    also_rank=(*EVERYBODY, None),
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="stop-requested|stopped",
+)
 def by_user(bench: Bench) -> None:
     """`run_local.py stop` on a run whose script knows no signals."""
     bench.script("plain", step=SLOW)
@@ -25,7 +34,16 @@ def by_user(bench: Bench) -> None:
     bench.keep_run(folder)
 
 
-@case("sigterm-log-only", cause="stopped-by-user", also=("deadline", "preempted", "agreed-stop"), rank="launcher", also_rank=(*EVERYBODY, None), restart="STOP", also_restart=("RESTART",), proof="got signal: 15|death signal")
+@case(
+    "sigterm-log-only",
+    cause="stopped-by-user",
+    also=("deadline", "preempted", "agreed-stop"),
+    rank="launcher",
+    also_rank=(*EVERYBODY, None),
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="got signal: 15|death signal",
+)
 def sigterm(bench: Bench) -> None:
     """torchrun gets SIGTERM; its log alone."""
     bench.script("ranked", loop=SLOW)
@@ -37,7 +55,15 @@ def sigterm(bench: Bench) -> None:
     bench.write("train.log", torchrun(bench, "train.py", during=stop).read_bytes())
 
 
-@case("interrupted-by-keyboard", cause="stopped-by-user", rank="any", also_rank=(*EVERYBODY, 1, 2, 3, None), restart="STOP", also_restart=("RESTART",), proof="KeyboardInterrupt|got signal: 2|SIGINT")
+@case(
+    "interrupted-by-keyboard",
+    cause="stopped-by-user",
+    rank="any",
+    also_rank=(*EVERYBODY, 1, 2, 3, None),
+    restart="STOP",
+    also_restart=("RESTART",),
+    proof="KeyboardInterrupt|got signal: 2|SIGINT",
+)
 def ctrl_c(bench: Bench) -> None:
     """Ctrl-C in the terminal: SIGINT for the launcher and every rank."""
     bench.script("plain", step=SLOW)
@@ -49,7 +75,16 @@ def ctrl_c(bench: Bench) -> None:
     bench.write("train.log", torchrun(bench, "train.py", during=stop).read_bytes())
 
 
-@case("agreed-stop-two-pods", cause="agreed-stop", also=("stopped-by-user",), rank="all", also_rank=(*EVERYBODY, None), restart="RESTART", also_restart=("STOP",), proof="stop")
+@case(
+    "agreed-stop-two-pods",
+    cause="agreed-stop",
+    also=("stopped-by-user",),
+    rank="all",
+    also_rank=(*EVERYBODY, None),
+    restart="RESTART",
+    also_restart=("STOP",),
+    proof="stop",
+)
 def agreed(bench: Bench) -> None:
     """Both pods get SIGTERM under our launcher; the ranks agree on a step, save, and end."""
     bench.script("yard", loop=SLOW)

@@ -23,6 +23,12 @@ class Regression(L.LightningModule):
 if __name__ == "__main__":
     L.seed_everything(7)
     data = TensorDataset(torch.randn(256, 8), torch.randn(256, 1))
-    told = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "max_epochs": 1, "log_every_n_steps": 1}
+    told = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "max_epochs": 1,
+        "log_every_n_steps": 1,
+    }
     trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", detect_anomaly=True, **told)
     trainer.fit(Regression(), DataLoader(data, batch_size=8))
