@@ -280,15 +280,16 @@ class Fleet:
             minutes * 60000,
             f"[rank{rank}]:[E1127 11:14:0{rank % 10}.{self.random.randint(100000000, 999999999)} ProcessGroupNCCL.cpp",
         )
-        last = f"last enqueued NCCL work: {enqueued if enqueued is not None else seq + 2}, last completed NCCL work: {done if done is not None else seq - 1}."
+        queued, done = enqueued or seq + 2, done or seq - 1
         text = f"Watchdog caught collective operation timeout: WorkNCCL(SeqNum={seq}, OpType={op}, NumelIn={numel}, NumelOut={numel}, Timeout(ms)={ms}) ran for {ms + self.random.randint(1, 90)} milliseconds before timing out."
         self.say(rank, f"{mark}:629] [Rank {rank}] {text}")
         self.say(
             rank,
-            f"{mark}:2168] [PG ID 0 PG GUID 0(default_pg) Rank {rank}]  failure detected by watchdog at work sequence id: {seq} PG status: last enqueued work: {enqueued or seq + 2}, last completed work: {done or seq - 1}",
+            f"{mark}:2168] [PG ID 0 PG GUID 0(default_pg) Rank {rank}]  failure detected by watchdog at work sequence id: {seq} PG status: last enqueued work: {queued}, last completed work: {done}",
         )
         self.say(
             rank,
+            f"{mark}:1834] [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Timeout at NCCL work: {seq}, last enqueued NCCL work: {queued}, last completed NCCL work: {done}.",
             f"{mark}:681] [Rank {rank}] Some NCCL operations have failed or timed out. Due to the asynchronous nature of CUDA kernels, subsequent GPU operations might run on corrupted/incomplete data.",
         )
         self.say(rank, f"{mark}:695] [Rank {rank}] To avoid data inconsistency, we are taking the entire process down.")
@@ -296,7 +297,6 @@ class Fleet:
             rank,
             "terminate called after throwing an instance of 'c10::DistBackendError'",
             f"  what():  [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Process group watchdog thread terminated with exception: [Rank {rank}] {text}",
-            f"[rank{rank}] {last}",
         )
 
     def torchrun_failed(self, i: int, rank: int, *, code: int = 1, signal: str = "") -> None:
