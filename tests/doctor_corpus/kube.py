@@ -1,40 +1,30 @@
-"""A PyTorchJob's pods, nodes and events as an API server writes them, and logs of ranks with CUDA as public issues show them."""
+"""A PyTorchJob's pods, nodes and events as an API server writes them."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.doctor_corpus.bench import Bench
+from tests.doctor_corpus.rank_logs import RankLogs, at
 
-BEGAN = datetime(2026, 11, 27, 9, 14, 5, tzinfo=UTC)
 Json = dict[str, Any]
 UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule", "timeAdded": "2026-11-27T11:02:41Z"}
 
 
-def at(seconds: float) -> str:
-    return (BEGAN + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-class Fleet:
+class Fleet(RankLogs):
     """`nodes` pods of `procs` ranks each, a pod to a node: master-0, worker-0, ... Nothing is written before `write`."""
 
     def __init__(self, bench: Bench, nodes: int = 2, procs: int = 4, job: str = "llama-8b", seed: int = 1) -> None:
-        self.bench, self.procs, self.job = bench, procs, job
-        self.random = random.Random(seed)
-        self.names = [f"{job}-master-0", *(f"{job}-worker-{i}" for i in range(nodes - 1))]
-        self.hosts = [f"ip-10-2-{60 + 7 * i}-{113 + 2 * i}.us-west-2.compute.internal" for i in range(nodes)]
+        self.bench, self.job = bench, job
+        names = [f"{job}-master-0", *(f"{job}-worker-{i}" for i in range(nodes - 1))]
+        hosts = [f"ip-10-2-{60 + 7 * i}-{113 + 2 * i}.us-west-2.compute.internal" for i in range(nodes)]
+        super().__init__(names, hosts, procs, seed)
         self.pods = [self._pod(i) for i in range(nodes)]
-        self.nodes = [self._node(host) for host in self.hosts]
-        self.logs: list[list[str]] = [[] for _ in range(nodes)]
+        self.nodes = [self._node(host) for host in hosts]
         self.events: list[Json] = []
         self.kernel: list[str] = []
         self.objects: dict[str, Json] = {f"PyTorchJob-{job}": self._job()}
-
-    # --- objects ---------------------------------------------------------------------------------------------------
 
     def _meta(self, name: str, **more: Any) -> Json:
         uid = "-".join(f"{self.random.getrandbits(4 * n):0{n}x}" for n in (8, 4, 4, 4, 12))
@@ -216,112 +206,6 @@ class Fleet:
             "reportingInstance": "",
         }
         self.events.append(one)
-
-    # --- logs ------------------------------------------------------------------------------------------------------
-
-    def ranks(self, i: int) -> range:
-        return range(i * self.procs, (i + 1) * self.procs)
-
-    def host(self, rank: int) -> str:
-        return self.hosts[rank // self.procs]
-
-    def say(self, rank: int, *lines: str) -> None:
-        """Lines in the log of the pod of this rank."""
-        self.logs[rank // self.procs].extend(lines)
-
-    def to_all(self, *lines: str, without: Sequence[int] = ()) -> None:
-        """Lines of every rank; `{rank}` and `{local}` are filled in."""
-        for rank in range(len(self.names) * self.procs):
-            if rank not in without:
-                self.say(rank, *(line.format(rank=rank, local=rank % self.procs) for line in lines))
-
-    def steps(self, first: int = 1, last: int = 60, loss: float = 2.9) -> None:
-        """Rank 0 tells its steps."""
-        for step in range(first, last + 1):
-            loss += self.random.uniform(-0.02, 0.017)
-            self.say(
-                0,
-                f"[{at(100 + 12 * step)[11:19]}] iteration {step:6d}/  100000 | elapsed time per iteration (ms): {11900 + self.random.random() * 300:.1f} | learning rate: 2.5E-04 | lm loss: {loss:.6E} | grad norm: {self.random.uniform(0.3, 0.6):.3f} |",
-            )
-
-    def start(self, *, efa: bool = True) -> None:
-        """What NCCL with NCCL_DEBUG=INFO says at the start, of every rank."""
-        for rank in range(len(self.names) * self.procs):
-            who = f"{self.names[rank // self.procs]}:{210 + rank}:{210 + rank} [{rank % self.procs}] NCCL INFO"
-            ofi = [
-                f"{who} NET/OFI Initializing aws-ofi-nccl 1.14.0",
-                f"{who} NET/OFI Selected provider is efa, fabric is efa (found 32 nics)",
-                f"{who} Using network AWS Libfabric",
-            ]
-            plain = [
-                f"{who} NET/Plugin: Could not find: libnccl-net.so. Using internal network plugin.",
-                f"{who} NET/Socket : Using [0]eth0:10.2.61.{20 + rank // self.procs}<0>",
-                f"{who} Using network Socket",
-            ]
-            self.say(rank, f"{who} Bootstrap : Using eth0:10.2.61.{20 + rank // self.procs}<0>", *(ofi if efa else plain))
-            self.say(
-                rank,
-                f"{who} ncclCommInitRank comm 0x55d0c{rank:x}3b7f0 rank {rank} nranks {len(self.names) * self.procs} cudaDev {rank % self.procs} busId {10 + rank % self.procs}1c0 - Init COMPLETE",
-            )
-
-    def watchdog(
-        self,
-        rank: int,
-        seq: int,
-        op: str = "ALLREDUCE",
-        *,
-        minutes: int = 10,
-        enqueued: int | None = None,
-        done: int | None = None,
-        numel: int = 218112000,
-    ) -> None:
-        """A rank whose collective timed out: torch 2.6's words."""
-        ms, mark = (
-            minutes * 60000,
-            f"[rank{rank}]:[E1127 11:14:0{rank % 10}.{self.random.randint(100000000, 999999999)} ProcessGroupNCCL.cpp",
-        )
-        queued, done = enqueued or seq + 2, done or seq - 1
-        text = f"Watchdog caught collective operation timeout: WorkNCCL(SeqNum={seq}, OpType={op}, NumelIn={numel}, NumelOut={numel}, Timeout(ms)={ms}) ran for {ms + self.random.randint(1, 90)} milliseconds before timing out."
-        self.say(rank, f"{mark}:629] [Rank {rank}] {text}")
-        self.say(
-            rank,
-            f"{mark}:2168] [PG ID 0 PG GUID 0(default_pg) Rank {rank}]  failure detected by watchdog at work sequence id: {seq} PG status: last enqueued work: {queued}, last completed work: {done}",
-        )
-        self.say(
-            rank,
-            f"{mark}:1834] [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Timeout at NCCL work: {seq}, last enqueued NCCL work: {queued}, last completed NCCL work: {done}.",
-            f"{mark}:681] [Rank {rank}] Some NCCL operations have failed or timed out. Due to the asynchronous nature of CUDA kernels, subsequent GPU operations might run on corrupted/incomplete data.",
-        )
-        self.say(rank, f"{mark}:695] [Rank {rank}] To avoid data inconsistency, we are taking the entire process down.")
-        self.say(
-            rank,
-            "terminate called after throwing an instance of 'c10::DistBackendError'",
-            f"  what():  [PG ID 0 PG GUID 0(default_pg) Rank {rank}] Process group watchdog thread terminated with exception: [Rank {rank}] {text}",
-        )
-
-    def torchrun_failed(self, i: int, rank: int, *, code: int = 1, signal: str = "") -> None:
-        """torchrun's summary in pod i: `rank` is the first that it saw."""
-        self.logs[i] += [
-            f"W1127 11:14:12.402000 1 torch/distributed/elastic/multiprocessing/api.py:906] Sending process {211 + each} closing signal SIGTERM"
-            for each in self.ranks(i)
-            if each != rank
-        ]
-        self.logs[i] += [
-            f"E1127 11:14:13.007000 1 torch/distributed/elastic/multiprocessing/api.py:880] failed (exitcode: {code}) local_rank: {rank % self.procs} (pid: {210 + rank}) of binary: /usr/bin/python3",
-            "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
-            "=" * 60,
-            "/workspace/pretrain.py FAILED",
-            "-" * 60,
-            "Root Cause (first observed failure):",
-            "[0]:",
-            "  time      : 2026-11-27_11:14:12",
-            f"  host      : {self.names[i]}",
-            f"  rank      : {rank} (local_rank: {rank % self.procs})",
-            f"  exitcode  : {code} (pid: {210 + rank}){' (' + signal + ')' if signal else ''}",
-            "  error_file: <N/A>",
-            f"  traceback : {f'Signal {-code} ({signal}) received by PID {210 + rank}' if signal else 'To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html'}",
-            "=" * 60,
-        ]
 
     def write(self) -> None:
         """The evidence folder."""
