@@ -31,13 +31,15 @@ class OwnTime:
         self._start: Any = None
         self._end: Any = None
         self._pending: deque[tuple[Any, Any]] = deque(maxlen=PENDING)
-        self._hook = first.register_post_accumulate_grad_hook(self._gradient) if first is not None else None
+        of_first: Any = first
+        self._hook = of_first.register_post_accumulate_grad_hook(self._gradient) if of_first is not None else None
 
     def begin(self) -> None:
         """The work of the next step begins."""
         self._began, self._gradient_at = time.monotonic(), None
         if self._on_gpu and not torch.cuda.is_current_stream_capturing():
-            self._start, self._end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            event: Any = torch.cuda.Event
+            self._start, self._end = event(enable_timing=True), event(enable_timing=True)
             self._start.record()
 
     def taken(self) -> list[float]:

@@ -127,4 +127,5 @@ def _by_exec(run: ClusterRun, asked: Asked, held: int | None) -> Seen:
 
 def _exec(run: ClusterRun, pod: RunPod, words: list[str]) -> str:
     ran: Any = trainyard_exec.run_in_pod(run.cluster, pod.name, pod.main, words, timeout_s=ASK_S)
-    return (ran.stdout + b"\n" + ran.stderr).decode("utf-8", "replace")
+    said: bytes = ran.stdout + b"\n" + ran.stderr
+    return said.decode("utf-8", "replace")

@@ -42,7 +42,7 @@ def on_this_machine(words: list[str]) -> str:
 
 def ask_fields(ask: Ask) -> tuple[str, tuple[str, ...]]:
     """(what it printed, the columns that this driver knows). A column that it does not know is left out, not given up for."""
-    fields = FIELDS
+    fields: tuple[str, ...] = FIELDS
     for _ in FIELDS:
         text = ask(command(fields))
         unknown = refused_field(text)

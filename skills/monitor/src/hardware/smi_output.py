@@ -55,7 +55,9 @@ def read_smi(text: str, place: str) -> tuple[list[Gpu], list[str], list[str]]:
     lines = [line[:MAX_CHARS].strip() for line in text.splitlines()[:MAX_LINES]]
     at = next((number for number, line in enumerate(lines) if _is_header(line)), None)
     columns = _columns(lines[at]) if at is not None else []
-    gpus, lost, others = [], [], []
+    gpus: list[Gpu] = []
+    lost: list[str] = []
+    others: list[str] = []
     for line in lines[:at] + lines[at + 1 :] if at is not None else lines:
         cells = next(csv.reader([line], skipinitialspace=True), []) if line else []
         if columns and len(cells) == len(columns):
