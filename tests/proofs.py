@@ -6,16 +6,29 @@ programs, which hold copies of the kit. What is not in a row runs always.
 
 from __future__ import annotations
 
-COMPONENTS = ("tests/components/**/*", "tests/calling.py", "infrastructure/**/*")
+COMPONENTS = ("tests/components/**/*", "tests/calling.py")
+KUBERNETES = ("infrastructure/kubernetes/**/*",)
+AWS = ("infrastructure/aws-cli/**/*", "infrastructure/cloudformation/**/*", "infrastructure/terraform/**/*")
 RUNTIME = ("training/**/*", "tests/training/**/*.py")
 SKILLS = ("skills/*/src/**/*", "skills/*/assets/**/*", "skills/*/scripts/*")
 DOCUMENTS = tuple(f"{place}*.md" for place in ("", "shared-docs/**/", "skills/**/", "training/**/", "infrastructure/**/"))
 FORKING = ("tests/training/forking.py", "tests/training/forking_torchrun/*")
 
+ON_AWS = ("ecr-pusher", "image-builder", "image-tester")
+"""Skills that touch no cluster."""
+
 
 def skill(name: str) -> tuple[str, ...]:
     """Of one skill and of its tests, which bring fixtures of other skills' tests and of the kit's."""
-    return f"skills/{name}/**/*", f"tests/skills/{name.replace('-', '_')}/**/*", "tests/skills/kit/*.py", *COMPONENTS, *FORKING
+    own = f"skills/{name}/**/*", f"tests/skills/{name.replace('-', '_')}/**/*"
+    return (
+        *own,
+        "tests/skills/kit/*.py",
+        "tests/infrastructure/*.py",
+        *COMPONENTS,
+        *FORKING,
+        *(AWS if name in ON_AWS else KUBERNETES),
+    )
 
 
 IMAGES = (*skill("image-builder"), *skill("image-tester"), "tests/skills/image_codebuild/**/*")
@@ -25,13 +38,13 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "tests/e2e/test_install",
         ("install.sh", "install/*", ".claude-plugin/*", *SKILLS, *DOCUMENTS, "tests/e2e/*.py"),
     ),
-    ("tests/e2e/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, "tests/e2e/**/*", "Makefile")),
-    ("tests/infrastructure/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, "tests/infrastructure/**/*")),
+    ("tests/e2e/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, *KUBERNETES, "tests/e2e/**/*", "Makefile")),
+    ("tests/infrastructure/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, *KUBERNETES, *AWS, "tests/infrastructure/**/*")),
     ("tests/recorded/", (*SKILLS, *RUNTIME, *COMPONENTS, "tests/recorded/**/*")),
     ("tests/skills/checkpoint_manager/", (*skill("checkpoint-manager"), *RUNTIME)),
     ("tests/skills/cluster_manager/", skill("cluster-manager")),
     ("tests/skills/ecr_pusher/", skill("ecr-pusher")),
-    ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"))),
+    ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"), *AWS)),
     ("tests/skills/image_builder/test_image_generated.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_codebuild/test_codebuild_tests.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_tester/test_image_torch.py", (*IMAGES, *RUNTIME)),
