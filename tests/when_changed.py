@@ -20,6 +20,8 @@ from tests import proofs
 
 ROOT = Path(__file__).parents[1]
 ALWAYS = ("constraints.txt", "pyproject.toml", "tests/conftest.py", "tests/when_changed.py")
+MADE = re.compile(r"__pycache__/|\.egg-info/|/\.(?!claude-plugin)")
+"""What running and installing leave there."""
 REASON = "by design: it passed before, and no file that it is about has changed since"
 
 
@@ -35,8 +37,10 @@ def digest_of(root: Path, patterns: tuple[str, ...], own: Path) -> str:
 
 @functools.cache
 def matching(root: Path, patterns: tuple[str, ...]) -> frozenset[Path]:
-    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file() and "__pycache__" not in path.parts}
-    return frozenset(path for path in found if not path.name.startswith("test_"))
+    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return frozenset(
+        path for path in found if not path.name.startswith("test_") and not MADE.search(str(path.relative_to(root)))
+    )
 
 
 def with_lenders(own: Path) -> set[Path]:
