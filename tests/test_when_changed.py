@@ -29,6 +29,7 @@ import pathlib, pytest
 def test_rule(): assert "wrong" not in pathlib.Path("rule.py").read_text()
 def test_that_always_runs(): pass
 """
+ANY = TEST.replace('when_changed("rule.py")', 'when_changed("*.py")')
 ROWS = """
 def files_of(nodeid): return ("other.py",) if nodeid.startswith("test_place") else None
 """
@@ -57,6 +58,18 @@ def test_what_passed_is_proved_again_once_a_file_has_changed(folder: Path) -> No
     (folder / "rule.py").write_text("right again")
     assert outcome(folder) == "2 passed"
     (folder / "test_it.py").write_text(TEST + "# its own file\n")
+    assert outcome(folder) == "2 passed"
+
+
+def test_of_other_tests_only_those_count_that_lend_something(folder: Path) -> None:
+    (folder / "test_it.py").write_text(ANY)
+    (folder / "test_other.py").write_text("LENT = 1\n")
+    assert [outcome(folder), outcome(folder)] == ["2 passed", "1 passed, 1 skipped"]
+    (folder / "test_other.py").write_text("LENT = 2\n")
+    assert outcome(folder) == "1 passed, 1 skipped"
+    (folder / "test_it.py").write_text("from test_other import LENT\n" + ANY)
+    assert outcome(folder) == "2 passed"
+    (folder / "test_other.py").write_text("LENT = 3\n")
     assert outcome(folder) == "2 passed"
 
 
