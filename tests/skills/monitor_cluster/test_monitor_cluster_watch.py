@@ -6,51 +6,56 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from a_run import JOBS, job, running, steps
 from api_of_a_run import Api, log_of, write_kubeconfig
 from monitor_calls import PROGRAM, Monitor
 
 
+@contextmanager
+def watching(played: Monitor) -> Iterator[Iterator[dict[str, Any]]]:
+    """The lines as they come: a test acts on what was said, whatever time the machine takes."""
+    command = [sys.executable, str(PROGRAM), "watch", "tiny", "--interval", "0.1", "--timeout-s", "300"]
+    environment = {**os.environ, "KUBECONFIG": str(played.kubeconfig)}
+    with subprocess.Popen(command, env=environment, cwd=played.folder, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        try:
+            yield (json.loads(line) | {"pid": program.pid} for line in program.stdout)
+        finally:
+            program.terminate()
+
+
+def until(lines: Iterator[dict[str, Any]], state: str) -> None:
+    assert next(line for line in lines if line.get("state") == state)
+
+
 def test_watch_tells_unknown_while_the_server_is_away_and_goes_on_to_the_end(api: Api, played: Monitor) -> None:
     running(api)
-
-    def happen() -> None:
-        time.sleep(2)
+    with watching(played) as lines:
+        until(lines, "running")
         api.away = True
-        time.sleep(2)
-        api.objects[f"{JOBS}/tiny"] = job(ended="Succeeded")
+        until(lines, "unknown")
         api.away = False
-
-    thread = threading.Thread(target=happen)
-    thread.start()
-    answer = played("watch", "tiny", "--interval", "0.5", "--timeout-s", "60", streams=True)
-    thread.join()
-    states = [line["state"] for line in answer.stream]
-    assert (answer.code, answer.data["state"]) == (0, "finished")
-    assert states[0] == "running" and "unknown" in states
+        until(lines, "running")
+        api.objects[f"{JOBS}/tiny"] = job(ended="Succeeded")
+        until(lines, "finished")
+        assert next(lines)["ok"]
 
 
 def test_a_token_that_ends_is_read_anew_and_the_watch_goes_on(api: Api, played: Monitor, tmp_path: Path) -> None:
     running(api)
     api.token = "t"
-
-    def happen() -> None:
-        time.sleep(2)
+    with watching(played) as lines:
+        until(lines, "running")
         api.token = "fresh"
-        time.sleep(1.5)
+        until(lines, "unknown")
         write_kubeconfig(tmp_path / "kubeconfig", api, "fresh")
-        time.sleep(3)
-        api.objects[f"{JOBS}/tiny"] = job(ended="Succeeded")
-
-    thread = threading.Thread(target=happen)
-    thread.start()
-    answer = played("watch", "tiny", "--interval", "0.5", "--timeout-s", "60", streams=True)
-    thread.join()
-    assert (answer.code, answer.data["state"]) == (0, "finished")
+        until(lines, "running")
 
 
 def test_a_server_that_stays_away_is_exit_8_and_never_healthy(api: Api, played: Monitor) -> None:
@@ -72,28 +77,14 @@ def test_an_operator_that_never_looked_is_unknown(api: Api, played: Monitor) -> 
 
 def test_watching_a_log_that_grows_takes_no_more_memory(api: Api, played: Monitor) -> None:
     """100,000 lines come while it watches; each look asks for what is new alone."""
-    running(api)
-    command = [sys.executable, str(PROGRAM), "watch", "tiny", "--interval", "0.1", "--timeout-s", "300"]
-    program = subprocess.Popen(
-        command, env={**os.environ, "KUBECONFIG": str(played.kubeconfig)}, stdout=subprocess.PIPE, text=True
-    )
-    assert program.stdout is not None
-    try:
-        sizes = []
-        for turn in range(12):
+    text, sizes = "trainyard step={step} loss={loss:.3f} step_s=0.001 blocked_s=0.0", list[float]()
+    running(api, lines=[row for row in steps(1, 59, time.time() - 600, text=text) if "trainyard" in row[1]])
+    with watching(played) as said:
+        for turn in range(13):
             if turn:
-                lines = steps(
-                    60 + (turn - 1) * 8400,
-                    60 + turn * 8400,
-                    time.time() - 2,
-                    0.0002,
-                    text="trainyard step={step} loss={loss:.3f} step_s=0.001 blocked_s=0.0",
-                )
-                api.logs["tiny-master-0", False] = log_of(lines)
-            while json.loads(program.stdout.readline())["step"] < (59 if not turn else 60 + turn * 8400):
-                pass
-            sizes.append(int(Path(f"/proc/{program.pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024)
-        assert sizes[-1] - sizes[4] < 25, sizes
-    finally:
-        program.terminate()
-        program.wait(timeout=30)
+                new = steps(60 + (turn - 1) * 8400, 60 + turn * 8400, time.time() - 2, 0.0002, text=text)
+                api.logs["tiny-master-0", False] = log_of([row for row in new if "trainyard" in row[1]])
+            line = next(line for line in said if line["step"] >= 59 + turn * 8400)
+            status = Path(f"/proc/{line['pid']}/status").read_text()
+            sizes.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+    assert sizes[-1] - sizes[4] < 25, sizes
