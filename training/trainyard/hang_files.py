@@ -60,7 +60,9 @@ def before(run_dir: Path, ranks: Mapping[int, int]) -> dict[int, Asked]:
     """Of those among `ranks` (pid by rank) whose own file says that this very process writes it."""
     found: dict[int, Asked] = {}
     attempt = newest_attempt(run_dir, "stacks")
-    for rank, pid in ranks.items() if attempt is not None else ():
+    if attempt is None:
+        return found
+    for rank, pid in ranks.items():
         stacks, flight = stacks_file(run_dir, attempt, rank), flight_file(run_dir, attempt, rank)
         head = head_of(stacks)
         if head.get("pid") == pid:
