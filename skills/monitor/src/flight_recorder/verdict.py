@@ -119,6 +119,9 @@ def _missing(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) ->
     guilty = waited_for - waits.keys()
     if guilty & calls.dumps.keys() and not calls.blocked(guilty & set(calls.absent), guilty):
         guilty -= set(calls.absent)
+    if guilty and all(calls.waits_for_unknown(rank) for rank in guilty):
+        return None
+    guilty = {rank for rank in guilty if not calls.waits_for_unknown(rank)}
     if not guilty:  # a circle: all wait for each other, and the fewest stand somewhere else
         places = Counter((entry.group, entry.seq) for rank in waits for entry in calls.dumps[rank].open[:1])
         fewest = min(places.values())
