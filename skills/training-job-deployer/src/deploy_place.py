@@ -133,6 +133,10 @@ class Place(ABC):
             if time.monotonic() >= deadline:
                 return
 
+    def as_monitored(self, run: Run) -> list[str]:
+        """How the monitor is told which run it is."""
+        return [str(self.run_dir)]
+
     def ask_monitor(self, run: Run, verb: str, *words: str) -> Answer:
         """About the files in the run folder."""
         factor = f"{run.monitor('stall_factor'):g}"

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import trainyard_shell as shell
+from deploy_notify import Calling
 from deploy_place import ENDED, UNFINISHED, Look, is_hopeless
 from deploy_plan import place_of
 from deployment import Deployment
@@ -37,15 +38,17 @@ def _look(deployment: Deployment, run: Run) -> Look:
 def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) -> Look:
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
-    for look in place_of(deployment).looks(run, deadline):
-        seen[:] = [look]
-        line = look.progress.get("line") or ""
-        for text in [line] if line and line not in told else look.trouble():
-            if text not in told:
-                shell.progress(text)
-            told.add(text)
-        if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
-            return look
+    with Calling(deployment.job.notify, place_of(deployment).as_monitored(run), deadline) as calling:
+        for look in place_of(deployment).looks(run, deadline):
+            seen[:] = [look]
+            line = look.progress.get("line") or ""
+            for text in [line] if line and line not in told else look.trouble():
+                if text not in told:
+                    shell.progress(text)
+                told.add(text)
+            if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
+                calling.ended()
+                return look
     raise _left(deployment, run, "the time to watch is over", seen)
 
 

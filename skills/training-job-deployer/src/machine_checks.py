@@ -41,6 +41,7 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
         saving(job_file),
         _processes(job_file),
         *_secrets(job_file),
+        *notify(job_file.job),
         _folder(run_dir),
         _disk(run_dir),
         grace(run_dir, job_file.job.monitor.stop_grace_s),
@@ -150,6 +151,18 @@ def _secret(name: str) -> Check:
         return Check(f"secret.{name}", "pass", "in the environment")
     fix = f"export {name} before the call; on local it is taken from there"
     return Check(f"secret.{name}", "fail", f"{name} is not set", fix=fix)
+
+
+def notify(job: Job) -> list[Check]:
+    """Whether who is to be called can be: nothing waits for it, so it is a warning."""
+    asked, checks = job.notify, list[Check]()
+    if asked and asked.webhook and asked.webhook not in os.environ:
+        fix = f"export {asked.webhook} with the URL before the call"
+        checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: nobody would be called", fix=fix))
+    if asked and asked.command and shutil.which(asked.command[0]) is None:
+        word = asked.command[0]
+        checks.append(Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command"))
+    return checks
 
 
 def _folder(run_dir: Path) -> Check:

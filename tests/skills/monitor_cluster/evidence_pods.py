@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from tests.calling import SKILLS, Answer, call
-from tests.components.cluster.running import Cluster
 
 PROGRAM = SKILLS / "monitor" / "src" / "diagnose_training.py"
 PYTHON = "local.test/python:3.11"
@@ -26,8 +24,8 @@ sys.exit(1)
 """
 
 
-def collect(cluster: Cluster, namespace: str, *words: object, user: Path | None = None, code: int = 0) -> Answer:
-    answer = call(PROGRAM, "collect", *words, "-n", namespace, env={"KUBECONFIG": str(user or cluster.kubeconfig)})
+def collect(kubeconfig: Path, namespace: str, *words: object, code: int = 0) -> Answer:
+    answer = call(PROGRAM, "collect", *words, "-n", namespace, env={"KUBECONFIG": str(kubeconfig)})
     assert answer.code == code and "Traceback" not in answer.stderr, (answer.code, answer.document, answer.stderr[-3000:])
     return answer
 
@@ -85,11 +83,11 @@ def job_with_secrets(name: str) -> list[dict[str, Any]]:
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "nowhere", "resources": {"requests": {"storage": "1Gi"}}},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "nowhere",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
     }
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "most"}, "spec": {"hard": {"pods": "40"}}}
     return [secret, claim, quota, job]
-
-
-def kubeconfig_of(path: Path) -> dict[str, str]:
-    return {**os.environ, "KUBECONFIG": str(path)}

@@ -14,7 +14,7 @@ from trainyard_kube import ApiError, Cluster, Object
 
 MAX_LABEL_CHARS = 63
 """A longer name stands in no label, and Kubernetes refuses to look for one."""
-RAY_ROLE = "trainyard.dev/ray-role"
+RAY_ROLE = "trainyard.dev/role"
 Found = list[tuple[Kind, Object]]
 
 
@@ -75,6 +75,10 @@ def _of_job(
     pods = [pod for pod in ours if run_id and kube.owner(pod) == run_id]
     if not pods and (by_name := _selector_of(kind, job)):
         selector, pods = by_name, _pods(cluster, by_name, own_name)
+    if kind.engine == "rayjob" and not any(kube.label(pod, RAY_ROLE) == "submitter" for pod in pods):
+        known = {pod["metadata"].get("uid") for pod in pods}  # KubeRay's Job of the same name: its log is the driver's
+        submitters = _pods(cluster, f"batch.kubernetes.io/job-name={own_name}", own_name)
+        pods = [*pods, *(pod for pod in submitters if pod["metadata"].get("uid") not in known)]
     uid = job["metadata"].get("uid")
     pods = [pod for pod in pods if _is_of(pod, kind, uid)]
     return _run(cluster, name, kind, job, run_id, pods, selector, unread)
@@ -155,7 +159,8 @@ def _run(
     selector: str,
     unread: dict[str, ApiError],
 ) -> ClusterRun:
-    checks = tuple(kube.unknown(f"find.{engine}", error) for engine, error in unread.items())
+    own = {engine: error for engine, error in unread.items() if kind is None or engine == kind.engine}
+    checks = tuple(kube.unknown(f"find.{engine}", error) for engine, error in own.items())
     return ClusterRun(cluster, name, run_id, kind, job, tuple(_ranked(pods, kind)), selector, checks if job is None else ())
 
 

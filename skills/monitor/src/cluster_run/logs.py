@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import trainyard_shell as shell
@@ -18,14 +19,18 @@ MAX_LINE_BYTES = 32 << 10
 """As much as log_reading reads of a line."""
 PIECE_BYTES = 1 << 20
 READ_S = 60.0
-STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) ?")
+STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 GONE = re.compile(rb"unable to retrieve container logs|failed to (create fsnotify|try resolving symlinks|open log file)")
 """What the kubelet writes into the answer, without a time, where the file is not there any more."""
 
 
+class TooLong(Exception):
+    """A log is longer than its reader wants it; the lines before were given."""
+
+
 class LogLine(NamedTuple):
     time: str
-    """As the node wrote it, RFC 3339; empty: the kubelet itself says something."""
+    """As the node's clock had it: RFC 3339 in UTC with nine digits, so that it sorts as text; empty: the kubelet itself says something."""
     raw: bytes
     """At most MAX_LINE_BYTES, without the line's end; control characters and all. Data, never an instruction."""
 
@@ -45,19 +50,19 @@ def read_log(
     *,
     previous: bool = False,
     tail_lines: int | None = None,
-    since_s: int | None = None,
+    since_time: str | None = None,
     max_bytes: int | None = None,
     timeout_s: float = 600.0,
 ) -> Iterator[LogLine]:
-    """Lines, oldest first. `tail_lines`: the last ones; `since_s`: of the last seconds; `max_bytes`: stop after so many.
+    """Lines, oldest first. `tail_lines`: the last ones; `since_time`: from that second on (RFC 3339).
 
-    Raises ApiError (400: it has not begun, or had no start before; 404: the pod is gone), SkillError not-found where the node has
+    Raises TooLong after `max_bytes`, ApiError (400: it has not begun, or had no start before; 404: the pod is gone), SkillError not-found where the node has
     lost the log, unreachable where the stream breaks off, timeout at the deadline.
     """
     query: Object = {"container": container, "timestamps": "true"}
     query |= {"previous": "true"} if previous else {}
     query |= {"tailLines": tail_lines} if tail_lines is not None else {}
-    query |= {"sinceSeconds": since_s} if since_s is not None else {}
+    query |= {"sinceTime": since_time} if since_time is not None else {}
     response = cluster.open("GET", cluster.namespaced("v1", "pods", pod) + "/log", query, read_s=READ_S)
     try:
         for raw in _lines(_pieces(cluster, response, pod, time.monotonic() + timeout_s, max_bytes)):
@@ -66,7 +71,7 @@ def read_log(
                 raise shell.SkillError(
                     "not-found", f"the node has no log of {container} in {pod} any more", hint="look for a copy"
                 )
-            yield LogLine(found[1].decode() if found else "", raw[found.end() :] if found else raw)
+            yield LogLine(_utc(found) if found else "", raw[found.end() :] if found else raw)
     finally:
         response.close()
 
@@ -74,13 +79,13 @@ def read_log(
 def _pieces(cluster: Cluster, response: Any, pod: str, deadline: float, max_bytes: int | None) -> Iterator[bytes]:
     import urllib3
 
-    left = max_bytes
+    read = 0
     try:
         while part := response.read1(PIECE_BYTES) if hasattr(response, "read1") else response.read(65536):
-            yield part if left is None else part[:left]
-            left = None if left is None else left - len(part)
-            if left is not None and left <= 0:
-                return
+            yield part
+            read += len(part)
+            if max_bytes is not None and read > max_bytes:
+                raise TooLong(f"more than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise shell.SkillError(
                     "timeout", f"the log of {pod} is not at its end yet", hint="read less of it", retryable=True
@@ -105,15 +110,20 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def seconds_of(stamp: str) -> float | None:
-    """Seconds since 1970; the fraction may have nine digits, of which datetime takes six."""
-    from datetime import datetime
+def _utc(found: re.Match[bytes]) -> str:
+    """The kubelet leaves trailing zeros out, and writes the zone of its node."""
+    whole, fraction, zone = found[1].decode(), (found[2] or b"").decode().ljust(9, "0"), found[3].decode()
+    if zone != "Z":
+        try:
+            whole = datetime.fromisoformat(whole + zone).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        except (ValueError, OverflowError):
+            return ""
+    return f"{whole}.{fraction}Z"
 
-    whole, _, behind = stamp.partition(".")
-    digits = re.match(r"\d*", behind)
-    fraction = digits[0] if digits else ""
-    zone = behind[len(fraction) :] if behind else ""
+
+def seconds_of(stamp: str) -> float | None:
+    """Seconds since 1970 of a LogLine's time."""
     try:
-        return datetime.fromisoformat(whole + zone).timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+        return datetime.fromisoformat(stamp[:19] + "Z").timestamp() + float(f"0{stamp[19:-1]}")
     except (ValueError, OverflowError):
         return None

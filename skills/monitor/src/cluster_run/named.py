@@ -22,6 +22,25 @@ if TYPE_CHECKING:
     from cluster_run.run import ClusterRun
     from trainyard_cluster import Cluster
 
+KIND_WORDS = frozenset(
+    [
+        "pytorchjob",
+        "pytorchjobs",
+        "trainjob",
+        "trainjobs",
+        "hyperpodjob",
+        "hyperpodpytorchjob",
+        "hyperpodpytorchjobs",
+        "rayjob",
+        "rayjobs",
+        "raycluster",
+        "rayclusters",
+        "job",
+        "jobs",
+    ]
+)
+"""What may stand before a job's name: KIND/NAME (kinds.py has the kinds; here nothing of a cluster is imported yet)."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -38,7 +57,12 @@ class Named:
         if self.text is None or any((self.selector, self.namespace, self.context, self.cluster_id)):
             return True
         kind, _, name = self.text.rpartition("/")
-        return not os.path.lexists(self.text) and _is_name(name) and (not kind or kind.isalpha())
+        return not os.path.lexists(self.text) and _is_name(name) and (not kind or kind.lower() in KIND_WORDS)
+
+    @property
+    def folder(self) -> str:
+        """The path of a run here."""
+        return self.text or ""
 
     @property
     def words(self) -> str:
@@ -63,7 +87,10 @@ class Named:
 
     def find(self) -> ClusterRun:
         """Raises SkillError as `find_run` and `connect` do."""
-        cluster = self.connect()
+        return self.found(self.connect())
+
+    def found(self, cluster: Cluster) -> ClusterRun:
+        """The same on a cluster that is connected already."""
         from cluster_run.find import find_run
 
         try:

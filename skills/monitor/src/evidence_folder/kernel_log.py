@@ -36,6 +36,8 @@ def kernel_log(folder: EvidenceFolder) -> None:
     if stream.seen:
         folder.text("kernel.log", stream.cut())
     if code:
-        folder.leave_out("kernel.log", f"dmesg ended with {code}: this user may not read it, or it took longer than {TIMEOUT_S:.0f} s")
+        folder.leave_out(
+            "kernel.log", f"dmesg ended with {code}: this user may not read it, or it took longer than {TIMEOUT_S:.0f} s"
+        )
     elif not stream.seen:
         folder.leave_out("kernel.log", "dmesg printed nothing: it is empty, or not shown in this container")

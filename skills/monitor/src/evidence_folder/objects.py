@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,8 +105,8 @@ class Objects:
         """Those of the pods; all of them where a pod waits for one: why none takes it stands in their labels and taints."""
         if len(names) <= ONE_BY_ONE and not pods_wait:
             for name in sorted(names):
-                node = self.asking.ask(f"nodes/{name}.json", lambda name=name: self.cluster.get(f"/api/v1/nodes/{name}"))
-                self._node(node)
+                call = functools.partial(self.cluster.get, f"/api/v1/nodes/{name}")
+                self._node(self.asking.ask(f"nodes/{name}.json", call))
             return
         nodes = self.asking.ask("nodes", lambda: self.cluster.list("/api/v1/nodes")) or []
         wanted = [node for node in nodes if pods_wait or kube.name(node) in names]
@@ -145,8 +146,8 @@ class Objects:
         found: list[Object] = []
         for kind, name in sorted(about):
             selector = f"involvedObject.kind={kind},involvedObject.name={name}"
-            ask = _lister(self.cluster, path, selector)
-            answer = self.asking.ask(f"events.json: of {kind}/{name}", ask)
+            call = functools.partial(self.cluster.list, path, fieldSelector=selector)
+            answer = self.asking.ask(f"events.json: of {kind}/{name}", call)
             if answer is None and self.asking.over is None:
                 break  # refused once, refused for all: told once
             found += answer or []
@@ -156,7 +157,9 @@ class Objects:
         kept: list[Object] = []
         for number, page in enumerate(self._pages(path)):
             if number >= MAX_PAGES:
-                self.folder.leave_out("events.json", f"the namespace has more than {MAX_PAGES * 500} events; the rest was not read")
+                self.folder.leave_out(
+                    "events.json", f"the namespace has more than {MAX_PAGES * 500} events; the rest was not read"
+                )
                 break
             kept += [event for event in page["items"] or [] if _about(event) in about]
         return iter(kept)
@@ -168,10 +171,6 @@ class Objects:
             if error.status != 410:
                 raise
             self.folder.leave_out("events.json", f"the list of events expired while it was read: {error}")
-
-
-def _lister(cluster: Cluster, path: str, selector: str) -> Callable[[], list[Object]]:
-    return lambda: cluster.list(path, fieldSelector=selector)
 
 
 def _about(event: Object) -> tuple[str, str]:

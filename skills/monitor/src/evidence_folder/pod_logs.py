@@ -38,7 +38,7 @@ def collect_logs(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> Non
     wanted = [*_wanted(run)]
     if not wanted:
         return
-    room = max(0, folder.limits.total_bytes - folder.bytes - MIB)
+    room = max(0, folder.limits.total_bytes - folder.size_bytes - MIB)
     limit_bytes = min(folder.limits.file_bytes, max(LEAST_BYTES, int(room * SHARE) // len(wanted)))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(lambda each: _collect(run, asking, folder, each, limit_bytes), wanted):
@@ -80,9 +80,7 @@ def _read(run: ClusterRun, folder: EvidenceFolder, wanted: Wanted, limit_bytes: 
     return stream.cut()
 
 
-def _with_end(
-    run: ClusterRun, folder: EvidenceFolder, wanted: Wanted, stream: Stream, limit_bytes: int, lines: int
-) -> Cut:
+def _with_end(run: ClusterRun, folder: EvidenceFolder, wanted: Wanted, stream: Stream, limit_bytes: int, lines: int) -> Cut:
     """The head that was read, and the last lines of the log. How much is between them is not known: at least what was read."""
     half = limit_bytes // 2
     head = stream.cut().head
@@ -91,20 +89,22 @@ def _with_end(
         for line in _lines(run, folder, wanted, tail_lines=max(1, lines * half // stream.seen)):
             end.take(_line(line))
             if end.seen > READ_THROUGH * limit_bytes:
-                folder.leave_out(f"{wanted.name}: its end", "its last lines are longer than its first, or it grows faster than it is read")
+                folder.leave_out(
+                    f"{wanted.name}: its end", "its last lines are longer than its first, or it grows faster than it is read"
+                )
                 break
     except shell.SkillError as error:
         folder.leave_out(f"{wanted.name}: its end", str(error))
     last = end.cut()
-    tail = whole_lines(Cut(b"", 0, (last.head + last.tail)[-half:])).tail if last.missing or len(last.head) > half else last.head
+    tail = (
+        whole_lines(Cut(b"", 0, (last.head + last.tail)[-half:])).tail if last.missing or len(last.head) > half else last.head
+    )
     return replace(whole_lines(Cut(head, max(1, stream.seen - len(head) - len(tail)), b"")), tail=tail, at_least=True)
 
 
 def _lines(run: ClusterRun, folder: EvidenceFolder, wanted: Wanted, tail_lines: int | None = None) -> Iterator[LogLine]:
     timeout_s = max(1.0, min(ONE_LOG_S, folder.limits.left_s))
-    return run.log_lines(
-        wanted.pod, wanted.container.name, wanted.previous, tail_lines=tail_lines, timeout_s=timeout_s
-    )
+    return run.log_lines(wanted.pod, wanted.container.name, wanted.previous, tail_lines=tail_lines, timeout_s=timeout_s)
 
 
 def _line(line: LogLine) -> bytes:

@@ -63,7 +63,7 @@ def result_of(folder: EvidenceFolder, head: dict[str, Any]) -> shell.Result:
         **{name: head[name] for name in ("run", "run_id", "engine", "job", "namespace", "world_size")},
         "pods": len(head["pods"]),
         "files": folder.files,
-        "bytes": folder.bytes,
+        "bytes": folder.size_bytes,
         "left_out": folder.left_out[:SHOWN_LEFT_OUT],
         "left_out_total": total,
         "written": not folder.dry_run,

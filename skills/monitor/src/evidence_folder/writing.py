@@ -34,7 +34,7 @@ class EvidenceFolder:
     limits: Limits
     dry_run: bool = False
     files: int = 0
-    bytes: int = 0
+    size_bytes: int = 0
     left_out: list[dict[str, str]] = field(default_factory=list)
     more_left_out: int = 0
 
@@ -59,7 +59,9 @@ class EvidenceFolder:
         self._write(name, clean)
         if cut.missing:
             told = "more than " if cut.at_least else ""
-            self.leave_out(f"{name}: {told}{cut.missing} bytes of its middle", "longer than the limit of a file (--max-file-mib)")
+            self.leave_out(
+                f"{name}: {told}{cut.missing} bytes of its middle", "longer than the limit of a file (--max-file-mib)"
+            )
 
     def document(self, name: str, value: Any) -> None:
         self._write(name, json.dumps(clean_object(value), indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
@@ -74,9 +76,9 @@ class EvidenceFolder:
             self.leave_out(name, "its name has characters that a file here may not have")
             return
         with self._lock:
-            fits = self.bytes + len(data) + reserved_bytes <= self.limits.total_bytes
+            fits = self.size_bytes + len(data) + reserved_bytes <= self.limits.total_bytes
             if fits:
-                self.files, self.bytes = self.files + 1, self.bytes + len(data)
+                self.files, self.size_bytes = self.files + 1, self.size_bytes + len(data)
         if not fits:
             self.leave_out(name, "the limit of the whole folder is reached (--max-total-mib)")
             return

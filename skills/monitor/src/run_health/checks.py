@@ -11,6 +11,7 @@ from run_health.records import clock_check, disk_check, files_check
 from run_health.restart import restart_check, skipped_check, trained_check
 from run_health.run_state import alive_check, budget_check, run_state_check
 from run_health.saves import checkpoint_check, saves_check
+from run_health.validation import validation_check
 
 if TYPE_CHECKING:
     from run_health.limits import Limits
@@ -27,6 +28,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         paused_check(stopped) or progress_check(view, limits),
         hang_check(view),
         loss_check(view),
+        validation_check(view),
         checkpoint_check(view, limits),
         restart_check(view),
         skipped_check(view),

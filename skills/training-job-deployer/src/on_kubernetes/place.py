@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import deploy_checks
 import deploy_place
+import machine_checks
 import trainyard_endless
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
@@ -53,7 +54,8 @@ class KubernetesPlace(deploy_place.Place):
         job = deployment.job
         checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
-        return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
+        called = machine_checks.notify(job)
+        return [*checks, saving, *called, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         return plan.describe(deployment, run)
@@ -94,6 +96,9 @@ class KubernetesPlace(deploy_place.Place):
             return {"state": "unreachable", "reason": str(error)}
         self.was_let_in = True
         return status
+
+    def as_monitored(self, run: Run) -> list[str]:
+        return [run.name, *calls.where(run)]
 
     def endless(self, status: dict[str, Any]) -> shell.Check | None:
         if status["state"] == "unreachable":
