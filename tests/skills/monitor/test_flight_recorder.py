@@ -47,6 +47,7 @@ def test_guilty(name: str, dumps: Path) -> None:
     data = flight(dumps / name, 1 if case.guilty else 0)["data"]
     assert (data["state"], data["guilty"]) == (case.state, list(case.guilty)), data["line"]
     if case.guilty:
+        assert f"rank{'s' if len(case.guilty) > 1 else ''} {', '.join(map(str, case.guilty))} " in data["line"]
         assert data["collective"].startswith("gloo:") and data["group"] and data["seq"] is not None
 
 
