@@ -1,7 +1,8 @@
-"""Proofs about a few files alone, say that a check finds faults: once passed on this machine, they run again when a file changed.
+"""Slow tests that passed on this machine run again when a file that they are about has changed.
 
-`@pytest.mark.when_changed("tests/components/**/*", ...)` names the files, from the repository root; a test's own file and the
-versions of the tools always count. What passed is kept in ~/.cache/trainyard/proved: a fresh machine has none, and proves everything.
+`@pytest.mark.when_changed("tests/components/**/*", ...)` names the files, from the repository root, and tests/proofs.py does for whole
+folders of tests; a test's own file and the versions of the tools always count. What passed is kept in ~/.cache/trainyard/proved: a
+fresh machine has none, and proves everything. PROVE_AGAIN=1 does that anywhere.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests import proofs
 
 ROOT = Path(__file__).parents[1]
 ALWAYS = ("constraints.txt", "pyproject.toml", "tests/conftest.py", "tests/when_changed.py")
@@ -33,16 +36,17 @@ def digest_of(root: Path, patterns: tuple[str, ...]) -> str:
 def record_of(item: pytest.Item) -> Path | None:
     """The file that is there when this test passed with these files; None for a test that always runs."""
     marker = item.get_closest_marker("when_changed")
-    if marker is None:
+    files = marker.args if marker else proofs.files_of(item.nodeid)
+    if files is None:
         return None
     own = os.path.relpath(item.path, item.config.rootpath)
-    digest = digest_of(item.config.rootpath, (*marker.args, *ALWAYS, own))
+    digest = digest_of(item.config.rootpath, (*files, *ALWAYS, own))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "trainyard" / "proved" / hashlib.sha256(f"{item.nodeid}\n{digest}".encode()).hexdigest()
 
 
 def skip_if_proved(item: pytest.Item) -> None:
-    record = record_of(item)
+    record = None if os.environ.get("PROVE_AGAIN") == "1" else record_of(item)
     if record and record.exists():
         pytest.skip(REASON)
 
