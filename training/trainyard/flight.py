@@ -94,8 +94,8 @@ def _recorders() -> dict[str, bytes]:
     # modules more, which takes seconds that a rank about to be ended does not have. The stacks beside the dump have the lines.
     has_lines = "torch._inductor.codecache" in sys.modules
     found = {".bin": c10d._dump_fr_trace(True, has_lines, False)}
-    cuda: Any = torch.cuda
-    if cuda.is_initialized() and hasattr(c10d, "_dump_nccl_trace"):
+    has_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if has_gpu and hasattr(c10d, "_dump_nccl_trace"):
         found = {".bin": c10d._dump_nccl_trace(True, has_lines, False), ".gloo.bin": found[".bin"]}
     return {ending: raw for ending, raw in found.items() if len(raw) <= MAX_BYTES}
 

@@ -59,7 +59,8 @@ def newest_attempt(run_dir: Path, kind: str) -> int | None:
 def before(run_dir: Path, ranks: Mapping[int, int]) -> dict[int, Asked]:
     """Of those among `ranks` (pid by rank) whose own file says that this very process writes it."""
     found: dict[int, Asked] = {}
-    if (attempt := newest_attempt(run_dir, "stacks")) is None:
+    attempt = newest_attempt(run_dir, "stacks")
+    if attempt is None:
         return found
     for rank, pid in ranks.items():
         stacks, flight = stacks_file(run_dir, attempt, rank), flight_file(run_dir, attempt, rank)

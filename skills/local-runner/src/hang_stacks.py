@@ -88,7 +88,9 @@ def _answer(process: subprocess.Popen[bytes], deadline: float) -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         out, _ = process.communicate()
-    return out[:MAX_BYTES].decode(errors="replace")
+    return (
+        out[:MAX_BYTES].decode(errors="replace") if process.returncode == 0 else ""
+    )  # what it may not read, the rank itself may tell
 
 
 def _threads(pid: int) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RANKS = 4
-HANGS_S, DEADLINE_S = 20.0, 1800.0
+HANGS_S, DEADLINE_S = 20.0, 300.0
 Script = Callable[[int, "Ops"], None]
 
 
@@ -32,6 +32,9 @@ class Case:
     guilty: tuple[int, ...] = ()
     state: str = "hang"
     ranks: int = RANKS
+    sizes: tuple[object, str] | None = None
+    """gloo ends the process at once where sizes differ (tried, torch 2.15: `op.preamble.length <= op.nbytes`), NCCL hangs: of these cases the
+    last call, the same on all ranks, is made one of other sizes at the guilty rank, and one that is not done at all of them."""
 
 
 class Ops:
@@ -48,11 +51,11 @@ class Ops:
         self.other = dist.new_group(list(range(ranks)))
         self.half = self.low if rank in low else self.high
 
-    def reduce(self, group: object = None, shape: int = 8, dtype: str = "float32") -> None:
-        self.dist.all_reduce(self.torch.ones(shape, dtype=getattr(self.torch, dtype)), group=group)
+    def reduce(self, group: object = None) -> None:
+        self.dist.all_reduce(self.torch.ones(8), group=group)
 
-    def gather(self, size: int = 8) -> None:
-        self.dist.all_gather_into_tensor(self.torch.ones(size * self.dist.get_world_size()), self.torch.ones(size))
+    def gather(self) -> None:
+        self.dist.all_gather_into_tensor(self.torch.ones(8 * self.dist.get_world_size()), self.torch.ones(8))
 
     def broadcast(self, source: int = 0) -> None:
         self.dist.broadcast(self.x, source)
@@ -138,9 +141,9 @@ CASES = {
     ),
     "order-one-more": Case(calls(3, lambda ops: (ops.dist.barrier(), ops.reduce()), Ops.reduce), (3,), "mismatch"),
     "order-of-groups": Case(crossed(1), (1,)),
-    "shape-reduce": Case(calls(1, lambda ops: ops.reduce(shape=6), Ops.reduce), (1,), "mismatch"),
-    "shape-gather": Case(calls(2, lambda ops: ops.gather(12), Ops.gather), (2,), "mismatch"),
-    "type-reduce": Case(calls(3, lambda ops: ops.reduce(dtype="float64"), Ops.reduce), (3,), "mismatch"),
+    "shape-reduce": Case(lambda rank, ops: ops.reduce(), (1,), "mismatch", sizes=([6], "Float")),
+    "shape-gather": Case(lambda rank, ops: ops.gather(), (2,), "mismatch", sizes=([12], "Float")),
+    "type-reduce": Case(lambda rank, ops: ops.reduce(), (3,), "mismatch", sizes=([8], "Double")),
     "half-idle": Case(in_half(1, rest_waits=False), (1,)),
     "half-others-wait": Case(in_half(3, rest_waits=True), (3,)),
     "half-first": Case(in_half(0, rest_waits=True), (0,)),
@@ -211,7 +214,7 @@ def _rank(case: Case, rank: int, run: Path) -> None:
     time.sleep(3600)
 
 
-def without_paths(raw: bytes) -> bytes:
+def without_paths(raw: bytes, case: Case, rank: int) -> bytes:
     """The same values in a pickle without this machine's paths, and with the runtime's line behind it."""
     stream = io.BytesIO(raw)
     value = pickle.load(stream)  # noqa: S301 - made a moment ago by this very program
@@ -223,6 +226,11 @@ def without_paths(raw: bytes) -> bytes:
         for frame in entry["frames"]:
             if not frame["filename"].startswith("/site-packages"):
                 frame["filename"] = "/job/train.py"
+    if case.sizes:
+        last = max(value["entries"], key=lambda entry: entry["record_id"])
+        last["retired"] = False
+        if rank in case.guilty:
+            last["input_sizes"], last["input_dtypes"] = [case.sizes[0]], [case.sizes[1]]
     return pickle.dumps(value, protocol=2) + stream.read()
 
 
@@ -233,7 +241,7 @@ def main(archive: str) -> None:
         for name, dumps in make(Path(scratch)).items():
             print(json.dumps({"case": name, "ranks": sorted(dumps)}), flush=True)
             for rank, raw in sorted(dumps.items()):
-                member, raw = tarfile.TarInfo(f"{name}/rank-{rank:04d}.bin"), without_paths(raw)
+                member, raw = tarfile.TarInfo(f"{name}/rank-{rank:04d}.bin"), without_paths(raw, CASES[name], rank)
                 member.size = len(raw)
                 made.addfile(member, io.BytesIO(raw))
 

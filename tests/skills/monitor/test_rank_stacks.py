@@ -68,11 +68,22 @@ def start(run: Path) -> Iterator[Start]:
         process.communicate(timeout=30)
 
 
-def stacks(run: Path, code: int, *words: str, path: str | None = None) -> dict[str, Any]:
-    """`path`: without it no program of another package is found."""
-    done = skill_run(
-        [sys.executable, str(PROGRAM), "stacks", str(run), *words], env={**os.environ, "PATH": path or "/nowhere"}, timeout=120
-    )
+def spy(folder: Path, does: str) -> str:
+    """A PATH whose py-spy does that; the real one lies beside this Python, and is found after it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "py-spy").write_text(f'#!/bin/sh\ncase "$*" in *--nonblocking*--json*) ;; *) exit 3;; esac\n{does}\n')
+    (folder / "py-spy").chmod(0o755)
+    return f"{folder}:/bin:/usr/bin"
+
+
+REFUSES = 'echo "Permission Denied: Try running again with elevated permissions" >&2; exit 1'
+ANSWERS = """echo '[{"thread_name": "MainThread", "frames": [{"name": "step", "filename": "/job/train.py", "line": 7}]}]'"""
+
+
+def stacks(run: Path, code: int, *words: str, does: str = REFUSES) -> dict[str, Any]:
+    """`does`: what py-spy does; "" for the real one."""
+    path = spy(run.parent / "tools", does) if does else "/bin:/usr/bin"
+    done = skill_run([sys.executable, str(PROGRAM), "stacks", str(run), *words], env={**os.environ, "PATH": path}, timeout=120)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return dict(json.loads(done.stdout))
 
@@ -113,12 +124,13 @@ def test_states(run: Path, start: Start) -> None:
     assert check(document, "stacks.read")["status"] == "unknown"
 
 
-def test_without_the_signal_and_py_spy_it_is_unknown(run: Path, start: Start) -> None:
+def test_what_may_not_be_read_is_unknown(run: Path, start: Start) -> None:
     """Ranks of other scripts, and those whose script has the signal itself: never signalled, and never called fine."""
     ranks = start("silent", "silent own")
     document = stacks(run, 1)
     read = check(document, "stacks.read")
-    assert read["status"] == "unknown" and "ranks 0-1" in read["summary"] and "py-spy" in read["fix"]
+    assert read["status"] == "unknown" and "ranks 0-1" in read["summary"] and "Permission Denied" in read["summary"]
+    assert "as the job's user" in read["fix"] and "Checkpointer" in read["fix"]
     assert all(rank.poll() is None for rank in ranks) and not (run / "own-handler-ran").exists()
     assert document["data"]["doing"] == {"waits": "0-1"}
 
@@ -131,25 +143,17 @@ def test_a_shared_group_is_named(run: Path, start: Start) -> None:
     assert data["line"].endswith("the outliers share the block of 2 ranks 4-5")
 
 
-FAKE_SPY = """#!/bin/sh
-case "$*" in *--nonblocking*--json*) ;; *) exit 3;; esac
-[ -e refused ] && { echo "Permission Denied: Try running again with elevated permissions" >&2; exit 1; }
-echo '[{"thread_name": "MainThread", "frames": [{"name": "step", "filename": "/job/train.py", "line": 7}]}]'
-"""
-
-
-def test_py_spy(run: Path, start: Start, tmp_path: Path) -> None:
-    """It is asked where the runtime is not there; what it may not read is unknown, with the reason and the way round."""
-    start("silent")
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "py-spy").write_text(FAKE_SPY.replace("refused", str(tmp_path / "refused")))
-    (tools / "py-spy").chmod(0o755)
-    group = stacks(run, 0, path=f"{tools}:/bin")["data"]["groups"][0]
+def test_py_spy(run: Path, start: Start) -> None:
+    """It is asked where the runtime is not there, also of a rank that is stopped, which it leaves stopped."""
+    (rank,) = start("silent")
+    group = stacks(run, 0, does=ANSWERS)["data"]["groups"][0]
     assert (group["where"], group["read_with"]) == ("/job/train.py:7 in step", "py-spy")
-    (tmp_path / "refused").touch()
-    read = check(stacks(run, 1, path=f"{tools}:/bin"), "stacks.read")
-    assert read["status"] == "unknown" and "Permission Denied" in read["summary"] and "job's user" in read["fix"]
+    assert check(stacks(run, 1, does="echo '[7]'"), "stacks.read")["status"] == "unknown"
+    os.kill(rank.pid, signal.SIGSTOP)
+    document = stacks(run, 1, does="")
+    group = document["data"]["groups"][0]
+    assert (group["doing"], group["read_with"]) == ("stopped", "py-spy") and group["where"].endswith(" in wait")
+    assert "State:\tT" in Path(f"/proc/{rank.pid}/status").read_text()
 
 
 def test_no_rank_lives(run: Path, tmp_path: Path) -> None:

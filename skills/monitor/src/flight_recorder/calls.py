@@ -19,12 +19,17 @@ def differing(met: Mapping[int, Entry]) -> dict[str, list[int]]:
     names: dict[str, list[int]] = {}
     for rank, entry in met.items():
         names.setdefault(entry.op, []).append(rank)
-    if len(names) > 1 or not all(entry.op.partition(":")[2].strip("_").startswith(ALIKE) for entry in met.values()):
+    if len(names) > 1 or not all(_wants_alike(entry.op) for entry in met.values()):
         return names
     shapes: dict[str, list[int]] = {}
     for rank, entry in met.items():
         shapes.setdefault(f"{entry.op} of {entry.shape}", []).append(rank)
     return shapes
+
+
+def _wants_alike(op: str) -> bool:
+    backend, _, name = op.partition(":")
+    return name.strip("_").startswith((*ALIKE, *(("all_gather", "allgather") if backend == "gloo" else ())))
 
 
 class Calls:
@@ -46,10 +51,17 @@ class Calls:
 
     @functools.cached_property
     def world(self) -> frozenset[int]:
-        """Every rank that anybody names."""
+        """Every rank that anybody names; ranks are counted from 0 without a gap."""
         sizes = [dump.world_size for dump in self.dumps.values() if dump.world_size]
         named = {rank for dump in self.dumps.values() for ranks in dump.groups.values() for rank in ranks}
-        return frozenset({*self.dumps, *named, *self._named, *range(min(max(sizes, default=0), 100_000))})
+        return frozenset(
+            {
+                *self.dumps,
+                *named,
+                *self._named,
+                *range(min(max([*sizes, *(rank + 1 for rank in self.dumps)], default=0), 100_000)),
+            }
+        )
 
     @property
     def absent(self) -> tuple[int, ...]:
@@ -88,6 +100,10 @@ class Calls:
                 if entry.is_open and missing - {rank}:
                     found.setdefault(rank, set()).update(missing - {rank})
         return found
+
+    def waits_for_unknown(self, rank: int) -> bool:
+        """Whether it waits in a collective itself, though for whom is not told: a gloo group names its ranks in the runtime's dumps alone."""
+        return rank in self.dumps and any(entry.op.startswith("gloo:") for entry in self.dumps[rank].open)
 
     def blocked(self, absent: set[int], guilty: set[int]) -> bool:
         """Whether somebody waits for a rank without a dump, and for no other one that is guilty."""

@@ -39,13 +39,18 @@ def document(verdict: Verdict) -> dict[str, object]:
 
 def line_of(verdict: Verdict) -> str:
     if verdict.state in (HANG, DIFFERS):
-        where = f" of group {verdict.group} (ranks {ranges(verdict.group_ranks)})" if verdict.group_ranks else ""
+        call = (
+            ""
+            if f"number {verdict.seq} " in verdict.reason
+            else f"; {verdict.collective} number {verdict.seq} of group {verdict.group}"
+        )
+        who = f" (ranks {ranges(verdict.group_ranks)})" if verdict.group_ranks else ""
         waited = (
-            f", in which ranks {ranges(verdict.waiting)} have waited for {verdict.waits_s:.1f} s"
-            if verdict.waiting and verdict.waits_s is not None
+            f"; ranks {ranges(verdict.waiting)} have waited in it for {verdict.waits_s:.1f} s"
+            if verdict.waiting and verdict.waits_s
             else ""
         )
-        return f"ranks {ranges(verdict.guilty)}: {verdict.reason}; {verdict.collective} number {verdict.seq}{where}{waited}"
+        return f"{verdict.reason}{call}{who}{waited}"
     return {MOVES: "the run moves", IDLE: "nobody waits in a collective"}.get(
         verdict.state, "the dumps do not say who is missing"
     ) + f": {verdict.reason}"
@@ -62,5 +67,5 @@ def check_of(verdict: Verdict) -> shell.Check:
         else None
     )
     return shell.Check(
-        "collectives.complete", status, line_of(verdict), "; ".join(filter(None, [verdict.line, *lost])) or None, fix
+        "collectives.complete", status, line_of(verdict), "; ".join(filter(None, [verdict.where, *lost])) or None, fix
     )

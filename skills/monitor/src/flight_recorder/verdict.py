@@ -38,7 +38,7 @@ class Verdict:
     waiting: tuple[int, ...] = ()
     """The ranks that are in the collective and wait."""
     waits_s: float | None = None
-    line: str = ""
+    where: str = ""
     """Where the script called the collective."""
     without_file: tuple[int, ...] = ()
     """Ranks that others name and that have left no dump: stopped, ended, or never asked."""
@@ -106,7 +106,7 @@ def _mismatch(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -
         words = "; ".join(f"{_named(sorted(ranks))} called {call}" for call, ranks in rarest[:3])
         shown = tuple({"ranks": sorted(ranks), "call": call} for call, ranks in rarest)
         one = met[guilty[0]]
-        return Verdict(DIFFERS, tuple(guilty), words, **_where(calls, one, times), line=one.line, calls=shown, **about)
+        return Verdict(DIFFERS, tuple(guilty), words, **_where(calls, one, times), where=one.line, calls=shown, **about)
     return None
 
 
@@ -117,6 +117,9 @@ def _missing(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) ->
         return None  # on GPUs a call is no arrival: the processor runs ahead of them
     waited_for = set().union(*waits.values())
     guilty = waited_for - waits.keys()
+    if guilty and all(calls.waits_for_unknown(rank) for rank in guilty):
+        return None
+    guilty = {rank for rank in guilty if not calls.waits_for_unknown(rank)}
     if guilty & calls.dumps.keys() and not calls.blocked(guilty & set(calls.absent), guilty):
         guilty -= set(calls.absent)
     if not guilty:  # a circle: all wait for each other, and the fewest stand somewhere else
@@ -128,7 +131,7 @@ def _missing(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) ->
     first = min((calls.dumps[rank].open[0] for rank in held), key=lambda entry: entry.created_s)
     where = _where(calls, first, times)
     reason = f"{_named(sorted(guilty))} did not come to {first.op} number {first.seq} of group {first.desc or first.group}"
-    return Verdict(HANG, tuple(sorted(guilty)), reason, **where, line=first.line, **about)
+    return Verdict(HANG, tuple(sorted(guilty)), reason, **where, where=first.line, **about)
 
 
 def _behind(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -> Verdict:
@@ -138,10 +141,10 @@ def _behind(calls: Calls, times: Mapping[int, float], about: dict[str, Any]) -> 
     where = _where(calls, first, times)
     if not guilty:
         return Verdict(
-            UNKNOWN, (), "all ranks are in the same collectives, and none is behind", **where, line=first.line, **about
+            UNKNOWN, (), "all ranks are in the same collectives, and none is behind", **where, where=first.line, **about
         )
     reason = f"{_named(sorted(guilty))} completed less of a group's collectives than its other ranks"
-    return Verdict(HANG, tuple(sorted(guilty)), reason, **where, line=first.line, **about)
+    return Verdict(HANG, tuple(sorted(guilty)), reason, **where, where=first.line, **about)
 
 
 def _where(calls: Calls, entry: Entry, times: Mapping[int, float]) -> dict[str, Any]:
