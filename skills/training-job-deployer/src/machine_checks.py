@@ -161,7 +161,9 @@ def notify(job: Job) -> list[Check]:
         checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: nobody would be called", fix=fix))
     if asked and asked.command and shutil.which(asked.command[0]) is None:
         word = asked.command[0]
-        checks.append(Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command"))
+        checks.append(
+            Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command")
+        )
     return checks
 
 

@@ -11,7 +11,6 @@ from evidence_pods import IN_SECRET, PASSWORD, TOKEN, collect, evidence, job_wit
 from tests.components.cluster.running import Cluster
 
 
-
 def _until(cluster: Cluster, namespace: str, path: str, wanted: str, *words: str) -> None:
     cluster.kubectl("wait", *words, "--namespace", namespace, f"--for=jsonpath={path}={wanted}", "--timeout=60s")
 

@@ -60,7 +60,9 @@ def test_events_have_expired(api: Api, kubeconfig: Path, tmp_path: Path) -> None
     collect(kubeconfig, NAMESPACE, "tiny", "--output", tmp_path / "one")
     assert "for an hour" in left_out(tmp_path / "one")["events.json"]
     about = {"kind": "PyTorchJob", "name": "tiny"}
-    api.events = [{"metadata": {"name": "e"}, "involvedObject": about, "message": f"\x1b[2J{TOKEN}", "lastTimestamp": stamp(time.time())}]
+    api.events = [
+        {"metadata": {"name": "e"}, "involvedObject": about, "message": f"\x1b[2J{TOKEN}", "lastTimestamp": stamp(time.time())}
+    ]
     collect(kubeconfig, NAMESPACE, "tiny", "--output", tmp_path / "two")
     assert "events.json" not in left_out(tmp_path / "two")
     assert json.loads((tmp_path / "two/events.json").read_text())[0]["message"] == "***"

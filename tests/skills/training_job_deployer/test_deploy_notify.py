@@ -37,7 +37,9 @@ def test_nobody_is_there(project: Project) -> None:
     assert done.data["state"] == "finished" and "NO_SUCH_URL" in done.stderr
 
 
-@pytest.mark.parametrize("notify", [{"webhook": "https://hooks.example/T0/x"}, {"command": []}, {"command": "sh -c x"}, {"mail": "me"}])
+@pytest.mark.parametrize(
+    "notify", [{"webhook": "https://hooks.example/T0/x"}, {"command": []}, {"command": "sh -c x"}, {"mail": "me"}]
+)
 def test_words_that_cannot_be_used(project: Project, notify: dict[str, object]) -> None:
     project.write_job(notify=notify)
     assert deploy("plan", project.job).error["code"] == "usage"
