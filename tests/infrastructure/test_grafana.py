@@ -26,7 +26,7 @@ STEP_S = 0.5
 
 
 def write_run(folder: Path) -> None:
-    """A run that goes on: steps up to now, evaluations, a checkpoint; this process stands for its supervisor."""
+    """A run that goes on, with its last restart: steps up to now, evaluations, a checkpoint; this process stands for its supervisor."""
     folder.mkdir()
     began = time.time() - 60
     start = {"type": "start", "source": "trainer", "incarnation": 1, "time": began, "process_started": began, "world_size": 2}
@@ -57,7 +57,7 @@ def write_run(folder: Path) -> None:
         "name": "tiny-lm",
         "state": "running",
         "attempt": 0,
-        "restarts": 0,
+        "restarts": 3,
         "max_restarts": 3,
     }
     (folder / "runner.json").write_text(json.dumps(runner | {"supervisor": own_identity()}))
