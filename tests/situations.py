@@ -9,6 +9,7 @@ process reports to the one that writes.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def add_option(parser: pytest.Parser) -> None:
 def configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "situation(number, situation, said): a row of shared-docs/situations.md")
     path = config.getoption("--situations")
+    if path is not None:
+        os.environ["PROVE_AGAIN"] = "1"  # a row is what was seen now
     if path is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(path), "situations-table")
 

@@ -12,6 +12,7 @@ API=https://$IP:6443 NODE=real-0
 IMAGE=local.test/python:3.11
 PY=${PY:-python3}
 export KUBECONFIG=$STATE/admin.kubeconfig
+export GOGC=${GOGC:-400}                      # memory for time: collecting garbage is a tenth of what the control plane costs
 export TRAINYARD_CLUSTER=$STATE               # every process of the cluster inherits this mark; leftovers.py looks for it
 
 NETNS=(nsenter --net="/run/netns/$NAME")      # not `ip netns exec`: that remounts /sys and hides the cgroup mounts

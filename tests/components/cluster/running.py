@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.components.cluster import access, build, nodes
 from tests.components.cluster import volumes as volumes_of
+from tests.components.cluster.asking import ask
 from tests.components.cluster.leftovers import marked
 from tests.components.cluster.packages import install_packages
 from tests.components.cluster.place import FOR_TESTS, Place, lock
@@ -131,12 +132,21 @@ class Cluster:
 
     def make_namespace(self, name: str, timeout_s: float = 30) -> None:
         """Returns when pods can be made in it: they need the default ServiceAccount, which the controller manager adds."""
-        self.kubectl("create", "namespace", name)
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        status, answer = ask(self.kubeconfig, "POST", "/api/v1/namespaces", made)
+        if status != 201:
+            raise ClusterError(f"namespace {name} was not made: {answer.get('message')}")
         deadline = time.monotonic() + timeout_s
-        while not self.get("serviceaccounts", "", "--namespace", name)["items"]:
+        while not ask(self.kubeconfig, "GET", f"/api/v1/namespaces/{name}/serviceaccounts")[1].get("items"):
             if time.monotonic() > deadline:
                 raise ClusterError(f"namespace {name} got no ServiceAccount within {timeout_s:.0f} s")
             time.sleep(0.05)
+
+    def remove_namespace(self, name: str) -> None:
+        """Returns at once: what is in it goes soon after."""
+        status, answer = ask(self.kubeconfig, "DELETE", f"/api/v1/namespaces/{name}")
+        if status not in (200, 202):
+            raise ClusterError(f"namespace {name} was not removed: {answer.get('message')}")
 
     def user(
         self, name: str, namespace: str, *, rules: Sequence[access.Rule] = (), cluster_rules: Sequence[access.Rule] = ()

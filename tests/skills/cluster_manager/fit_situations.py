@@ -78,7 +78,7 @@ def _admission(random: Random, made: Situation) -> None:
     """A LimitRange, a level of Pod Security, and what a job file says about both."""
     if random.random() < 0.3:
         _own_namespace(made)
-        for number, item in enumerate(random.sample(LIMITS, random.choice((1, 1, 2)))):
+        for number, item in enumerate(_of_one_mind(random.sample(LIMITS, random.choice((1, 1, 2))))):
             metadata = {"name": f"range{number}", "namespace": made.name}
             made.rules.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": [item]}})
     if random.random() < 0.3:
@@ -88,6 +88,12 @@ def _admission(random: Random, made: Situation) -> None:
         made.labels = {"pod-security.kubernetes.io/enforce": random.choice(("baseline", "restricted", "restricted"))}
     if random.random() < 0.3:
         made.job["cluster"]["security"] = {"run_as_user": random.choice((0, 1000, 1000))}
+
+
+def _of_one_mind(items: list[Manifest]) -> list[Manifest]:
+    """Where two give a container different defaults, the API server takes either, by chance: that cannot be compared."""
+    first, *others = [{**(item.get("max") or {}), **(item.get("default") or {})} for item in items]
+    return items[:1] if any(first[key] != other[key] for other in others for key in first.keys() & other.keys()) else items
 
 
 LIMITS: tuple[Manifest, ...] = (

@@ -71,6 +71,20 @@ def test_a_default_limit_below_the_request_is_a_no(fit: Fit, rule: Callable[...,
     assert fit(resources={"cpu": "400m"}).data["fits"] is True, "control: below the default"
 
 
+@pytest.mark.parametrize("names", [("first", "second"), ("second", "first")])
+def test_two_ranges_with_different_defaults_are_a_no_in_either_order(
+    fit: Fit, api: Api, namespace: str, names: tuple[str, str]
+) -> None:
+    """The API server takes for each pod the default that it comes to first, in an order that changes."""
+    items = container(max={"cpu": "48"}), container(default={"cpu": "500m"})
+    for name, item in zip(names, items, strict=True):
+        metadata = {"name": name, "namespace": namespace}
+        api.create_all([{"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": [item]}}])
+    no = fit()
+    assert no.code == 1 and "which of 2 LimitRanges gives a pod its default" in no.check("fit.limits")["evidence"], no.document
+    assert fit(resources={"limits": {"cpu": "4"}}).data["fits"] is True, "control: none of them is needed"
+
+
 @pytest.mark.parametrize(
     ("item", "why", "good"),
     [

@@ -27,7 +27,7 @@ def shared_ray(cluster: Cluster) -> Iterator[Ray]:
     name = f"test-ray-{secrets.token_hex(4)}"
     cluster.make_namespace(name)
     yield Ray(cluster, name)
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.remove_namespace(name)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_amounts import Amounts
 from cluster_nodes import Machine, Machines
@@ -42,14 +41,6 @@ class Growth:
 
     def __iadd__(self, other: Growth) -> Growth:
         return Growth(self.may + other.may, self.would_not + other.would_not, self.unknown + other.unknown)
-
-
-def growth(cluster: kube.Cluster, wanted: Wanted) -> Growth:
-    from job_fit import cluster_autoscaler, karpenter
-
-    found = karpenter.growth(cluster, wanted)
-    found += cluster_autoscaler.growth(cluster, wanted)
-    return found
 
 
 def offered_by(kind: InstanceType) -> Amounts:

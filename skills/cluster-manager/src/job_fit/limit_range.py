@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import trainyard_kube as kube
 from cluster_amounts import Amounts, amounts, highest, written
@@ -40,13 +41,47 @@ class Admitted:
 
 
 def admit(pods: Sequence[MadePod], ranges: Sequence[kube.Object]) -> Admitted:
-    filled = [replace(pod, containers=tuple(_filled(each, ranges) for each in pod.containers)) for pod in pods]
-    found = [refusal for pod in filled for refusal in _refusals(pod, ranges)]
-    return Admitted(filled, list(dict.fromkeys(found)))
+    """Where LimitRanges name different defaults, the pods are refused that one of their orders refuses, and count as the most."""
+    ways = [
+        [replace(pod, containers=tuple(_filled(each, way) for each in pod.containers)) for pod in pods]
+        for way in _orders(ranges)
+    ]
+    found = [
+        refusal for way, made in zip(_orders(ranges), ways, strict=True) for pod in made for refusal in _refusals(pod, way)
+    ]
+    return Admitted([_most(same) for same in zip(*ways, strict=True)], list(dict.fromkeys(found)))
+
+
+MANY = 4
+"""LimitRanges of one namespace of which every order is tried; of more, each comes first once."""
+
+
+def _orders(ranges: Sequence[kube.Object]) -> list[Sequence[kube.Object]]:
+    """LimitRanger takes the first default that it comes to, and goes through them in another order for each pod (measured: of two
+    pods made at once one was given `max`, the other was refused for the default of the second)."""
+    named = [(part, key, count) for one in ranges for part in PARTS for key, count in _defaults(one, part).items()]
+    if len({(part, key) for part, key, _ in named}) == len(set(named)):
+        return [ranges]
+    if len(ranges) <= MANY:
+        return list(permutations(ranges))
+    return [[first, *(one for one in ranges if one is not first)] for first in ranges]
+
+
+PARTS = ("default", "defaultRequest")
+
+
+def _most(same: Sequence[MadePod]) -> MadePod:
+    """One pod as each order would have filled it: the most of each amount."""
+    first, *others = same
+    for other in others:
+        both = zip(first.containers, other.containers, strict=True)
+        containers = [replace(a, limits=highest(a.limits, b.limits), requests=highest(a.requests, b.requests)) for a, b in both]
+        first = replace(first, containers=tuple(containers))
+    return first
 
 
 def _filled(container: Container, ranges: Sequence[kube.Object]) -> Container:
-    """What is given counts; of several LimitRanges the first that names a default."""
+    """What is given counts; else the first that names a default."""
     limits, requests = dict(container.limits), dict(container.requests)
     for one in ranges:
         limits |= {key: count for key, count in _defaults(one, "default").items() if key not in limits}
@@ -80,7 +115,10 @@ def _refusals(pod: MadePod, ranges: Sequence[kube.Object]) -> Iterator[Refusal]:
 
 def _above_its_limit(container: Container, key: str, ranges: Sequence[kube.Object]) -> Refusal:
     asked, limit = written(key, container.requests[key]), written(key, container.limits[key])
-    whose = next((f"LimitRange {kube.name(one)}: its default" for one in ranges if key in _defaults(one, "default")), "its own")
+    naming = [one for one in ranges if key in _defaults(one, "default")]
+    whose = f"LimitRange {kube.name(naming[0])}: its default" if naming else "its own"
+    if len({_defaults(one, "default")[key] for one in naming}) > 1:
+        whose = f"{whose} (which of {len(naming)} LimitRanges gives a pod its default changes from pod to pod)"
     cure = f'resources: {{limits: {{{key}: "{asked}"}}}}' if container.is_ours else NOT_OURS
     return Refusal(f"{whose} {key} limit of {limit} is less than the {asked} of container {container.name}", cure)
 

@@ -9,7 +9,8 @@ import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_nodes import Machine
 
-from job_fit.growth import Wanted, growth
+from job_fit import cluster_autoscaler, karpenter
+from job_fit.growth import Wanted
 from job_fit.place import Placement
 from job_fit.preempt import place_by_preemption
 from job_fit.priority import Priority
@@ -43,7 +44,8 @@ def other_way(cluster: kube.Cluster, priority: Priority, wanted: Wanted, count: 
         fix = "their owners lose them at once; a class with preemptionPolicy: Never waits instead (cluster.priority)"
         check = shell.Check("fit.nodes", "warn", summary, told, fix)
         return OtherWay(check, found.placement, [each.name for each in found.victims])
-    grows = growth(cluster, wanted)
+    grows = karpenter.growth(cluster, wanted)
+    grows += cluster_autoscaler.growth(cluster, wanted)
     if grows.may:
         fix = "the job waits until they are there, which nobody promises; `status` says what becomes of it"
         summary = f"{now} now; nodes may be added by {some(grows.may)}"
