@@ -12,7 +12,7 @@ from tests.components.cluster.running import Cluster
 
 
 def _until(cluster: Cluster, namespace: str, path: str, wanted: str, *words: str) -> None:
-    cluster.kubectl("wait", *words, "--namespace", namespace, f"--for=jsonpath={path}={wanted}", "--timeout=60s")
+    cluster.kubectl("wait", *words, "--namespace", namespace, f"--for=jsonpath={path}={wanted}", "--timeout=110s")
 
 
 def test_a_job_becomes_a_folder(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_job_becomes_a_folder(cluster: Cluster, namespace: str, tmp_path: Path
 def test_logs_of_this_start_and_the_one_before(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """With the node's times, whole and cut; bytes that are no text, colours, a long line and a token do not come through."""
     cluster.apply([talker("short"), talker("long", 150_000, restartPolicy="Never")], "--namespace", namespace)
-    _until(cluster, namespace, "{.status.containerStatuses[0].restartCount}", "1", "pod", "short")
+    _until(cluster, namespace, "{.status.containerStatuses[0].lastState.terminated.exitCode}", "1", "pod", "short")
     _until(cluster, namespace, "{.status.phase}", "Failed", "pod", "long")
     folder = tmp_path / "evidence"
     collect(cluster.kubeconfig, namespace, "--selector", "app=short", "--output", folder)
