@@ -30,11 +30,16 @@ ALWAYS = (
 
 def used_by(skill: Path, module: str, kit: Path) -> bool:
     """Whether a file of the skill imports a module of the kit, or one that imports it."""
-    if module in ALWAYS:
-        return True
-    files = [path for path in sources(skill) if not (kit / path.name).exists()]
-    users = [path.stem for path in kit.glob("*.py") if path.stem != module and imports(path, module)]
-    return any(imports(path, module) for path in files) or any(used_by(skill, user, kit) for user in users)
+    return module in needed_by(skill, kit)
+
+
+def needed_by(skill: Path, kit: Path) -> set[str]:
+    """All that the skill imports, and what the kit's modules among that import."""
+    needed = {*ALWAYS}.union(*(imported(path) for path in sources(skill) if not (kit / path.name).exists()))
+    parts = {path.stem: imported(path) for path in kit.glob("*.py")}
+    while more := set().union(*(parts[name] for name in needed & parts.keys())) - needed:
+        needed |= more
+    return needed
 
 
 def sources(skill: Path) -> list[Path]:
@@ -42,24 +47,25 @@ def sources(skill: Path) -> list[Path]:
     return sorted((skill / "src").rglob("*.py"))
 
 
-def imports(path: Path, module: str) -> bool:
-    return re.search(rf"^\s*(import|from) {module}\b", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+def imported(path: Path) -> set[str]:
+    return set(re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 def copies() -> dict[Path, list[Path]]:
     """Source file -> the places that hold a copy of it: each module of the kit in the skills that use it."""
     skills = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))
     kit = ROOT / "skills" / "kit"
+    needed = {skill: needed_by(skill, kit) for skill in skills}
     runtime = ROOT / "training" / "trainyard"
     inspected = sorted(runtime.glob("checkpoint_*.py"))
     supervised = sorted([*runtime.glob("hang_*.py"), *runtime.glob("death_*.py")])
     return {
         **{
-            source: [skill / "src" / source.name for skill in skills if used_by(skill, source.stem, kit)]
+            source: [skill / "src" / source.name for skill in skills if source.stem in needed[skill]]
             for source in sorted(kit.glob("*.py"))
         },
         **{
-            source: [skill / "assets" / source.name for skill in skills if used_by(skill, TABLES[source.name], kit)]
+            source: [skill / "assets" / source.name for skill in skills if TABLES[source.name] in needed[skill]]
             for source in sorted(kit.glob("*.yaml"))
         },
         **{source: [ROOT / "skills" / "checkpoint-manager" / "src" / source.name] for source in inspected},
