@@ -31,6 +31,8 @@ TAIL_READ_BYTES = 64 << 20
 KEPT_BYTES = 8 << 20
 """Of a copy that has become longer than MOST_BYTES while it was watched."""
 PODS_TRIED = 8
+SEEN_BYTES = 256 << 10
+"""Of the end of a log, to see whether it is the one with the steps."""
 LOG_S = 120.0
 
 
@@ -138,7 +140,7 @@ class LogCopies:
     def _has_metrics(self) -> bool:
         for path in sorted((self.folder / "logs").iterdir(), reverse=True):
             with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - (4 << 20)))
+                file.seek(max(0, path.stat().st_size - SEEN_BYTES))
                 if read_log(file, growing=True).format is not None:
                     return True
         return False
