@@ -44,7 +44,6 @@ ON_ONE_CLUSTER = (
         "tests/skills/cluster_manager/",
         "tests/skills/hyperpod_manager/test_hyperpod_on_",
         "tests/skills/kit/",
-        "tests/skills/monitor_cluster/",
         "tests/skills/pytorchjob_manager/",
         "tests/skills/ray_manager/",
     ),
