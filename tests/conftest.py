@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -44,12 +47,12 @@ ON_ONE_CLUSTER = (
         "tests/skills/cluster_manager/",
         "tests/skills/hyperpod_manager/test_hyperpod_on_",
         "tests/skills/kit/",
-        "tests/skills/monitor_cluster/",
         "tests/skills/pytorchjob_manager/",
         "tests/skills/ray_manager/",
     ),
 )
 """Where tests use the cluster. With several processes each row stays in one of them, which starts one cluster; both take as long."""
+TRAINS_ON_RAY = re.compile(r"tests/e2e/.*(?:\b|_)ray|tests/e2e/test_cluster_kills|tests/skills/ray_manager/test_ray_re")
 LONG = "tests/training/exact/"
 NOT_FAST = (
     "tests/components/",
@@ -145,6 +148,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 BY_DESIGN = "by design: "
 """Begins the reason of a skip that no component could prevent."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """One Ray at a time, whichever cluster it is on: two on two cores do not come up. The wait is before the test's own time-out."""
+    if not TRAINS_ON_RAY.match(item.nodeid):
+        return (yield)
+    with (Path(tempfile.gettempdir()) / "trainyard-tests-ray.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

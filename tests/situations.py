@@ -1,6 +1,6 @@
 """The table of what a cluster can look like and what is said then: each row is a test, and a run of the tests writes the rows.
 
-    python -m pytest -m situation --situations shared-docs/situations.md
+    FULL_IMAGES=1 python -m pytest -m situation --situations shared-docs/situations.md
 
 `@pytest.mark.situation("S07", "what the cluster looks like", "what must be said")` makes a test a row. Tests with the same three words
 hold one row together, which is met when all of them passed; other words under the same number are a row of their own. With `-n` each
@@ -18,7 +18,7 @@ import pytest
 ROW = "situation"
 HEAD = """# Situations on a cluster, and what is said
 
-Written by `python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test, nearly all on the
+Written by `FULL_IMAGES=1 python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test, nearly all on the
 test cluster (`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with nodes that only pretend where
 hardware is meant. What the deployer makes of a manager's answer is tried beside programs that stand in for the managers.
 

@@ -86,6 +86,12 @@ def test_a_place_names_files_for_all_its_tests(folder: Path) -> None:
     assert outcome(folder, PROVE_AGAIN="1") == "3 passed"
 
 
+def test_in_ci_a_place_leaves_nothing_out(folder: Path) -> None:
+    (folder / "test_place.py").write_text("def test_one(): pass\n")
+    assert [outcome(folder), outcome(folder)] == ["3 passed", "1 passed, 2 skipped"]
+    assert outcome(folder, TRAINYARD_REQUIRE="all") == "2 passed, 1 skipped"
+
+
 def test_every_place_and_every_pattern_is_there() -> None:
     """Else a renamed folder would take its files out of what is looked at."""
     assert proofs.ROWS

@@ -94,7 +94,7 @@ def told(what: str, each: Situation, answer: dict[str, Any], tried: Tried) -> st
 
 def test_a_verdict_that_is_wrong_is_found(cluster: Cluster, api: Api, tmp_path: Path) -> None:
     """A yes taken for a no, and pods pinned to a node of which it was not said that they fit there."""
-    with world(api, f"fit-{secrets.token_hex(2)}", range(5)) as made:
+    with world(api, f"fit-{secrets.token_hex(2)}", range(8)) as made:
         answers = verdicts(cluster.kubeconfig, made, tmp_path)
         yes = {each.seed: (each, answer) for each, answer in zip(made, answers, strict=True) if answer["ok"] and not each.moves}
         assert yes

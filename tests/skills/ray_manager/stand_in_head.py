@@ -63,7 +63,8 @@ while True:
 
 def train():
     words = [sys.executable, "-m", "trainyard.launch", "--program", "--", sys.executable, "-c", LOOP]
-    done = subprocess.run(words, check=False)
+    with (VOLUME / ("said-" + CLUSTER)).open("wb") as said:
+        done = subprocess.run(words, check=False, stdout=said, stderr=subprocess.STDOUT)
     (VOLUME / ("exit-" + CLUSTER)).write_text(str(done.returncode))
 
 

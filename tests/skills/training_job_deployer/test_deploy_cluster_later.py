@@ -209,7 +209,7 @@ def test_status_tells_findings_progress_and_an_unknown_stall(eks: ClusterProject
     eks.say(state="pending", findings=[finding])
     status = eks.deploy("status")
     told = {concern["id"]: concern["summary"] for concern in status.data["concerns"]}
-    assert (status.data["health"], told["image-pull"]) == ("fail", "repo cannot be pulled[31m")
+    assert (status.data["health"], told["image-pull"]) == ("fail", "repo cannot be pulled")
 
 
 @pytest.mark.parametrize(("age_s", "told"), [(5, None), (600, "fail")])

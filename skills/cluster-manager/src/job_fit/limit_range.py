@@ -42,16 +42,16 @@ class Admitted:
 
 def admit(pods: Sequence[MadePod], ranges: Sequence[kube.Object]) -> Admitted:
     """Where LimitRanges name different defaults, the pods are refused that one of their orders refuses, and count as the most."""
-    ways = [
-        [replace(pod, containers=tuple(_filled(each, way) for each in pod.containers)) for pod in pods]
-        for way in _orders(ranges)
-    ]
-    found = [
-        refusal for way, made in zip(_orders(ranges), ways, strict=True) for pod in made for refusal in _refusals(pod, way)
-    ]
+    ways: list[list[MadePod]] = []
+    found: list[Refusal] = []
+    for order in _orders(ranges):
+        made = [replace(pod, containers=tuple(_filled(each, order) for each in pod.containers)) for pod in pods]
+        found += [refusal for pod in made for refusal in _refusals(pod, order)]
+        ways.append(made)
     return Admitted([_most(same) for same in zip(*ways, strict=True)], list(dict.fromkeys(found)))
 
 
+PARTS = ("default", "defaultRequest")
 MANY = 4
 """LimitRanges of one namespace of which every order is tried; of more, each comes first once."""
 
@@ -65,9 +65,6 @@ def _orders(ranges: Sequence[kube.Object]) -> list[Sequence[kube.Object]]:
     if len(ranges) <= MANY:
         return list(permutations(ranges))
     return [[first, *(one for one in ranges if one is not first)] for first in ranges]
-
-
-PARTS = ("default", "defaultRequest")
 
 
 def _most(same: Sequence[MadePod]) -> MadePod:
