@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy_checks import grace, names_trainyard, saving
+from deploy_checks import grace, names_trainyard, notify, saving
 from job_file.reading import JobFile
 from trainyard_job import IGNORED_ON_LOCAL, Job
 from trainyard_shell import Check, clean
@@ -151,20 +151,6 @@ def _secret(name: str) -> Check:
         return Check(f"secret.{name}", "pass", "in the environment")
     fix = f"export {name} before the call; on local it is taken from there"
     return Check(f"secret.{name}", "fail", f"{name} is not set", fix=fix)
-
-
-def notify(job: Job) -> list[Check]:
-    """Whether who is to be called can be: nothing waits for it, so it is a warning."""
-    asked, checks = job.notify, list[Check]()
-    if asked and asked.webhook and asked.webhook not in os.environ:
-        fix = f"export {asked.webhook} with the URL before the call"
-        checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: nobody would be called", fix=fix))
-    if asked and asked.command and shutil.which(asked.command[0]) is None:
-        word = asked.command[0]
-        checks.append(
-            Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command")
-        )
-    return checks
 
 
 def _folder(run_dir: Path) -> Check:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import deploy_checks
 import deploy_place
-import machine_checks
 import trainyard_endless
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
@@ -54,7 +53,7 @@ class KubernetesPlace(deploy_place.Place):
         job = deployment.job
         checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
-        called = machine_checks.notify(job)
+        called = deploy_checks.notify(job)
         return [*checks, saving, *called, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
