@@ -33,7 +33,7 @@ def step_of(status: dict[str, object]) -> int:
 
 def test_a_job_trains_is_stopped_and_resumes_from_its_checkpoint(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     cluster.make_volumes(namespace, 2)
-    job = DeployedJob(cluster, namespace, tmp_path, {"run": f"torchrun training/train.py --steps 1500 {TINY}"})
+    job = DeployedJob(cluster, namespace, tmp_path, {"run": f"torchrun training/train.py --steps 3000 {TINY}"})
     plan = job.call("run", exit_code=6)["data"]
     assert (plan["nodes"], plan["cluster"]["namespace"]) == (["real-0", "real-0"], namespace)
     assert job.left("pytorchjobs", "pods", "persistentvolumeclaims") == []
@@ -57,19 +57,22 @@ def test_a_job_trains_is_stopped_and_resumes_from_its_checkpoint(cluster: Cluste
     assert job.call("run", "--yes", exit_code=1)["data"]["state"] == "stopped"
 
     ended = job.call("resume", "--timeout", "300")
-    assert (ended["data"]["state"], ended["data"]["run_id"], ended["data"]["step"]) == ("finished", run_id, 1500)
+    assert (ended["data"]["state"], ended["data"]["run_id"], ended["data"]["step"]) == ("finished", run_id, 3000)
     first, again = job.events("restored")
     assert (first["step"], again["step"] >= 30) == (0, True)
     assert Path(ended["data"]["report"]).is_file()
     assert job.call("run")["changed"] == []
     assert job.left("persistentvolumeclaims") == [claim]
+    cluster.kubectl("delete", "pods", "--all", "--namespace", namespace)
+    assert job.call("run")["data"]["step"] == 3000, "without the pods' logs the run's own files tell"
+    assert step_of(job.status()) == 3000
 
     # more steps, on one node: the same run goes on, resharded
-    job.change(run=f"torchrun training/train.py --steps 1540 {TINY}", nodes=1)
+    job.change(run=f"torchrun training/train.py --steps 3040 {TINY}", nodes=1)
     job.call("resume", exit_code=5)
     longer = job.call("resume", "--accept-changes", "--yes", "--timeout", "300")["data"]
-    assert (longer["state"], longer["run_id"], longer["step"]) == ("finished", run_id, 1540)
-    assert [event["step"] for event in job.events("restored")][2:] == [1500]
+    assert (longer["state"], longer["run_id"], longer["step"]) == ("finished", run_id, 3040)
+    assert [event["step"] for event in job.events("restored")][2:] == [3000]
 
 
 @pytest.fixture

@@ -149,6 +149,13 @@ class Place(ABC):
         except shell.SkillError:
             return []
 
+    def kept_progress(self, run: Run) -> dict[str, Any]:
+        """How far an ended run came, by its files: a start that finds all steps done prints none, and pods go with their logs."""
+        try:
+            return self.ask_monitor(run, "status").data if (self.run_dir / "events.jsonl").exists() else {}
+        except shell.SkillError:
+            return {}
+
     def restart_point(self, run: Run) -> dict[str, Any] | None:
         """`step` that a restart begins at, None in it where nobody knows; None where only the job itself can see that."""
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import deploy_place
 import deploy_siblings
 import trainyard_shell as shell
-from deploy_place import ABSENT, Place, is_hopeless
+from deploy_place import ABSENT, ENDED, Place, is_hopeless
 from deployment import Ref
 from run_state import home, lock, store
 from run_state.record import Run, StageRecord
@@ -29,6 +29,8 @@ def status(ref: Ref) -> shell.Result:
     progress = place.progress(run) if there else {}
     if progress.get("state") not in (None, status["state"]):
         status = place.status(run)  # it changed between the two looks: one screen tells one state
+    if status["state"] in ENDED and progress.get("step") is None and "report" in run.stages:
+        progress = place.kept_progress(run)
     checks = place.health(run, status | {"progress": progress}) if there else [_not_submitted(ref)]
     results = place.results(run)
     data = {

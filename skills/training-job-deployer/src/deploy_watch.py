@@ -108,7 +108,8 @@ def _answer(deployment: Deployment, run: Run, look: Look, was_ended: bool, notes
     lessons = place_of(deployment).lessons(run) if look.lessons is None else look.lessons
     checks = [shell.Check("job.finished", "pass" if state == "finished" else "fail", told), *lessons, *notes]
     checks += [look.endless] if look.endless else []
-    data = _data(deployment, run, look.status, look.progress)
+    told_of = look.progress.get("step") is not None or notes  # notes: not all of the run's files are here
+    data = _data(deployment, run, look.status, look.progress if told_of else place_of(deployment).kept_progress(run))
     if state == "failed":
         data["log_tail"] = place_of(deployment).log_tail(run)
     again = _next(deployment, state, reason) if look.endless is None else _to_correct(deployment)
