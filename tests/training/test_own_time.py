@@ -6,7 +6,6 @@ import json
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 from trainyard import rank_pace
@@ -69,13 +68,12 @@ def test_without_a_model_nothing_is_told() -> None:
     assert own.taken() == []
 
 
-def test_a_line_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_a_window(tmp_path: Path) -> None:
     """One rank of several writes; a single one, and one that is told not to, does not. A folder that cannot be written is nobody's fault."""
-    monkeypatch.setattr(rank_pace, "WINDOW_S", 0.0)
     model, aside = Slow(), Aside()
     for ranks, folder in ((2, tmp_path / "two"), (1, tmp_path / "one"), (2, tmp_path / "file")):
         folder.write_text("") if folder.name == "file" else folder.mkdir()
-        pace = RankPace(folder, 1, ranks, [model], aside)
+        pace = RankPace(folder, 1, ranks, [model], aside, window_s=0.0)
         pace.restart()
         for step in (1, 2):
             model(torch.ones(2, 4)).sum().backward()

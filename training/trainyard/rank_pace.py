@@ -27,11 +27,20 @@ MOST_STEPS = 10_000
 class RankPace:
     """Of one rank. Without a run folder, with one rank, or with TRAINYARD_RANK_PACE=0, it does nothing."""
 
-    def __init__(self, run_dir: Path | None, rank: int, world_size: int, things: Iterable[Any], aside: Aside) -> None:
+    def __init__(
+        self,
+        run_dir: Path | None,
+        rank: int,
+        world_size: int,
+        things: Iterable[Any],
+        aside: Aside,
+        *,
+        window_s: float = WINDOW_S,
+    ) -> None:
         wanted = run_dir is not None and world_size > 1 and os.environ.get("TRAINYARD_RANK_PACE") != "0"
         self._file = run_dir / "ranks" / f"rank-{rank:04d}.jsonl" if run_dir is not None and wanted else None
         self._own = OwnTime(things) if self._file is not None else None
-        self._rank, self._aside = rank, aside
+        self._rank, self._aside, self._window_s = rank, aside, window_s
         self.incarnation = 0
         self._asked = False
         self._window_began = self._step_ended = time.monotonic()
@@ -58,7 +67,7 @@ class RankPace:
         self._owns += self._own.taken()
         self._steps.append(now - self._step_ended)
         self._step_ended = now
-        if now - self._window_began >= WINDOW_S or len(self._steps) >= MOST_STEPS:
+        if now - self._window_began >= self._window_s or len(self._steps) >= MOST_STEPS:
             self._tell(step)
             self._window_began, self._owns, self._steps = now, [], []
 
