@@ -46,18 +46,31 @@ def changed(document: Any, random: Random) -> Any:
     """A copy with one to three changes."""
     document = copy.deepcopy(document)
     for _ in range(random.randint(1, 3)):
-        places = list(_places(document))
-        if not places:
+        there = list(places(document))
+        if not there:
             return random.choice(STRANGE)
-        _change(*random.choice(places), [holder[key] for holder, key in places], random)
+        _change(*random.choice(there), [holder[key] for holder, key in there], random)
     return document
 
 
-def _places(node: Any) -> Any:
+def changed_once(document: Any, random: Random) -> Any:
+    """A copy in which one value, anywhere, is of another kind or gone, and all else stays right: what stands behind is reached."""
+    document = copy.deepcopy(document)
+    holder, key = random.choice(list(places(document)))
+    if random.random() < 0.2:
+        del holder[key]
+    elif isinstance(holder[key], str) and random.random() < 0.3:
+        holder[key] = _spoiled(holder[key], random)
+    else:
+        holder[key] = copy.deepcopy(random.choice(STRANGE))
+    return document
+
+
+def places(node: Any) -> Any:
     """(holder, key) of every value below `node`."""
     for key in list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
         yield node, key
-        yield from _places(node[key])
+        yield from places(node[key])
 
 
 def _change(holder: Any, key: Any, others: list[Any], random: Random) -> None:

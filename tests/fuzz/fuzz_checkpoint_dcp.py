@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz.checkpoint_files import NAMES, TENSOR, mutate_pickle, reader, text, torch_zip
+from tests.fuzz.checkpoint_files import NAMES, TENSOR, text, torch_zip
+from tests.fuzz.checkpoint_verbs import Verbs
+from tests.fuzz.pickle_changes import mutate_pickle
 
 COVERED = ["checkpoint_formats.dcp_folder", "checkpoint_formats.folder_kinds", "torch_reading"]
 DCP = "torch.distributed.checkpoint"
@@ -52,24 +54,14 @@ mutate = mutate_pickle
 
 
 def target() -> Callable[[bytes], None]:
-    reader(".none")  # the skill's modules become importable
-    import trainyard_shell as shell
-    from checkpoint_formats import inspection
-    from checkpoint_formats.any_path import verify_other
-
-    folder = Path(tempfile.mkdtemp(prefix="trainyard-fuzz-"))
+    folder = Path(tempfile.mkdtemp(prefix="trainyard-fuzz-")) / "step"
+    folder.mkdir()
     (folder / "__0_0.distcp").write_bytes(DATA)
+    verbs = Verbs(folder)
 
     def read(data: bytes) -> None:
         (folder / ".metadata").write_bytes(data)
-        for ask in (
-            lambda: inspection.inspect(str(folder), 5),
-            lambda: verify_other(str(folder), {}, 5),
-            lambda: inspection.tensors(str(folder), "", True, 5),
-        ):
-            try:
-                ask()
-            except shell.SkillError as error:
-                assert error.code in ("usage", "not-found", "permission"), error.code
+        for verb in ("inspect", "verify", "tensors", "convert"):
+            verbs.ask(verb)
 
     return read

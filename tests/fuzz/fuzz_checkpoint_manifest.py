@@ -13,7 +13,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.fuzz.checkpoint_files import SOURCE, safetensors
+from tests.fuzz.checkpoint_files import safetensors
+from tests.fuzz.checkpoint_verbs import SOURCE
 
 COVERED = ["checkpoint_manifest", "checkpoint_judgement", "checkpoint_contents", "checkpoint_format"]
 W = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz.checkpoint_files import reader, safetensors
+from tests.fuzz.checkpoint_files import safetensors
+from tests.fuzz.checkpoint_verbs import reader
 
 COVERED = ["tensor_reading", "checkpoint_formats"]
 W = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}

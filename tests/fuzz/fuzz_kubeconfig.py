@@ -5,17 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from tests.fuzz.documents import mutate_yaml
+import certifi
+
+from tests.fuzz.documents import changed_once, mutate_yaml
 
 COVERED = ["trainyard_kubeconfig", "trainyard_kubefields", "trainyard_plugin", "trainyard_yaml", "kubernetes.config"]
 MEMORY_MB = 1500
 KIT = Path(__file__).resolve().parents[2] / "skills" / "kit"
+AUTHORITY = base64.b64encode(
+    Path(certifi.where()).read_bytes().partition(b"-----END CERTIFICATE-----\n")[0] + b"-----END CERTIFICATE-----\n"
+).decode()
 CERTIFICATE = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nLS0t\n-----END CERTIFICATE-----\n").decode()
 
 
@@ -40,9 +47,14 @@ COMMAND = {
 SEEDS = [
     config({}, {"token": "abc"}),
     config({"insecure-skip-tls-verify": True, "tls-server-name": "a.b", "proxy-url": "http://127.0.0.1:2"}, {"tokenFile": "t"}),
+    config({"certificate-authority-data": AUTHORITY}, {"token": "abc"}),
     config({"certificate-authority-data": CERTIFICATE}, {"client-certificate-data": CERTIFICATE, "client-key-data": "LS0t"}),
     config({"certificate-authority": "ca"}, {"client-certificate": "a", "client-key": "b", "username": "c", "password": "d"}),
     config({"server": "http://127.0.0.1:1"}, {"exec": {**COMMAND, "interactiveMode": "Never", "provideClusterInfo": True}}),
+    config(
+        {"extensions": [{"name": "client.authentication.k8s.io/exec", "extension": {"a": "b"}}]},
+        {"exec": {**COMMAND, "provideClusterInfo": True}},
+    ),
     config({}, {"auth-provider": {"name": "oidc", "config": {"id-token": "e30.e30.abc", "client-id": "x"}}}),
     config(
         {},
@@ -66,7 +78,15 @@ WORDS = [
     b"%YAML 1.1\n---\n",
     b"LS0t",
 ]
-mutate = mutate_yaml
+UNFORESEEN = (TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, ValueError)
+"""Errors of Python that are put into words as they are: every field is to be refused by its name, before one of these comes."""
+
+
+def mutate(data: bytes, random: Random) -> bytes:
+    """Much of `data` changes, or one value of a kubeconfig that is right."""
+    if random.random() < 0.5:
+        return mutate_yaml(data, random)
+    return json.dumps(changed_once(json.loads(random.choice(SEEDS[:-1])), random)).encode()
 
 
 def target() -> Callable[[bytes], None]:
@@ -77,14 +97,29 @@ def target() -> Callable[[bytes], None]:
     os.environ["KUBECONFIG"] = str(path)  # the client reads it once, when it is imported
     import trainyard_kube
     import trainyard_shell
+    from trainyard_cluster import headers_of
+    from trainyard_files import Unusable
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
         try:
             cluster = trainyard_kube.connect(trainyard_kube.Where())
             assert cluster.id
+            can_be_sent(cluster.current().configuration, headers_of(cluster.current()))
             cluster.get("/api/v1/nodes")
         except trainyard_shell.SkillError as error:
             assert error.code in ("usage", "not-found", "credentials", "permission", "unreachable"), error.code
+            cause = error.__cause__
+            assert isinstance(cause, Unusable) or not isinstance(cause, UNFORESEEN), f"no field is named: {error}"
 
     return read
+
+
+def can_be_sent(configuration: Any, headers: dict[str, str]) -> None:
+    """What a request would find out after the server has answered, which nobody reaches here."""
+    assert all(value.isascii() and value.isprintable() for value in headers.values())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if configuration.ssl_ca_cert:
+        context.load_verify_locations(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file)

@@ -59,6 +59,7 @@ BROKEN: list[tuple[str, int, str]] = [
     (broken(context={"cluster": ""}), 2, "names no cluster"),
     (broken(cluster={"server": "https://[::1"}), 2, "server"),
     (broken(cluster={"proxy-url": "socks9://u:secret@h"}), 2, "proxy-url"),
+    (broken(cluster={"extensions": 7}), 2, "extensions is not a list"),
     (broken(cluster={"certificate-authority-data": PEM}), 2, "certificate-authority holds no certificate"),
     (broken(cluster={"certificate-authority": "/dev/zero"}), 2, "a pipe or a device"),
     (broken(user={"client-certificate-data": PEM, "client-key-data": PEM}), 2, "client-certificate"),
