@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +13,7 @@ import trainyard_endless
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED
 from deploy_siblings import Answer, Call, call, options
-from on_kubernetes import calls, plan, states
+from on_kubernetes import bad_nodes, calls, plan, states
 from on_kubernetes.findings import findings
 from on_kubernetes.health import judge
 from on_kubernetes.progress import progress_of
@@ -33,6 +34,7 @@ class KubernetesPlace(deploy_place.Place):
 
     asks_yes: ClassVar[bool] = True
     has_volume: ClassVar[bool] = True
+    has_other_nodes: ClassVar[bool] = True
     was_let_in = False
     """Whoever waits for a job of weeks outlives the credentials that its first look was made with."""
 
@@ -98,6 +100,18 @@ class KubernetesPlace(deploy_place.Place):
 
     def as_monitored(self, run: Run) -> list[str]:
         return [run.name, *calls.where(run)]
+
+    def is_gone(self, status: dict[str, Any]) -> bool:
+        return states.is_gone(status)
+
+    def checkpoint_list(self, run: Run) -> str:
+        return shlex.join(["pod_checkpoints.py", *calls.on_its_volume(run, "list")])
+
+    def repairs(self, run: Run, node: str | None) -> list[str]:
+        return bad_nodes.commands(run, node)
+
+    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
+        return bad_nodes.replaced(run, node, yes=yes, deadline=deadline)
 
     def endless(self, status: dict[str, Any]) -> shell.Check | None:
         if status["state"] == "unreachable":
