@@ -169,7 +169,8 @@ def _refused(ref: Ref, run: Run, place: Place, ended: shell.Result, found: Told,
     ended.ok = False
     ended.checks += [shell.Check("restart", "fail", shell.clean(no.reason, 600), fix=shell.clean(no.fix, 600)), *found.checks]
     ended.data["why"] = {**found.root, "restart": kind_of(found)}
-    ended.next = next_calls(ref, str(ended.data["state"]), found, place, run)
+    kind = kind_of(found) if kind_of(found) != "RESTART" else "STOP"
+    ended.next = next_calls(ref, str(ended.data["state"]), found, place, run, kind)
     return ended
 
 

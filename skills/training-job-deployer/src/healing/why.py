@@ -9,7 +9,8 @@ import trainyard_shell as shell
 from deploy_place import ABSENT, UNFINISHED, Place
 from deployment import Ref
 from healing.older import how_to_go_back
-from healing.told import Told, ask_doctor
+from healing.policy import kind_of
+from healing.told import Told, ask_doctor, with_ledger
 from run_state import store
 from run_state.record import Run
 
@@ -17,20 +18,24 @@ from run_state.record import Run
 def why(ref: Ref) -> shell.Result:
     run, place, status = the_run(ref)
     told = ask_doctor(place, run, gone=place.is_gone(status))
-    root = told.root
+    if (told.data.get("attempts") or 0) > 1:
+        told = with_ledger(place, run, told)
+    root, kind = told.root, kind_of(told)
     data: dict[str, Any] = {
         "name": run.name,
         "run_id": run.run_id,
         "state": status["state"],
-        **{key: root.get(key) for key in ("cause", "title", "rank", "node", "restart")},
+        **{key: root.get(key) for key in ("cause", "title", "rank", "node")},
+        "restart": kind,
         "lines": root.get("evidence", []),
         "do": root.get("do"),
+        "ledger": told.ledger.get("why"),
         **{key: told.data[key] for key in ("others", "attempts", "attempt", "outcome", "notes") if key in told.data},
         "run_dir": str(ref.run_dir),
     }
-    if root.get("restart") == "RESTART_OLDER":
+    if kind == "RESTART_OLDER":
         data["older"] = how_to_go_back(place, run)
-    return shell.Result(data=data, checks=told.checks, next=next_calls(ref, status["state"], told, place, run), ok=True)
+    return shell.Result(data=data, checks=told.checks, next=next_calls(ref, status["state"], told, place, run, kind), ok=True)
 
 
 def the_run(ref: Ref) -> tuple[Run, Place, dict[str, Any]]:
@@ -45,9 +50,9 @@ def the_run(ref: Ref) -> tuple[Run, Place, dict[str, Any]]:
     return run, place, status
 
 
-def next_calls(ref: Ref, state: str, told: Told, place: Place, run: Run) -> list[str]:
-    """What to do now, with the verbs of this program."""
-    kind, node, command = told.root.get("restart"), told.root.get("node"), ref.command
+def next_calls(ref: Ref, state: str, told: Told, place: Place, run: Run, kind: str) -> list[str]:
+    """What to do now, with the verbs of this program. `kind`: what a restart would bring."""
+    node, command = told.root.get("node"), ref.command
     if state == "finished":
         return [command("report")]
     if told.root.get("cause") == "none":
