@@ -144,6 +144,13 @@ class Place(ABC):
         """Whether nothing but the files in the run folder is left to look at."""
         return False
 
+    def hangs(self, run: Run, look: Look) -> str | None:
+        """Why a run that nobody has ended looks as if it hung; None: it does not."""
+        return None
+
+    sees_hangs: ClassVar[bool] = False
+    """Whether `hangs` is a verdict; else it is a suspicion, which the doctor has to confirm."""
+
     def checkpoint_list(self, run: Run) -> str:
         """The command that lists the run's checkpoints."""
         return shlex.join(["manage_checkpoints.py", "list", str(self.run_dir)])

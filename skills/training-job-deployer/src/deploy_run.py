@@ -86,6 +86,22 @@ def restart(deployment: Deployment, failed: Restarted) -> Prepared:
         return _prepare(deployment, Wish(resume=True, yes=True, restart=failed))
 
 
+def end_hung(deployment: Deployment, start: int) -> bool:
+    """Ends a run that hangs, as `stop` does; False where it is no longer the start that hung. `restart` starts it again."""
+    with lock.locked(deployment.run_dir):
+        current = store.load(deployment.run_dir)
+        if current is None or current.starts != start or current.stopped is not None:
+            return False
+        place = deploy_place.of(current.target, deployment.run_dir)
+        if place.status(current)["state"] != "running":
+            return False
+        current.ended_as_hung = start  # before it ends: whoever is killed in between left word of it
+        store.save(deployment.run_dir, current)
+    shell.progress(f"{current.name} hangs and is ended; it {place.where_it_begins(current)}")
+    place.stop(current, now=False, dry_run=False)
+    return True
+
+
 def preview(
     deployment: Deployment, *, resume: bool, accept_changes: bool = False, fresh: bool = False, **_: Any
 ) -> shell.Result:
@@ -168,7 +184,8 @@ def _as_found(current: Run, state: str, failed: Restarted) -> bool:
     if current.starts != failed.start:
         return False
     begun = state == ABSENT and bool(current.restarts) and current.restarts[-1].start == current.starts - 1
-    return begun or state in ("failed", *UNFINISHED)
+    hung = current.ended_as_hung == failed.start and state in ("stopped", "gone")
+    return begun or hung or state in ("failed", *UNFINISHED)
 
 
 def _count(current: Run, restarted: Restarted | None) -> None:
@@ -231,7 +248,7 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.starts += 1
     for later in ("watch", "report"):
         current.stages.pop(later, None)
-    current.stopped = None
+    current.stopped = current.ended_as_hung = None
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
     place = place_of(deployment)

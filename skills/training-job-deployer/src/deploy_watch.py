@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import trainyard_shell as shell
@@ -14,8 +16,13 @@ from run_state import lock, store
 from run_state.record import Run, StageRecord
 
 
-def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:
-    """Watches until the job has ended. `already`: the state that was found, when this call started nothing.
+Hung = Callable[[Look], shell.Check | None]
+
+
+def to_the_end(
+    deployment: Deployment, run: Run, *, already: str | None, deadline: float, hung: Hung | None = None
+) -> shell.Result:
+    """Watches until the job has ended, or `hung` says that it will not. `already`: the state that was found, when this call started nothing.
 
     Raises SkillError timeout: after `deadline` (monotonic), or on Ctrl-C. The job goes on in both cases.
     """
@@ -23,7 +30,7 @@ def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadlin
     try:
         if already and not was_ended:
             shell.progress(f"{run.name} is {already} already (run {run.run_id}); watching it")
-        look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen)
+        look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen, hung)
     except KeyboardInterrupt as interrupt:
         raise _left(deployment, run, "you stopped watching", seen) from interrupt
     notes = _finish(deployment, run, look.status)
@@ -35,7 +42,7 @@ def _look(deployment: Deployment, run: Run) -> Look:
     return Look(place.status(run), place.progress(run))
 
 
-def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) -> Look:
+def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], hung: Hung | None) -> Look:
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
     with Calling(deployment.job.notify, place_of(deployment).as_monitored(run), deadline) as calling:
@@ -49,6 +56,8 @@ def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) 
             if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
                 calling.ended()
                 return look
+            if hung is not None and (found := hung(look)) is not None:
+                return replace(look, endless=found)
     raise _left(deployment, run, "the time to watch is over", seen)
 
 

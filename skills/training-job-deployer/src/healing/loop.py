@@ -19,6 +19,7 @@ from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Place
 from deploy_siblings import options
 from deployment import Deployment, Ref
 from healing.elsewhere import avoid_node
+from healing.hanging import Hanging
 from healing.older import how_to_go_back, in_words
 from healing.policy import Limits, Refusal, backoff_s, kind_of, refusal
 from healing.told import Told, ask_doctor, with_ledger
@@ -71,13 +72,14 @@ def watch(ref: Ref, wish: Wish) -> shell.Result:
         while True:
             deployment = deploy_plan.load(ref)
             run, place, status = the_run(ref)
-            result = _to_its_end(deployment, run, status["state"], wish)
+            hanging = Hanging(place, run)
+            result = _to_its_end(deployment, run, status["state"], wish, hanging)
             if (now := _as_it_is(ref, run)) is None and wish.restart:
                 continue  # somebody else has started it again
             run = now or run
-            if not wish.restart or not _has_failed(result):
+            if not wish.restart or not (hanging.told or _has_failed(result, run)):
                 return _answer(result, run, seen)
-            refused = _heal(deployment, run, place, result, wish, seen)
+            refused = _heal(deployment, run, place, result, wish, seen, hanging.told)
             if refused is not None:
                 return _answer(refused, run, seen)
     except shell.SkillError as error:
@@ -85,10 +87,12 @@ def watch(ref: Ref, wish: Wish) -> shell.Result:
         raise
 
 
-def _to_its_end(deployment: Deployment, run: Run, state: str, wish: Wish) -> shell.Result:
+def _to_its_end(deployment: Deployment, run: Run, state: str, wish: Wish, hanging: Hanging) -> shell.Result:
     if state == ABSENT:  # a restart was begun, and its caller killed before it made anything
         return shell.Result(data={"state": ABSENT}, ok=False)
-    return deploy_watch.to_the_end(deployment, run, already=state, deadline=wish.deadline)
+    return deploy_watch.to_the_end(
+        deployment, run, already=state, deadline=wish.deadline, hung=hanging if wish.restart else None
+    )
 
 
 def _as_it_is(ref: Ref, run: Run) -> Run | None:
@@ -97,20 +101,26 @@ def _as_it_is(ref: Ref, run: Run) -> Run | None:
     return current if current is not None and (current.run_id, current.starts) == (run.run_id, run.starts) else None
 
 
-def _has_failed(result: shell.Result) -> bool:
-    """Never true for a run that finished, was stopped, or whose object somebody removed."""
-    return result.data.get("state") in ("failed", ABSENT, *UNFINISHED)
+def _has_failed(result: shell.Result, run: Run) -> bool:
+    """Never true for a run that finished, was stopped by its user, or whose object somebody removed."""
+    state = result.data.get("state")
+    return state in ("failed", ABSENT, *UNFINISHED) or (state in ("stopped", "gone") and run.ended_as_hung == run.starts)
 
 
-def _heal(deployment: Deployment, run: Run, place: Place, ended: shell.Result, wish: Wish, seen: Seen) -> shell.Result | None:
-    """The answer that ends the watch; None once the run was started again, by whomever."""
-    found = _asked(place, run, wish.deadline)
+def _heal(
+    deployment: Deployment, run: Run, place: Place, ended: shell.Result, wish: Wish, seen: Seen, hang: Told | None
+) -> shell.Result | None:
+    """The answer that ends the watch; None once the run was started again, by whomever. `hang`: what the doctor says of one."""
+    found = _asked(place, run, wish.deadline, hang)
     step = _highest(found.last_step, ended.data.get("step"))
     earlier = _others(run.restarts, found.attempt)
     no = refusal(found, ended.data.get("reason"), earlier, step, wish.limits) or _not_here(found, place, run)
+    no = no or (_unasked(deployment.ref, wish) if hang and not wish.yes else None)
     if no is not None:
         return _refused(deployment.ref, run, place, ended, found, no)
     wait_s = backoff_s(earlier, step, wish.limits)
+    if hang and not _end(deployment, run, place, ended.data.get("step")):
+        return None
     shell.progress(f"{run.name} {ended.data['state']}: {found.sentence()}; started again in {wait_s:.0f} s")
     _wait(run, wait_s, wish.deadline)
     if kind_of(found) == "RESTART_ELSEWHERE":
@@ -130,11 +140,19 @@ def _heal(deployment: Deployment, run: Run, place: Place, ended: shell.Result, w
     return None
 
 
-def _asked(place: Place, run: Run, deadline: float) -> Told:
-    """Doctor and ledger; what they cannot say is unknown."""
-    told, patience = Told({}), min(deadline, time.monotonic() + ASKED_FOR_S)
+def _end(deployment: Deployment, run: Run, place: Place, step: Any) -> bool:
+    """Ends what hangs; False where it goes on after all: the doctor took a while."""
+    if place.progress(run).get("step") != step:
+        shell.progress(f"{run.name} goes on by itself")
+        return False
+    return deploy_run.end_hung(deployment, run.starts)
+
+
+def _asked(place: Place, run: Run, deadline: float, known: Told | None) -> Told:
+    """Doctor (unless its answer is known) and ledger; what they cannot say is unknown."""
+    told, patience = known or Told({}), min(deadline, time.monotonic() + ASKED_FOR_S)
     try:
-        told = _patiently(lambda: ask_doctor(place, run), patience)
+        told = known or _patiently(lambda: ask_doctor(place, run), patience)
         return _patiently(lambda: with_ledger(place, run, told), patience)
     except shell.SkillError as error:
         if time.monotonic() + LOOK_INTERVAL_S > deadline and error.code in PASSING:
@@ -165,11 +183,17 @@ def _not_here(found: Told, place: Place, run: Run) -> Refusal | None:
     return None
 
 
+def _unasked(ref: Ref, wish: Wish) -> Refusal:
+    return Refusal(
+        "a run that lives is ended only with --yes", f"{ref.command('watch', *wish.words, '--yes')}, or stop and resume it"
+    )
+
+
 def _refused(ref: Ref, run: Run, place: Place, ended: shell.Result, found: Told, no: Refusal) -> shell.Result:
     ended.ok = False
     ended.checks += [shell.Check("restart", "fail", shell.clean(no.reason, 600), fix=shell.clean(no.fix, 600)), *found.checks]
     ended.data["why"] = {**found.root, "restart": kind_of(found)}
-    kind = kind_of(found) if kind_of(found) != "RESTART" else "STOP"
+    kind = no.kind if kind_of(found) == "RESTART" else kind_of(found)
     ended.next = next_calls(ref, str(ended.data["state"]), found, place, run, kind)
     return ended
 

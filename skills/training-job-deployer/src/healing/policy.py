@@ -18,6 +18,8 @@ LONGEST_BACKOFF_S = 1800.0
 class Refusal:
     reason: str
     fix: str
+    kind: str = "STOP"
+    """What a restart by hand would bring."""
 
 
 @dataclass(frozen=True)

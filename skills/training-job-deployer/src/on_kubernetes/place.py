@@ -11,11 +11,11 @@ import deploy_checks
 import deploy_place
 import trainyard_endless
 import trainyard_shell as shell
-from deploy_place import ABSENT, ENDED
+from deploy_place import ABSENT, ENDED, Look
 from deploy_siblings import Answer, Call, call, options
 from on_kubernetes import bad_nodes, calls, plan, states
 from on_kubernetes.findings import findings
-from on_kubernetes.health import judge
+from on_kubernetes.health import judge, stalled
 from on_kubernetes.progress import progress_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
 from trainyard_request import words_of
@@ -103,6 +103,10 @@ class KubernetesPlace(deploy_place.Place):
 
     def is_gone(self, status: dict[str, Any]) -> bool:
         return states.is_gone(status)
+
+    def hangs(self, run: Run, look: Look) -> str | None:
+        """Its launcher ends what hangs; what it does not see is a step line that does not come."""
+        return stalled(look.status, look.progress, run.monitor("stall_factor"))
 
     def checkpoint_list(self, run: Run) -> str:
         return shlex.join(["pod_checkpoints.py", *calls.on_its_volume(run, "list")])
