@@ -90,12 +90,12 @@ def end_hung(deployment: Deployment, start: int) -> bool:
     """Ends a run that hangs, as `stop` does; False where it is no longer the start that hung. `restart` starts it again."""
     with lock.locked(deployment.run_dir):
         current = store.load(deployment.run_dir)
-        if current is None or current.starts != start or current.stopped is not None:
+        if current is None or current.starts != start or current.stop_asked:
             return False
         place = deploy_place.of(current.target, deployment.run_dir)
         if place.status(current)["state"] != "running":
             return False
-        current.ended_as_hung = start  # before it ends: whoever is killed in between left word of it
+        current.ended_as_hung = True  # before it ends: whoever is killed in between left word of it
         store.save(deployment.run_dir, current)
     shell.progress(f"{current.name} hangs and is ended; it {place.where_it_begins(current)}")
     place.stop(current, now=False, dry_run=False)
@@ -181,10 +181,10 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
 
 def _as_found(current: Run, state: str, failed: Restarted) -> bool:
     """Whether the run is still as its watcher found it. ABSENT: the restart was begun, and its caller killed before the call."""
-    if current.starts != failed.start:
+    if current.starts != failed.start or current.stop_asked:
         return False
     begun = state == ABSENT and bool(current.restarts) and current.restarts[-1].start == current.starts - 1
-    hung = current.ended_as_hung == failed.start and state in ("stopped", "gone")
+    hung = current.ended_as_hung and state in ("stopped", "gone")
     return begun or hung or state in ("failed", *UNFINISHED)
 
 
@@ -248,7 +248,7 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.starts += 1
     for later in ("watch", "report"):
         current.stages.pop(later, None)
-    current.stopped = current.ended_as_hung = None
+    current.stopped, current.ended_as_hung, current.stop_asked = None, False, False
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
     place = place_of(deployment)

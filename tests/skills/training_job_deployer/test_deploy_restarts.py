@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from deployer_calls import DEPLOY, Answer, Project, deploy, end, read, wait_for
+from deployer_calls import DEPLOY, Answer, Project, deploy, end, wait_for
 
 AT_ONCE = ("--restart", "--backoff-s", "0")
 
@@ -126,12 +126,13 @@ def test_what_its_user_stopped_stays_so(project: Project, stopped: str) -> None:
         assert (answer.exit_code, answer.data["state"], answer.data["restarted"]) == (1, "stopped", [])
     else:
         failed(project, "--fault kill --at 3 --times 1")
-        with watching(project, "--backoff-s", "2") as process:
-            wait_until_said(process, "started again in 2 s")
-            runner = project.run_dir / "runner.json"
-            runner.write_text(json.dumps(read(runner) | {"state": "stopped", "reason": "stopped by its user"}))
+        with watching(project, "--backoff-s", "600") as process:
+            wait_until_said(process, "started again in 600 s")
+            assert deploy("stop", project.job).exit_code == 0
             answer = json.loads(process.communicate(timeout=60)[0])
-        assert (answer["data"]["state"], answer["data"]["restarted"]) == ("stopped", [])
+        assert (answer["data"]["state"], answer["data"]["restarted"]) == ("failed", [])
+        later = deploy("watch", project.job, *AT_ONCE)
+        assert (later.exit_code, later.check("restart")["status"]) == (1, "skipped")
     assert len(project.starts()) == 1
 
 

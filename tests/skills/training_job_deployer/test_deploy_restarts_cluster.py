@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import Any
 
@@ -28,7 +29,7 @@ def failed(eks: ClusterProject) -> ClusterProject:
 
 
 def answers(root: dict[str, Any], **more: Any) -> dict[str, Any]:
-    clusters = {"data": {"clusters": [{"name": "other"}, {"name": "ours"}]}}
+    clusters = {"data": {"clusters": [{"name": "ours"}]}}
     nodes = {"data": {"nodes": [{"instance_id": "i-1", "node": NODE}]}}
     said = {"doctor": {"data": {"root": root, "attempts": 1}}, "ledger": {"data": LEDGER}}
     return {**said, "clusters": clusters, "nodes": nodes, "replace": {"data": PLAN}, **more}
@@ -75,10 +76,8 @@ def test_on_hyperpod_the_node_is_replaced_with_yes_alone(failed: ClusterProject,
     begin(failed, "hyperpod")
     answer = failed.deploy("watch", "--restart", "--backoff-s", "0", *(["--yes"] if yes else []))
     assert (answer.exit_code, len(failed.made()["starts"])) == (0, 2), answer.document
-    asked = [
-        [word for word in call if word in ("ours", "other", NODE, "--yes", "--dry-run")] for call in failed.calls("replace")
-    ]
-    assert asked == [["other", NODE, "--dry-run"], *([["other", NODE, "--yes"]] if yes else [])]
+    asked = [[word for word in call if word in ("ours", NODE, "--yes", "--dry-run")] for call in failed.calls("replace")]
+    assert asked == [["ours", NODE, "--dry-run"], *([["ours", NODE, "--yes"]] if yes else [])]
     assert answer.check("restart.node")["status"] == ("pass" if yes else "warn")
 
 
@@ -97,3 +96,17 @@ def test_an_older_checkpoint_is_named_and_not_taken(failed: ClusterProject) -> N
     assert (answer.exit_code, len(failed.made()["starts"])) == (1, 1)
     fix = answer.check("restart")["fix"]
     assert "restore('step:STEP')" in fix and "pod_checkpoints.py list" in fix
+
+
+def test_a_watcher_killed_between_the_old_job_and_the_new_one_is_followed_by_another(failed: ClusterProject) -> None:
+    """As run.json is then: the restart is begun, its call unanswered, and no job is there."""
+    begin(failed, "eks")
+    run = failed.run_json()
+    restarted = {"start": 1, "time": 1.0, "cause": "node-lost", "kind": "RESTART", "step": 7, "attempt": None}
+    run |= {"starts": 2, "restarts": [restarted]}
+    run["stages"]["deploy"]["ended"] = None
+    (failed.run_dir / "run.json").write_text(json.dumps(run))
+    failed.say(made={**failed.made(), "jobs": {}})
+    answer = failed.deploy("watch", "--restart", "--backoff-s", "0")
+    assert (answer.exit_code, answer.data["state"], len(answer.data["restarted"])) == (0, "finished", 1), answer.document
+    assert (len(failed.made()["starts"]), failed.run_json()["starts"], failed.calls("doctor")) == (2, 2, [])

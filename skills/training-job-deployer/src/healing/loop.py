@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 import deploy_agree
 import deploy_plan
 import deploy_run
@@ -79,6 +81,11 @@ def watch(ref: Ref, wish: Wish) -> shell.Result:
             run = now or run
             if not wish.restart or not (hanging.told or _has_failed(result, run)):
                 return _answer(result, run, seen)
+            if run.stop_asked:
+                return _answer(_left_alone(ref, result), run, seen)
+            if result.data["state"] == ABSENT:
+                _begin_again(ref, run, wish)
+                continue
             refused = _heal(deployment, run, place, result, wish, seen, hanging.told)
             if refused is not None:
                 return _answer(refused, run, seen)
@@ -104,7 +111,20 @@ def _as_it_is(ref: Ref, run: Run) -> Run | None:
 def _has_failed(result: shell.Result, run: Run) -> bool:
     """Never true for a run that finished, was stopped by its user, or whose object somebody removed."""
     state = result.data.get("state")
-    return state in ("failed", ABSENT, *UNFINISHED) or (state in ("stopped", "gone") and run.ended_as_hung == run.starts)
+    return state in ("failed", ABSENT, *UNFINISHED) or (state in ("stopped", "gone") and run.ended_as_hung)
+
+
+def _left_alone(ref: Ref, ended: shell.Result) -> shell.Result:
+    told = "its user asked to stop it, so it is not started again"
+    ended.checks.append(shell.Check("restart", "skipped", told, fix=ref.command("resume")))
+    return ended
+
+
+def _begin_again(ref: Ref, run: Run, wish: Wish) -> None:
+    """A restart was decided on and begun; whoever began it was killed before it made anything."""
+    failed = replace(run.restarts[-1], start=run.starts)
+    fresh = deploy_plan.load(ref)
+    _patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)
 
 
 def _heal(
@@ -122,7 +142,8 @@ def _heal(
     if hang and not _end(deployment, run, place, ended.data.get("step")):
         return None
     shell.progress(f"{run.name} {ended.data['state']}: {found.sentence()}; started again in {wait_s:.0f} s")
-    _wait(run, wait_s, wish.deadline)
+    if not _wait(deployment.ref, run, wait_s, wish.deadline):
+        return None
     if kind_of(found) == "RESTART_ELSEWHERE":
         seen.checks += avoid_node(place, run, found, yes=wish.yes, deadline=wish.deadline)
     failed = Restarted(
@@ -206,15 +227,19 @@ def _answer(result: shell.Result, run: Run, seen: Seen) -> shell.Result:
     return result
 
 
-def _wait(run: Run, wait_s: float, deadline: float) -> None:
-    """Counted from when the end was recorded, so that the same call again does not begin it anew."""
+def _wait(ref: Ref, run: Run, wait_s: float, deadline: float) -> bool:
+    """False as soon as somebody has started or stopped it. Counted from when the end was recorded: the same call again goes on with it."""
     watched = run.stages.get("watch")
     began = watched.ended if watched and watched.ended else time.time()
-    left_s = min(wait_s, began + wait_s - time.time())
-    if time.monotonic() + left_s > deadline:
-        _sleep(deadline - time.monotonic())
+    until = time.monotonic() + min(wait_s, began + wait_s - time.time())
+    while (left_s := min(until, deadline) - time.monotonic()) > 0:
+        _sleep(min(left_s, LOOK_INTERVAL_S))
+        now = _as_it_is(ref, run)
+        if now is None or now.stop_asked:
+            return False
+    if until > deadline:
         raise shell.SkillError("timeout", f"the time to watch is over; {run.name} waits to be started again", retryable=True)
-    _sleep(left_s)
+    return True
 
 
 def _sleep(seconds: float) -> None:

@@ -24,8 +24,8 @@ UNKNOWN: dict[str, Any] = {
     "evidence": [],
     "do": "",
 }
-GONE = ("not-found", "usage")
-"""Errors of a question about a run on a cluster whose objects are no longer there."""
+GONE = "not-found"
+"""Said of a run whose objects are no longer on the cluster, and of one without records of attempts."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def ask_doctor(place: Place, run: Run, *, gone: bool = False) -> Told:
     try:
         answer = _asked("doctor", here if gone else words)
     except shell.SkillError as error:
-        if gone or error.code not in GONE or words == here:
+        if gone or error.code != GONE or words == here:
             raise
         answer, gone = _asked("doctor", here), True
     if gone and words != here:
@@ -92,7 +92,7 @@ def with_ledger(place: Place, run: Run, told: Told) -> Told:
         try:
             return Told(told.data, _asked("ledger", words).data, told.checks)
         except shell.SkillError as error:
-            if error.code not in GONE:
+            if error.code != GONE:
                 raise
     return told
 

@@ -74,8 +74,10 @@ class Run(Struct, kw_only=True):
     """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
     restarts: list[Restarted] = []
     """Those since its user started it last, oldest first."""
-    ended_as_hung: int | None = None
-    """The start that `watch --restart` ended because it hung: its `stopped` is not its user's. Until the next start, or a `stop`."""
+    ended_as_hung: bool = False
+    """`watch --restart` ends it because it hangs: until the next start its state `stopped` or `gone` is not its user's."""
+    stop_asked: bool = False
+    """Its user called `stop` since it was started last, of one that had failed already perhaps: nobody starts it again unasked."""
 
     def monitor(self, key: str) -> Any:
         """A number under `monitor` in the job file as submitted; its default where there is none."""
