@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -134,6 +136,19 @@ def test_what_its_user_stopped_stays_so(project: Project, stopped: str) -> None:
         later = deploy("watch", project.job, *AT_ONCE)
         assert (later.exit_code, later.check("restart")["status"]) == (1, "skipped")
     assert len(project.starts()) == 1
+
+
+def test_a_run_whose_supervisor_died_goes_on(project: Project) -> None:
+    project.write_job("python train.py --steps 3 --until-told", monitor={"stop_grace_s": 1})
+    deploy("run", project.job, "--detach")
+    wait_for(project.starts, "the trainer's start")
+    os.kill(json.loads((project.run_dir / "runner.json").read_text())["supervisor"]["pid"], signal.SIGKILL)
+    assert deploy("why", project.job).data["cause"] == "supervisor-lost"
+    with watching(project, "--backoff-s", "0") as process:
+        wait_until_said(process, "started again in 0 s")
+        project.let_it_end()
+        answer = json.loads(process.communicate(timeout=60)[0])
+    assert (answer["data"]["state"], len(answer["data"]["restarted"]), len(project.starts())) == ("finished", 1, 2)
 
 
 def test_a_run_that_hangs_and_that_nobody_ends_is_ended_with_yes_alone(project: Project) -> None:

@@ -34,7 +34,7 @@ class Hanging:
             return None
         self._asked = time.monotonic()
         try:
-            told = ask_doctor(self._place, self._run)
+            told = ask_doctor(self._place, self._run, look.status["state"])
         except shell.SkillError as error:
             shell.progress(f"it looks as if it hung, and the doctor did not answer: {error}")
             return None

@@ -131,7 +131,7 @@ def _heal(
     deployment: Deployment, run: Run, place: Place, ended: shell.Result, wish: Wish, seen: Seen, hang: Told | None
 ) -> shell.Result | None:
     """The answer that ends the watch; None once the run was started again, by whomever. `hang`: what the doctor says of one."""
-    found = _asked(place, run, wish.deadline, hang)
+    found = _asked(place, run, str(ended.data["state"]), wish.deadline, hang)
     step = _highest(found.last_step, ended.data.get("step"))
     earlier = _others(run.restarts, found.attempt)
     no = refusal(found, ended.data.get("reason"), earlier, step, wish.limits) or _not_here(found, place, run)
@@ -169,11 +169,11 @@ def _end(deployment: Deployment, run: Run, place: Place, step: Any) -> bool:
     return deploy_run.end_hung(deployment, run.starts)
 
 
-def _asked(place: Place, run: Run, deadline: float, known: Told | None) -> Told:
+def _asked(place: Place, run: Run, state: str, deadline: float, known: Told | None) -> Told:
     """Doctor (unless its answer is known) and ledger; what they cannot say is unknown."""
     told, patience = known or Told({}), min(deadline, time.monotonic() + ASKED_FOR_S)
     try:
-        told = known or _patiently(lambda: ask_doctor(place, run), patience)
+        told = known or _patiently(lambda: ask_doctor(place, run, state), patience)
         return _patiently(lambda: with_ledger(place, run, told), patience)
     except shell.SkillError as error:
         if time.monotonic() + LOOK_INTERVAL_S > deadline and error.code in PASSING:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
+from deploy_place import UNFINISHED
 from deploy_siblings import Answer, call
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ UNKNOWN: dict[str, Any] = {
     "restart": "RESTART",
     "evidence": [],
     "do": "",
+}
+ALONE = {
+    "cause": "supervisor-lost",
+    "title": "its supervisor on this machine died; nothing else is wrong that the evidence shows",
+    "do": "the same run goes on; the kernel log says whether memory ran out",
 }
 GONE = "not-found"
 """Said of a run whose objects are no longer on the cluster, and of one without records of attempts."""
@@ -67,8 +73,10 @@ class Told:
         return shell.clean(f"{root.get('cause')}{whose}{where}: {root.get('title')}", 400)
 
 
-def ask_doctor(place: Place, run: Run, *, gone: bool = False) -> Told:
+def ask_doctor(place: Place, run: Run, state: str, *, gone: bool = False) -> Told:
     """The root cause. `gone`: the run's objects are no longer on the cluster, so its files here are all there is.
+
+    Nothing wrong in the evidence of a run that failed means that there is too little of it: `unknown`.
 
     Raises SkillError: not-found (no evidence of any kind), dependency, timeout, unreachable, permission.
     """
@@ -83,7 +91,7 @@ def ask_doctor(place: Place, run: Run, *, gone: bool = False) -> Told:
     if gone and words != here:
         told = "its objects are gone from the cluster: this is from the files that were fetched into the run folder"
         checks.append(shell.Check("why.evidence", "warn", told))
-    return Told(answer.data, checks=checks)
+    return Told(_of_state(answer.data, state), checks=checks)
 
 
 def with_ledger(place: Place, run: Run, told: Told) -> Told:
@@ -95,6 +103,15 @@ def with_ledger(place: Place, run: Run, told: Told) -> Told:
             if error.code != GONE:
                 raise
     return told
+
+
+def _of_state(data: dict[str, Any], state: str) -> dict[str, Any]:
+    root = data.get("root")
+    if not isinstance(root, dict) or root.get("cause") != "none":
+        return data
+    if state in UNFINISHED:
+        return {**data, "root": UNKNOWN | ALONE}
+    return {**data, "root": dict(UNKNOWN)} if state in ("failed", "gone") else data
 
 
 def _whom(place: Place, run: Run) -> list[str]:

@@ -17,7 +17,7 @@ from run_state.record import Run
 
 def why(ref: Ref) -> shell.Result:
     run, place, status = the_run(ref)
-    told = ask_doctor(place, run, gone=place.is_gone(status))
+    told = ask_doctor(place, run, status["state"], gone=place.is_gone(status))
     if (told.data.get("attempts") or 0) > 1:
         told = with_ledger(place, run, told)
     root, kind = told.root, kind_of(told)
