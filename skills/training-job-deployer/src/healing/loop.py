@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,17 +24,14 @@ from deployment import Deployment, Ref
 from healing.elsewhere import avoid_node
 from healing.hanging import Hanging
 from healing.older import how_to_go_back, in_words
+from healing.patience import AWAY, PASSING, T, as_it_is, patiently, wait_unless_touched
 from healing.policy import Limits, Refusal, backoff_s, kind_of, refusal
 from healing.told import Told, ask_doctor, with_ledger
 from healing.why import next_calls, the_run
-from run_state import store
 from run_state.record import Restarted, Run
 
-T = TypeVar("T")
 ASKED_FOR_S = 600.0
 """A doctor that has not answered by then is taken to know nothing: a run must not stand still for that."""
-PASSING = ("unreachable", "timeout", "credentials")
-"""Errors of a question that may be answered later: the cluster, its login, a lock."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +71,10 @@ def watch(ref: Ref, wish: Wish) -> shell.Result:
     try:
         while True:
             deployment = deploy_plan.load(ref)
-            run, place, status = the_run(ref)
+            run, place, status = _kept_at(lambda: the_run(ref), wish)
             hanging = Hanging(place, run)
-            result = _to_its_end(deployment, run, status["state"], wish, hanging)
-            if (now := _as_it_is(ref, run)) is None and wish.restart:
+            result = _kept_at(partial(_to_its_end, deployment, run, status["state"], wish, hanging), wish)
+            if (now := as_it_is(ref, run)) is None and wish.restart:
                 continue  # somebody else has started it again
             run = now or run
             if not wish.restart or not (hanging.told or _has_failed(result, run)):
@@ -94,18 +92,17 @@ def watch(ref: Ref, wish: Wish) -> shell.Result:
         raise
 
 
+def _kept_at(ask: Callable[[], T], wish: Wish) -> T:
+    """Who restarts a run outlives its cluster's API server; who only looks hears of it."""
+    return patiently(ask, wish.deadline, AWAY) if wish.restart else ask()
+
+
 def _to_its_end(deployment: Deployment, run: Run, state: str, wish: Wish, hanging: Hanging) -> shell.Result:
     if state == ABSENT:  # a restart was begun, and its caller killed before it made anything
         return shell.Result(data={"state": ABSENT}, ok=False)
     return deploy_watch.to_the_end(
         deployment, run, already=state, deadline=wish.deadline, hung=hanging if wish.restart else None
     )
-
-
-def _as_it_is(ref: Ref, run: Run) -> Run | None:
-    """run.json now; None where another start is in it than the one that was watched."""
-    current = store.load(ref.run_dir)
-    return current if current is not None and (current.run_id, current.starts) == (run.run_id, run.starts) else None
 
 
 def _has_failed(result: shell.Result, run: Run) -> bool:
@@ -124,7 +121,7 @@ def _begin_again(ref: Ref, run: Run, wish: Wish) -> None:
     """A restart was decided on and begun; whoever began it was killed before it made anything."""
     failed = replace(run.restarts[-1], start=run.starts)
     fresh = deploy_plan.load(ref)
-    _patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)
+    patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)
 
 
 def _heal(
@@ -142,7 +139,7 @@ def _heal(
     if hang and not _end(deployment, run, place, ended.data.get("step")):
         return None
     shell.progress(f"{run.name} {ended.data['state']}: {found.sentence()}; started again in {wait_s:.0f} s")
-    if not _wait(deployment.ref, run, wait_s, wish.deadline):
+    if not wait_unless_touched(deployment.ref, run, wait_s, wish.deadline):
         return None
     if kind_of(found) == "RESTART_ELSEWHERE":
         seen.checks += avoid_node(place, run, found, yes=wish.yes, deadline=wish.deadline)
@@ -155,7 +152,7 @@ def _heal(
         attempt=found.attempt,
     )
     fresh = deploy_plan.load(deployment.ref)  # its source as it is now, not as it was when this call began
-    prepared = _patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)
+    prepared = patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)
     if prepared.started:
         seen.changed.append(f"started {run.name} (run {run.run_id}) again after {failed.cause}")
     return None
@@ -173,8 +170,8 @@ def _asked(place: Place, run: Run, state: str, deadline: float, known: Told | No
     """Doctor (unless its answer is known) and ledger; what they cannot say is unknown."""
     told, patience = known or Told({}), min(deadline, time.monotonic() + ASKED_FOR_S)
     try:
-        told = known or _patiently(lambda: ask_doctor(place, run, state), patience)
-        return _patiently(lambda: with_ledger(place, run, told), patience)
+        told = known or patiently(lambda: ask_doctor(place, run, state), patience)
+        return patiently(lambda: with_ledger(place, run, told), patience)
     except shell.SkillError as error:
         if time.monotonic() + LOOK_INTERVAL_S > deadline and error.code in PASSING:
             raise
@@ -205,9 +202,8 @@ def _not_here(found: Told, place: Place, run: Run) -> Refusal | None:
 
 
 def _unasked(ref: Ref, wish: Wish) -> Refusal:
-    return Refusal(
-        "a run that lives is ended only with --yes", f"{ref.command('watch', *wish.words, '--yes')}, or stop and resume it"
-    )
+    fix = f"{ref.command('watch', *wish.words, '--yes')}, or stop and resume it"
+    return Refusal("a run that lives is ended only with --yes", fix, "RESTART")
 
 
 def _refused(ref: Ref, run: Run, place: Place, ended: shell.Result, found: Told, no: Refusal) -> shell.Result:
@@ -225,37 +221,6 @@ def _answer(result: shell.Result, run: Run, seen: Seen) -> shell.Result:
     result.checks += seen.checks
     result.changed = seen.changed + result.changed
     return result
-
-
-def _wait(ref: Ref, run: Run, wait_s: float, deadline: float) -> bool:
-    """False as soon as somebody has started or stopped it. Counted from when the end was recorded: the same call again goes on with it."""
-    watched = run.stages.get("watch")
-    began = watched.ended if watched and watched.ended else time.time()
-    until = time.monotonic() + min(wait_s, began + wait_s - time.time())
-    while (left_s := min(until, deadline) - time.monotonic()) > 0:
-        _sleep(min(left_s, LOOK_INTERVAL_S))
-        now = _as_it_is(ref, run)
-        if now is None or now.stop_asked:
-            return False
-    if until > deadline:
-        raise shell.SkillError("timeout", f"the time to watch is over; {run.name} waits to be started again", retryable=True)
-    return True
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(max(0.0, seconds))
-
-
-def _patiently(ask: Callable[[], T], deadline: float) -> T:
-    """An answer that cannot be had now is asked for again: no cluster, an expired login, another program at work."""
-    while True:
-        try:
-            return ask()
-        except shell.SkillError as error:
-            if error.code not in PASSING or time.monotonic() + LOOK_INTERVAL_S > deadline:
-                raise
-            shell.progress(f"{error}; asked again in {LOOK_INTERVAL_S:.0f} s")
-            _sleep(LOOK_INTERVAL_S)
 
 
 def _hint(ref: Ref, wish: Wish) -> str:
