@@ -69,8 +69,6 @@ def test_a_rank_that_was_killed_once_goes_on_from_its_checkpoint(project: Projec
 
 def test_the_same_step_every_time_is_given_up_by_the_ledger(project: Project) -> None:
     failed(project, "--fault raise --at 3")
-    first = deploy("why", project.job)
-    assert (first.data["restart"], "--restart" in first.document["next"][-1]) == ("RESTART", True)
     answer = deploy("watch", project.job, *AT_ONCE)
     assert (answer.exit_code, len(project.starts())) == (1, 2)
     assert "2 times without a step gained" in answer.check("restart")["summary"]
@@ -90,8 +88,7 @@ def test_max_restarts_counts_over_calls_and_begins_anew_with_a_resume(project: P
     assert (answer.exit_code, len(project.starts())) == (1, 2)
     assert "--max-restarts" in answer.check("restart")["summary"]
     again = deploy("watch", project.job, *AT_ONCE, "--max-restarts", "1")
-    assert (again.exit_code, len(project.starts())) == (1, 2)
-    assert len(project.run_json()["restarts"]) == 1
+    assert (again.exit_code, len(project.starts()), len(project.run_json()["restarts"])) == (1, 2, 1)
     deploy("resume", project.job)
     assert (len(project.starts()), project.run_json()["restarts"]) == (3, [])
 
