@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from diagnosis.facts import Death, Found, Source, Steps, Waited
+from diagnosis.log_middle import Middle
 from diagnosis.log_pieces import pieces_of_interest
 from diagnosis.log_text import Line, line_of
 from diagnosis.rules import Rule, every_of, rule
@@ -34,6 +35,7 @@ COMPLAINT = re.compile(
 COMPLAINT_WORDS = ("error", "excep", "fail", "fatal", "critical", "abort", "cannot", "unable", "denied", "refused", "timed out")
 MAX_OTHERS = 200
 DIGITS = re.compile(r"\d+")
+VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
 LEFT_OUT = re.compile(r"\[\.\.\. (\d+) bytes left out \.\.\.\]")
 WATCHDOG = re.compile(
     r"Watchdog caught collective operation timeout: WorkNCCL\(SeqNum=(?P<seq>\d+), OpType=(?P<op>\w+)(?:, NumelIn=(?P<numel>\d+))?"
@@ -71,6 +73,8 @@ class LogFacts:
     locals_seen: set[int] = field(default_factory=set)
     ranks_seen: set[int] = field(default_factory=set)
     problem: str | None = None
+    is_short: bool = False
+    """Repetitions in the middle of a long log were not read: counts are too low."""
     complaints: dict[str, Complaint] = field(default_factory=dict)
     """Lines that no rule knows and that sound like an error, by their shape."""
 
@@ -92,12 +96,14 @@ class LogReader:
     def read(self) -> LogFacts:
         assert self.facts.source.path is not None
         try:
-            for offset, raw in pieces_of_interest(self.facts.source.path):
+            middle = Middle()
+            for offset, raw in pieces_of_interest(self.facts.source.path, middle):
                 if raw is None:
                     for stream in self._streams.values():
                         stream.passed_over()
                 else:
                     self._line(offset, raw)
+            self.facts.is_short = middle.is_short
         except (OSError, ValueError) as error:
             self.facts.problem = f"{self.facts.source.name} cannot be read to its end: {error}"
         return self._end()
@@ -189,7 +195,7 @@ class LogReader:
             known.ranks.add(line.rank)
 
     def _fitting(self, text: str) -> tuple[tuple[Rule, re.Match[str]], ...]:
-        shape = DIGITS.sub("0", text[:400])
+        shape = VARYING.sub("0", text[:400])
         if shape in self._shapes and self._shapes[shape] is None:
             return ()
         fitting = tuple(every_of("log", text))

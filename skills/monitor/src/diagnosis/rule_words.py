@@ -13,7 +13,9 @@ from typing import Any, Generic, TypeVar
 try:
     from re import _constants as _codes
     from re import _parser
-except ImportError:  # both are Python's own business; without them every rule is tried on every line, which is slower and not wrong
+except (
+    ImportError
+):  # both are Python's own business; without them every rule is tried on every line, which is slower and not wrong
     _codes = _parser = None  # type: ignore[assignment]
 
 MIN_CHARS, MAX_WORDS = 3, 40
