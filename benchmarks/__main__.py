@@ -17,7 +17,18 @@ from benchmarks.measuring import Group, progress
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {"image-source": 5, "image-check": 15, "image-rebuild": 9, "image-long": 3, "image-skip": 7}
 """`--only images` is all of them."""
-REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25, "reading": 3, "status": 5, "doctor": 3, **IMAGES}
+REPEATS = {
+    "save": 7,
+    "async": 3,
+    "restore": 5,
+    "ranks": 5,
+    "telling": 5,
+    "help": 25,
+    "reading": 3,
+    "status": 5,
+    "doctor": 3,
+    **IMAGES,
+}
 GROUPS = tuple(REPEATS)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 LOG_BYTES = 10_000_000
-BODIES = 4
-"""Different logs; pods take turns with them, each with an end of its own."""
+END_BYTES = 800_000
+"""Beginning and end are written for each pod anew, with ids of its own; the same middle stands in all."""
 PROCS = 8
 WORDS = "shard cache worker queue batch index fetched decoded sample prefetch bucket buffer stream kernel plan segment".split()
 
@@ -20,7 +20,9 @@ def _clock(number: int) -> str:
 
 def _nccl(number: int, random: random.Random) -> str:
     to, rail = random.randrange(2048), number % 4
-    channel = f"Channel {number % 32:02d}/0 : {number % 2048}[{number % 8}] -> {to}[{to % 8}] [send] via NET/Libfabric/{rail}/GDRDMA"
+    channel = (
+        f"Channel {number % 32:02d}/0 : {number % 2048}[{number % 8}] -> {to}[{to % 8}] [send] via NET/Libfabric/{rail}/GDRDMA"
+    )
     return f"ip-10-0-3-7:412:{500 + number % 8} [{number % 8}] NCCL INFO {channel} comm 0x{random.getrandbits(44):x}\n"
 
 
@@ -50,11 +52,17 @@ KINDS: dict[str, Callable[[int, random.Random], str]] = {
 
 def make(folder: Path, kind: str, pods: int) -> Path:
     """An evidence folder; the guilty pod is the one in the middle."""
-    bodies = [_body(KINDS[kind], number) for number in range(BODIES)]
-    rows = [{"name": f"train-worker-{each}", "node": f"ip-10-0-{each // 250}-{each % 250}", "node_rank": each} for each in range(pods)]
+    line = KINDS[kind]
+    middle = _lines(line, 500, LOG_BYTES - 2 * END_BYTES, seed=pods)
+    rows = [
+        {"name": f"train-worker-{each}", "node": f"ip-10-0-{each // 250}-{each % 250}", "node_rank": each}
+        for each in range(pods)
+    ]
     for number, row in enumerate(rows):
         (place := folder / "pods" / str(row["name"])).mkdir(parents=True)
-        (place / "pytorch.log").write_bytes(bodies[number % BODIES] + _end(number, guilty(pods)).encode())
+        start = _lines(_nccl, 0, 50_000, number) + _lines(line, 400, END_BYTES, number)
+        rest = _lines(line, 100_000, END_BYTES, -number) + _end(number, guilty(pods))
+        (place / "pytorch.log").write_text(start + middle + rest)
     about = {"format": 1, "time": 1_796_000_000.0, "run": "train", "job": "PyTorchJob/train", "engine": "pytorchjob"}
     size = {"world_size": PROCS * pods, "procs_per_node": PROCS, "pods": rows, "left_out": []}
     (folder / "evidence.json").write_text(json.dumps(about | size))
@@ -65,18 +73,21 @@ def guilty(pods: int) -> int:
     return pods // 2
 
 
-def _body(line: Callable[[int, random.Random], str], seed: int) -> bytes:
-    """A start as every job has it (NCCL's lines), then the same kind to the end."""
-    source, lines, size = random.Random(seed), [], 0
-    while size < LOG_BYTES:
-        lines.append((_nccl if len(lines) < 400 else line)(len(lines), source))
-        size += len(lines[-1])
-    return "".join(lines).encode()
+def _lines(line: Callable[[int, random.Random], str], first: int, size: int, seed: int) -> str:
+    source, lines, written = random.Random(seed), [], 0
+    while written < size:
+        lines.append(line(first + len(lines), source))
+        written += len(lines[-1])
+    return "".join(lines)
 
 
 def _end(pod: int, guilty: int) -> str:
-    told = "AssertionError: the loader gave 3 columns, wanted 4" if pod == guilty else (
-        "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.3.7]:33450"
+    told = (
+        "AssertionError: the loader gave 3 columns, wanted 4"
+        if pod == guilty
+        else (
+            "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.3.7]:33450"
+        )
     )
     rank = PROCS * pod + 3
     lines = ["Traceback (most recent call last):", '  File "/app/train.py", line 212, in <module>', "    main()", told]

@@ -66,7 +66,9 @@ class _Doctor:
         taken_s = time.monotonic() - started
         root = (json.loads(output).get("data") or {}).get("root") or {}
         if (root.get("cause"), root.get("rank")) != ("assertion", self._rank):
-            raise RuntimeError(f"the doctor named {root.get('cause')} of rank {root.get('rank')}, not rank {self._rank}'s assertion")
+            raise RuntimeError(
+                f"the doctor named {root.get('cause')} of rank {root.get('rank')}, not rank {self._rank}'s assertion"
+            )
         self.most_mb = max(self.most_mb, usage.ru_maxrss / 1000)
         return taken_s
 

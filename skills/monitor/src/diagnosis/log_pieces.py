@@ -28,7 +28,7 @@ WINDOW_LINES = 60
 STEPS = {
     word: re.compile(word + rest)
     for words, rest in (
-        ((b"step", b"iteration", b"iter", b"epoch"), rb"\S{0,3}[ =:#/]+\s*\d"),
+        ((b"step", b"iter", b"epoch"), rb"(?:ation)?\S{0,3}[ =:#/]+\s*\d"),
         ((b"loss",), rb"(?<=[\"']loss)[\"']: ?\d"),
     )
     for word in words
