@@ -11,7 +11,27 @@ LOG_BYTES = 10_000_000
 END_BYTES = 800_000
 """Beginning and end are written for each pod anew, with ids of its own; the same middle stands in all."""
 PROCS = 8
-WORDS = "shard cache worker queue batch index fetched decoded sample prefetch bucket buffer stream kernel plan segment".split()
+WORDS = [
+    "a",
+    "shard",
+    "in",
+    "the",
+    "cache",
+    "of",
+    "worker",
+    "queue",
+    "batch",
+    "index",
+    "fetched",
+    "decoded",
+    "sample",
+    "prefetch",
+    "bucket",
+    "buffer",
+    "stream",
+]
+TEMPLATES = [" ".join(random.Random(each).choices(WORDS, k=6)) for each in range(50)]
+"""A program has so many kinds of lines; numbers and ids differ."""
 
 
 def _clock(number: int) -> str:
@@ -32,8 +52,8 @@ def _step(number: int, random: random.Random) -> str:
 
 
 def _loader(number: int, random: random.Random) -> str:
-    words = " ".join(random.choices(WORDS, k=6))
-    return f"{_clock(number)} INFO {random.choice(WORDS)}: {words} id={random.getrandbits(64):016x} took {random.random():.3f} ms\n"
+    words = random.choice(TEMPLATES)
+    return f"{_clock(number)} INFO {words} id={random.getrandbits(64):016x} took {random.random():.3f} ms\n"
 
 
 def _noise(number: int, random: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -35,7 +36,7 @@ def run(root: Path, folder: Path, pods: int, repeats: int) -> Group:
         evidence = doctor_logs.make(folder / "evidence", kind, pods)
         doctor = _Doctor(root, evidence, pods)
         reading = f"reading {kind}"
-        told = interleave({f"doctor, {kind}": doctor.seconds, reading: lambda: _read(evidence)}, repeats)
+        told = interleave({f"doctor, {kind}": doctor.seconds, reading: functools.partial(_read, evidence)}, repeats)
         ours, peer = told.values()
         comparisons.append(Comparison(kind, ours, peer, GOAL if pods >= MANY else None))
         series += [ours, peer]
