@@ -27,6 +27,8 @@ REPEATS = {
     "reading": 3,
     "status": 5,
     "doctor": 3,
+    "answers": 1,
+    "stacks": 5,
     **IMAGES,
 }
 GROUPS = tuple(REPEATS)
@@ -101,7 +103,23 @@ def _measured(options: argparse.Namespace) -> Iterator[Group]:
                 for count in [options.pods] if options.pods else [doctor_speed.PODS[size] for size in sizes]:
                     progress(name)
                     (own := Path(folder) / f"doctor-{count}").mkdir()
-                    yield doctor_speed.run(ROOT, own, count, repeats)
+                    yield from doctor_speed.run(ROOT, own, count, repeats)
+            elif name == "stacks":
+                from benchmarks import stack_reading
+
+                progress(name)
+                (own := Path(folder) / "stacks").mkdir()
+                yield stack_reading.run(ROOT, own, repeats)
+            elif name == "answers":
+                from benchmarks import answers, reading
+
+                absent = reading.missing() + answers.missing()
+                if absent:
+                    progress(f"answers is left out: absent: {', '.join(absent)}")
+                    continue
+                progress(name)
+                (own := Path(folder) / "answers").mkdir()
+                yield answers.run(ROOT, own)
             elif name in IMAGES:
                 from benchmarks import images
 

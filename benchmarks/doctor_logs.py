@@ -68,6 +68,7 @@ KINDS: dict[str, Callable[[int, random.Random], str]] = {
     "a loader's lines": _loader,
     "a loader's, every 40th a warning": _noise,
 }
+SLOW = ("a loader's, every 40th a warning",)
 
 
 def make(folder: Path, kind: str, pods: int) -> Path:
