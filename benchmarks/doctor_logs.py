@@ -68,6 +68,7 @@ KINDS: dict[str, Callable[[int, random.Random], str]] = {
     "a loader's lines": _loader,
     "a loader's, every 40th a warning": _noise,
 }
+FAILED = "AssertionError: the loader gave 3 columns, wanted 4"
 SLOW = ("a loader's, every 40th a warning",)
 
 
@@ -82,7 +83,7 @@ def make(folder: Path, kind: str, pods: int) -> Path:
     for number, row in enumerate(rows):
         (place := folder / "pods" / str(row["name"])).mkdir(parents=True)
         start = _lines(_nccl, 0, 50_000, number) + _lines(line, 400, END_BYTES, number)
-        rest = _lines(line, 100_000, END_BYTES, -number) + _end(number, guilty(pods))
+        rest = _lines(line, 100_000, END_BYTES, -number) + end(PROCS * number + 3, FAILED if number == guilty(pods) else "")
         (place / "pytorch.log").write_text(start + middle + rest)
     about = {"format": 1, "time": 1_796_000_000.0, "run": "train", "job": "PyTorchJob/train", "engine": "pytorchjob"}
     size = {"world_size": PROCS * pods, "procs_per_node": PROCS, "pods": rows, "left_out": []}
@@ -102,14 +103,11 @@ def _lines(line: Callable[[int, random.Random], str], first: int, size: int, see
     return "".join(lines)
 
 
-def _end(pod: int, guilty: int) -> str:
+def end(rank: int, told: str) -> str:
+    """A traceback of that rank; of one that lost its peer where nothing is told."""
     told = (
-        "AssertionError: the loader gave 3 columns, wanted 4"
-        if pod == guilty
-        else (
-            "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.3.7]:33450"
-        )
+        told
+        or "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.3.7]:33450"
     )
-    rank = PROCS * pod + 3
     lines = ["Traceback (most recent call last):", '  File "/app/train.py", line 212, in <module>', "    main()", told]
     return "".join(f"[rank{rank}]: {line}\n" for line in lines)
