@@ -8,6 +8,7 @@ from tests.fuzz.checkpoint_files import LEGACY, NAMES, PICKLE, torch_zip
 from tests.fuzz.checkpoint_verbs import reader
 from tests.fuzz.named_code import code_in
 from tests.fuzz.pickle_changes import mutate as mutate
+from tests.fuzz.pickle_changes import stretched
 
 COVERED = ["torch_reading", "tensor_reading", "checkpoint_formats"]
 MAX_BYTES = 8192
@@ -24,4 +25,5 @@ WORDS = [*NAMES, b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x8a\xff", b"ust
 
 
 def target() -> Callable[[bytes], None]:
-    return reader(".pt", code_in)
+    read = reader(".pt", code_in)
+    return lambda data: read(stretched(data))

@@ -56,7 +56,8 @@ def shape_and_strides(random: Random) -> bytes:
     """Large dimensions, and strides of which some are zero: what a view may repeat for ever."""
     dimensions = random.randint(1, 3)
     shape = [random.choice(NUMBERS) for _ in range(dimensions)]
-    strides = [random.choice([0, 0, 0, 1, random.choice(NUMBERS)]) for _ in range(dimensions)]
+    repeats = random.random() < 0.5
+    strides = [0 if repeats else random.choice([0, 0, 0, 1, random.choice(NUMBERS)]) for _ in range(dimensions)]
     return b"".join(b"(" + b"".join(map(number, values)) + b"t" for values in (shape, strides))
 
 
@@ -73,16 +74,31 @@ def nested(random: Random) -> bytes:
     return b"2\x86" * min(levels, 300) + b"r\xff\xff\x00\x000}j\xff\xff\x00\x00Ns"  # a dictionary with it as a key
 
 
+TOWER = re.compile(rb"\x85{2500,}")
+STRETCH = 300
+
+
+def stretched(data: bytes) -> bytes:
+    """Tuples in tuples, higher than what fits an input: what is slow with a million of them is not with thousands."""
+    if data[:2] != b"PK":
+        return TOWER.sub(lambda tower: tower.group() * STRETCH, data)
+    pickle = pickle_in(data)
+    return torch_zip(TOWER.sub(lambda tower: tower.group() * STRETCH, pickle)) if pickle and TOWER.search(pickle) else data
+
+
+def pickle_in(archive: bytes) -> bytes | None:
+    """None: it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            return opened.read("a/data.pkl")
+    except Exception:  # whatever zipfile raises of damaged bytes
+        return None
+
+
 def mutate(data: bytes, random: Random) -> bytes:
     """`data` with one to five changes; those of an archive are made in its pickle."""
-    if data[:2] != b"PK":
-        return mutate_pickle(data, random)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            pickle = archive.read("a/data.pkl")
-    except Exception:  # damaged already: then its bytes are all there is
-        return mutate_pickle(data, random)
-    return torch_zip(mutate_pickle(pickle, random))
+    pickle = pickle_in(data) if data[:2] == b"PK" else None
+    return mutate_pickle(data, random) if pickle is None else torch_zip(mutate_pickle(pickle, random))
 
 
 def mutate_pickle(data: bytes, random: Random) -> bytes:

@@ -69,6 +69,8 @@ def refuse_fields(merged: Any, context: Object) -> tuple[Row, Row | None]:
         raise Unusable(f"{where} names no cluster")
     _refuse_row(cluster, ("server", "tls-server-name", "proxy-url"), ("certificate-authority",))
     _address(cluster)
+    if not isinstance(cluster.fields.get("extensions") or [], list):  # an exec plugin may be told of them
+        raise Unusable(f"{cluster.told}.extensions is not a list")
     if user:
         _refuse_row(user, ("token", "username", "password"), ("client-certificate", "client-key"), "tokenFile")
         if not isinstance(user.fields.get("exec") or {}, dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_folders import PEER, STEPS, Folder, ended, error, killed, timed_out
+from doctor_folders import PEER, RUNS, STEPS, Folder, ended, error, killed, timed_out
 
 from tests.calling import SKILLS, call
 
@@ -179,6 +179,23 @@ def test_a_healthy_run_has_no_cause(tmp_path: Path) -> None:
         ("Node", "node-9", "NodeNotReady", "Node node-9 status is now: NodeNotReady"),
     )
     assert judged(tmp_path / "evidence")[0] == "none"
+
+
+@pytest.mark.parametrize(("ended", "cause"), [(None, "none"), ("10:05:30", "host-oom"), ("11:30:00", "none")])
+def test_memory_that_ran_out_on_a_node_is_of_the_container_that_ended_then(
+    tmp_path: Path, ended: str | None, cause: str
+) -> None:
+    """The node has other tenants."""
+    folder = Folder(tmp_path / "evidence")
+    terminated = {"exitCode": 137, "reason": "Error", "finishedAt": f"2026-09-21T{ended}Z"}
+    last = {"terminated": terminated} if ended else {}
+    for number in (0, 1):
+        statuses = [{"name": "pytorch", "state": RUNS, "lastState": last if number else {}}]
+        folder.pod(number, STEPS, containerStatuses=statuses)
+    about = {"kind": "Node", "name": "node-1"}
+    said = {"involvedObject": about, "reason": "SystemOOM", "message": "System OOM encountered, victim process: python"}
+    folder.write("events.json", [{**said, "lastTimestamp": "2026-09-21T10:05:31Z"}])
+    assert judged(tmp_path / "evidence")[0] == cause
 
 
 def test_one_of_512_ranks(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def start(run: Path) -> Iterator[Start]:
             place = {"RANK": str(rank), "WORLD_SIZE": str(len(moods)), "TRAINYARD_FLIGHT": "off"}
             words = [sys.executable, "-c", RANK, mood]
             started.append(subprocess.Popen(words, cwd=run, env=os.environ | told | place | variables, stdout=subprocess.PIPE))
-        for process in started:
+        for process in started[-len(moods) :]:
             assert process.stdout is not None and process.stdout.readline() == b"up\n"
         return started
 
@@ -160,3 +160,32 @@ def test_no_rank_lives(run: Path, tmp_path: Path) -> None:
     assert "no rank" in stacks(run, 3)["error"]["message"]
     (run / "runner.json").write_text("[" * 100_000)
     assert stacks(run, 3)["error"]["code"] == "not-found"
+
+
+def test_a_launcher_with_the_rank_of_its_node_is_no_rank(run: Path, start: Start) -> None:
+    """As in a pod of an operator: RANK of the node for the launcher, and of the world beside LOCAL_RANK for its workers."""
+    start("silent trains")
+    workers = start("trains", "trains", LOCAL_RANK="0")[1:]
+    pids = {group["ranks"]: group["pid"] for group in stacks(run, 0)["data"]["groups"]}
+    assert pids == {"0-1": workers[0].pid}
+
+
+def test_the_doctor_looks_at_a_run_that_makes_no_step(run: Path, start: Start) -> None:
+    """A stopped rank is named; of a run that moves, whatever a rank does is no cause, and a pause alone is not known to be one."""
+
+    def judged(last_step_s_ago: float) -> tuple[str, object]:
+        times = [time.time() - last_step_s_ago - 0.1 * step for step in range(20, 0, -1)]
+        lines = [{"step": step, "time": at, "incarnation": 1, "loss": 2.0, "step_s": 0.1} for step, at in enumerate(times, 1)]
+        (run / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        done = skill_run([sys.executable, str(PROGRAM), "doctor", str(run)], env={**os.environ}, timeout=120)
+        root = json.loads(done.stdout)["data"]["root"]
+        return root["cause"], root["rank"]
+
+    (run / "events.jsonl").write_text(
+        json.dumps({"time": time.time() - 60, "type": "attempt", "source": "runner", "attempt": 0}) + "\n"
+    )
+    ranks = start("trains", "trains", "evaluates")
+    assert judged(0.0)[0] == "none"
+    assert judged(30.0)[0] == "unknown"
+    os.kill(ranks[1].pid, signal.SIGSTOP)
+    assert judged(30.0) == ("rank-stopped", 1)

@@ -13,13 +13,17 @@ PYTHON = "local.test/python:3.11"
 TOKEN = "hf_" + "aB3dE5gH7j" * 4
 PASSWORD, IN_SECRET = "correct-horse-7-battery", "never-to-be-read-0815"
 TALKS = f"""
-import sys, time
+import pathlib, sys, time
 print("begins \\x1b[31mred\\x1b[0m HF_TOKEN={TOKEN}", flush=True)
 if len(sys.argv) > 1:
     for number in range(int(sys.argv[1])):
         print("line", number, "of a log that is long enough to be cut", flush=False)
 sys.stdout.buffer.write(b"\\xff\\xfe\\x00 binary\\n" + b"x" * 200_000 + b"\\n")
 print("RuntimeError: the end", flush=True)
+started = pathlib.Path("/kept/started")
+if started.exists():  # of two ended containers the kubelet keeps one: the second start goes on
+    time.sleep(600)
+started.touch()
 sys.exit(1)
 """
 
@@ -43,13 +47,15 @@ def left_out(folder: Path) -> dict[str, str]:
 def talker(name: str, lines: int = 0, **spec: Any) -> dict[str, Any]:
     """A pod of the real node that prints and fails; with restartPolicy OnFailure it has a container before."""
     container = {"name": "train", "image": PYTHON, "command": ["python3", "-c", TALKS, *([str(lines)] if lines else [])]}
-    container |= {"resources": {"requests": {"cpu": "10m"}}}
+    container |= {"resources": {"requests": {"cpu": "10m"}}, "volumeMounts": [{"name": "kept", "mountPath": "/kept"}]}
     labels = {"app": name}
+    pod = {"nodeSelector": {"type": "real"}, "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 0}
+    pod |= {"containers": [container], "volumes": [{"name": "kept", "emptyDir": {}}]}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"nodeSelector": {"type": "real"}, "restartPolicy": "OnFailure", "containers": [container], **spec},
+        "spec": {**pod, **spec},
     }
 
 

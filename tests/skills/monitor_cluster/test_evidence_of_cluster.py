@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 from evidence_pods import IN_SECRET, PASSWORD, TOKEN, collect, evidence, job_with_secrets, left_out, talker
@@ -44,6 +45,12 @@ def test_logs_of_this_start_and_the_one_before(cluster: Cluster, namespace: str,
     """With the node's times, whole and cut; bytes that are no text, colours, a long line and a token do not come through."""
     cluster.apply([talker("short"), talker("long", 150_000, restartPolicy="Never")], "--namespace", namespace)
     _until(cluster, namespace, "{.status.containerStatuses[0].lastState.terminated.exitCode}", "1", "pod", "short")
+    logs = ("logs", "short", "--namespace", namespace, "--tail=1")
+    cluster.kubectl("wait", "pod", "short", "--namespace", namespace, "--for=condition=Ready", "--timeout=60s")
+    deadline = time.monotonic() + 60
+    while "RuntimeError: the end" not in cluster.kubectl(*logs):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
     _until(cluster, namespace, "{.status.phase}", "Failed", "pod", "long")
     folder = tmp_path / "evidence"
     collect(cluster.kubeconfig, namespace, "--selector", "app=short", "--output", folder)

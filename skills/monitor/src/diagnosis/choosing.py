@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from diagnosis.case import Case, wall_now
+from diagnosis.case import Case, is_paused, pause_s, usual_step_s
 from diagnosis.facts import Found, Rank, Source
 from diagnosis.rules import rule
 from diagnosis.silence import conclusions, victims
@@ -275,17 +275,15 @@ def _fine(case: Case, everything: list[Found]) -> Diagnosis:
 
 def _stalled(case: Case) -> Found | None:
     """A run that is said to go on, and has made no step for much longer than its steps take."""
-    now, last, history = wall_now(case), case.last_step_time, case.history
-    if case.outcome != "running" or now is None or last is None:
+    past, usual, history = pause_s(case), usual_step_s(case), case.history
+    if case.outcome != "running" or past is None or not is_paused(case):
         return None
-    usual = history.median_step_s if history and history.median_step_s else 1.0
-    if now - last < max(STALL_FACTOR * usual, STALL_S):
-        return None
+    is_long = past >= max(STALL_FACTOR * usual, STALL_S)
     source = Source("run/steps.jsonl" if history and history.folder != case.evidence.root else "steps.jsonl")
     return Found(
-        rule("run.stalled"),
+        rule("run.stalled" if is_long else "run.paused"),
         source,
-        f"the last step was {now - last:.0f} s before the evidence was collected, its steps take {usual:.3g} s",
+        f"the last step was {past:.0f} s before the evidence was collected, its steps take {usual:.3g} s",
     )
 
 

@@ -12,6 +12,8 @@ import trainyard_shell as shell
 from diagnosis.evidence import Evidence, Pod
 
 TEXT_CHARS = 1500
+SAME_END_S = 120.0
+"""Between the kernel's word on a node and the end of a container that it is about; events carry the kubelet's time, in whole seconds."""
 HYPERPOD = re.compile(r"sagemaker\.amazonaws\.com/(node-health-status|deep-health-check-status|fault-types|fault-reasons)$")
 STARTING = ("ContainerCreating", "PodInitializing")
 
@@ -100,12 +102,33 @@ def _events(found: Evidence) -> Iterator[Word]:
         reason, message = str(each.get("reason") or ""), str(each.get("message") or each.get("note") or "")
         if kind == "Node" and nodes and name not in nodes:
             continue
+        if kind == "Node" and not _concerns([pod for pod in found.pods if pod.node == name], reason, time_of(each)):
+            continue
         if kind == "Pod" and pods and name not in pods and not (job and name.startswith(job)):
             continue
         pod = pods.get(name)
         node = name if kind == "Node" else pod.node if pod else None
         text = shell.clean(f"event {reason}: {message}", TEXT_CHARS)
         yield Word("event", text, "events.json", name if kind == "Pod" else None, node, time_of(each))
+
+
+def _concerns(pods: list[Pod], reason: str, time: float | None) -> bool:
+    """Whether what happened on a node can be about these pods of the run there.
+
+    Nodes have other tenants: not what was before the pods, and memory that ran out only where a container of theirs ended then.
+    """
+    known = [pod.document for pod in pods if pod.document]
+    if time is None or not known or len(known) < len(pods):
+        return True  # nothing proves the contrary
+    made = [seconds_of(_dict(each, "metadata").get("creationTimestamp")) for each in known]
+    if all(began is not None and time < began for began in made):
+        return False
+    if "OOM" not in reason:
+        return True
+    statuses = [status for each in known for status in _dicts(_dict(each, "status").get("containerStatuses"))]
+    states = [_dict(_dict(status, key), "terminated") for status in statuses for key in ("state", "lastState")]
+    ends = [seconds_of(each.get("finishedAt")) for each in states if each.get("exitCode")]
+    return any(end is not None and abs(end - time) <= SAME_END_S for end in ends)
 
 
 def _nodes(found: Evidence) -> Iterator[Word]:
@@ -157,14 +180,14 @@ def job_state(found: Evidence) -> str | None:
 
 def time_of(part: dict[str, Any]) -> float | None:
     names = ("lastTimestamp", "eventTime", "lastTransitionTime", "finishedAt", "firstTimestamp")
-    for name in names:
-        value = part.get(name)
-        if isinstance(value, str):
-            try:
-                return datetime.fromisoformat(value).timestamp()
-            except ValueError:
-                continue
-    return None
+    return next((time for name in names if (time := seconds_of(part.get(name))) is not None), None)
+
+
+def seconds_of(value: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _dict(part: Any, key: str) -> dict[str, Any]:

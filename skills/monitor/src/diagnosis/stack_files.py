@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from diagnosis.case import Case
+from diagnosis.case import Case, is_moving
 from diagnosis.facts import Found, Source
 from diagnosis.log_text import plain
 from diagnosis.rules import rule
@@ -27,7 +27,7 @@ GONE = re.compile(r"the process is gone")
 def outliers(case: Case) -> list[Found]:
     """A stopped rank; else the rank that is in no collective while most others are."""
     texts = _by_rank(case.evidence.stacks)
-    if not texts:
+    if not texts or is_moving(case):  # ranks that move are in different places
         return []
     found = []
     for rank, (path, text) in texts.items():

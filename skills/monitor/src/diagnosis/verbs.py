@@ -17,6 +17,7 @@ from diagnosis.case import read_case
 from diagnosis.choosing import diagnose
 from diagnosis.errors_summary import summary_rows
 from diagnosis.evidence import Evidence, open_evidence
+from diagnosis.live_stacks import add_live_stacks
 
 COLLECTING_S = 120.0
 
@@ -42,8 +43,10 @@ def doctor_result(run: Named, attempt: int | None) -> shell.Result:
         if attempt is not None and case.attempt is None:
             hint = f"diagnose_training.py ledger {run.words}"
             raise shell.SkillError("not-found", f"{run.words} has no attempt {attempt}", hint=hint)
-        found = with_history(evidence, case, diagnose(case))
-        data = answer(case, found)
+        with tempfile.TemporaryDirectory(prefix="trainyard-stacks-") as folder:
+            add_live_stacks(run, case, Path(folder) / "stacks")
+            found = with_history(evidence, case, diagnose(case))
+            data = answer(case, found)
     return shell.Result(data=data, next=_next(run, case.history is not None, found.cause))
 
 

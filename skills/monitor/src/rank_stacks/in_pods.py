@@ -28,12 +28,17 @@ PYTHONS = ("python3", "python")
 def stacks_in_pods(named: Named, interval_s: float, may_ask: bool) -> shell.Result:
     """Raises SkillError as `Named.find` does."""
     run = named.find()
+    if not any(pod.runs for pod in run.pods):
+        hint = f"diagnose_training.py collect {named.words} takes what is left"
+        raise shell.SkillError("not-found", f"no pod of {run.name} runs", hint=hint)
+    return result(look_in_pods(run, interval_s, may_ask), named.words, has_spy_here=False)
+
+
+def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool) -> Seen:
+    """What could not be looked at is in `unread`."""
     seen = Seen()
     seen.unread += [*run.unread]
     pods = [pod for pod in run.pods if pod.runs]
-    if not pods:
-        hint = f"diagnose_training.py collect {named.words} takes what is left"
-        raise shell.SkillError("not-found", f"no pod of {run.name} runs", hint=hint)
     asked = json.dumps({"run_id": None, "run_dir": None, "interval_s": interval_s, "may_ask": may_ask})
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for pod, found in zip(pods, pool.map(lambda pod: _look(run, pod, asked), pods), strict=True):
@@ -41,7 +46,7 @@ def stacks_in_pods(named: Named, interval_s: float, may_ask: bool) -> shell.Resu
                 seen.unread.append(found)
             else:
                 seen.add(found, pod.name)
-    return result(seen, named.words, has_spy_here=False)
+    return seen
 
 
 def _look(run: ClusterRun, pod: RunPod, asked: str) -> dict[str, Any] | shell.Check:

@@ -18,6 +18,7 @@ from typing import Any
 
 Row = dict[str, Any]
 PROC = "/proc"
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 ANSWER_S, SETTLED_S, SPY_S, AT_ONCE = 3.0, 0.03, 15.0, 6
 MAX_TEXT, MAX_RANKS = 256 * 1024, 1024
@@ -70,9 +71,13 @@ def look(run_id: str | None, run_dir: str | None, interval_s: float = 1.0, may_a
 
 
 def find(run_id: str | None, run_dir: str | None) -> dict[int, int]:
-    """Pid by rank: processes of the run whose parent is not the same rank; the only process that trains where nobody has a rank."""
+    """Pid by rank: processes of the run whose parent is not the same rank.
+
+    A launcher's workers have LOCAL_RANK beside RANK. Operators give a pod RANK alone, which is the node's, and the launcher in it has that.
+    """
     own = _ancestors(os.getpid())
     told: dict[int, int] = {}
+    workers: set[int] = set()
     for entry in os.listdir(PROC):
         if entry.isdigit() and int(entry) not in own:
             variables = _environment(int(entry))
@@ -80,6 +85,10 @@ def find(run_id: str | None, run_dir: str | None) -> dict[int, int]:
             is_ours = run_id is None or (variables.get("TRAINYARD_RUN_ID") == run_id and _serves(variables, run_dir))
             if rank is not None and is_ours:
                 told[int(entry)] = rank
+                if "LOCAL_RANK" in variables:
+                    workers.add(int(entry))
+    if workers:
+        told = {pid: rank for pid, rank in told.items() if pid in workers}
     found: dict[int, int] = {}
     for pid, rank in sorted(told.items()):
         stat = _stat(pid)
@@ -253,7 +262,7 @@ def _environment(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
-    return {name: value for name, _, value in pairs if name in ("RANK", "WORLD_SIZE", "TRAINYARD_RUN_ID", "TRAINYARD_RUN_DIR")}
+    return {name: value for name, _, value in pairs if name in VARIABLES}
 
 
 def _number(text: str | None) -> int | None:

@@ -95,8 +95,9 @@ def result(seen: Seen, words: str, *, has_spy_here: bool) -> shell.Result:
         "total": len(groups),
     }
     checks = [_states_check(acts), _stacks_check(seen, stacks, acts), *seen.unread]
+    then = "flight" if has_spy_here else "collect"  # dumps on a volume come with the evidence
     return shell.Result(
-        data=data, checks=checks, next=[f"diagnose_training.py flight {words}"], truncated=len(groups) > SHOWN_GROUPS
+        data=data, checks=checks, next=[f"diagnose_training.py {then} {words}"], truncated=len(groups) > SHOWN_GROUPS
     )
 
 
