@@ -10,13 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-try:
-    from re import _constants as _codes
-    from re import _parser
-except (
-    ImportError
-):  # both are Python's own business; without them every rule is tried on every line, which is slower and not wrong
-    _codes = _parser = None  # type: ignore[assignment]
+_parser: Any = getattr(re, "_parser", None)
+_codes: Any = getattr(re, "_constants", None)
+"""Python's own business; without them every rule is tried on every line, which is slower and not wrong."""
 
 MIN_CHARS, MAX_WORDS = 3, 40
 Gram = tuple[str, str, str]
@@ -61,11 +57,11 @@ def _grams(text: str) -> set[Gram]:
 
 def words_of(pattern: re.Pattern[str]) -> frozenset[str] | None:
     """In small letters; whatever the pattern fits has at least one of them. None where that is not known."""
-    if _parser is None:
+    if _parser is None or _codes is None:
         return None
     try:
         return _of_sequence(_parser.parse(pattern.pattern, pattern.flags))
-    except (AttributeError, TypeError, ValueError, KeyError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return None
 
 
