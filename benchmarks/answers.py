@@ -50,6 +50,7 @@ def run(root: Path, folder: Path) -> Group:
         f"tokens: {VOCABULARY} of the package bpe-openai; another vocabulary counts others",
         f"kubectl's own output of {PODS} pods and their events in a real API server; a small pod of 20 variables, so the YAML is short",
         f"logs are made up ({STEPS:,} step lines a pod) and counted as `kubectl logs` would print them: an assistant that greps reads less",
+        "the fifth question counts whole logs, which is most of the sum of all five: its ratio grows with the logs",
         "ours: a run folder and an evidence folder of the same made-up job; JSON, as it is without a terminal",
     ]
     return Group(f"tokens of an answer, a job of {PODS} pods", notes=notes, bounds=bounds)
