@@ -50,11 +50,11 @@ def test_every_group_prints_ratios_and_keeps_them(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "the measured folder was left behind"
 
 
-def test_the_doctor_and_stacks_are_measured(tmp_path: Path) -> None:
-    """Both also say no when the answer is not the right one, so a figure means that it was."""
-    done = run("--only", "doctor,stacks", "--pods", "1", "--repeat", "1", "--dir", str(tmp_path))
+def test_the_doctor_is_measured(tmp_path: Path) -> None:
+    """A wrong answer ends the benchmark, so a figure means that it was right."""
+    done = run("--only", "doctor", "--pods", "1", "--repeat", "1", "--dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("== the doctor over 1 logs of 10 MB") == 4 and "== stacks of a run's ranks" in done.stdout
+    assert done.stdout.count("== the doctor over 1 logs of 10 MB") == 4
     assert list(tmp_path.iterdir()) == []
 
 
