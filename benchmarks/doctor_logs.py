@@ -75,7 +75,7 @@ SLOW = ("a loader's, every 40th a warning",)
 def make(folder: Path, kind: str, pods: int) -> Path:
     """An evidence folder; the guilty pod is the one in the middle."""
     line = KINDS[kind]
-    middle = _lines(line, 500, END_BYTES, seed=pods) * (LOG_BYTES // END_BYTES - 2)
+    middle = _lines(line, 500, END_BYTES, seed=pods) * (LOG_BYTES // END_BYTES - 1)
     rows = [
         {"name": f"train-worker-{each}", "node": f"ip-10-0-{each // 250}-{each % 250}", "node_rank": each}
         for each in range(pods)
