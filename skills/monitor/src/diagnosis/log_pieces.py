@@ -7,16 +7,17 @@ steps was overcome.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from diagnosis.anchor_words import Hits
+from diagnosis.log_middle import Middle, MiddleHits
 from trainyard_files import open_regular
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 256 << 10
 HEAD_BYTES, TAIL_BYTES = 128 << 10, 512 << 10
 WHOLE_BYTES = 2 << 20
 """A log up to this length is searched for everything."""
@@ -24,32 +25,31 @@ LAST_LINES_BYTES = 8 << 10
 """The end is read line by line, whatever it says: a death need not look like an error."""
 WINDOW_LINES = 60
 """After a line with one of the words: a traceback and what its message goes on with."""
-ANCHORS = re.compile(
-    rb"(?i:error|traceback|exception|fail|time(?:d )?out|warn|fatal|killed|signal|sig[ktsbai][a-z]{2,3}\b|abort|cannot|can't|unable|denied|refused|"
-    rb"\bxid\b|no such|not found|no space|nan\b|\binf\b|usage:|critical|mismatch|invalid|expired|throttl|out of memory|oom|detected|stack "
-    rb"|segmentation|bus err|core dumped|exit(?:ed|code)|rank      |fell off|fallen|nvlink|ecc\b|net/|no route|unreachable|sending process|stopped)"
-)
-NEEDLES = (b"rror", b"WARN")
-"""Between beginning and end of a long log: bytes.find takes 1 ns a byte and word, ANCHORS 250 (measured)."""
-NUMBERS = b"0123456789."
-MAX_BORING = 20_000
-BORING: set[bytes] = set()
-"""Shapes of lines that have none of the words, of all logs that this process has read."""
-STEPS = re.compile(rb"(?i)(?:step|iter(?:ation)?|epoch)\S{0,3}[ =:#/]+\s*\d|[\"']loss[\"']: ?\d|\d+/\d+ \[\d")
+STEPS = {
+    word: re.compile(word + rest)
+    for words, rest in (
+        ((b"step", b"iter", b"epoch"), rb"(?:ation)?\S{0,3}[ =:#/]+\s*\d"),
+        ((b"loss",), rb"(?<=[\"']loss)[\"']: ?\d"),
+    )
+    for word in words
+}
+"""In small letters: a pattern that begins with its word is found four times faster than one of several (measured)."""
+BAR = re.compile(rb"/(?<=\d/)\d+ \[\d")
 
 
-def pieces_of_interest(path: Path) -> Iterator[tuple[int, bytes | None]]:
+def pieces_of_interest(path: Path, middle: Middle | None = None) -> Iterator[tuple[int, bytes | None]]:
     """(offset, line) of lines worth reading, in their order; (offset, None) where lines were passed over."""
+    middle = middle or Middle()
     with open_regular(path) as file:
         size = file.seek(0, 2)
         if size <= WHOLE_BYTES:
-            yield from _searched(file, 0, size, size, quickly=False)
+            yield from _searched(file, 0, size, size)
             return
         tail = _line_start(file, size - TAIL_BYTES)
-        yield from _searched(file, 0, HEAD_BYTES, size, quickly=False)
+        yield from _searched(file, 0, HEAD_BYTES, size)
         if not _goes_on(file, tail, size):
-            yield from _searched(file, HEAD_BYTES, tail, size, quickly=True)
-        yield from _searched(file, tail, size, size, quickly=False)
+            yield from _searched(file, HEAD_BYTES, tail, size, middle)
+        yield from _searched(file, tail, size, size)
 
 
 def line_numbers(path: Path, offsets: list[int]) -> dict[int, int]:
@@ -69,9 +69,11 @@ def line_numbers(path: Path, offsets: list[int]) -> dict[int, int]:
 
 
 def _goes_on(file: BinaryIO, start: int, size: int) -> bool:
-    """Whether the end of the log holds at least three step lines."""
+    """Whether the end of the log holds at least three step lines or progress bars."""
     file.seek(start)
-    return sum(1 for _ in itertools.islice(STEPS.finditer(file.read(size - start)), 3)) == 3
+    end = file.read(size - start).lower()
+    found = (match for word, step in STEPS.items() if word in end for match in step.finditer(end))
+    return sum(1 for _ in itertools.islice(itertools.chain(found, BAR.finditer(end)), 3)) == 3
 
 
 def _line_start(file: BinaryIO, at: int) -> int:
@@ -80,12 +82,14 @@ def _line_start(file: BinaryIO, at: int) -> int:
     return at + found + 1 if found >= 0 else at
 
 
-def _searched(file: BinaryIO, start: int, end: int, size: int, *, quickly: bool) -> Iterator[tuple[int, bytes | None]]:
+def _searched(
+    file: BinaryIO, start: int, end: int, size: int, middle: Middle | None = None
+) -> Iterator[tuple[int, bytes | None]]:
     """Lines of [start, end) within a window that one of the words has opened."""
     last_lines = size - LAST_LINES_BYTES
     left, passed = 0, False
     for offset, buffer in _whole_lines(file, start, end):
-        at, hits = 0, Hits(buffer, quickly=quickly)
+        at, hits = 0, MiddleHits(buffer, middle) if middle else Hits(buffer)
         while at < len(buffer):
             if left <= 0 and offset + at < last_lines:
                 hit = hits.after(at)
@@ -101,46 +105,15 @@ def _searched(file: BinaryIO, start: int, end: int, size: int, *, quickly: bool)
             newline = buffer.find(b"\n", at)
             stop = len(buffer) if newline < 0 else newline
             line = buffer[at : min(stop, at + (16 << 10))]
-            if left < WINDOW_LINES and ANCHORS.search(line):
+            if hits.has(at, line):
                 left = WINDOW_LINES
             yield offset + at, line
             left -= 1
             at = stop + 1
 
 
-class Hits:
-    """Where lines with one of the words begin in one piece, looked for once."""
-
-    def __init__(self, buffer: bytes, *, quickly: bool) -> None:
-        self._buffer, self._quickly = buffer, quickly
-        self._starts = [] if quickly else _starts(buffer)
-
-    def after(self, at: int) -> int | None:
-        if self._quickly:
-            return min((found for needle in NEEDLES if (found := self._buffer.find(needle, at)) >= 0), default=None)
-        number = bisect.bisect_left(self._starts, at)
-        return self._starts[number] if number < len(self._starts) else None
-
-
-def _starts(buffer: bytes) -> list[int]:
-    """Lines of a log differ in their numbers mostly: the words are looked for once in each shape, which is 40 times faster (measured)."""
-    shapes = buffer.translate(None, NUMBERS).split(b"\n")
-    fresh = set(shapes).difference(BORING)
-    told = {shape for shape in fresh if ANCHORS.search(shape)}
-    if len(BORING) < MAX_BORING:
-        BORING.update(shape for shape in fresh - told if len(shape) < 1000)
-    if not told:
-        return []
-    found, at = [], 0
-    for line, shape in zip(buffer.split(b"\n"), shapes, strict=True):
-        if shape in told:
-            found.append(at)
-        at += len(line) + 1
-    return found
-
-
 def _whole_lines(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Pieces that end with a newline; a line without one is cut after a mebibyte, its rest passed over."""
+    """Pieces that end with a newline; a line without one is cut, its rest passed over."""
     file.seek(start)
     at, rest, skipping = start, b"", False
     while at < end and (piece := file.read(min(PIECE_BYTES, end - at))):

@@ -14,6 +14,7 @@ from typing import Any
 
 import trainyard_yaml
 import yaml
+from diagnosis.rule_words import Sieve
 
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "rules"
 RESTARTS = ("RESTART", "RESTART_ELSEWHERE", "RESTART_OLDER", "STOP")
@@ -95,16 +96,14 @@ def rule(id: str) -> Rule:
     return next(each for each in all_rules() if each.id == id)
 
 
-def first_of(place: str, text: str) -> tuple[Rule, re.Match[str]] | None:
-    """The first rule that the text fits: in its file a narrow rule stands before a wide one, and areas go by their names."""
-    for each in rules_of(place):
-        if match := each.search(text):
-            return each, match
-    return None
-
-
 def every_of(place: str, text: str) -> list[tuple[Rule, re.Match[str]]]:
-    return [(each, match) for each in rules_of(place) if (match := each.search(text))]
+    """In their order: in its file a narrow rule stands before a wide one, and areas go by their names."""
+    return [(each, match) for each in _sieve(place).may_fit(text) if (match := each.search(text))]
+
+
+@functools.cache
+def _sieve(place: str) -> Sieve[Rule]:
+    return Sieve([(each, each.patterns) for each in rules_of(place)])
 
 
 def _rule(row: dict[str, Any], area: str) -> Rule:

@@ -61,13 +61,14 @@ def _next(run: Named, has_records: bool, cause: str) -> list[str]:
 def summary_result(path: str, limit: int) -> shell.Result:
     case = read_case(open_evidence(path))
     rows = summary_rows(case)
+    short = [f"{each.source.name}: repetitions in its middle are not counted" for each in case.logs if each.is_short]
     data: dict[str, Any] = {
         "errors": rows[:limit],
         "total": len(rows),
         "logs": len(case.logs),
         "steps": max((step for facts in case.logs for _, step, _ in facts.steps.last), default=None),
         "outcome": case.outcome,
-        "notes": case.problems[:5],
+        "notes": [*case.problems, *short][:5],
     }
     return shell.Result(data=data, next=[f"diagnose_training.py doctor {shlex.quote(path)}"], truncated=len(rows) > limit)
 
