@@ -17,7 +17,20 @@ from benchmarks.measuring import Group, progress
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {"image-source": 5, "image-check": 15, "image-rebuild": 9, "image-long": 3, "image-skip": 7}
 """`--only images` is all of them."""
-REPEATS = {"save": 7, "async": 3, "restore": 5, "ranks": 5, "telling": 5, "help": 25, "reading": 3, "status": 5, **IMAGES}
+REPEATS = {
+    "save": 7,
+    "async": 3,
+    "restore": 5,
+    "ranks": 5,
+    "telling": 5,
+    "help": 25,
+    "reading": 3,
+    "status": 5,
+    "doctor": 3,
+    "answers": 1,
+    "stacks": 5,
+    **IMAGES,
+}
 GROUPS = tuple(REPEATS)
 
 
@@ -84,6 +97,29 @@ def _measured(options: argparse.Namespace) -> Iterator[Group]:
                 progress(name)
                 (own := Path(folder) / "status").mkdir()
                 yield job_status.run(ROOT, own, job_status.PODS, repeats)
+            elif name == "doctor":
+                from benchmarks import doctor_speed
+
+                for count in [options.pods] if options.pods else [doctor_speed.PODS[size] for size in sizes]:
+                    progress(name)
+                    (own := Path(folder) / f"doctor-{count}").mkdir()
+                    yield from doctor_speed.run(ROOT, own, count, repeats)
+            elif name == "stacks":
+                from benchmarks import stack_reading
+
+                progress(name)
+                (own := Path(folder) / "stacks").mkdir()
+                yield stack_reading.run(ROOT, own, repeats)
+            elif name == "answers":
+                from benchmarks import answers, reading
+
+                absent = reading.missing() + answers.missing()
+                if absent:
+                    progress(f"answers is left out: absent: {', '.join(absent)}")
+                    continue
+                progress(name)
+                (own := Path(folder) / "answers").mkdir()
+                yield answers.run(ROOT, own)
             elif name in IMAGES:
                 from benchmarks import images
 
@@ -120,6 +156,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--size", choices=["small", "2g", "both"], default="both", help="of the state (default: both)")
     parser.add_argument("--nodes", type=int, help="of the cluster that `reading` looks at (default: 100 small, 2000 2g)")
+    parser.add_argument("--pods", type=int, help="whose logs `doctor` reads, 10 MB each (default: 8 small, 256 2g)")
     parser.add_argument("--repeat", type=int, help=f"rounds that count (default: {defaults})")
     parser.add_argument("--dir", type=Path, default=ROOT / ".trainyard", help="folder on the disk to measure")
     parser.add_argument("--output", type=Path, action="append", default=[], help="also write here: .json, or .md; repeatable")

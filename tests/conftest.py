@@ -38,7 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 ON_ONE_CLUSTER = (
-    ("tests/components/test_cluster", "tests/e2e/test_cluster_"),
+    (
+        "tests/components/test_cluster",
+        "tests/e2e/test_cluster_",
+        "tests/skills/monitor_cluster/test_monitor_on_",
+        "tests/skills/monitor_cluster/test_evidence_of_",
+    ),
     (
         "tests/e2e/test_transcripts.py",
         "tests/infrastructure/",

@@ -50,6 +50,14 @@ def test_every_group_prints_ratios_and_keeps_them(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "the measured folder was left behind"
 
 
+def test_the_doctor_is_measured(tmp_path: Path) -> None:
+    """A wrong answer ends the benchmark, so a figure means that it was right."""
+    done = run("--only", "doctor", "--pods", "1", "--repeat", "1", "--dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("== the doctor over 1 logs of 10 MB") == 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_ratio_over_its_goal_is_printed_as_a_miss() -> None:
     group = Group("save", comparisons=[compare(1.2, 1.0, 1.15), compare(1.1, 1.0, 1.15)])
     missed, met = report.group_as_text(group).splitlines()[2:4]

@@ -15,6 +15,7 @@ from tests.components.aws import fixtures as aws
 from tests.components.build_host import fixtures as build_host
 from tests.components.cluster.running import Cluster
 from tests.components.hyperpod import fixtures
+from tests.components.prometheus import fixtures as prometheus
 from tests.infrastructure.kustomized import rules
 from tests.infrastructure.recorded import Record, recorded
 
@@ -22,7 +23,7 @@ Manifest = dict[str, Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for each in (fixtures, aws, build_host):
+    for each in (fixtures, aws, build_host, prometheus):
         each.register(config)
 
 

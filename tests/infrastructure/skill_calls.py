@@ -18,6 +18,7 @@ PROGRAMS = {
     "cluster-manager": "cluster-manager/src/manage_cluster.py",
     "pytorchjob-manager": "pytorchjob-manager/src/manage_pytorchjob.py",
     "ray-manager": "ray-manager/src/manage_ray.py",
+    "monitor": "monitor/src/monitor_training.py",
     "volumes": "checkpoint-manager/src/manage_volumes.py",
     "pod-checkpoints": "checkpoint-manager/src/pod_checkpoints.py",
 }

@@ -92,9 +92,20 @@ def wait_for_save(step: int) -> None:
     wait_for_idle()
 
 
+LASTING = ("trainyard-evidence", "trainyard-aside")
+"""Threads that end with the process, and save nothing."""
+
+
 def wait_for_idle() -> None:
-    """Until no thread of the runtime works: a rolling save that is due while one does would be put off to a later step."""
-    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("trainyard-")], "an idle writer")
+    """Until no thread of the runtime saves: a rolling save that is due while one does would be put off to a later step."""
+    wait_for(
+        lambda: not [name for name in names_of_threads() if name.startswith("trainyard-") and name not in LASTING],
+        "an idle writer",
+    )
+
+
+def names_of_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
 
 
 # --- what can happen after a step --------------------------------------------------------------------------------

@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from trainyard import codec, ddp_order, given, objects, refusals, selfcheck
 from trainyard.agreement import Agreement, Call
+from trainyard.aside import Aside
 from trainyard.deciding import Dues
 from trainyard.errors import ConfigError, SaveError
+from trainyard.flight import dump_when_asked
 from trainyard.loop import Loop
 from trainyard.policy import SavePolicy
 from trainyard.process import leave_after_gloo
+from trainyard.rank_pace import RankPace
 from trainyard.reports import StepRecords, report_notes, report_restored
 from trainyard.resuming import Resume
 from trainyard.saving import Due, Progress, Saver
@@ -37,6 +40,7 @@ from trainyard.stacks import print_when_asked
 from trainyard.starting import claim_folder, open_store, report_start
 from trainyard.store import Save
 from trainyard.telemetry import Telemetry, as_number
+from trainyard.trainer_status import TrainerStatus
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +77,7 @@ class Checkpointer:
         if data_fingerprint is not None and not isinstance(data_fingerprint, str):
             raise ConfigError("data_fingerprint must be text: trainyard.data_fingerprint(file) makes one")
         print_when_asked()
+        dump_when_asked()
         self.folder = default_folder(folder)
         self.policy = policy or SavePolicy.from_environment()
         self.config, self.total_steps, self.data_fingerprint = config or {}, total_steps, data_fingerprint
@@ -89,14 +94,19 @@ class Checkpointer:
             self.rank, self.world_size = self._agreement.rank, self._agreement.world_size
             ddp_order.settle(self._things.values())
             run_dir = os.environ.get("TRAINYARD_RUN_DIR")
-            self._telemetry = Telemetry(Path(run_dir) if run_dir else None, enabled=self.rank == 0)
+            folder_of_run = Path(run_dir) if run_dir else None
+            self._telemetry = Telemetry(folder_of_run, enabled=self.rank == 0)
             held.callback(self._telemetry.close)
+            aside = Aside()
+            self._status = TrainerStatus(aside, self.total_steps, None if self.rank == 0 else {})
+            self._pace = RankPace(folder_of_run, self.rank, self.world_size, self._things.values(), aside)
+            held.callback(self._pace.close)
             self._records = StepRecords(self._telemetry, began)
             open_charts = functools.partial(
                 self._telemetry.open_charts, tensorboard=tensorboard, wandb=wandb, config=self.config
             )
             self._claim = claim_folder(self.folder, self.policy.patience, self._agreement, held, open_charts)
-            self._telemetry.incarnation = self._claim.lock.incarnation
+            self._telemetry.incarnation = self._pace.incarnation = self._claim.lock.incarnation
             self._store = open_store(self.folder, self.policy, self._claim)
             self._resume = Resume(self._store, self._things, self._agreement, self._claim)
             self._saver = Saver(self._things, self.policy, self._agreement, self._telemetry, self._store, self._resume)
@@ -142,6 +152,7 @@ class Checkpointer:
         self.saved_config = codec.decode(found.shared.get("config"), dict[str, Any]().__getitem__)
         report_restored(self._telemetry, found, self.folder, self._claim.lock, time.monotonic() - started)
         self._records.begin()
+        self._pace.restart()
         return found.step
 
     # --- every step ----------------------------------------------------------------------------------------------
@@ -162,6 +173,7 @@ class Checkpointer:
         stop, all ranks save this step and exit with 143. With a ResumableLoader both happen where the loop asks for the next
         batch, so what the script does until then is in it. The same step may be told again, with its evaluation.
         """
+        self._pace.arrived(step)
         self._resume.check()
         self._signals.keep()
         flags = [int(self._signals.received is not None), int(self._saver.busy)]
@@ -184,10 +196,12 @@ class Checkpointer:
         is_now = not self._loop.in_turn and not is_stop
         save = self._snapshot_due() if is_now else None
         self._records.write(step, epoch=self.epoch, loss=loss, val_loss=val_loss, metrics=metrics, is_again=is_again)
+        self._status.tell(step, self._records.last)
         if save:  # after the step's line: a restart from this checkpoint does not tell the step again
             self._saver.start(save)
         elif not self._loop.in_turn:
             self._end_step()
+        self._pace.begin()
 
     def _end_step(self) -> None:
         """The step is over: what is due of it is saved."""
@@ -195,6 +209,7 @@ class Checkpointer:
             self._stop(self._dues.due)
         if save := self._snapshot_due():
             self._saver.start(save)
+        self._pace.asks_for_batch()
 
     def _snapshot_due(self) -> Save | None:
         due = self._dues.take()
@@ -274,6 +289,7 @@ class Checkpointer:
             return
         self._is_closed = True
         self._telemetry.event("closed", step=self._step, finished=finished)
+        self._status.end(self._step, self._records.last, finished=finished)
         self._held.close()
 
 

@@ -35,8 +35,8 @@ def now_s() -> float:
 class Looks:
     """Of one node, at the ranks below its launcher."""
 
-    def __init__(self, hang_after_s: float | None) -> None:
-        self._every_s, self._next = interval_s(hang_after_s), 0.0
+    def __init__(self, hang_after_s: float | None, run_dir: Path | None = None) -> None:
+        self._every_s, self._next, self._run_dir = interval_s(hang_after_s), 0.0, run_dir
         self._evidence: Evidence | None = None
         self._pid: int | None = None
 
@@ -60,9 +60,8 @@ class Looks:
     def say_stacks(self) -> None:
         """To the log, before the ranks end."""
         if self._evidence is not None and self._evidence.ranks:
-            say(
-                f"stacks of the ranks of this node, before they are ended:\n{collect(self._evidence.ranks, sys.executable, ask=True)}"
-            )
+            text = collect(self._evidence.ranks, sys.executable, ask=True, run_dir=self._run_dir)
+            say(f"stacks of the ranks of this node, before they are ended:\n{text}")
 
 
 def _text(number: int | None) -> str:

@@ -34,7 +34,7 @@ class Node:
         self.wire: Wire | None = None
         self.coordinator: Coordinator | None = None
         """Of node 0."""
-        self.looks = Looks(settings.hang_after_s)
+        self.looks = Looks(settings.hang_after_s, settings.run_dir)
         self.generation = 0
         self.heard_since = self.next_try = time.monotonic()
         """When node 0 was last known to be there; when to look for it again."""

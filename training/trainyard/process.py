@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from trainyard import fresh_store
+from trainyard.flight import dump_when_asked
 from trainyard.speaking import guard
 from trainyard.stacks import print_when_asked
 
@@ -132,6 +133,7 @@ def init_distributed(*, timeout_s: float = 300.0, process_group: bool | None = N
     guard()
     die_with_parent()
     print_when_asked()
+    dump_when_asked()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = torch.cuda.is_available()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
 from trainyard.agreement import Agreement
 from trainyard.commit import clean_temporary
 from trainyard.disk_store import DiskStore
@@ -71,6 +73,7 @@ def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | 
         "start",
         process_started=process_started(),
         world_size=agreement.world_size,
+        backend=str(dist.get_backend_config()) if dist.is_initialized() else None,
         restart_count=restarts,
         attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
         total_steps=total_steps,

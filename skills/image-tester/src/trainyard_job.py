@@ -138,6 +138,22 @@ class Budget(Section):
     max_usd: Annotated[float, Meta(gt=0, description="Upper bound of the whole job in US dollars.")]
 
 
+class Notify(Section):
+    """Who is called while `run` watches: for a stall, NaN, a node's fault, low goodput, the last restart, and how it ended."""
+
+    command: Annotated[
+        Annotated[list[Text], Meta(min_length=1)] | None,
+        Meta(description="A program and its words, started without a shell; JSON on its stdin."),
+    ] = None
+    webhook: Annotated[
+        Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None,
+        Meta(description="The caller's variable that holds the URL; the same JSON is posted there."),
+    ] = None
+    min_goodput: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Low: a smaller share of the wall time is productive.")
+    ] = None
+
+
 class Job(Section):
     """A Trainyard job file."""
 
@@ -167,6 +183,7 @@ class Job(Section):
         dict[str, str], Meta(description="VARIABLE: secret/key on a cluster; on local the caller's variable of that name.")
     ] = field(default_factory=dict)
     monitor: Monitor = field(default_factory=Monitor)
+    notify: Notify | None = None
     hyperpod: HyperPod | None = None
     budget: Budget | None = None
 

@@ -1,8 +1,9 @@
 """The stacks of ranks that hang, as far as they can be had within seconds, as text. Linux, standard library only.
 
 py-spy where it is installed (it reads without stopping the process, so a stopped one too); Python's faulthandler in ranks that
-registered it for SIGUSR2, as the runtime does: it prints to the rank's own stderr, which is the job's log; and what /proc tells
-of every thread. Used by local-runner's supervisor too (a copy, byte for byte).
+registered it for SIGUSR2, as the runtime does: it prints into the rank's own file in the run folder (hang_files.py), else to its stderr,
+which is the job's log; and what /proc tells of every thread. The same signal makes a rank of the runtime dump its flight recorder.
+Used by local-runner's supervisor too (a copy, byte for byte).
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+IN_TRAINYARD = bool(__package__)
+if IN_TRAINYARD:
+    from trainyard import hang_files
+else:  # a copy beside its siblings, in the local-runner skill
+    import hang_files
+
 PROC = Path("/proc")
 SPY_S = 4.0
 """One torch rank takes 0.03 s, 64 at once 1.2 s (measured)."""
@@ -25,13 +32,19 @@ PRINTS = signal.SIGUSR2
 PRINTING_S = 0.5
 
 
-def collect(ranks: Mapping[int, int], python: str, *, ask: bool) -> str:
+def collect(ranks: Mapping[int, int], python: str, *, ask: bool, run_dir: Path | None = None) -> str:
     """`ranks`: pid by rank. `python`: the job's interpreter. `ask`: the ranks end soon, so a signal may be sent to them."""
     shown = sorted(ranks.items())[:MAX_RANKS]
-    asked = [rank for rank, pid in shown if ask and _print_yourself(pid)]
+    files = hang_files.before(run_dir, ranks) if ask and run_dir else {}
+    # All of them dump their flight recorders: a dump that is missing says something too.
+    asked = [rank for rank, pid in sorted(ranks.items()) if ask and _print_yourself(pid)]
     spied = _spy([pid for _, pid in shown], python)
-    parts = [f"=== rank {rank}, pid {pid} ===\n{spied.get(pid, '')}{_threads(pid)}" for rank, pid in shown]
-    if asked:
+    files = {rank: one for rank, one in files.items() if rank in asked}
+    told = hang_files.answers(files) if files else {}
+    parts = [f"=== rank {rank}, pid {pid} ===\n{spied.get(pid) or told.get(rank, '')}{_threads(pid)}" for rank, pid in shown]
+    if flown := hang_files.wait_for_flight(files):
+        parts.append(f"Flight recorders written by ranks: {', '.join(map(str, flown))}\n")
+    if asked := [rank for rank in asked if rank not in told]:
         parts.append(f"Ranks that were asked to print their stacks to the log: {', '.join(map(str, asked))}\n")
         time.sleep(PRINTING_S)
     if len(ranks) > MAX_RANKS:
@@ -75,7 +88,9 @@ def _answer(process: subprocess.Popen[bytes], deadline: float) -> str:
     except subprocess.TimeoutExpired:
         process.kill()
         out, _ = process.communicate()
-    return out[:MAX_BYTES].decode(errors="replace")
+    return (
+        out[:MAX_BYTES].decode(errors="replace") if process.returncode == 0 else ""
+    )  # what it may not read, the rank itself may tell
 
 
 def _threads(pid: int) -> str:

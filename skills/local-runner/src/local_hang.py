@@ -95,7 +95,8 @@ class Hangs:
         """Name of the file in the run folder; None where it cannot be written."""
         file = self._folder.log(self._record["attempt"]).with_suffix(".stacks.txt")
         try:
-            file.write_text(collect(ranks, self._spec.python, ask=True), encoding="utf-8", errors="replace")
+            text = collect(ranks, self._spec.python, ask=True, run_dir=self._folder.path)
+            file.write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
             note(f"stacks not written: {error}")
             return None

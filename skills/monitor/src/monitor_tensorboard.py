@@ -8,15 +8,24 @@ import shlex
 import socket
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trainyard_shell as shell
+
+if TYPE_CHECKING:
+    from cluster_run.named import Named
 
 EVENT_FILE = "events.out.tfevents."
 MAX_ENTRIES, MAX_DEPTH = 20_000, 6
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@:-]{0,253}")
 
 
-def tensorboard_result(run_dir: str, host: str | None, port: int) -> shell.Result:
+def tensorboard_result(run: Named, host: str | None, port: int) -> shell.Result:
+    if run.is_on_cluster:
+        from cluster_run.whole import tensorboard_result as on_cluster
+
+        return on_cluster(run, port)
+    run_dir = run.folder
     path = Path(run_dir)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"

@@ -1,4 +1,4 @@
-"""`status`, `health` and `watch` of monitor_training.py, without their options."""
+"""`status`, `health`, `progress` and `watch` of monitor_training.py, without their options; those of a cluster are in cluster_run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ from run_view.waiting import until_let_go, until_news
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cluster_run.named import Named
+    from run_view.listening import Listening
     from run_view.watch import Screen
 
 WHOLE_UP_TO_BYTES = 24 << 20
 """`status` reads the whole history of a run whose step lines take less (about 100,000 steps); above, `report` does."""
 WATCH_TIMEOUT_S = 600.0
+INTERVAL_S = 2.0
 
 
-def status_result(run_dir: str, stall_factor: float) -> shell.Result:
-    path = open_run_folder(run_dir)
+def status_result(run: Named, stall_factor: float) -> shell.Result:
+    if run.is_on_cluster:
+        from cluster_run.verbs import status_result as on_cluster
+
+        return on_cluster(run, stall_factor)
+    path = open_run_folder(run.folder)
     view = observe(path, stall_factor=stall_factor)
     data = status_data(view)
     logs = job_logs(path, view.runner) if view.log else []
@@ -36,10 +43,10 @@ def status_result(run_dir: str, stall_factor: float) -> shell.Result:
     data["summary"] = _summary(view, stall_factor) if size <= WHOLE_UP_TO_BYTES else None
     data["restart_point"] = restart_point(view).data()
     data["notes"] = [*notes(view), *restart_warnings(view)]
-    next_lines = [f"monitor_training.py health {run_dir}"]
+    next_lines = [f"monitor_training.py health {run.folder}"]
     if data["summary"] is None:
         data["notes"].append("the run is too long to be read whole here: `report` has the summary")
-        next_lines.append(f"monitor_training.py report {run_dir}")
+        next_lines.append(f"monitor_training.py report {run.folder}")
     return shell.Result(data=data, next=next_lines, truncated=data["summary"] is None)
 
 
@@ -57,25 +64,51 @@ def _size(path: Path) -> int:
         return 0
 
 
-def health_result(run_dir: str, stall_factor: float, start_limit_s: float) -> shell.Result:
-    view = observe(open_run_folder(run_dir), stall_factor=stall_factor)
+def health_result(run: Named, stall_factor: float, start_limit_s: float) -> shell.Result:
+    if run.is_on_cluster:
+        from cluster_run.verbs import health_result as on_cluster
+
+        return on_cluster(run, stall_factor, start_limit_s)
+    view = observe(open_run_folder(run.folder), stall_factor=stall_factor)
     checks = health_checks(view, Limits(stall_factor, start_limit_s))
     data = status_data(view)
     keep = ("name", "state", "line", "step", "total_steps")
     return shell.Result(data={key: data[key] for key in keep} | {"notes": notes(view)}, checks=checks)
 
 
+def progress_result(run: Named) -> shell.Result:
+    from run_view.progress import progress_data
+
+    if run.is_on_cluster:
+        from cluster_run.verbs import progress_result as on_cluster
+
+        return on_cluster(run)
+    return shell.Result(data=progress_data(open_run_folder(run.folder)))
+
+
 def watch_result(
-    run_dir: str, interval_s: float, once: bool, timeout_s: float | None, stall_factor: float, start_limit_s: float
+    run: Named,
+    interval_s: float | None,
+    once: bool,
+    timeout_s: float | None,
+    stall_factor: float,
+    start_limit_s: float,
+    listening: Listening,
 ) -> shell.Result:
     from run_view.watch import JsonLines, Terminal
 
-    path, live = open_run_folder(run_dir), sys.stdout.isatty() and shell.wants_table(sys.argv[1:])
+    limits = Limits(stall_factor, start_limit_s)
+    if run.is_on_cluster:
+        from cluster_run.verbs import watch_result as on_cluster
+
+        return on_cluster(run, interval_s, once, timeout_s, limits, listening)
+    path, live = open_run_folder(run.folder), sys.stdout.isatty() and shell.wants_table(sys.argv[1:])
     if timeout_s is None and not sys.stdout.isatty():
         timeout_s = WATCH_TIMEOUT_S
-    limits = Limits(stall_factor, start_limit_s)
-    with Terminal() if live else JsonLines() as screen:
-        data = _look_until_end(path, screen, limits, interval_s, once, timeout_s)
+    every_s = INTERVAL_S if interval_s is None else interval_s
+    with listening.around(Terminal() if live else JsonLines(), interval_s=every_s, stall_factor=stall_factor) as screen:
+        data = _look_until_end(path, screen, limits, every_s, once, timeout_s)
+    data |= screen.data()
     if live:  # the view stays on the screen: do not say it all again
         data = {"name": data["name"], "state": data["state"]}
     return shell.Result(data=data, ok=once or data["state"] in ("finished", "stopped"))

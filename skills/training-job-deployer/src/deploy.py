@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["click>=8.1", "msgspec>=0.19", "PyYAML>=6.0.2"]
 # ///
-"""Run a training job from one job file: plan, submit, watch, report; then status, logs, stop, resume.
+"""Run a training job from one job file: plan, submit, watch, report; then status, why, logs, stop, resume.
 
 Each stage is a program of a sibling skill, called with an argument list; its one JSON document is read and kept in run.json,
 so that the same command goes on where it was killed and never starts a second job. Runs lie in .trainyard/runs/NAME
@@ -27,7 +27,7 @@ WEEK_S = 7 * 86400.0
 
 @shell.program("training-job-deployer")
 def cli() -> None:
-    """Run a training job from one job file: plan, submit, watch, report; then status, logs, stop, resume.
+    """Run a training job from one job file: plan, submit, watch, report; then status, why, logs, stop, resume.
 
     RUN is a job file, the name of a run, or a run folder. Runs lie in .trainyard/runs/NAME beside the job file.
     """
@@ -49,20 +49,21 @@ def on_a_run(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("run", metavar="RUN")(state_dir(with_ref))
 
 
+TIMEOUT = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, max=10 * WEEK_S),
+    default=WEEK_S,
+    metavar="SECONDS",
+    help="Watch no longer (exit 7); the job goes on.",
+)
+
+
 def watching(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of the verbs that watch."""
     detach = click.option("--detach", is_flag=True, help="Return once the job is submitted; exit 0 then means just that.")
-    limit = click.FloatRange(min=0, max=10 * WEEK_S)
-    timeout = click.option(
-        "--timeout",
-        "timeout_s",
-        type=limit,
-        default=WEEK_S,
-        metavar="SECONDS",
-        help="Watch no longer (exit 7); the job goes on.",
-    )
     dry_run = click.option("--dry-run", is_flag=True, help="Print the plan and the call that would be made.")
-    return detach(timeout(dry_run(function)))
+    return detach(TIMEOUT(dry_run(function)))
 
 
 @cli.command(epilog=shell.examples("deploy.py plan job.yaml", "deploy.py plan job.yaml --format table"))
@@ -125,6 +126,52 @@ def status(ref: Ref) -> shell.Result:
     import deploy_views
 
     return deploy_views.status(ref)
+
+
+@cli.command(epilog=shell.examples("deploy.py why job.yaml", "deploy.py why tiny-lm --format table"))
+@on_a_run
+def why(ref: Ref) -> shell.Result:
+    """Why the run failed, hangs or restarts: the one root cause, whose it is, the lines that prove it, what a restart would bring.
+
+    Exit 0: it answered; `cause` is none where nothing is wrong, unknown where nothing says why.
+    """
+    from healing.why import why as why_verb
+
+    return why_verb(ref)
+
+
+@cli.command(epilog=shell.examples("deploy.py watch job.yaml", "deploy.py watch job.yaml --restart --max-restarts 20"))
+@on_a_run
+@TIMEOUT
+@click.option("--restart", is_flag=True, help="After a failure ask `why`, and start the run again where that can help.")
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Restarts in all; those that the launcher makes by itself do not count.",
+)
+@click.option(
+    "--backoff-s",
+    type=click.FloatRange(0, 86400),
+    default=30.0,
+    show_default=True,
+    help="Before the first restart; doubled after each that gained no step, up to half an hour.",
+)
+@click.option("--yes", is_flag=True, help="With --restart on HyperPod: have a node with a fault replaced (else only planned).")
+def watch(ref: Ref, timeout_s: float, restart: bool, max_restarts: int, backoff_s: float, yes: bool) -> shell.Result:
+    """Watch to the end. Exit 0 only when the job finished. Ctrl-C leaves the job running.
+
+    With --restart a run that failed goes on from its newest checkpoint, unless a restart cannot help: exit 1, with the reason and
+    what to do. Never after `stop`.
+    """
+    import deploy_agree
+    from healing import loop
+
+    try:
+        return loop.watch(ref, loop.wish(timeout_s, restart, max_restarts, backoff_s, yes))
+    except deploy_agree.PlanFailed as answer:
+        return answer.result
 
 
 @cli.command(epilog=shell.examples("deploy.py logs job.yaml --lines 50", "deploy.py logs tiny-lm --follow"))

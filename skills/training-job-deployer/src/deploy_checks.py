@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import deploy_siblings
@@ -9,6 +11,7 @@ from deploy_stage import Stage
 from job_file import source_files
 from job_file.reading import JobFile
 from trainyard_files import Unusable, open_regular, parse, tail
+from trainyard_job import Job
 from trainyard_shell import Check
 
 SAVE_SHARE = 0.8
@@ -75,3 +78,17 @@ def _last_save_s(events: Path) -> float | None:
         return float(parse(last)["seconds"]) if last else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def notify(job: Job) -> list[Check]:
+    """Whether who is to be called can be: nothing waits for it, so it is a warning."""
+    asked, checks = job.notify, list[Check]()
+    if asked and asked.webhook and asked.webhook not in os.environ:
+        fix = f"export {asked.webhook} with the URL before the call"
+        checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: nobody would be called", fix=fix))
+    if asked and asked.command and shutil.which(asked.command[0]) is None:
+        word = asked.command[0]
+        checks.append(
+            Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command")
+        )
+    return checks

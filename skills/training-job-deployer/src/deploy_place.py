@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -58,6 +59,8 @@ class Place(ABC):
     """Whether a run has to be agreed to: it costs money and changes what others share."""
     has_volume: ClassVar[bool] = False
     """Whether the checkpoints lie on a volume that a run keeps for its life (checkpoints.storage)."""
+    has_other_nodes: ClassVar[bool] = False
+    """Whether a restart may come to another node than before."""
     keeps_record: ClassVar[bool] = False
     """Whether the place itself keeps how a run has ended; else run.json has to."""
 
@@ -132,6 +135,33 @@ class Place(ABC):
             yield Look(status, self.progress(run), functools.partial(self.trouble, run, status), endless=self.endless(status))
             if time.monotonic() >= deadline:
                 return
+
+    def as_monitored(self, run: Run) -> list[str]:
+        """How the monitor is told which run it is."""
+        return [str(self.run_dir)]
+
+    def is_gone(self, status: dict[str, Any]) -> bool:
+        """Whether nothing but the files in the run folder is left to look at."""
+        return False
+
+    def hangs(self, run: Run, look: Look) -> str | None:
+        """Why a run that nobody has ended looks as if it hung; None: it does not."""
+        return None
+
+    sees_hangs: ClassVar[bool] = False
+    """Whether `hangs` is a verdict; else it is a suspicion, which the doctor has to confirm."""
+
+    def checkpoint_list(self, run: Run) -> str:
+        """The command that lists the run's checkpoints."""
+        return shlex.join(["manage_checkpoints.py", "list", str(self.run_dir)])
+
+    def repairs(self, run: Run, node: str | None) -> list[str]:
+        """Commands that take a node with a fault out of the way."""
+        return []
+
+    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
+        """Takes it out of the way, if `yes` and anybody can; what became of that. Never raises."""
+        return []
 
     def ask_monitor(self, run: Run, verb: str, *words: str) -> Answer:
         """About the files in the run folder."""

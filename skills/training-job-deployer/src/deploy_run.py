@@ -27,7 +27,7 @@ from deploy_siblings import Call
 from deploy_stage import Stage
 from deployment import Deployment
 from run_state import home, lock, record, store
-from run_state.record import Run, StageRecord
+from run_state.record import Restarted, Run, StageRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class Wish:
     detach: bool = False
     yes: bool = False
     timeout_s: float = 0.0
+    restart: Restarted | None = None
+    """resume: only the very start that failed, and only if nobody has started or stopped the run since."""
 
 
 @dataclass
@@ -75,6 +77,29 @@ def run(deployment: Deployment, wish: Wish) -> shell.Result:
     result = deploy_watch.to_the_end(deployment, current, already=already, deadline=deadline)
     result.changed = changed + result.changed
     return result
+
+
+def restart(deployment: Deployment, failed: Restarted) -> Prepared:
+    """Starts again what has failed, as `resume` does; `started` is False where somebody else did, or stopped it, in the meantime."""
+    with lock.locked(deployment.run_dir):
+        deploy_settle.settle(deployment.run_dir)
+        return _prepare(deployment, Wish(resume=True, yes=True, restart=failed))
+
+
+def end_hung(deployment: Deployment, start: int) -> bool:
+    """Ends a run that hangs, as `stop` does; False where it is no longer the start that hung. `restart` starts it again."""
+    with lock.locked(deployment.run_dir):
+        current = store.load(deployment.run_dir)
+        if current is None or current.starts != start or current.stop_asked:
+            return False
+        place = deploy_place.of(current.target, deployment.run_dir)
+        if place.status(current)["state"] != "running":
+            return False
+        current.ended_as_hung = True  # before it ends: whoever is killed in between left word of it
+        store.save(deployment.run_dir, current)
+    shell.progress(f"{current.name} hangs and is ended; it {place.where_it_begins(current)}")
+    place.stop(current, now=False, dry_run=False)
+    return True
 
 
 def preview(
@@ -126,6 +151,8 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
         home.refuse_copy(deployment.run_dir, current)
         home.bring_home(deployment.run_dir, current)
     state = deploy_place.of(current.target, deployment.run_dir).status(current)["state"] if current else ABSENT
+    if wish.restart is not None and current is not None and not _as_found(current, state, wish.restart):
+        return Prepared(current, state, started=False)
     if current is None or state == ABSENT:
         if wish.resume and current is None:
             raise shell.SkillError("not-found", f"no run {deployment.job.name} to resume", hint=deployment.ref.command("run"))
@@ -139,14 +166,37 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     # a finished run has nothing left to do, unless the job file now asks for more
     if (goes_on or state == "finished") and wish.accept_changes and deployment.changed_keys(current):
         return _submit_changed(deployment, current, wish)
-    deploy_agree.refuse_changed(deployment, current, state, source_may_change=wish.resume and goes_on)
+    # who resumes may have mended the source; a restart by itself must not take what somebody is writing there
+    mended = wish.resume and goes_on and wish.restart is None
+    deploy_agree.refuse_changed(deployment, current, state, source_may_change=mended)
     if not goes_on:
         return Prepared(current, state, started=False)
     shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     deploy_agree.refuse_problems(deployment, current)
     place_of(deployment).clear(current)
+    _count(current, wish.restart)
     _submit(deployment, current, again=True)
     return Prepared(current, "starting", started=True)
+
+
+def _as_found(current: Run, state: str, failed: Restarted) -> bool:
+    """Whether the run is still as its watcher found it. ABSENT: the restart was begun, and its caller killed before the call."""
+    if current.starts != failed.start or current.stop_asked:
+        return False
+    begun = state == ABSENT and bool(current.restarts) and current.restarts[-1].start == current.starts - 1
+    hung = current.ended_as_hung and state in ("stopped", "gone")
+    return begun or hung or state in ("failed", *UNFINISHED)
+
+
+def _count(current: Run, restarted: Restarted | None) -> None:
+    """A restart of one failure counts once, also where its caller was killed before the job was started; a user's start begins anew."""
+    if restarted is None:
+        current.restarts = []
+        return
+    before = current.restarts[-1:]
+    if before and restarted.attempt is not None and before[0].attempt == restarted.attempt:
+        current.restarts.pop()
+    current.restarts.append(restarted)
 
 
 def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepared:
@@ -161,7 +211,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
     deploy_agree.refuse_without_yes(deployment, planned, wish.yes, "resume", "--accept-changes")
     deployment.replaces, deployment.accepts = False, True
     place_of(deployment).clear(current)
-    current.stages, current.stopped = planned.stages, None
+    current.stages, current.stopped, current.restarts = planned.stages, None, []
     return _submit_first(deployment, current, wish)
 
 
@@ -198,7 +248,7 @@ def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     current.starts += 1
     for later in ("watch", "report"):
         current.stages.pop(later, None)
-    current.stopped = None
+    current.stopped, current.ended_as_hung, current.stop_asked = None, False, False
     before = current.submission
     # the very call of the first time: `python: auto` may mean another interpreter for another caller
     place = place_of(deployment)

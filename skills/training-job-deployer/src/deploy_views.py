@@ -80,6 +80,8 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
         home.refuse_copy(ref.run_dir, run)
     if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
+    if not dry_run:
+        _ask_to_stop(ref)
     answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
     data = {**answer.data, "name": run.name, "run_id": run.run_id, **place.results(run)}
     if not dry_run and not place.keeps_record:
@@ -111,6 +113,15 @@ def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_sibl
     record.ended = time.time()
     _save_stop(ref, run, record)
     return answer
+
+
+def _ask_to_stop(ref: Ref) -> None:
+    """From before anything ends: whoever watches with --restart must not take it for a failure."""
+    with lock.locked(ref.run_dir):
+        current = store.load(ref.run_dir)
+        if current is not None:
+            current.stop_asked = True
+            store.save(ref.run_dir, current)
 
 
 def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:

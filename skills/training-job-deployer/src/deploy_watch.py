@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import trainyard_shell as shell
+from deploy_notify import Calling
 from deploy_place import ENDED, UNFINISHED, Look, is_hopeless
 from deploy_plan import place_of
 from deployment import Deployment
@@ -13,8 +16,13 @@ from run_state import lock, store
 from run_state.record import Run, StageRecord
 
 
-def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadline: float) -> shell.Result:
-    """Watches until the job has ended. `already`: the state that was found, when this call started nothing.
+Hung = Callable[[Look], shell.Check | None]
+
+
+def to_the_end(
+    deployment: Deployment, run: Run, *, already: str | None, deadline: float, hung: Hung | None = None
+) -> shell.Result:
+    """Watches until the job has ended, or `hung` says that it will not. `already`: the state that was found, when this call started nothing.
 
     Raises SkillError timeout: after `deadline` (monotonic), or on Ctrl-C. The job goes on in both cases.
     """
@@ -22,7 +30,7 @@ def to_the_end(deployment: Deployment, run: Run, *, already: str | None, deadlin
     try:
         if already and not was_ended:
             shell.progress(f"{run.name} is {already} already (run {run.run_id}); watching it")
-        look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen)
+        look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen, hung)
     except KeyboardInterrupt as interrupt:
         raise _left(deployment, run, "you stopped watching", seen) from interrupt
     notes = _finish(deployment, run, look.status)
@@ -34,18 +42,22 @@ def _look(deployment: Deployment, run: Run) -> Look:
     return Look(place.status(run), place.progress(run))
 
 
-def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look]) -> Look:
+def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], hung: Hung | None) -> Look:
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
-    for look in place_of(deployment).looks(run, deadline):
-        seen[:] = [look]
-        line = look.progress.get("line") or ""
-        for text in [line] if line and line not in told else look.trouble():
-            if text not in told:
-                shell.progress(text)
-            told.add(text)
-        if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
-            return look
+    with Calling(deployment.job.notify, place_of(deployment).as_monitored(run), deadline) as calling:
+        for look in place_of(deployment).looks(run, deadline):
+            seen[:] = [look]
+            line = look.progress.get("line") or ""
+            for text in [line] if line and line not in told else look.trouble():
+                if text not in told:
+                    shell.progress(text)
+                told.add(text)
+            if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:
+                calling.ended()
+                return look
+            if hung is not None and (found := hung(look)) is not None:
+                return replace(look, endless=found)
     raise _left(deployment, run, "the time to watch is over", seen)
 
 

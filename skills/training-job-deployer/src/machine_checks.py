@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy_checks import grace, names_trainyard, saving
+from deploy_checks import grace, names_trainyard, notify, saving
 from job_file.reading import JobFile
 from trainyard_job import IGNORED_ON_LOCAL, Job
 from trainyard_shell import Check, clean
@@ -41,6 +41,7 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
         saving(job_file),
         _processes(job_file),
         *_secrets(job_file),
+        *notify(job_file.job),
         _folder(run_dir),
         _disk(run_dir),
         grace(run_dir, job_file.job.monitor.stop_grace_s),

@@ -13,6 +13,12 @@ import pytest
 from monitor_process import RUN_ID, identity
 from monitor_run_writer import RunWriter
 
+from tests.components.prometheus import fixtures as prometheus_fixtures
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    prometheus_fixtures.register(config)
+
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:

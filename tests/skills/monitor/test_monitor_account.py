@@ -50,6 +50,31 @@ def test_the_parts_add_up_to_the_wall_time_on_every_history(histories: list[tupl
         assert told["wall_s"] == pytest.approx(writer.now - (writer.began or 0), abs=1e-6)
 
 
+def test_the_fields_names_add_up_too(histories: list[tuple[RunWriter, dict[str, Any]]]) -> None:
+    """Under the names of ml-goodput-measurement: what is null is contained in another, and said to be."""
+    for writer, told in histories:
+        named = told["categories"]
+        assert sum(value for value in named.values() if value is not None) == pytest.approx(told["wall_s"], abs=1e-6), (
+            writer.path
+        )
+        assert named["wasted_progress"] == told["account"]["repeated"] and named["accelerator_init"] is None
+
+
+def test_an_evaluation_is_not_productive(tmp_path: Path) -> None:
+    """What a step with a validation loss took beyond the usual step; the same time without one is productive."""
+    for name, extra in (("told", {"val_loss": 2.0}), ("untold", {})):
+        run = RunWriter(tmp_path / "runs" / name)
+        run.launch()
+        run.live()
+        for step in range(20):
+            run.train(work_s=3.5, **extra) if step == 9 else run.train()
+        run.close(finished=True)
+    told = summaries(tmp_path / "runs")
+    assert told["told"]["categories"]["evaluation"] == pytest.approx(3.0, abs=1e-3)
+    assert told["untold"]["categories"]["evaluation"] == 0
+    assert told["told"]["account"] == pytest.approx(told["untold"]["account"])
+
+
 def test_every_part_equals_the_ledger_of_who_made_the_history(histories: list[tuple[RunWriter, dict[str, Any]]]) -> None:
     for writer, told in histories:
         assert told["account"] == pytest.approx(writer.ledger, abs=2e-3), writer.path

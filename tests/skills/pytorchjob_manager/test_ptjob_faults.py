@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ptjob_call import KWOK, NOWHERE, OURS, RUN, Manager
-from ptjob_proxy import door_to
 
+from tests.components.cluster.door import door_to
 from tests.components.cluster.running import Cluster
 
 Rule = dict[str, Any]

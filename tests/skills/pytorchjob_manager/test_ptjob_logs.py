@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from ptjob_call import KWOK, PYTHON, REAL, Manager
-from ptjob_proxy import door_to
 
+from tests.components.cluster.door import door_to
 from tests.components.cluster.running import Cluster
 
 COUNTING = """

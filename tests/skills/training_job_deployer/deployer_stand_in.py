@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,9 @@ parser.add_argument("--steps", type=int, default=3)
 parser.add_argument("--until-told", action="store_true", help="wait before the last step for the file ../end")
 parser.add_argument("--fail", action="store_true", help="exit 3 after one step, or none that is left")
 parser.add_argument("--loss", type=float, default=4.0)
+parser.add_argument("--fault", choices=["raise", "assert", "kill", "exit"], help="how it fails before the step --at")
+parser.add_argument("--at", type=int, default=2)
+parser.add_argument("--times", type=int, default=1000, help="in the first so many starts")
 args = parser.parse_args()
 
 folder, project = Path(os.environ["TRAINYARD_RUN_DIR"]), Path.cwd().parent
@@ -31,11 +35,23 @@ def event(type: str, **fields: object) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def fail() -> None:
+    if args.fault == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if args.fault == "exit":
+        os._exit(7)
+    if args.fault == "assert":
+        assert len([]) == 1, "the tokenizer and the model differ"
+    raise ValueError("sample 17 has no labels")
+
+
 event("start", process_started=time.time(), world_size=1, restart_count=0, total_steps=args.steps, pids=[os.getpid()],
       attempt=int(os.environ["TRAINYARD_ATTEMPT"]))  # fmt: skip
 event("restored", step=done["step"], seconds=0.0, requested="latest", skipped=[])
 event("training", step=done["step"])
 for step in range(done["step"] + 1, args.steps + 1):
+    if args.fault and step == args.at and len((project / "starts.txt").read_text().split()) <= args.times:
+        fail()
     deadline = time.monotonic() + 120
     while args.until_told and step == args.steps and not (project / "end").exists():
         if time.monotonic() > deadline:

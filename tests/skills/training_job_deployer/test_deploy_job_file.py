@@ -396,7 +396,7 @@ def test_the_schema_names_every_key_with_its_meaning() -> None:
     assert job["required"] == ["name", "run"]
     told: dict[str, Any] = job["properties"]
     assert {"name", "target", "source", "run", "python", "nodes", "procs_per_node", "image", "engine", "cluster", "resources",
-            "network", "checkpoints", "env", "secrets", "monitor", "hyperpod", "budget"} == set(told)  # fmt: skip
+            "network", "checkpoints", "env", "secrets", "monitor", "notify", "hyperpod", "budget"} == set(told)  # fmt: skip
     assert told["run"]["description"]
 
 

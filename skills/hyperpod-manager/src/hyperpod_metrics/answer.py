@@ -9,9 +9,10 @@ from typing import Any
 
 import trainyard_aws as aws
 import trainyard_shell as shell
+from trainyard_prometheus import Place, ask, server
 
 from hyperpod_metrics import named
-from hyperpod_metrics.prometheus import Place, ask, server, workspace
+from hyperpod_metrics.workspaces import workspace
 
 MAX_POINTS = 11_000
 """Of one series: Prometheus refuses more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goodput.account import Account, death_of
+from goodput.field_names import categories
 from run_folder.records import shown
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def summarize(history: History, account: Account | None, restarts: int | None = 
         "death_to_new_step_s": [round(value, 3) for value in death_to_new_step_s(history)],
         "goodput": account.goodput if account else None,
         "wall_s": account.wall_s if account else None,
+        "categories": categories(history, account) if account else None,
         "account": dict(account.parts) if account else None,
     }
     if history.log is not None and (account is None or not history.events):  # a log alone does not tell a kill from a stop

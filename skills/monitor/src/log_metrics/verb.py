@@ -16,17 +16,28 @@ from log_reading.table import MAX_RESTARTS_TOLD
 from run_folder.records import shown
 
 if TYPE_CHECKING:
+    from cluster_run.named import Named
     from log_reading.table import LogTable
 
 MAX_EVALS_TOLD = 10
 
 
 def metrics_result(
-    path: str, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
+    run: Named, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
+) -> shell.Result:
+    if not run.is_on_cluster:
+        return _of_source(find_source(run.folder), log_format, pattern, limit, export, dry_run, yes)
+    from cluster_run.whole import source_of
+
+    with source_of(run) as source:
+        return _of_source(source, log_format, pattern, limit, export, dry_run, yes)
+
+
+def _of_source(
+    source: LogSource, log_format: str, pattern: str | None, limit: int, export: str | None, dry_run: bool, yes: bool
 ) -> shell.Result:
     from log_metrics.export import export_target, write_export
 
-    source = find_source(path)
     target = export_target(export, source, yes) if export else None
     found = read_source(source, log_format, pattern)
     if found.format is None:

@@ -27,6 +27,9 @@ STAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)?",
 )
 
+# kubectl logs --timestamps, and the logs of a cluster's pods: a node's time, then what the job printed.
+NODES_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ")
+
 
 @dataclass
 class LineCount:
@@ -83,6 +86,12 @@ def lines_of(file: BinaryIO, count: LineCount, *, growing: bool) -> Iterator[str
             count.first_stamp = stamp_of(text)
         yield text
     count.last = text
+
+
+def message_of(text: str) -> str:
+    """The line without the time that a node put in front of it."""
+    found = NODES_STAMP.match(text)
+    return text[found.end() :] if found else text
 
 
 def writer_of(text: str) -> str | None:

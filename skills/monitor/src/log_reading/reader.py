@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from log_formats.known import FORMATS
 from log_formats.values import Fields, Point, bar_of
-from log_reading.lines import LineCount, lines_of, stamp_of, writer_of
+from log_reading.lines import LineCount, lines_of, message_of, stamp_of, writer_of
 from log_reading.pattern import Pattern
 from log_reading.table import LogTable
 from log_reading.writers import OneWriter
@@ -58,11 +58,12 @@ def _recognised(lines: Iterator[str], votes: Counter[str]) -> tuple[Format | Non
     formats = [make() for make in FORMATS.values()]
     kept: list[str] = []
     for text in lines:
-        found = next((one.name for one in formats if one.parse(text) is not None), None)
+        message = message_of(text)
+        found = next((one.name for one in formats if one.parse(message) is not None), None)
         if found is not None:
             votes[found] += 1
         # Lightning's table is recognised by its second line; a table's header must be read again.
-        if kept or found is not None or _may_be_header(text):
+        if kept or found is not None or _may_be_header(message):
             kept.append(text)
         if votes.total() >= ENOUGH_VOTES or len(kept) >= MAX_UNDECIDED_LINES:
             if votes:
@@ -95,9 +96,9 @@ def _read(lines: Iterator[str], chosen: Format, table: LogTable, writers: OneWri
 
 def _points(lines: Iterator[str], chosen: Format) -> Iterator[tuple[Point, str | None]]:
     """Each metric line with its writer; held back until the next one, for a progress bar behind it may tell its step."""
-    held = None
+    held, own_words = None, isinstance(chosen, Pattern)
     for text in lines:
-        point = chosen.parse(text)
+        point = chosen.parse(text if own_words else message_of(text))
         if point is not None:
             if held is not None:
                 yield held

@@ -68,7 +68,7 @@ def find_source(text: str) -> LogSource:
         return LogSource("stdin", (), growing=False)
     path = Path(text)
     if path.is_dir():
-        return _in_folder(open_run_folder(text), text)
+        return source_in(open_run_folder(text), text)
     if not path.exists():
         raise shell.SkillError("not-found", f"{text} does not exist", hint="give a log file, a run folder, or - for stdin")
     if not path.is_file():
@@ -77,7 +77,8 @@ def find_source(text: str) -> LogSource:
     return LogSource(text, (path,), growing=True)
 
 
-def _in_folder(folder: Path, text: str) -> LogSource:
+def source_in(folder: Path, text: str) -> LogSource:
+    """Of a run folder that is called `text`. Raises SkillError not-found."""
     steps, logs = folder / "steps.jsonl", job_logs(folder)
     if steps.exists():
         return LogSource(str(steps), (steps,), growing=True)

@@ -54,6 +54,7 @@ class EventLine(Struct, frozen=True):
     tensors: Any = None
     delay_s: Any = None
     world_size: Any = None
+    backend: Any = None
     action: Any = None
     stacks: Any = None
     requested: Any = None

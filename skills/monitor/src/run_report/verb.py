@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trainyard_shell as shell
 from trainyard_files import replace_file
@@ -21,24 +22,54 @@ from run_view.observe import Observation, observe
 from run_view.state import RunState
 from run_view.status import tally_note
 
+if TYPE_CHECKING:
+    from cluster_run.named import Named
+
 MARKER = '<meta name="generator" content="trainyard monitor">'
 
 
-def report_result(run_dir: str, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
-    alone = Path(run_dir).is_file()
-    path = Path(run_dir) if alone else open_run_folder(run_dir)
-    target = _target(path, output)
+def report_result(run: Named, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
+    if run.is_on_cluster:
+        return _of_cluster(run, output, dry_run, stall_factor)
+    alone = Path(run.folder).is_file()
+    path = Path(run.folder) if alone else open_run_folder(run.folder)
+    target = _target(path.with_name(f"{path.name}.report.html") if alone else path / "report.html", output)
     if alone:
         view, history, booked = _log_alone(path, stall_factor)
     else:
         view = observe(path, stall_factor=stall_factor)
         history, booked = history_of(view, stall_factor)
-    found = [view.runner_problem, *(tally_note(tally) for tally in history.tallies)]
+    more = [] if alone else restart_warnings(view)
+    return _report(target, view, history, booked, [], more, dry_run, stall_factor)
+
+
+def _of_cluster(run: Named, output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
+    from cluster_run.whole import report_target, whole_run
+
+    with whole_run(run, stall_factor) as (found, _):
+        target = _target(report_target(found.run.name), output)
+        view = found.observation
+        history, booked = history_of(view, stall_factor)
+        return _report(target, view, history, booked, found.notes(), restart_warnings(view), dry_run, stall_factor)
+
+
+def _report(
+    target: Path,
+    view: Observation,
+    history: History,
+    booked: Account | None,
+    before: list[str],
+    behind: list[str],
+    dry_run: bool,
+    stall_factor: float,
+) -> shell.Result:
+    """`before` and `behind`: notes around those about the records."""
+    found = [*before, view.runner_problem, *(tally_note(tally) for tally in history.tallies)]
     found += history.log.notes if history.log else []
     if history.clock_jumps:
         found.append(f"the clock went backwards {history.clock_jumps} times; times around there are not to be trusted")
     summary = summary_of(view, history, booked)
-    told = [*(note for note in found if note), *([] if alone else restart_warnings(view))]
+    told = [*(note for note in found if note), *behind]
     page = render(view, history, booked, summary, told, stall_factor)
     changed = [] if dry_run else [_write(target, page)]
     data = {
@@ -70,10 +101,9 @@ def _log_alone(path: Path, stall_factor: float) -> tuple[Observation, History, A
     return view, history, account(history, stall_factor=stall_factor) if times else None
 
 
-def _target(path: Path, output: str | None) -> Path:
+def _target(usual: Path, output: str | None) -> Path:
     """Where the report goes; never over something that is no report of ours."""
-    beside = path.with_name(f"{path.name}.report.html") if path.is_file() else path / "report.html"
-    target = (Path(output) if output else beside).absolute()
+    target = (Path(output) if output else usual).absolute()
     if target.is_dir():
         raise shell.SkillError("usage", f"{target} is a folder", hint=f"--output {target}/report.html")
     if not target.parent.is_dir():

@@ -63,6 +63,12 @@ def fetch(run: Run, output: Path, pods: list[dict[str, Any]]) -> Call | None:
     return Call([*words, "--request", "-"], {**document, "claim": claim}) if document else Call([*words, "--claim", claim])
 
 
+def on_its_volume(run: Run, verb: str) -> list[str]:
+    """Words for pod_checkpoints.py about the checkpoints on the run's claim, as a user could type them."""
+    folder = result_of(run, run.submission).get("run_dir") or "RUN_DIR"
+    return [verb, str(folder), *options(claim=claim_of(run) or "CLAIM"), *where(run)]
+
+
 def kept_volume(run: Run) -> list[dict[str, Any]]:
     """What a stop says of the volume: that it stays, and what its deletion would mean."""
     claim, volume = claim_of(run), result_of(run, run.stages.get("storage"))

@@ -24,6 +24,12 @@ def judge(status: dict[str, Any], stall_factor: float) -> list[Check]:
     return checks
 
 
+def stalled(status: dict[str, Any], progress: dict[str, Any], stall_factor: float) -> str | None:
+    """The words of a stall that is seen."""
+    check = _stall(progress, stall_factor)
+    return check.summary if status["state"] == "running" and check.status == "fail" else None
+
+
 def _state(status: dict[str, Any]) -> Check:
     state, reason = status["state"], status.get("reason")
     told = f"{state}: {reason}" if reason else str(state)

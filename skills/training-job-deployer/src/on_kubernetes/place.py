@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,11 +11,11 @@ import deploy_checks
 import deploy_place
 import trainyard_endless
 import trainyard_shell as shell
-from deploy_place import ABSENT, ENDED
+from deploy_place import ABSENT, ENDED, Look
 from deploy_siblings import Answer, Call, call, options
-from on_kubernetes import calls, plan, states
+from on_kubernetes import bad_nodes, calls, plan, states
 from on_kubernetes.findings import findings
-from on_kubernetes.health import judge
+from on_kubernetes.health import judge, stalled
 from on_kubernetes.progress import progress_of
 from on_kubernetes.stages import POD_FILES, RAY, manager, stages
 from trainyard_request import words_of
@@ -33,6 +34,7 @@ class KubernetesPlace(deploy_place.Place):
 
     asks_yes: ClassVar[bool] = True
     has_volume: ClassVar[bool] = True
+    has_other_nodes: ClassVar[bool] = True
     was_let_in = False
     """Whoever waits for a job of weeks outlives the credentials that its first look was made with."""
 
@@ -53,7 +55,8 @@ class KubernetesPlace(deploy_place.Place):
         job = deployment.job
         checks = plan.problems(deployment, run, strict=strict)
         saving = deploy_checks.saving(deployment.job_file)
-        return [*checks, saving, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
+        called = deploy_checks.notify(job)
+        return [*checks, saving, *called, deploy_checks.grace(self.run_dir, job.monitor.stop_grace_s)]
 
     def describe(self, deployment: Deployment, run: Run) -> dict[str, Any]:
         return plan.describe(deployment, run)
@@ -94,6 +97,25 @@ class KubernetesPlace(deploy_place.Place):
             return {"state": "unreachable", "reason": str(error)}
         self.was_let_in = True
         return status
+
+    def as_monitored(self, run: Run) -> list[str]:
+        return [run.name, *calls.where(run)]
+
+    def is_gone(self, status: dict[str, Any]) -> bool:
+        return states.is_gone(status)
+
+    def hangs(self, run: Run, look: Look) -> str | None:
+        """Its launcher ends what hangs; what it does not see is a step line that does not come."""
+        return stalled(look.status, look.progress, run.monitor("stall_factor"))
+
+    def checkpoint_list(self, run: Run) -> str:
+        return shlex.join(["pod_checkpoints.py", *calls.on_its_volume(run, "list")])
+
+    def repairs(self, run: Run, node: str | None) -> list[str]:
+        return bad_nodes.commands(run, node)
+
+    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
+        return bad_nodes.replaced(run, node, yes=yes, deadline=deadline)
 
     def endless(self, status: dict[str, Any]) -> shell.Check | None:
         if status["state"] == "unreachable":

@@ -44,6 +44,7 @@ class Place(deploy_place.Place):
     """This machine."""
 
     keeps_record: ClassVar[bool] = True
+    sees_hangs: ClassVar[bool] = True
 
     @staticmethod
     def findings(job: Job, command: Command | None) -> list[Finding]:
@@ -122,6 +123,12 @@ class Place(deploy_place.Place):
             pass  # the job goes on, and so does whoever waits for it
         if time.monotonic() < deadline:
             yield from super().looks(run, deadline)
+
+    def hangs(self, run: Run, look: Look) -> str | None:
+        """By the runner's own rule, where the job file lets it only report."""
+        rows = look.status.get("checks")
+        found = [row for row in rows if row.get("id") == "run.hangs"] if isinstance(rows, list) else []
+        return next((str(row.get("summary")) for row in found if row.get("status") == "fail"), None)
 
     def listed(self, run: Run | None) -> tuple[str, str | None]:
         return _states(self.run_dir.parent).get(self.run_dir.name, ABSENT), None

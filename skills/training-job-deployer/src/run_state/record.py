@@ -35,6 +35,21 @@ class StageRecord(Struct, kw_only=True):
         return Call(self.request, self.document)
 
 
+class Restarted(Struct, kw_only=True):
+    """A restart that `watch --restart` made, and the failure before it."""
+
+    start: int
+    """`starts` of the run that failed."""
+    time: float
+    cause: str
+    """The doctor's."""
+    kind: str
+    """RESTART or RESTART_ELSEWHERE."""
+    step: int | None = None
+    """The highest step that was reached by then."""
+    attempt: int | None = None
+
+
 class Run(Struct, kw_only=True):
     """The content of run.json."""
 
@@ -57,6 +72,12 @@ class Run(Struct, kw_only=True):
     """How often the job was submitted: the launcher in a pod tells a user's resume from a pod made anew by it."""
     stopped: StageRecord | None = None
     """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
+    restarts: list[Restarted] = []
+    """Those since its user started it last, oldest first."""
+    ended_as_hung: bool = False
+    """`watch --restart` ends it because it hangs: until the next start its state `stopped` or `gone` is not its user's."""
+    stop_asked: bool = False
+    """Its user called `stop` since it was started last, of one that had failed already perhaps: nobody starts it again unasked."""
 
     def monitor(self, key: str) -> Any:
         """A number under `monitor` in the job file as submitted; its default where there is none."""

@@ -1,11 +1,11 @@
-"""One question to a Prometheus API over HTTP: bounded, with a deadline, signed only for AWS.
+"""One question to a Prometheus API over HTTP: bounded, with a deadline; nobody is told more than the question.
 
-https://prometheus.io/docs/prometheus/latest/querying/api/ and Amazon Managed Service for Prometheus, which is the same behind SigV4.
+`make kit` copies this file byte for byte into the src/ of each skill that uses it; edit it in skills/kit/ only.
+https://prometheus.io/docs/prometheus/latest/querying/api/
 """
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
-import trainyard_aws as aws
 import trainyard_files
 import trainyard_shell as shell
 
@@ -23,10 +22,6 @@ MAX_QUERY_CHARS = 4000
 CHUNK = 64 << 10
 CONNECT_S = 5.0
 TRIES, PAUSE_S = 3, 0.5
-WORKSPACE = re.compile(r"ws-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
-AWS_HOST = re.compile(r"\.(?:amazonaws\.com|amazonaws\.com\.cn|api\.aws)$")
-REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,3}-\d")
 
 
 class Signer(Protocol):
@@ -43,80 +38,16 @@ class Place:
     """ARN of the workspace, for the hint of a refusal."""
 
 
-@dataclass(frozen=True)
-class Sigv4:
-    """Signs a GET for AMP."""
-
-    credentials: Any
-    region: str
-
-    def headers(self, url: str) -> dict[str, str]:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        request = AWSRequest(method="GET", url=url)
-        SigV4Auth(self.credentials, "aps", self.region).add_auth(request)
-        return dict(request.headers.items())
-
-
-def workspace(id: str, region: str | None) -> Place:
-    """An AMP workspace. Its address is AWS's, or what AWS_ENDPOINT_URL_AMP says, as for every client of AWS.
-
-    Raises SkillError usage; AwsError credentials.
-    """
-    if not WORKSPACE.fullmatch(id):
-        raise shell.SkillError("usage", f"{shell.clean(id, 60)!r} is no workspace id", hint="aws amp list-workspaces: ws-...")
-    where = _region(region)
-    domain = "amazonaws.com.cn" if where.startswith("cn-") else "amazonaws.com"
-    named = os.environ.get("AWS_ENDPOINT_URL_AMP")
-    base = named.rstrip("/") if named else f"https://aps-workspaces.{where}.{domain}"
-    _refuse_stranger(base)
-    arn = f"arn:aws{'-cn' if where.startswith('cn-') else ''}:aps:{where}:*:workspace/{id}"
-    return Place(f"{base}/workspaces/{id}", Sigv4(_credentials(), where), arn)
-
-
-def _refuse_stranger(base: str) -> None:
-    """A signature and a session's token go to AWS over TLS, or to this very machine, and nowhere else."""
-    _refuse_address(base)
-    parts = urlsplit(base)
-    host = parts.hostname or ""
-    if LOOPBACK.fullmatch(host) or (parts.scheme == "https" and AWS_HOST.search(host)):
-        return
-    what = f"AWS_ENDPOINT_URL_AMP leads to {shell.clean(host, 80)}: credentials go to AWS over https, or to this machine"
-    raise shell.SkillError("usage", what, hint="unset it; for a Prometheus of your own: --url")
-
-
-def _region(region: str | None) -> str:
-    import boto3
-
-    found = region or os.environ.get("AWS_REGION") or None
-    with aws.asking("find the region"):
-        found = found or boto3.session.Session().region_name
-    if not found or not REGION.fullmatch(found):
-        raise shell.SkillError("usage", f"{shell.clean(str(found), 40)!r} is no region of AWS", hint="--region us-east-1")
-    return found
-
-
-def _credentials() -> Any:
-    import boto3
-    import botocore.exceptions
-
-    with aws.asking("sign the query"):
-        found = boto3.session.Session().get_credentials()
-        if found is None:
-            raise botocore.exceptions.NoCredentialsError
-        return found.get_frozen_credentials()
-
-
 def server(url: str) -> Place:
     """Any Prometheus. Nothing of AWS is ever sent there. Raises SkillError usage."""
-    _refuse_address(url)
+    refuse_address(url)
     if re.search(r"(^|\.)aps-workspaces\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$", urlsplit(url).hostname or ""):
         raise shell.SkillError("usage", "that is an AMP workspace: it wants a signature", hint="--workspace ws-... --region R")
     return Place(re.sub(r"/api/v1/?$", "", url).rstrip("/"))
 
 
-def _refuse_address(url: str) -> None:
+def refuse_address(url: str) -> None:
+    """Raises SkillError usage where the text is not an address of a Prometheus."""
     try:
         parts = urlsplit(url)
         fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"[^!-~]", url)

@@ -1,0 +1,354 @@
+"""Everything that one failure left behind, read once: the attempt that is asked about, its logs, its cluster, its records."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field, replace
+
+from diagnosis import cluster_words, gpu_words
+from diagnosis.evidence import Evidence, Pod
+from diagnosis.facts import Death, Found, Source
+from diagnosis.log_pieces import pieces_of_interest
+from diagnosis.log_text import line_of
+from diagnosis.one_log import LogFacts, LogReader
+from diagnosis.rules import every_of, rule
+from diagnosis.run_history import Attempt, History, event_text, read_history
+
+PROCS = re.compile(r"--nproc[-_]per[-_]node[= ](\d{1,3})\b")
+LIVE_S = 24 * 3600.0
+"""A folder that nobody has written to for longer is not of a run that goes on now."""
+LOCAL_PEER = re.compile(r"\[(?:127\.0\.0\.1|::1|localhost)\]")
+
+
+@dataclass
+class Case:
+    evidence: Evidence
+    history: History | None = None
+    attempt: Attempt | None = None
+    logs: list[LogFacts] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    outcome: str = "unknown"
+    """finished, failed, stopped, running, pending (it never began) or unknown."""
+    world: int | None = None
+    procs_per_node: int | None = None
+    now: float | None = None
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def made_steps(self) -> bool:
+        attempts = self.history.attempts if self.history else []
+        return any(each.steps.last for each in self.logs) or any(each.last_step is not None for each in attempts)
+
+    @property
+    def last_step_time(self) -> float | None:
+        times = [step[2] for each in self.logs for step in each.steps.last if step[2] is not None]
+        if self.history and self.history.last_step_time:
+            times.append(self.history.last_step_time)
+        return max(times, default=None)
+
+    @property
+    def ranks_seen(self) -> set[int]:
+        seen = {rank for each in self.logs for rank in each.ranks_seen}
+        seen |= {each.rank for each in self.deaths if each.rank is not None}
+        return seen | {each.source.rank for each in self.logs if each.source.rank is not None}
+
+    def pod_of(self, name: str | None) -> Pod | None:
+        return next((each for each in self.evidence.pods if each.name == name), None)
+
+    def rank_by_pid(self, pid: int) -> int | None:
+        for death in self.deaths:
+            if death.pid == pid and death.rank is not None:
+                return death.rank
+        return None
+
+
+def read_case(evidence: Evidence, number: int | None = None) -> Case:
+    """`number`: of the attempt; None: the newest that says something."""
+    case = Case(evidence, now=_now(evidence), problems=list(evidence.problems))
+    if evidence.run is not None:
+        case.history = read_history(evidence.run)
+        case.problems += case.history.problems
+        case.attempt = _attempt(case.history, number)
+    for source in _logs_of(evidence, case.attempt):
+        facts = LogReader(source).read()
+        case.logs.append(facts)
+        if facts.problem:
+            case.problems.append(facts.problem)
+    case.world, case.procs_per_node = _sizes(case)
+    _deaths(case)
+    for facts in case.logs:
+        case.found += facts.found
+    _uncaught(case)
+    _cluster(case)
+    _kernel(case)
+    _records(case)
+    case.outcome = _outcome(case)
+    return case
+
+
+def _now(evidence: Evidence) -> float | None:
+    told = evidence.about.get("time")
+    return float(told) if isinstance(told, int | float) and not isinstance(told, bool) else None
+
+
+def _attempt(history: History, number: int | None) -> Attempt | None:
+    """The newest; the one before, while the newest has neither ended nor made a step."""
+    attempts = history.attempts
+    if number is not None:
+        return next((each for each in attempts if each.number == number), None)
+    if (
+        len(attempts) > 1
+        and attempts[-1].ended is None
+        and attempts[-1].last_step is None
+        and history.state in ("backing-off", "starting")
+    ):
+        return attempts[-2]
+    return history.newest
+
+
+def _logs_of(evidence: Evidence, attempt: Attempt | None) -> list[Source]:
+    """Of a run with several attempts' logs the one that is asked about; all logs of pods."""
+    runs = [each for each in evidence.logs if each.name.rpartition("/")[2].startswith("attempt-")]
+    others = [each for each in evidence.logs if each not in runs]
+    runs = [each for each in runs if each.attempt == attempt.number] if attempt is not None else runs[-1:]
+    return [*runs, *others]
+
+
+def _sizes(case: Case) -> tuple[int | None, int | None]:
+    evidence = case.evidence
+    world = evidence.world_size or (case.history.world_size if case.history else None)
+    world = world or next((each.world_size for each in case.logs if each.world_size), None)
+    procs = evidence.procs_per_node or next((found for pod in evidence.pods if (found := _procs_of(pod))), None)
+    nodes = len(evidence.pods) or len({each.source.node_rank for each in case.logs if each.source.node_rank is not None})
+    if procs is None and world and nodes and world % nodes == 0:
+        procs = world // nodes
+    if procs is None and nodes > 1:
+        locals_seen = {each for facts in case.logs for each in facts.locals_seen}
+        locals_seen |= {each.local_rank for facts in case.logs for each in facts.deaths if each.local_rank is not None}
+        procs = max(locals_seen) + 1 if locals_seen else None
+    if world is None and procs and nodes:
+        world = procs * nodes
+    return world, procs
+
+
+def _procs_of(pod: Pod) -> int | None:
+    containers = pod.document.get("spec", {}).get("containers") if isinstance(pod.document.get("spec"), dict) else None
+    first = containers[0] if isinstance(containers, list) and containers and isinstance(containers[0], dict) else {}
+    for each in first.get("env") or []:
+        if isinstance(each, dict) and each.get("name") == "PET_NPROC_PER_NODE" and str(each.get("value")).isdigit():
+            return int(each["value"]) or None
+    words = " ".join(str(word) for key in ("command", "args") for word in first.get(key) or [])
+    match = PROCS.search(words)
+    return int(match[1]) or None if match else None
+
+
+def world_rank(case: Case, source: Source, local: int | None) -> int | None:
+    """Of a rank on its node; None where its node is not known and there may be several."""
+    if source.rank is not None:
+        return source.rank
+    local = source.local_rank if local is None else local
+    if local is None:
+        return source.node_rank if case.procs_per_node == 1 or (case.procs_per_node is None and case.world is None) else None
+    if source.node_rank is not None:
+        procs = case.procs_per_node
+        return source.node_rank * procs + local if procs else local if source.node_rank == 0 else None
+    several = len({each.source.pod for each in case.logs if each.source.pod}) > 1
+    return None if several else local
+
+
+def _deaths(case: Case) -> None:
+    """Each rank's death once: the summary knows more than the lines before it."""
+    for facts in case.logs:
+        named = [each for each in facts.deaths if each.rank is not None]
+        for death in facts.deaths:
+            if death.rank is None and any(each.pid == death.pid for each in named):
+                continue
+            rank = death.rank if death.rank is not None else world_rank(case, facts.source, death.local_rank)
+            case.deaths.append(replace(death, rank=rank))
+    for facts in case.logs:
+        for found in facts.found:
+            if found.rank is None:
+                local = found.more.get("local")
+                found.rank = world_rank(case, facts.source, int(local) if local else None)
+            if found.rank is None and (pid := found.more.get("pid") or found.more.get("pid2")):
+                found.rank = case.rank_by_pid(int(pid))
+    if case.attempt:
+        case.attempt.pids = {each.pid: each.rank for each in case.deaths if each.pid and each.rank is not None}
+
+
+def _uncaught(case: Case) -> None:
+    """Exceptions that no rule knows and nobody caught."""
+    for facts in case.logs:
+        told = {each.offset for each in facts.found if each.rule.role == "root" or each.rule.role == "cascade"}
+        for rank, local, block in facts.blocks:
+            if block.end in told or any(
+                each.offset is not None and block.begin <= each.offset <= block.end
+                for each in facts.found
+                if each.rule.role != "confirmation"
+            ):
+                continue
+            found = Found(rule("exit.error"), facts.source, block.text, rank, offset=block.end, time=block.time, uncaught=True)
+            found.rank = rank if rank is not None else world_rank(case, facts.source, local)
+            found.overcome = facts.steps.after(block.end) >= 2
+            found.from_launcher, found.pod = block.of_launcher, facts.source.pod
+            if block.script_line:
+                found.more["script_line"] = block.script_line
+            case.found.append(found)
+
+
+def _cluster(case: Case) -> None:
+    evidence = case.evidence
+    for word in cluster_words.words_of(evidence):
+        pod = case.pod_of(word.pod)
+        source = Source(
+            word.file, pod=word.pod, node=word.node, node_rank=pod.node_rank if pod else None, container=word.container
+        )
+        rows = [(each, match.groupdict()) for each, match in every_of(word.place, word.text)]
+        rows += [(each, {}) for each in gpu_words.rules_for(word.place, word.text)]
+        for each, more in rows:
+            found = Found(each, source, word.text, node=word.node, time=word.time, uncaught=True, pod=word.pod)
+            found.more = {name: value for name, value in more.items() if value is not None}
+            if pod is not None:
+                found.rank = pod.node_rank if case.procs_per_node == 1 or (len(evidence.pods) == case.world) else None
+            found.overcome = _is_past(case, word, pod)
+            case.found.append(found)
+
+
+def _is_past(case: Case, word: cluster_words.Word, pod: Pod | None) -> bool:
+    """What kept a pod from starting does not matter once it has started."""
+    if word.place == "event" or word.text.startswith(("condition PodScheduled", "condition Initialized")):
+        waits = re.search(
+            r"event (?:FailedScheduling|FailedMount|FailedAttachVolume|FailedCreate|BackOff: Back-off pulling|Failed: (?:Failed to pull|Error: (?:ErrImage|ImagePull)))|"
+            r"PodScheduled=False|Initialized=False",
+            word.text,
+        )
+        pods = [pod] if pod else case.evidence.pods
+        with_document = [each for each in pods if each.document]
+        return bool(waits) and bool(with_document) and all(cluster_words.started(each) for each in with_document)
+    return False
+
+
+def _kernel(case: Case) -> None:
+    nodes = {pod.node for pod in case.evidence.pods if pod.node}
+    for source in case.evidence.kernel:
+        try:
+            for offset, raw in pieces_of_interest(source.path):  # type: ignore[arg-type]  # a kernel log has a path
+                if raw is None:
+                    continue
+                line = line_of(raw)
+                node = next((each for each in nodes if each in line.whole or each in source.name), None)
+                rows = [(each, match.groupdict()) for each, match in every_of("kernel", line.text)]
+                rows += [(each, {}) for each in gpu_words.rules_for("kernel", line.text)]
+                for each, more in rows[:3]:
+                    found = Found(each, source, line.whole, node=node or (next(iter(nodes)) if len(nodes) == 1 else None))
+                    found.offset, found.time, found.uncaught = offset, line.time, True
+                    found.more = {name: value for name, value in more.items() if value}
+                    pid = found.more.get("pid") or found.more.get("pid2") or gpu_words.pid_of(line.text)
+                    found.rank = case.rank_by_pid(int(pid)) if pid else None
+                    case.found.append(found)
+        except (OSError, ValueError) as error:
+            case.problems.append(f"{source.name} cannot be read to its end: {error}")
+
+
+def _records(case: Case) -> None:
+    """What runner.json and events.jsonl say of the attempt; its reason is the launcher's own conclusion from the log."""
+    history, attempt = case.history, case.attempt
+    if history is None:
+        return
+    base = "run/" if history.folder != case.evidence.root else ""
+    newest = attempt is history.newest
+    texts: list[tuple[str, str, int | None]] = []
+    if attempt and attempt.reason:
+        texts.append((f"{base}events.jsonl", attempt.reason, attempt.lines.get("ended")))
+    if newest and history.reason and (not attempt or history.reason != attempt.reason):
+        texts.append((f"{base}runner.json", history.reason, None))
+    if newest and history.state == "stopped":
+        texts.append((f"{base}runner.json", "state stopped", None))
+    went_on = max((number for number, each in (attempt.events if attempt else []) if each.type == "goes-on"), default=0)
+    for number, event in attempt.events if attempt else []:
+        if number > went_on:
+            texts.append((f"{base}events.jsonl", event_text(event), number))
+    for file, text, line in texts:
+        _record(case, Source(file), text, line)
+
+
+def _record(case: Case, source: Source, text: str, number: int | None) -> None:
+    rank = int(match[1]) if (match := re.match(r"(?:event hang .{0,12})?rank (\d{1,6})\b", text)) else None
+    rows = [(each, match.groupdict()) for each, match in every_of("runner", text)]
+    told = re.sub(r"^rank \d+ (?:failed|exited with \d+|killed by \w+ \(\d+\))(?: \([^)]*\))?: ", "", text)
+    if told != text and not text.startswith("event"):
+        rows += [(each, match.groupdict()) for each, match in every_of("log", told.partition(" (")[0])]
+    if match := re.search(r"(?:rank (?P<rank>\d+) )?killed by SIG\w+ \((?P<signal>\d+)\)", text):
+        from diagnosis.exits import rule_of_code
+
+        rows.append((rule_of_code(-int(match["signal"]), rank is not None), {}))
+    for each, more in rows:
+        found = Found(each, source, text[:600], rank, line=number, uncaught=True)
+        found.more = {name: value for name, value in more.items() if value}
+        case.found.append(found)
+
+
+def _outcome(case: Case) -> str:
+    history = case.history
+    state = history.state if history else "unknown"
+    if state in ("finished", "failed", "stopped") and case.attempt is (history.newest if history else None):
+        return state
+    if history and case.attempt and case.attempt.ended is not None and case.attempt.exit_code not in (0, None):
+        return "failed"
+    if told := cluster_words.job_state(case.evidence):
+        return told
+    phases = [cluster_words.phase(pod) for pod in case.evidence.pods if pod.document]
+    if phases and all(each == "Succeeded" for each in phases):
+        return "finished"
+    codes = [
+        ended.get("exitCode")
+        for pod in case.evidence.pods
+        if (ended := (cluster_words.main_status(pod).get("state") or {}).get("terminated"))
+    ]
+    if "Failed" in phases or any(codes):
+        return "failed"
+    if any(_ended_badly(facts) for facts in case.logs):
+        return "failed"
+    if phases and any(each == "Pending" for each in phases):
+        return "pending"
+    return "running" if state in ("running", "starting", "backing-off") or "Running" in phases else "unknown"
+
+
+def _ended_badly(facts: LogFacts) -> bool:
+    """A rank's death or an uncaught exception, and no steps after it."""
+    ends = [each.offset for each in facts.deaths] + [block.end for _, _, block in facts.blocks]
+    return any(facts.steps.after(end) < 2 for end in ends)
+
+
+def wall_now(case: Case) -> float | None:
+    """The time of the evidence; of a folder that is still written to, now."""
+    if case.now is not None:
+        return case.now
+    written = case.history.last_write if case.history else None
+    return time.time() if written is not None and 0 <= time.time() - written < LIVE_S else None
+
+
+PAUSE_FACTOR, PAUSE_S = 10.0, 10.0
+"""Longer than that many usual steps, and than this, is a pause: an evaluation, a save, or a hang."""
+
+
+def pause_s(case: Case) -> float | None:
+    """Seconds since the last step when the evidence was collected; None where that is not known."""
+    now, last = wall_now(case), case.last_step_time
+    return now - last if now is not None and last is not None else None
+
+
+def usual_step_s(case: Case) -> float:
+    return case.history.median_step_s if case.history and case.history.median_step_s else 1.0
+
+
+def is_paused(case: Case) -> bool:
+    past = pause_s(case)
+    return past is not None and past > max(PAUSE_FACTOR * usual_step_s(case), PAUSE_S)
+
+
+def is_moving(case: Case) -> bool:
+    """False where nothing says so."""
+    return case.outcome == "running" and pause_s(case) is not None and not is_paused(case)
