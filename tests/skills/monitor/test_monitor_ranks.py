@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from diagnose_call import diagnose
 from monitor_call import call, check
 
 BEGAN = 1_790_000_000.0
@@ -72,3 +73,16 @@ def test_what_cannot_be_compared_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "fsdp" / "ranks" / "rank-0000.jsonl").unlink()
     (tmp_path / "fsdp" / "ranks" / "rank-0000.jsonl").mkdir()
     assert told(tmp_path / "fsdp", code=1)[0] == "unknown"
+
+
+def test_the_doctor_names_it_too(tmp_path: Path) -> None:
+    """Of a run that goes on; one that has finished was slow and is well."""
+    runner = {"format": 1, "name": "r", "run_id": "0" * 16, "state": "running"}
+    path = run_of(tmp_path / "one", 16, own={(11, -1): 0.7})
+    for state, expected in (("running", ("slow-rank", 11, "node-1")), ("finished", ("none", None, None))):
+        (path / "runner.json").write_text(json.dumps({**runner, "state": state}))
+        root = diagnose("doctor", path, code=0).data["root"]
+        assert (root["cause"], root["rank"], root["node"]) == expected
+    well = run_of(tmp_path / "well", 16)
+    (well / "runner.json").write_text(json.dumps(runner))
+    assert diagnose("doctor", well, code=0).data["root"]["cause"] == "none"

@@ -11,12 +11,13 @@ from diagnosis.torchrun_words import signal_of
 from diagnosis.waiting_ranks import Suspicion, suspected
 from flight_recorder.folder import newest_files
 from flight_recorder.verdict import guilty_ranks
+from hardware.slow_ranks import Slow, pace_of
 
 TERM, KILL = 15, 9
 
 
 def conclusions(case: Case) -> list[Found]:
-    return [*_of_deaths(case), *_of_silence(case), *stack_files.outliers(case), *_of_flight(case)]
+    return [*_of_deaths(case), *_of_silence(case), *stack_files.outliers(case), *_of_flight(case), *_of_pace(case)]
 
 
 def victims(case: Case) -> dict[int, list[Found]]:
@@ -39,6 +40,24 @@ def _of_flight(case: Case) -> list[Found]:
     name = "rank.other-call" if verdict.state == "mismatch" else "rank.missing"
     source = Source("flight" if case.evidence.flight else "run/flight")
     return [Found(rule(name), source, verdict.reason, rank, uncaught=True) for rank in verdict.guilty[:8]]
+
+
+def _of_pace(case: Case) -> list[Found]:
+    """Ranks of a run that goes on that are slower than the others of their group, by their own records."""
+    if case.outcome not in ("running", "unknown") or case.evidence.run is None:
+        return []
+    slow = pace_of(case.evidence.run, case.world).slow
+    prefix = "" if case.evidence.run == case.evidence.root else "run/"
+    return [_slow(case, each, prefix) for each in slow[:8]]
+
+
+def _slow(case: Case, slow: Slow, prefix: str) -> Found:
+    words = f"{slow.own_s:.3g} s of own work a step, the others {slow.others_s:.3g} s, in each of five windows"
+    source = Source(f"{prefix}ranks/rank-{slow.rank:04d}.jsonl")
+    node = _node_of(slow.rank, case.procs_per_node) if case.procs_per_node else None
+    pod = next((each for each in case.evidence.pods if node is not None and each.node_rank == node), None)
+    host = pod.node if pod else slow.host or None
+    return Found(rule("rank.slow"), source, f"rank {slow.rank} on {host}: {words}", slow.rank, host, uncaught=True)
 
 
 # --- deaths ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from cluster_run.run import ClusterRun, RunPod
 from cluster_run.run_files import copy_run
 from evidence_folder.asking import Asking
-from evidence_folder.from_run import take_file
+from evidence_folder.from_run import MAX_RANKS, take_file, take_ranks
 from evidence_folder.objects import Objects
 from evidence_folder.pod_logs import collect_logs
 from evidence_folder.writing import EvidenceFolder
@@ -37,8 +37,9 @@ def collect_cluster(run: ClusterRun, folder: EvidenceFolder) -> dict[str, Any]:
 
 def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> None:
     """run/: the records on the volume, through a pod that runs. Without one they stay there, and it is said."""
+    ranks = min(head_of(run)["world_size"] or 0, MAX_RANKS)
     with tempfile.TemporaryDirectory(prefix="trainyard-evidence-") as name:
-        answer = asking.ask("run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes))
+        answer = asking.ask("run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes, ranks=ranks))
         if answer is None:
             return
         copy, tried = answer
@@ -47,6 +48,7 @@ def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> None
             return
         for file in (*RECORDS, "checkpoints/latest", "checkpoints/tiers.json"):
             take_file(folder, Path(name), file, f"run/{file}")
+        take_ranks(Path(name), folder)
         for problem in copy.problems:
             folder.leave_out("run", problem)
         if not copy.complete:

@@ -28,6 +28,8 @@ RECORDS = (
 )
 """Of the run folder, as shared-docs/run-folder.md names its files. launch.key is a secret and stays; so do checkpoints and reports."""
 ATTEMPT = re.compile(r"attempt-(\d{4,9})\.")
+RANK_FILE = re.compile(r"rank-\d{4,7}\.jsonl")
+MAX_RANKS = 1024
 MAX_LOGS = 100
 """Files of logs/: those of the newest attempts, and of the first."""
 FOLDERS = {"stacks": ".txt", "flight": ".bin"}
@@ -41,8 +43,16 @@ def collect_run(path: Path, folder: EvidenceFolder) -> dict[str, Any]:
     for name, ending in FOLDERS.items():
         for rank, file in sorted(newest_files(path, name).items()):
             take_whole(folder, path, str(file.relative_to(path)), f"{name}/rank-{rank:04d}{ending}")
+    take_ranks(path, folder)
     kernel_log(folder)
     return head_of(path)
+
+
+def take_ranks(path: Path, folder: EvidenceFolder) -> None:
+    """What each rank wrote of its own pace."""
+    names = [name for name in _names(path / "ranks", folder) if RANK_FILE.fullmatch(name)]
+    for name in names[:MAX_RANKS]:
+        take_file(folder, path, f"ranks/{name}", f"run/ranks/{name}")
 
 
 def head_of(path: Path) -> dict[str, Any]:
