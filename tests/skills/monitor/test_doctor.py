@@ -270,3 +270,8 @@ def test_summary_counts_the_errors_of_a_log() -> None:
     assert all(each["went_on"] for each in rows) and {"host-oom"} <= {each["cause"] for each in rows}
     first = call(PROGRAM, "summary", LOGS / "assertion.log").data["errors"][0]
     assert (first["cause"], first["ranks"], first["ended_it"]) == ("assertion", [2], True)
+
+
+def test_a_folder_that_tells_nothing_is_not_called_well(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format": 2, "name": "tiny"}')
+    assert judged(tmp_path)[:2] == ("unknown", None)

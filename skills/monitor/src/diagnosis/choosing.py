@@ -264,6 +264,9 @@ def _without_root(case: Case, everything: list[Found]) -> Diagnosis:
         if case.outcome == "pending":
             found = replace(found, rule=rule("run.fine"))
         return Diagnosis(found, None if case.outcome == "pending" else "any", None, found.rule.restart, shown, case.outcome)
+    if case.outcome == "unknown" and not (case.logs or case.made_steps or case.evidence.pods or case.last_step_time):
+        found = Found(rule("run.silent"), Source(str(case.evidence.root.name)), "")
+        return Diagnosis(found, None, None, found.rule.restart, shown, case.outcome)
     return _fine(case, everything)
 
 
