@@ -23,7 +23,7 @@ REAL = {
     "left": ("rank-left", "any", "RESTART"),
     "missing": ("collective-missing", 2, "RESTART"),
     "module-missing": ("module-missing", "all", "STOP"),
-    "other-shape": ("collective-mismatch", 2, "RESTART"),
+    "other-shape": ("collective-mismatch", 2, "STOP"),
     "port-in-use": ("port-in-use", "launcher", "RESTART"),
     "script-error": ("script-error", 2, "RESTART"),
     "segfault": ("segfault", 2, "RESTART"),
@@ -275,3 +275,28 @@ def test_summary_counts_the_errors_of_a_log() -> None:
 def test_a_folder_that_tells_nothing_is_not_called_well(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 2, "name": "tiny"}')
     assert judged(tmp_path)[:2] == ("unknown", None)
+
+
+def test_a_kill_explains_the_broken_connections_that_torchrun_saw_first(tmp_path: Path) -> None:
+    """All ended within one look of torchrun, which calls a rank with an ordinary code the root. A kill 30 s later is torchrun's own."""
+    peer = "".join(f"[{rank}] FATAL: {PEER}\n" for rank in (0, 2))
+
+    def entry(rank: int, code: int, at: str) -> str:
+        signal = (
+            f"Signal 9 (SIGKILL) received by PID {100 + rank}" if code < 0 else "To enable traceback see: https://pytorch.org"
+        )
+        told = {
+            "time": f"2026-11-30_{at}",
+            "host": "h",
+            "rank": f"{rank} (local_rank: {rank})",
+            "exitcode": f"{code} (pid: {100 + rank})",
+        }
+        return f"[{rank}]:\n" + "".join(
+            f"  {name:10}: {value}\n" for name, value in {**told, "error_file": "<N/A>", "traceback": signal}.items()
+        )
+
+    for at, cause in (("07:50:33", ("killed", 1)), ("07:51:05", ("script-error", "all"))):
+        root = f"Root Cause (first observed failure):\n{entry(0, 13, '07:50:33')}======\n"
+        log = f"{peer}train.py FAILED\n------\nFailures:\n{entry(1, -9, at)}{entry(2, 13, '07:50:33')}------\n{root}"
+        (tmp_path / "train.log").write_text(log)
+        assert judged(tmp_path / "train.log")[:2] == cause

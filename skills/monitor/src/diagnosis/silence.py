@@ -14,6 +14,8 @@ from flight_recorder.verdict import guilty_ranks
 from hardware.slow_ranks import Slow, pace_of
 
 TERM, KILL = 15, 9
+GRACE_S = 25.0
+"""torchrun waits 30 s between SIGTERM and SIGKILL."""
 
 
 def conclusions(case: Case) -> list[Found]:
@@ -71,8 +73,14 @@ def _of_deaths(case: Case) -> list[Found]:
         for each in case.deaths
         if each.rank not in waiting
         and each.rank not in forced
-        and (each.first or signal_of(each.exit_code) not in (TERM, KILL))
+        and (each.first or signal_of(each.exit_code) not in (TERM, KILL) or _is_no_cleaning_up(case, each))
     ] + _of_containers(case)
+
+
+def _is_no_cleaning_up(case: Case, death: Death) -> bool:
+    """SIGKILL sooner than torchrun sends it: somebody else did, and what torchrun saw first may have followed from it."""
+    firsts = [each.time for each in case.deaths if each.first and each.source == death.source and each.time is not None]
+    return signal_of(death.exit_code) == KILL and death.time is not None and any(death.time - at < GRACE_S for at in firsts)
 
 
 def _death(case: Case, death: Death) -> Found:
