@@ -42,7 +42,7 @@ def test_the_base_binds_every_role_to_the_group() -> None:
     bound = {each["roleRef"]["name"] for each in built("base") if each["kind"] == "RoleBinding"}
     assert (
         bound
-        == {f"trainyard-{role}" for role in ROLES}
+        == {f"trainyard-{role}" for role in (*ROLES, "monitor")}
         == {each["metadata"]["name"] for each in built("base") if each["kind"] == "Role"}
     )
 
