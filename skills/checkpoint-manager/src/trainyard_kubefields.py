@@ -122,9 +122,16 @@ def _is_address(text: str | None, schemes: tuple[str, ...]) -> bool:
         return False
     try:
         parts = urlsplit(text or "")
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        host = parts.hostname or ""
+        return parts.scheme in schemes and ("[" in parts.netloc or _is_host(host)) and bool(host) and parts.port != 0
     except ValueError:  # a port that is none, half an IPv6 address
         return False
+
+
+def _is_host(name: str) -> bool:
+    """As urllib3 and the idna codec take it: no label is empty or longer than 63 characters, and a % begins a byte."""
+    labels = name.removesuffix(".").split(".")
+    return all(0 < len(label) < 64 for label in labels) and not re.search(r"%(?![0-9A-Fa-f]{2})", name)
 
 
 def refuse_token(token: str, where: str) -> None:
