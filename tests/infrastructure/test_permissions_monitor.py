@@ -20,7 +20,7 @@ RUN, RUN_ID = "watched", "0123456789abcdef"
 def monitor_user(team: Team, hyperpod: None, tmp_path_factory: pytest.TempPathFactory) -> Record:
     """A pod on a pretended node, where commands run on this machine: its run folder is one here."""
     folder = tmp_path_factory.mktemp("run")
-    (folder / "steps.jsonl").write_text(f'{{"step": 1, "time": {time.time()}, "incarnation": 1, "loss": 2.5, "step_s": 1.0}}\n')
+    _makes_a_step(folder)
     (folder / "tensorboard").mkdir()
     (folder / "tensorboard" / "events.out.tfevents.1").touch()
     labels = {"app.kubernetes.io/managed-by": "trainyard", "trainyard.dev/run": RUN, "trainyard.dev/run-id": RUN_ID}
@@ -46,12 +46,18 @@ def monitor_user(team: Team, hyperpod: None, tmp_path_factory: pytest.TempPathFa
     verbs = (["status"], ["progress"], ["metrics"], ["tensorboard"], ["watch", "--once"], ["report", "--output", report])
     for verb, *words in verbs:
         call(user.kubeconfig, "monitor", verb, RUN, *words, exits=(0,))
-    call(user.kubeconfig, "monitor", "health", "--selector", f"trainyard.dev/run={RUN}", exits=(0, 1))
+    _makes_a_step(folder)
+    call(user.kubeconfig, "monitor", "health", "--selector", f"trainyard.dev/run={RUN}", exits=(0,))
     call(user.kubeconfig, "monitor", "status", "--selector", "no=such", exits=(3,))
     call(user.kubeconfig, "monitor", "health", "waits", exits=(1,))
     (folder / "steps.jsonl").unlink()
     call(user.kubeconfig, "monitor", "status", RUN, exits=(0,))
     return user
+
+
+def _makes_a_step(folder: Path) -> None:
+    line = f'{{"step": 1, "time": {time.time()}, "incarnation": 1, "loss": 2.5, "step_s": 10.0}}'  # a pause begins after 100 s
+    (folder / "steps.jsonl").write_text(line + "\n")
 
 
 def test_monitor_asks_for_all_that_its_role_grants_and_nothing_else(monitor_user: Record) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster_run.run import ClusterRun, RunContainer, RunPod, seconds
+from cluster_run.run import ClusterRun, RunContainer, RunPod
+from cluster_run.times import seconds
 from trainyard_containers import launcher_word
 
 

@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 
 import trainyard_kube as kube
 import trainyard_shell as shell
-from cluster_run.run import ClusterRun, RunPod, seconds
+from cluster_run.run import ClusterRun, RunPod
+from cluster_run.times import seconds
 from run_view.status import duration
 from trainyard_kube import Cluster, Object
 

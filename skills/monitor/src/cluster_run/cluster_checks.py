@@ -53,7 +53,7 @@ def _nodes_check(run: ClusterRun, nodes: Nodes, state: RunState, now: float, sta
 
 
 def _newest_change(run: ClusterRun) -> float | None:
-    from cluster_run.run import seconds
+    from cluster_run.times import seconds
 
     times = [seconds(pod.object["metadata"].get("creationTimestamp")) for pod in run.pods]
     times += [each for pod in run.pods for own in pod.containers for each in (own.started, own.ended)]

@@ -46,7 +46,7 @@ def job_says(job: Object) -> JobSays:
 
 
 def _ended(job: Object, true: dict[str, Object]) -> tuple[str | None, str, float | None]:
-    from cluster_run.run import seconds
+    from cluster_run.times import seconds
 
     if job.get("kind") == "RayJob" or "jobDeploymentStatus" in kube.status(job):
         return _ray_ended(job)
@@ -59,7 +59,7 @@ def _ended(job: Object, true: dict[str, Object]) -> tuple[str | None, str, float
 
 def _ray_ended(job: Object) -> tuple[str | None, str, float | None]:
     """`Complete` is said of stopped jobs too; a failed one may be tried again (KubeRay rayjob_types.go)."""
-    from cluster_run.run import seconds
+    from cluster_run.times import seconds
 
     status = kube.status(job)
     deployment, ray = str(status.get("jobDeploymentStatus") or ""), str(status.get("jobStatus") or "")

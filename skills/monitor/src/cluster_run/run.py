@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import trainyard_kube as kube
 import trainyard_shell as shell
 from cluster_run.kinds import Kind
 from cluster_run.logs import LogLine, read_log
+from cluster_run.times import seconds
 from trainyard_containers import main_of
 from trainyard_kube import Cluster, Object
 
@@ -141,14 +141,6 @@ def _container(name: str, told: Object, is_init: bool) -> RunContainer:
         reason=shell.clean(str(words["reason"]), 80) if words.get("reason") else None,
         last=(told.get("lastState") or {}).get("terminated") or {},
     )
-
-
-def seconds(time: Any) -> float | None:
-    """Of a time as Kubernetes writes it; None where it is none."""
-    try:
-        return datetime.fromisoformat(time).timestamp() if isinstance(time, str) else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _order(pod: RunPod) -> tuple[bool, int, str]:

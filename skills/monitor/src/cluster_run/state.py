@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import trainyard_kube as kube
 from cluster_run.ended import JobSays, job_says, wanted_nodes
-from cluster_run.run import ClusterRun, RunPod, seconds
+from cluster_run.run import ClusterRun, RunPod
+from cluster_run.times import seconds
 from run_folder.records import Runner
 from run_view.state import ALIVE, RunState
 from trainyard_placed import is_stuck

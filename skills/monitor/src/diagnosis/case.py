@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass, field, replace
 
 from diagnosis import cluster_words, gpu_words
@@ -16,8 +15,6 @@ from diagnosis.rules import every_of, rule
 from diagnosis.run_history import Attempt, History, event_text, read_history
 
 PROCS = re.compile(r"--nproc[-_]per[-_]node[= ](\d{1,3})\b")
-LIVE_S = 24 * 3600.0
-"""A folder that nobody has written to for longer is not of a run that goes on now."""
 LOCAL_PEER = re.compile(r"\[(?:127\.0\.0\.1|::1|localhost)\]")
 
 
@@ -320,35 +317,3 @@ def _ended_badly(facts: LogFacts) -> bool:
     """A rank's death or an uncaught exception, and no steps after it."""
     ends = [each.offset for each in facts.deaths] + [block.end for _, _, block in facts.blocks]
     return any(facts.steps.after(end) < 2 for end in ends)
-
-
-def wall_now(case: Case) -> float | None:
-    """The time of the evidence; of a folder that is still written to, now."""
-    if case.now is not None:
-        return case.now
-    written = case.history.last_write if case.history else None
-    return time.time() if written is not None and 0 <= time.time() - written < LIVE_S else None
-
-
-PAUSE_FACTOR, PAUSE_S = 10.0, 10.0
-"""Longer than that many usual steps, and than this, is a pause: an evaluation, a save, or a hang."""
-
-
-def pause_s(case: Case) -> float | None:
-    """Seconds since the last step when the evidence was collected; None where that is not known."""
-    now, last = wall_now(case), case.last_step_time
-    return now - last if now is not None and last is not None else None
-
-
-def usual_step_s(case: Case) -> float:
-    return case.history.median_step_s if case.history and case.history.median_step_s else 1.0
-
-
-def is_paused(case: Case) -> bool:
-    past = pause_s(case)
-    return past is not None and past > max(PAUSE_FACTOR * usual_step_s(case), PAUSE_S)
-
-
-def is_moving(case: Case) -> bool:
-    """False where nothing says so."""
-    return case.outcome == "running" and pause_s(case) is not None and not is_paused(case)

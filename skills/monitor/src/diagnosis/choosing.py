@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from diagnosis.case import Case, is_paused, pause_s, usual_step_s
+from diagnosis.case import Case
 from diagnosis.facts import Found, Rank, Source
+from diagnosis.pauses import is_paused, pause_s, usual_step_s
 from diagnosis.rules import rule
 from diagnosis.silence import conclusions, victims
 from diagnosis.torchrun_words import signal_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import trainyard_shell as shell
+from cluster_run.times import seconds
 from diagnosis.evidence import Evidence, Pod
 
 TEXT_CHARS = 1500
@@ -120,14 +120,14 @@ def _concerns(pods: list[Pod], reason: str, time: float | None) -> bool:
     known = [pod.document for pod in pods if pod.document]
     if time is None or not known or len(known) < len(pods):
         return True  # nothing proves the contrary
-    made = [seconds_of(_dict(each, "metadata").get("creationTimestamp")) for each in known]
+    made = [seconds(_dict(each, "metadata").get("creationTimestamp")) for each in known]
     if all(began is not None and time < began for began in made):
         return False
     if "OOM" not in reason:
         return True
     statuses = [status for each in known for status in _dicts(_dict(each, "status").get("containerStatuses"))]
     states = [_dict(_dict(status, key), "terminated") for status in statuses for key in ("state", "lastState")]
-    ends = [seconds_of(each.get("finishedAt")) for each in states if each.get("exitCode")]
+    ends = [seconds(each.get("finishedAt")) for each in states if each.get("exitCode")]
     return any(end is not None and abs(end - time) <= SAME_END_S for end in ends)
 
 
@@ -180,14 +180,7 @@ def job_state(found: Evidence) -> str | None:
 
 def time_of(part: dict[str, Any]) -> float | None:
     names = ("lastTimestamp", "eventTime", "lastTransitionTime", "finishedAt", "firstTimestamp")
-    return next((time for name in names if (time := seconds_of(part.get(name))) is not None), None)
-
-
-def seconds_of(value: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
-        return None
+    return next((time for name in names if (time := seconds(part.get(name))) is not None), None)
 
 
 def _dict(part: Any, key: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diagnosis.case import Case, is_paused, wall_now
+from diagnosis.case import Case
+from diagnosis.pauses import is_paused, wall_now
 from rank_stacks import look
 from rank_stacks.reading import from_spy
 from run_folder.folder import read_runner

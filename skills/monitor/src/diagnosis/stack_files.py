@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from diagnosis.case import Case, is_moving
+from diagnosis.case import Case
 from diagnosis.facts import Found, Source
 from diagnosis.log_text import plain
+from diagnosis.pauses import is_moving
 from diagnosis.rules import rule
 from trainyard_files import Unusable, open_regular
 

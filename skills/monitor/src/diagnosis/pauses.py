@@ -1,0 +1,40 @@
+"""Whether a run makes steps when its evidence is collected: a pause is an evaluation, a save, or the begin of a hang."""
+
+from __future__ import annotations
+
+import time
+
+from diagnosis.case import Case
+
+LIVE_S = 24 * 3600.0
+"""A folder that nobody has written to for longer is not of a run that goes on now."""
+PAUSE_FACTOR, PAUSE_S = 10.0, 10.0
+"""Longer than that many usual steps, and than this, is a pause."""
+
+
+def wall_now(case: Case) -> float | None:
+    """The time of the evidence; of a folder that is still written to, now."""
+    if case.now is not None:
+        return case.now
+    written = case.history.last_write if case.history else None
+    return time.time() if written is not None and 0 <= time.time() - written < LIVE_S else None
+
+
+def pause_s(case: Case) -> float | None:
+    """Seconds since the last step when the evidence was collected; None where that is not known."""
+    now, last = wall_now(case), case.last_step_time
+    return now - last if now is not None and last is not None else None
+
+
+def usual_step_s(case: Case) -> float:
+    return case.history.median_step_s if case.history and case.history.median_step_s else 1.0
+
+
+def is_paused(case: Case) -> bool:
+    past = pause_s(case)
+    return past is not None and past > max(PAUSE_FACTOR * usual_step_s(case), PAUSE_S)
+
+
+def is_moving(case: Case) -> bool:
+    """False where nothing says so."""
+    return case.outcome == "running" and pause_s(case) is not None and not is_paused(case)
