@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import disk, report
+from benchmarks.measured import ROOT, measured
 from benchmarks.measuring import Group, progress
 
-ROOT = Path(__file__).resolve().parents[1]
 IMAGES = {"image-source": 5, "image-check": 15, "image-rebuild": 9, "image-long": 3, "image-skip": 7}
 """`--only images` is all of them."""
 REPEATS = {
@@ -61,91 +61,9 @@ def main() -> int:
 
 def _measured(options: argparse.Namespace) -> Iterator[Group]:
     """One group after the other, each in a folder that is removed behind it."""
-    sizes = ("small", "2g") if options.size == "both" else (options.size,)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.dir) as folder:
         for name in options.only:
-            repeats = options.repeat or REPEATS[name]
-            if name == "help":
-                from benchmarks import starting
-
-                progress(name)
-                yield starting.run(ROOT, Path(folder), repeats)
-            elif name == "telling":
-                from benchmarks import telling
-
-                progress(name)
-                yield telling.run(ROOT, Path(folder), repeats)
-            elif name == "reading":
-                from benchmarks import reading
-
-                if absent := reading.missing():
-                    progress(
-                        f"reading is left out: not built: {', '.join(absent)}; python -m tests.components.cluster up builds them"
-                    )
-                    continue
-                counts = [options.nodes] if options.nodes else [reading.NODES[size] for size in sizes]
-                for number, count in enumerate(counts):
-                    progress(name)
-                    (own := Path(folder) / f"reading-{number}").mkdir()
-                    yield reading.run(ROOT, own, count, repeats)
-            elif name == "status":
-                from benchmarks import job_status, reading
-
-                if absent := reading.missing():
-                    progress(f"status is left out: not built: {', '.join(absent)}")
-                    continue
-                progress(name)
-                (own := Path(folder) / "status").mkdir()
-                yield job_status.run(ROOT, own, job_status.PODS, repeats)
-            elif name == "doctor":
-                from benchmarks import doctor_speed
-
-                for count in [options.pods] if options.pods else [doctor_speed.PODS[size] for size in sizes]:
-                    progress(name)
-                    (own := Path(folder) / f"doctor-{count}").mkdir()
-                    yield from doctor_speed.run(ROOT, own, count, repeats)
-            elif name == "stacks":
-                from benchmarks import stack_reading
-
-                progress(name)
-                (own := Path(folder) / "stacks").mkdir()
-                yield stack_reading.run(ROOT, own, repeats)
-            elif name == "answers":
-                from benchmarks import answers, reading
-
-                absent = reading.missing() + answers.missing()
-                if absent:
-                    progress(f"answers is left out: absent: {', '.join(absent)}")
-                    continue
-                progress(name)
-                (own := Path(folder) / "answers").mkdir()
-                yield answers.run(ROOT, own)
-            elif name in IMAGES:
-                from benchmarks import images
-
-                if reason := images.reason_against(name):
-                    progress(f"{name} is left out: {reason}")
-                    continue
-                progress(name)
-                (own := Path(folder) / name).mkdir()
-                yield from images.run(name, ROOT, own, repeats)
-            else:
-                yield from (_measure_state(name, size, Path(folder), repeats) for size in sizes)
-
-
-def _measure_state(name: str, size: str, folder: Path, repeats: int) -> Group:
-    from benchmarks import holding, loading, ranks, saving, subject
-
-    disk.check_room(folder, subject.SIZES[size].nbytes)
-    progress(f"{name}, {size}")
-    with tempfile.TemporaryDirectory(dir=folder) as own:
-        if name == "ranks":
-            return ranks.run(size, Path(own), repeats)
-        built = subject.build(subject.SIZES[size])
-        run = {"save": saving.run, "async": holding.run, "restore": loading.run}[name]
-        group = run(built, Path(own), repeats)
-    group.title += f", {built.nbytes / 1e6:,.0f} MB in {len(built.tensors())} tensors"
-    return group
+            yield from measured(name, options, Path(folder), options.repeat or REPEATS[name])
 
 
 def _options() -> argparse.Namespace:
