@@ -109,6 +109,8 @@ def refusal(code: int, reason: str, message: str) -> Object:
 
 def handler_of(api: Api) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             at = urlsplit(self.path)
             api.asked.append(self.path)
@@ -126,8 +128,10 @@ def handler_of(api: Api) -> type[BaseHTTPRequestHandler]:
             if isinstance(document, dict):
                 return self._say(code, document)
             self._head(code, "text/plain", None)
-            for part in document:
-                self.wfile.write(part)
+            for part in document:  # in chunks, as the real one sends a log: who reads it sees that it broke off
+                if part:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
 
         def _say(self, code: int, document: Object) -> None:
             body = json.dumps(document).encode()
@@ -138,8 +142,8 @@ def handler_of(api: Api) -> type[BaseHTTPRequestHandler]:
             self.send_response_only(code)
             self.send_header("date", formatdate(time.time() + api.clock_ahead_s, usegmt=True))
             self.send_header("content-type", content)
-            if length is not None:
-                self.send_header("content-length", str(length))
+            framing = ("transfer-encoding", "chunked") if length is None else ("content-length", str(length))
+            self.send_header(*framing)
             self.end_headers()
 
         def log_message(self, *words: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,15 +122,23 @@ def test_the_api_server_goes_away(api: Api, tmp_path: Path) -> None:
         yield log_of([(began, "half of it")]) * 100
         time.sleep(0.3)
         door.shut()
+        gone.set()
         yield b"never seen\n"
 
+    def late() -> Iterator[bytes]:
+        gone.wait(30)
+        yield b"never seen\n"
+
+    gone = threading.Event()
     api.logs[("tiny-worker-7", False)] = log
+    api.logs |= {(f"tiny-worker-{number}", False): late for number in range(40, 63)}
     folder, before = tmp_path / "evidence", time.monotonic()
     collect(kubeconfig, NAMESPACE, "tiny", "--output", folder)
     missing = left_out(folder)
     assert time.monotonic() - before < 60
     assert len([*(folder / "pods").iterdir()]) == 64 and (folder / "objects/PyTorchJob-tiny.json").exists()
     assert "half of it" in (folder / "pods/tiny-worker-7/pytorch.log").read_text()
+    assert any(what.startswith("pods/tiny-worker-7/pytorch.log: what comes after") for what in missing), missing
     assert any("stopped answering" in why for why in missing.values()), missing
     assert (folder / "pods/tiny-master-0/pytorch.log").exists()
 
