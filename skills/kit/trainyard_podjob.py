@@ -33,7 +33,10 @@ MAX_ID = 2**31 - 1
 """Of a user or a group, in Kubernetes."""
 OWN_GROUP = 1000
 """Of the run's own volume: the kubelet gives the volume to this group, and every process of the pods is in it, whoever it is."""
-LATER = ("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod", "limit_cpu", "limit_memory")
+LATER = (
+    *("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod", "limit_cpu", "limit_memory"),
+    "avoid_nodes",
+)
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
 
@@ -55,6 +58,8 @@ class PodJob:
     """Variable -> Secret and key in it; the value never passes through here."""
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
+    avoid_nodes: tuple[str, ...] = ()
+    """Names of nodes that no pod goes to."""
     cpu: str | None = None
     memory: str | None = None
     limit_cpu: str | None = None
@@ -118,7 +123,8 @@ class PodJob:
     def _check_names(self) -> None:
         named = {"PersistentVolumeClaim": self.claim, "PriorityClass": self.priority, "ServiceAccount": self.service_account}
         secrets = [("Secret", name) for name in self.image_pull_secrets + tuple(name for name, _ in self.secrets.values())]
-        for kind, name in [*named.items(), *secrets, ("queue", self.queue)]:
+        nodes = [("Node", name) for name in self.avoid_nodes]
+        for kind, name in [*named.items(), *secrets, *nodes, ("queue", self.queue)]:
             if name is not None:
                 kube.name_or_raise(kind, name)
         for key in [*self.node_selector, self.gpu_resource, *([self.spread_key] if self.spread_key else [])]:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,20 @@ class Watched:
         answer = call(SOURCE / f"{program}.py", verb, *where, env={"KUBECONFIG": str(self.job.kubeconfig)})
         assert "Traceback" not in answer.stderr, answer.stderr
         return answer
+
+    def collect(self, folder: Path) -> Path:
+        """With the stacks of both ranks, and the dump that rank 0 writes when it is asked."""
+        answer = self.ask("diagnose_training", "collect", "--output", folder)
+        assert answer.code == 0, answer.document
+        names = {str(path.relative_to(folder)) for kind in ("stacks", "flight") for path in (folder / kind).iterdir()}
+        assert {"stacks/rank-0000.txt", "stacks/rank-0001.txt", "flight/rank-0000.bin"} <= names, answer.document
+        return folder
+
+    @staticmethod
+    def doctor(folder: Path) -> dict[str, Any]:
+        root = call(SOURCE / "diagnose_training.py", "doctor", folder).data["root"]
+        assert isinstance(root, dict)
+        return root
 
     def pid_of(self, rank: int) -> int:
         """The rank's process, which this machine sees: its pod is one of this machine's."""
@@ -62,6 +77,8 @@ def test_a_run_is_well_until_a_rank_is_stopped(watched: Watched, tmp_path: Path)
     stacks = watched.ask("diagnose_training", "stacks")
     assert (stacks.code, stacks.data["ranks"]) == (0, 2) and all(group["stack"] for group in stacks.data["groups"])
     assert watched.ask("diagnose_training", "doctor").data["root"]["cause"] == "none"
+    moving = watched.collect(tmp_path / "moving")
+    assert watched.doctor(moving)["cause"] == "none"
 
     os.kill(watched.pid_of(1), signal.SIGSTOP)
     time.sleep(13)  # longer than a pause is taken for a step
@@ -69,7 +86,8 @@ def test_a_run_is_well_until_a_rank_is_stopped(watched: Watched, tmp_path: Path)
     assert stacks.code == 1 and stacks.data["doing"]["stopped"] == "1"
     root = watched.ask("diagnose_training", "doctor").data["root"]
     assert (root["cause"], root["rank"], root["node"], root["restart"]) == ("rank-stopped", 1, "real-0", "RESTART")
-    folder = tmp_path / "evidence"
-    assert watched.ask("diagnose_training", "collect", "--output", folder).code == 0
+    folder = watched.collect(tmp_path / "evidence")
     assert {"tiny-master-0", "tiny-worker-0"} <= {path.name for path in (folder / "pods").iterdir()}
+    root = watched.doctor(folder)
+    assert (root["cause"], root["rank"], root["node"], root["restart"]) == ("rank-stopped", 1, "real-0", "RESTART")
     os.kill(watched.pid_of(1), signal.SIGCONT)

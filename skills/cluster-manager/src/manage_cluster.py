@@ -98,6 +98,7 @@ def capacity(where: kube.Where, node_selector: tuple[str, ...], toleration: tupl
 )
 @click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Beside the file's; repeatable.")
 @click.option("--toleration", multiple=True, metavar="JSON", help="Beside the file's; repeatable.")
+@click.option("--avoid-node", multiple=True, metavar="NAME", help="Beside the file's cluster.avoid_nodes; repeatable.")
 @click.option(
     "--claim", metavar="NAME", help="The volume claim that the pods will mount. Default: checkpoints.storage of the file."
 )

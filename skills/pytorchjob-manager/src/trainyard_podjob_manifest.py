@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def fill_pod(template: Object, job: PodJob, own: dict[str, str], spread_labels: 
     pod["containers"][0].update(image=job.image, env=environment(job, own))
     place(job, pod)
     pod.update(spread(job, spread_labels))
+    if job.avoid_nodes:
+        pod.setdefault("affinity", {})["nodeAffinity"] = away_from(job.avoid_nodes)
 
 
 def told(
@@ -168,6 +171,12 @@ def security(job: PodJob) -> Object:
         context["runAsNonRoot"] = True  # a namespace at the level `restricted` wants it written
     # Once its root belongs to the group, no pod goes through all the files again.
     return {**context, "fsGroupChangePolicy": "OnRootMismatch"} if group is not None else context
+
+
+def away_from(nodes: Sequence[str]) -> Object:
+    """By the nodes' names: the label kubernetes.io/hostname may be another word."""
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in sorted(set(nodes))]
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": fields}]}}
 
 
 def spread(job: PodJob, labels: Object) -> Object:

@@ -71,6 +71,9 @@ class Cluster(Section):
         default_factory=dict
     )
     tolerations: Annotated[list[Toleration], Meta(description="Taints that the pods accept.")] = field(default_factory=list)
+    avoid_nodes: Annotated[list[Text], Meta(description="Names of nodes that no pod of the job goes to.")] = field(
+        default_factory=list
+    )
     service_account: Annotated[Text | None, Meta(description="Service account of the pods.")] = None
     image_pull_secrets: Annotated[list[Text], Meta(description="Secrets for a private registry.")] = field(default_factory=list)
     security: Security | None = None

@@ -43,6 +43,7 @@ OPTIONS: list[Option] = [
     several("--secret", "secrets", "VAR=SECRET/KEY", "Variable from a Secret, by reference; may be repeated."),
     several("--node-selector", "node_selector", "K=V", "Label of the nodes, for example the volume's zone; may be repeated."),
     several("--toleration", "tolerations", "JSON", '{"key": ..., "operator": "Exists"}; may be repeated.'),
+    several("--avoid-node", "avoid_nodes", "NAME", "No pod goes to this node; may be repeated."),
     text("--cpu", "Q", "CPU request a pod: 4, 500m."),
     text("--memory", "Q", "Memory request a pod: 64Gi."),
     text("--limit-cpu", "Q", "CPU limit a pod.  [default: none]"),
@@ -117,7 +118,8 @@ def _typed(given: dict[str, Any]) -> dict[str, Any]:
     secrets = pairs("--secret", fields["secrets"])
     fields["secrets"] = {variable: reference(source) for variable, source in secrets.items()}
     fields["tolerations"] = tuple(toleration(each) for each in fields["tolerations"])
-    fields["image_pull_secrets"] = tuple(fields["image_pull_secrets"])
+    for key in ("image_pull_secrets", "avoid_nodes"):
+        fields[key] = tuple(fields[key])
     return fields
 
 
@@ -174,6 +176,7 @@ def of_request(request: Request) -> dict[str, Any]:
         "secrets": {variable: reference(place) for variable, place in request.secrets.items()},
         "node_selector": node_selector(request),
         "tolerations": tuple(msgspec.to_builtins(each) for each in cluster.tolerations),
+        "avoid_nodes": tuple(cluster.avoid_nodes),
         "queue": cluster.queue,
         "priority": cluster.priority,
         "service_account": cluster.service_account,

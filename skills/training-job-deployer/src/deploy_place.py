@@ -159,9 +159,9 @@ class Place(ABC):
         """Commands that take a node with a fault out of the way."""
         return []
 
-    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
-        """Takes it out of the way, if `yes` and anybody can; what became of that. Never raises."""
-        return []
+    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> tuple[list[shell.Check], bool]:
+        """Takes it out of the way, if `yes` and anybody can: what became of that, and whether the next start has to avoid it. Never raises."""
+        return [], False
 
     def ask_monitor(self, run: Run, verb: str, *words: str) -> Answer:
         """About the files in the run folder."""

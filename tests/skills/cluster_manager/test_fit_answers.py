@@ -92,6 +92,10 @@ def test_each_reason_against_a_node_is_counted(api: Api, manage: Manage, write: 
         untolerant = tainted.job(cluster={"tolerations": []})
         told = f"2 of 2 nodes: taint {TAINT['key']}=present:NoSchedule is not tolerated"
         assert told in manage("fit", write(untolerant)).data["missing"]
+        avoiding = tainted.job(cluster={"avoid_nodes": tainted.names})
+        assert "2 of 2 nodes: the job avoids it (cluster.avoid_nodes)" in manage("fit", write(avoiding)).data["missing"]
+        words = ("--avoid-node", tainted.names[0], "--nodes", "2")
+        assert manage("fit", write(tainted.job()), *words).data["fits"] is False
         nowhere = tainted.job(cluster={"node_selector": {LABEL: "none-such"}})
         assert any("no node has the labels" in line for line in manage("fit", write(nowhere)).data["missing"])
 

@@ -52,6 +52,7 @@ KEYS = {
     "--context": "cluster.context",
     "--node-selector": "cluster.node_selector",
     "--toleration": "cluster.tolerations",
+    "--avoid-node": "cluster.avoid_nodes",
     "--service-account": "cluster.service_account",
     "--image-pull-secret": "cluster.image_pull_secrets",
     "--run-as-user": "cluster.security.run_as_user",

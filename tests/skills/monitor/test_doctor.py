@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,43 @@ def killed_by_the_kernel(folder: Folder) -> None:
     folder.write(
         "kernel.log", "Nov 30 01:34:41 node-1 kernel: Memory cgroup out of memory: Killed process 1003 (python) anon-rss:1kB\n"
     )
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+OOM = "[64750.6] Memory cgroup out of memory: Killed process {} (python) total-vm:259680kB, anon-rss:238336kB"
+IO = "[64750.6] blk_update_request: I/O error, dev nvme1n1, sector 123456 op 0x0:(READ)"
+KERNEL = [
+    ("running", OOM.format(77), -10, "none"),
+    ("running", IO, -5000, "none"),
+    ("running", IO, -10, "storage-unreachable"),
+    ("failed", OOM.format(77), -900, "killed"),
+    ("failed", OOM.format(77), -3, "host-oom"),
+    ("failed", OOM.format(77), 500, "killed"),
+    ("failed", OOM.format(1003), -3, "host-oom"),
+    ("failed", IO, -5000, "killed"),
+]
+
+
+@pytest.mark.parametrize(("state", "line", "at_s", "cause"), KERNEL)
+def test_what_the_kernel_says_is_of_the_run_where_pid_or_time_say_so(
+    tmp_path: Path, state: str, line: str, at_s: float, cause: str
+) -> None:
+    """Other programs use the machine too. `at_s`: seconds after the run's end, or after now."""
+    now = time.time()
+    folder = Folder(tmp_path / "run")
+    events = [{"time": now - 1000, "type": "attempt", "source": "runner", "attempt": 0}]
+    ended = {"time": now, "type": "attempt-ended", "source": "runner", "attempt": 0, "exit_code": 1, "reason": "failed"}
+    events += [ended] if state == "failed" else []
+    folder.write("events.jsonl", "".join(json.dumps(event) + "\n" for event in events))
+    steps = [{"step": step, "time": now - 21 + step, "incarnation": 1, "loss": 2.0, "step_s": 1.0} for step in range(1, 21)]
+    folder.write("steps.jsonl", "".join(json.dumps(step) + "\n" for step in steps))
+    folder.write("runner.json", json.dumps({"format": 1, "state": state, "run_id": "0" * 16, "name": "r"}))
+    folder.write("logs/attempt-0000.log", killed(3) if state == "failed" else STEPS)
+    folder.write("kernel.log", f"{at(now + at_s)} {line}\n")
+    assert judged(tmp_path / "run")[0] == cause
 
 
 def gpu_lost(folder: Folder) -> None:

@@ -171,15 +171,24 @@ def test_a_launcher_with_the_rank_of_its_node_is_no_rank(run: Path, start: Start
 
 
 def test_the_doctor_looks_at_a_run_that_makes_no_step(run: Path, start: Start) -> None:
-    """A stopped rank is named; of a run that moves, whatever a rank does is no cause, and a pause alone is not known to be one."""
+    """A stopped rank is named; of a run that moves, whatever a rank does is no cause, and a pause alone is not known to be one.
+    Its evidence, with the same stacks in it, says the same."""
+
+    def root_of(what: Path) -> tuple[str, object]:
+        done = skill_run([sys.executable, str(PROGRAM), "doctor", str(what)], env={**os.environ}, timeout=120)
+        root = json.loads(done.stdout)["data"]["root"]
+        return root["cause"], root["rank"]
 
     def judged(last_step_s_ago: float) -> tuple[str, object]:
         times = [time.time() - last_step_s_ago - 0.1 * step for step in range(20, 0, -1)]
         lines = [{"step": step, "time": at, "incarnation": 1, "loss": 2.0, "step_s": 0.1} for step, at in enumerate(times, 1)]
         (run / "steps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        done = skill_run([sys.executable, str(PROGRAM), "doctor", str(run)], env={**os.environ}, timeout=120)
-        root = json.loads(done.stdout)["data"]["root"]
-        return root["cause"], root["rank"]
+        found, folder = root_of(run), run.parent / f"evidence-{secrets.token_hex(4)}"
+        words = [sys.executable, str(PROGRAM), "collect", str(run), "--output", str(folder)]
+        skill_run(words, env={**os.environ}, timeout=120).check_returncode()
+        assert {path.name for path in (folder / "stacks").iterdir()} == {f"rank-000{rank}.txt" for rank in range(3)}
+        assert root_of(folder) == found
+        return found
 
     (run / "events.jsonl").write_text(
         json.dumps({"time": time.time() - 60, "type": "attempt", "source": "runner", "attempt": 0}) + "\n"

@@ -46,6 +46,28 @@ def test_a_job_of_128_nodes_runs_is_resized_suspended_and_deleted(manager: Manag
         cluster.kubectl("delete", "node", "--selector=ptjob=big", "--wait=false")
 
 
+def test_no_pod_goes_to_a_node_that_is_avoided(manager: Manager, cluster: Cluster) -> None:
+    nodes = [
+        {**node, "metadata": {**node["metadata"], "labels": {**node["metadata"]["labels"], "ptjob": "avoid"}}}
+        for node in fake_nodes("ml.p5.48xlarge", 2, first=5200, zones=("us-west-2a",))
+    ]
+    names = [str(node["metadata"]["name"]) for node in nodes]
+    cluster.apply(nodes)
+    try:
+        for at, other in ((0, 1), (1, 0)):
+            name = f"away-{at}"
+            assert manager.create(name, *KWOK, "--node-selector", "ptjob=avoid", "--avoid-node", names[at]).code == 0
+            assert manager.until("running", name).data["pods"][0]["node"] == names[other]
+        nowhere = (word for name in names for word in ("--avoid-node", name))
+        assert manager.create("nowhere", *KWOK, "--node-selector", "ptjob=avoid", *nowhere).code == 0
+        pod = "nowhere-master-0"
+        cluster.kubectl("wait", "pod", pod, "-n", manager.namespace, "--for=create", "--timeout=60s")
+        unscheduled = "--for=jsonpath={.status.conditions[?(@.type=='PodScheduled')].reason}=Unschedulable"
+        cluster.kubectl("wait", "pod", pod, "-n", manager.namespace, unscheduled, "--timeout=60s")
+    finally:
+        cluster.kubectl("delete", "node", "--selector=ptjob=avoid", "--wait=false")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_same_call_again_changes_nothing_and_another_is_refused(
     manager: Manager, cluster: Cluster, hyperpod: None, engine: str

@@ -18,7 +18,7 @@ asked = json.loads(sys.argv[2])
 import ptjob_manifest, trainyard_shell
 from ptjob_request import JobRequest
 from ptjob_trainer_api import api_of
-for key in ("command", "image_pull_secrets", "tolerations"):
+for key in ("command", "image_pull_secrets", "tolerations", "avoid_nodes"):
     asked[key] = tuple(asked.get(key, ()))
 asked["secrets"] = {name: tuple(source) for name, source in asked.get("secrets", {}).items()}
 schema = asked.pop("schema", None)
@@ -154,6 +154,15 @@ def test_one_pod_a_node_is_anti_affinity_and_other_keys_are_spread() -> None:
     assert pod["topologySpreadConstraints"][0]["maxSkew"] == 1
 
 
+def test_nodes_are_avoided_beside_one_pod_a_node() -> None:
+    affinity = pods_of(build("pytorchjob", spread_key="kubernetes.io/hostname", avoid_nodes=["b", "a"]))[0]["affinity"]
+    (term,) = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert [each["values"] for each in term["matchFields"]] == [["a"], ["b"]], "of a field one value a requirement"
+    assert "podAntiAffinity" in affinity
+    assert build("pytorchjob", avoid_nodes=["no name"])["error"] == "usage"
+    assert "affinity" not in pods_of(build("pytorchjob"))[0]
+
+
 TYPE, ARCH, OS = "node.kubernetes.io/instance-type", "kubernetes.io/arch", "kubernetes.io/os"
 PLATFORMS = """
 import json, sys
@@ -256,10 +265,11 @@ def test_the_time_to_save_is_never_longer_than_the_kubelet_waits(patches: dict[s
     ("changes", "words"),
     [
         ({"schema": schema(podSpecOverrides=OVERRIDES_2_0), "spread_key": "kubernetes.io/hostname"}, "affinity"),
+        ({"schema": schema(podSpecOverrides=OVERRIDES_2_0), "avoid_nodes": ["a"]}, "affinity"),
         ({"schema": schema(podTemplateOverrides=OVERRIDES_2_1), "priority": "p"}, "priority"),
         ({"schema": schema(suspend={})}, "none of"),
     ],
-    ids=["no place for affinity", "no place for the priority", "no overrides at all"],
+    ids=["no place for affinity", "no place for nodes to avoid", "no place for the priority", "no overrides at all"],
 )
 def test_what_the_clusters_trainjob_cannot_express_is_refused_and_never_dropped(changes: dict[str, Any], words: str) -> None:
     refused = build("trainjob", **changes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REPEATED = {"env": "env", "secrets": "secret", "node_selector": "node-selector"}
-LISTED = {"tolerations": "toleration", "image_pull_secrets": "image-pull-secret"}
+LISTED = {"tolerations": "toleration", "image_pull_secrets": "image-pull-secret", "avoid_nodes": "avoid-node"}
 
 
 def said(words: list[str]) -> list[str]:
@@ -96,6 +96,10 @@ class Made:
 
 
 def fit() -> None:
+    """Without the nodes that states no room there: `crowded.json` names nodes that the job cannot do without."""
+    avoids = (json.load(sys.stdin).get("cluster") or {}).get("avoid_nodes", []) if "-" in WORDS else []
+    if set(avoids) & set(read("crowded.json") or []):
+        answer({"fits": False, "missing": ["1 of 2 nodes: node-2 has no GPU left"], "cluster": CLUSTER}, code=1)
     pod = {"cpu": "30", "memory": "100Gi", "gpus": 1, "gpu_resource": "nvidia.com/gpu", "efa": 1, "shm": "16Gi"}
     data = {"fits": True, "engine": "pytorchjob", "nodes": ["node-1", "node-2"], "zone": "us-west-2a", "missing": []}
     data |= {"instance_type": "ml.g5.8xlarge", "usd_per_hour": 8.0, "pod": pod, "procs_per_node": 1, "cluster": CLUSTER}

@@ -61,14 +61,36 @@ def test_without_its_pods_the_files_here_are_asked(failed: ClusterProject) -> No
     )
 
 
-def test_on_eks_it_says_that_the_node_is_not_avoided(failed: ClusterProject) -> None:
+def avoided(project: ClusterProject) -> list[str]:
+    """By the job that is there."""
+    spec = project.made()["jobs"]["toy"]["spec"]
+    return [spec[at + 1] for at, word in enumerate(spec) if word == "--avoid-node"]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_on_eks_the_node_is_avoided_where_others_have_room(failed: ClusterProject, room: bool) -> None:
+    failed.say(crowded=[] if room else [NODE])
     begin(failed, "eks")
     answer = failed.deploy("watch", "--restart", "--backoff-s", "0")
     assert (answer.exit_code, answer.data["state"]) == (0, "finished"), answer.document
     assert [each["kind"] for each in answer.data["restarted"]] == ["RESTART_ELSEWHERE"]
-    told = answer.check("restart.node")
-    assert (told["status"], NODE in told["summary"], "not avoided" in told["summary"]) == ("warn", True, True)
+    told = answer.check("restart.avoid")
+    assert (told["status"], avoided(failed)) == (("pass", [NODE]) if room else ("warn", []))
+    assert room or "node-2 has no GPU left" in told["summary"]
     assert len(failed.made()["starts"]) == 2 and failed.calls("replace") == []
+
+
+def test_a_second_node_is_avoided_beside_the_first_and_a_resume_forgets_both(failed: ClusterProject) -> None:
+    failed.say(states=["failed", "failed", "failed", "finished"])
+    failed.write_job(target="eks", cluster={"namespace": "ml", "avoid_nodes": ["node-9"]})
+    assert failed.deploy("run", "--yes", "--detach").exit_code == 0
+    assert failed.deploy("watch", "--restart", "--backoff-s", "0", "--max-restarts", "1").exit_code == 1
+    assert avoided(failed) == ["node-9", NODE]
+    failed.say(answers=answers({**ROOT, "node": "node-3"}))
+    assert failed.deploy("watch", "--restart", "--backoff-s", "0", "--max-restarts", "2").exit_code == 1
+    assert avoided(failed) == ["node-9", NODE, "node-3"]
+    assert failed.deploy("resume").exit_code == 0
+    assert avoided(failed) == ["node-9"]
 
 
 @pytest.mark.parametrize("yes", [False, True])
@@ -79,6 +101,7 @@ def test_on_hyperpod_the_node_is_replaced_with_yes_alone(failed: ClusterProject,
     asked = [[word for word in call if word in ("ours", NODE, "--yes", "--dry-run")] for call in failed.calls("replace")]
     assert asked == [["ours", NODE, "--dry-run"], *([["ours", NODE, "--yes"]] if yes else [])]
     assert answer.check("restart.node")["status"] == ("pass" if yes else "warn")
+    assert avoided(failed) == ([] if yes else [NODE])
 
 
 def test_a_replacement_that_is_refused_is_told_and_the_run_goes_on(failed: ClusterProject) -> None:
@@ -86,7 +109,7 @@ def test_a_replacement_that_is_refused_is_told_and_the_run_goes_on(failed: Clust
     begin(failed, "hyperpod")
     answer = failed.deploy("watch", "--restart", "--backoff-s", "0", "--yes")
     assert (answer.exit_code, answer.check("restart.node")["status"]) == (0, "warn")
-    assert "not avoided" in answer.check("restart.node")["summary"]
+    assert "not replaced" in answer.check("restart.node")["summary"] and avoided(failed) == [NODE]
 
 
 def test_an_older_checkpoint_is_named_and_not_taken(failed: ClusterProject) -> None:

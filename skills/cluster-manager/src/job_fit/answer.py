@@ -72,7 +72,7 @@ def _nodes(cluster: kube.Cluster, job: Job, kind: InstanceType | None, places: P
     selector, devices = with_platform(named), devices_asked(job, kind)[0] * job.request.nodes
     tolerations = tuple(msgspec.to_builtins(each) for each in job.cluster.tolerations)
     whole = kind.resource if kind and devices > 1 else None
-    asked = PodWants({}, selector, tolerations, tuple(places.groups), whole)
+    asked = PodWants({}, selector, tolerations, tuple(places.groups), tuple(job.cluster.avoid_nodes), whole)
     selected = [one for one in machines.all if all(one.labels.get(key) == value for key, value in named.items())]
     health = judged(job.request.target, selected)
     looked_at = health.usable

@@ -23,6 +23,7 @@ class Given:
     procs_per_node: int | None = None
     node_selector: tuple[str, ...] = ()
     toleration: tuple[str, ...] = ()
+    avoid_node: tuple[str, ...] = ()
 
     def over(self, request: Request) -> Request:
         """Raises SkillError usage: a label or a toleration that is none."""
@@ -33,7 +34,10 @@ class Given:
         cluster = request.cluster or Cluster()
         selector = {**cluster.node_selector, **dict(map(label_of, self.node_selector))}
         tolerations = [*cluster.tolerations, *map(_toleration, self.toleration)]
-        changes["cluster"] = msgspec.structs.replace(cluster, node_selector=selector, tolerations=tolerations)
+        avoids = [*cluster.avoid_nodes, *self.avoid_node]
+        changes["cluster"] = msgspec.structs.replace(
+            cluster, node_selector=selector, tolerations=tolerations, avoid_nodes=avoids
+        )
         return msgspec.structs.replace(request, **changes)
 
     def alone(self) -> Request:

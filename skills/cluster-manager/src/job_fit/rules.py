@@ -29,6 +29,8 @@ class PodWants:
     tolerations: tuple[dict[str, Any], ...] = ()
     places: tuple[tuple[Term, ...], ...] = ()
     """Where its volumes can be: of each group of terms one must match."""
+    avoids: tuple[str, ...] = ()
+    """Names of nodes that the job keeps away from."""
     whole: str | None = None
     """The resource of its accelerators where they must be whole ones: several ranks cannot share a device (NCCL refuses it)."""
 
@@ -40,6 +42,8 @@ def against(wants: PodWants, machine: Machine) -> list[str]:
         found.append("cordoned")
     if not machine.ready:
         found.append("not Ready")
+    if machine.name in wants.avoids:
+        found.append("the job avoids it (cluster.avoid_nodes)")
     # The controllers' taints say the same again.
     said = [*([CORDONED] if machine.cordoned else []), *([] if machine.ready else NOT_READY)]
     taints = [taint for taint in machine.taints if taint.key not in said and not _bears(wants, taint)]

@@ -22,20 +22,22 @@ EVENT_FILE = "events.out.tfevents."
 
 
 def main(ask: dict[str, Any]) -> None:
-    """`ask`: folder, files {name: [whole, head, tail] bytes}, checkpoints, tensorboard (whether to look for event files)."""
+    """`ask`: folder, files {name: [whole, head, tail] bytes}, dumps {folder: [ending, bytes of a file, files]}, checkpoints, tensorboard
+    (whether to look for event files)."""
     threading.Thread(target=end_with_the_caller, daemon=True).start()
     folder = ask["folder"]
     if not os.path.isdir(folder):
         say({"missing": True, "now": time.time()})
         return
     plans = [read_plan(folder, name, *bounds) for name, bounds in ask["files"].items()]
+    plans += [each for kind, bounds in (ask.get("dumps") or {}).items() for each in dump_plans(folder, kind, *bounds)]
     files = [each for each in plans if each]
     answer = {"files": files, "now": time.time(), "disk": disks(folder)}
     answer["checkpoints"] = checkpoints(os.path.join(folder, "checkpoints")) if ask.get("checkpoints") else None
     answer["events"] = event_files(folder) if ask.get("tensorboard") else None
     say(answer)
     for each in files:
-        send(os.path.join(folder, each["name"]), each)
+        send(os.path.join(folder, each.get("path") or each["name"]), each)
     sys.stdout.buffer.flush()
 
 
@@ -78,6 +80,40 @@ def read_plan(folder: str, name: str, whole: int, head: int, tail: int) -> dict[
         return None
     except OSError as error:
         told["error"] = error.strerror or str(error)
+    return told
+
+
+def dump_plans(folder: str, kind: str, ending: str, most_bytes: int, most_files: int) -> list[dict[str, Any] | None]:
+    """KIND/rank-NNNN of the newest attempt that has any, as plans; `path` is where it lies, `name` without the attempt."""
+    for attempt in sorted(names_in(os.path.join(folder, kind), "attempt-", ""), key=lambda name: int(name[8:]), reverse=True):
+        place = os.path.join(kind, attempt)
+        names = sorted(names_in(os.path.join(folder, place), "rank-", ending))[:most_files]
+        if names:
+            return [dump_plan(folder, os.path.join(place, name), f"{kind}/{name}", most_bytes) for name in names]
+    return []
+
+
+def names_in(place: str, begin: str, ending: str) -> list[str]:
+    try:
+        names = os.listdir(place)
+    except OSError:
+        return []
+    return [name for name in names if name.startswith(begin) and name.endswith(ending) and number_of(name, begin, ending)]
+
+
+def number_of(name: str, begin: str, ending: str) -> bool:
+    number = name[len(begin) : len(name) - len(ending)]
+    return number.isascii() and number.isdigit() and len(number) < 10
+
+
+def dump_plan(folder: str, path: str, name: str, most_bytes: int) -> dict[str, Any] | None:
+    """All of it or nothing: a part of a dump cannot be read."""
+    told = read_plan(folder, path, most_bytes, 0, 0)
+    if told is None:
+        return None
+    told.update(name=name, path=path)
+    if told["size"] > most_bytes:
+        told.update(parts=[], error=f"longer than {most_bytes} bytes")
     return told
 
 

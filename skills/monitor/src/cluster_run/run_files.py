@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +24,10 @@ EVENTS_HEAD, EVENTS_TAIL = 64 << 10, (4 << 20) + (64 << 10)
 RANK_TAIL = 9 << 10
 """More than hardware/rank_files.py reads."""
 MOST_BYTES = 512 << 20
+DUMP_FOLDERS = {"stacks": ".txt", "flight": ".bin"}
+DUMP = re.compile(r"rank-\d{1,9}\.(?:txt|bin)", re.ASCII)
+DUMPS = 1024
+"""Ranks."""
 MAX_HEADER_BYTES = 16 << 20
 LOOK_S = 45.0
 """A volume that does not answer is given up after this; the logs are read instead."""
@@ -63,11 +68,12 @@ def run_dir_of(pod: RunPod) -> str | None:
 
 
 def copy_run(
-    run: ClusterRun, target: Path, *, whole_bytes: int = 0, tensorboard: bool = False, ranks: int = 0
+    run: ClusterRun, target: Path, *, whole_bytes: int = 0, tensorboard: bool = False, ranks: int = 0, dumps: bool = False
 ) -> tuple[VolumeCopy | None, list[str]]:
     """(what was copied into `target`, which pods were tried and why they did not do).
 
-    Files of at most `whole_bytes` come whole, of longer ones the beginning and the end; `ranks`: the ends of so many ranks' files too. Raises SkillError credentials.
+    Files of at most `whole_bytes` come whole, of longer ones the beginning and the end; `ranks`: the ends of so many ranks' files too;
+    `dumps`: their stacks and flight recorder dumps, those of the newest attempt. Raises SkillError credentials.
     """
     tried: list[str] = []
     pods = [pod for pod in run.pods if pod.runs and run_dir_of(pod)]
@@ -77,7 +83,7 @@ def copy_run(
         :PODS_TRIED
     ]:
         try:
-            return _through(run, pod, target, whole_bytes, tensorboard, ranks), tried
+            return _through(run, pod, target, whole_bytes, tensorboard, ranks, dumps), tried
         except shell.SkillError as error:
             if error.code in ("credentials",):
                 raise
@@ -93,7 +99,9 @@ def _no_pod(run: ClusterRun) -> str:
     return f"its pods name no run folder ({VARIABLE})" if run.pods else "no pods"
 
 
-def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool, ranks: int) -> VolumeCopy:
+def _through(
+    run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool, ranks: int, dumps: bool
+) -> VolumeCopy:
     import time
 
     folder = run_dir_of(pod)
@@ -105,12 +113,14 @@ def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tenso
         "steps.jsonl": (whole_bytes, STEPS_HEAD, STEPS_TAIL),
         **{f"ranks/rank-{rank:04d}.jsonl": (0, 0, RANK_TAIL) for rank in range(ranks)},
     }
-    if ranks:
-        (target / "ranks").mkdir(exist_ok=True)
+    asked_dumps = {kind: (ending, whole_bytes, DUMPS) for kind, ending in DUMP_FOLDERS.items()} if dumps else {}
+    for name in [*(["ranks"] if ranks else []), *asked_dumps]:
+        (target / name).mkdir(exist_ok=True)
     source = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
-    ask = {"source": source, "folder": folder, "files": bounds, "checkpoints": True, "tensorboard": tensorboard}
+    ask = {"source": source, "folder": folder, "files": bounds, "dumps": asked_dumps}
+    ask |= {"checkpoints": True, "tensorboard": tensorboard}
     data, began = json.dumps(ask).encode(), time.monotonic()
-    receiver = Receiver(pod, target, set(bounds))
+    receiver = Receiver(pod, target, set(bounds), tuple(asked_dumps))
     for python in PYTHONS:
         try:
             ran = run_in_pod(
@@ -135,8 +145,8 @@ def _through(run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tenso
 class Receiver:
     """Takes what inside.py prints, piece by piece, and writes the files."""
 
-    def __init__(self, pod: RunPod, target: Path, names: set[str]) -> None:
-        self.pod, self.target, self.names = pod, target, names
+    def __init__(self, pod: RunPod, target: Path, names: set[str], dumps: tuple[str, ...] = ()) -> None:
+        self.pod, self.target, self.names, self.dumps = pod, target, names, dumps
         self._line: bytearray | None = bytearray()
         self._told: dict[str, Any] = {}
         self._queue: list[tuple[dict[str, Any], int]] = []
@@ -169,12 +179,16 @@ class Receiver:
             self._told = json.loads(line)
             files = self._told.get("files") or []
             self._queue = [(each, sum(int(size) for _, size in each["parts"])) for each in files]
-            good = all(each["name"] in self.names and 0 <= size <= MOST_BYTES + (8 << 20) for each, size in self._queue)
+            good = all(self._is_asked(each["name"]) and 0 <= size <= MOST_BYTES + (8 << 20) for each, size in self._queue)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._wrong("answers something else than was asked") from error
         if not good or len({each["name"] for each, _ in self._queue}) != len(self._queue):
             raise self._wrong("announces files that were not asked for")
         self._next()
+
+    def _is_asked(self, name: str) -> bool:
+        kind, _, file = name.partition("/")
+        return name in self.names or (kind in self.dumps and DUMP.fullmatch(file) is not None)
 
     def _next(self) -> None:
         """The next file that has bytes to come."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from diagnosis import cluster_words, gpu_words
+from diagnosis import cluster_words, gpu_words, kernel_words
 from diagnosis.evidence import Evidence, Pod
 from diagnosis.facts import Death, Found, Source
-from diagnosis.log_pieces import pieces_of_interest
-from diagnosis.log_text import line_of
 from diagnosis.one_log import LogFacts, LogReader
 from diagnosis.rules import every_of, rule
 from diagnosis.run_history import Attempt, History, event_text, read_history
@@ -58,7 +56,7 @@ class Case:
         for death in self.deaths:
             if death.pid == pid and death.rank is not None:
                 return death.rank
-        return None
+        return self.attempt.pids.get(pid) if self.attempt else None
 
 
 def read_case(evidence: Evidence, number: int | None = None) -> Case:
@@ -79,9 +77,9 @@ def read_case(evidence: Evidence, number: int | None = None) -> Case:
         case.found += facts.found
     _uncaught(case)
     _cluster(case)
-    _kernel(case)
-    _records(case)
     case.outcome = _outcome(case)
+    case.found += kernel_words.found_in(case)
+    _records(case)
     return case
 
 
@@ -225,28 +223,6 @@ def _is_past(case: Case, word: cluster_words.Word, pod: Pod | None) -> bool:
         with_document = [each for each in pods if each.document]
         return bool(waits) and bool(with_document) and all(cluster_words.started(each) for each in with_document)
     return False
-
-
-def _kernel(case: Case) -> None:
-    nodes = {pod.node for pod in case.evidence.pods if pod.node}
-    for source in case.evidence.kernel:
-        try:
-            for offset, raw in pieces_of_interest(source.path):  # type: ignore[arg-type]  # a kernel log has a path
-                if raw is None:
-                    continue
-                line = line_of(raw)
-                node = next((each for each in nodes if each in line.whole or each in source.name), None)
-                rows = [(each, match.groupdict()) for each, match in every_of("kernel", line.text)]
-                rows += [(each, {}) for each in gpu_words.rules_for("kernel", line.text)]
-                for each, more in rows[:3]:
-                    found = Found(each, source, line.whole, node=node or (next(iter(nodes)) if len(nodes) == 1 else None))
-                    found.offset, found.time, found.uncaught = offset, line.time, True
-                    found.more = {name: value for name, value in more.items() if value}
-                    pid = found.more.get("pid") or found.more.get("pid2") or gpu_words.pid_of(line.text)
-                    found.rank = case.rank_by_pid(int(pid)) if pid else None
-                    case.found.append(found)
-        except (OSError, ValueError) as error:
-            case.problems.append(f"{source.name} cannot be read to its end: {error}")
 
 
 def _records(case: Case) -> None:

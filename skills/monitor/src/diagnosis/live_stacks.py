@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from diagnosis.case import Case
 from diagnosis.pauses import is_paused, wall_now
 from rank_stacks import look
-from rank_stacks.reading import from_spy
+from rank_stacks.written import text_of
 from run_folder.folder import read_runner
-from trainyard_shell import SkillError, clean
+from trainyard_shell import SkillError
 
 if TYPE_CHECKING:
     from cluster_run.named import Named
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 INTERVAL_S = 0.5
 FRESH_S = 60.0
 """Older evidence is not of now."""
-LETTERS = {"stopped": "T", "traced": "t", "uninterruptible": "D", "zombie": "Z"}
 
 
 def add_live_stacks(run: Named, case: Case, folder: Path) -> None:
@@ -37,6 +36,8 @@ def add_live_stacks(run: Named, case: Case, folder: Path) -> None:
         return
     folder.mkdir(mode=0o700, exist_ok=True)
     for row in rows:
+        if row["state"] == "gone":  # it stands nowhere
+            continue
         path = folder / f"rank-{int(row['rank']):04d}.txt"
         path.write_text(text_of(row))
         case.evidence.stacks.append(path)
@@ -57,20 +58,3 @@ def _in_pods(run: Named, case: Case) -> list[dict[str, Any]]:
     seen = look_in_pods(run.find(), INTERVAL_S, may_ask=True)
     case.problems += [f"{check.summary}" for check in seen.unread]
     return list(seen.rows.values())
-
-
-def text_of(row: dict[str, Any]) -> str:
-    """As stack_files.py reads it."""
-    state = str(row.get("state"))
-    head = f"==== rank {row['rank']} state {LETTERS.get(state, 'S')} ({state}), pid {row.get('pid')} {row.get('pod') or ''}".rstrip()
-    return f"{head} ====\n{_stack(row)}\n"
-
-
-def _stack(row: dict[str, Any]) -> str:
-    if "text" in row:
-        return str(row["text"])
-    try:
-        threads = from_spy(str(row["spy"]))
-    except (KeyError, ValueError):
-        return clean(str(row.get("why") or ""), 300)
-    return "\n".join(f"  {frame}" for frame in (threads[-1] if threads else ()))

@@ -38,3 +38,12 @@ def is_paused(case: Case) -> bool:
 def is_moving(case: Case) -> bool:
     """False where nothing says so."""
     return case.outcome == "running" and pause_s(case) is not None and not is_paused(case)
+
+
+def is_of_a_moment(case: Case) -> bool:
+    """Stacks and dumps of a run that moves, or may: its ranks are in different places, which proves nothing.
+
+    `collect` asks for them whatever the run does, and says so; those that the supervisor or a rank wrote are of a hang.
+    """
+    asked_for = case.outcome == "running" and bool(case.evidence.about.get("stacks"))
+    return is_moving(case) or (asked_for and not is_paused(case))

@@ -9,7 +9,7 @@ from pathlib import Path
 from diagnosis.case import Case
 from diagnosis.facts import Found, Source
 from diagnosis.log_text import plain
-from diagnosis.pauses import is_moving
+from diagnosis.pauses import is_of_a_moment
 from diagnosis.rules import rule
 from trainyard_files import Unusable, open_regular
 
@@ -28,7 +28,7 @@ GONE = re.compile(r"the process is gone")
 def outliers(case: Case) -> list[Found]:
     """A stopped rank; else the rank that is in no collective while most others are."""
     texts = _by_rank(case.evidence.stacks)
-    if not texts or is_moving(case):  # ranks that move are in different places
+    if not texts or is_of_a_moment(case):
         return []
     found = []
     for rank, (path, text) in texts.items():

@@ -9,9 +9,10 @@ from typing import Any
 from cluster_run.run import ClusterRun, RunPod
 from cluster_run.run_files import copy_run
 from evidence_folder.asking import Asking
-from evidence_folder.from_run import MAX_RANKS, take_file, take_ranks
+from evidence_folder.from_run import MAX_RANKS, take_dumps, take_file, take_ranks
 from evidence_folder.objects import Objects
 from evidence_folder.pod_logs import collect_logs
+from evidence_folder.stacks_now import stacks_of_pods
 from evidence_folder.writing import EvidenceFolder
 
 RECORDS = ("runner.json", "runner-spec.json", "events.jsonl", "steps.jsonl")
@@ -28,18 +29,21 @@ def collect_cluster(run: ClusterRun, folder: EvidenceFolder) -> dict[str, Any]:
     objects.of_job(run.kind.kind if run.kind else None, run.job)
     objects.of_namespace()
     objects.events()
-    _run_folder(run, asking, folder)
+    taken = stacks_of_pods(run, folder) if asking.why_not() is None else set()
+    _run_folder(run, asking, folder, taken)
     collect_logs(run, asking, folder)
     if not run.pods:
         folder.leave_out("pods", "the run has no pods: not made yet, or deleted, and their logs with them")
-    return head_of(run)
+    return {**head_of(run), "stacks": sorted(taken)}
 
 
-def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> None:
+def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder, taken: set[int]) -> None:
     """run/: the records on the volume, through a pod that runs. Without one they stay there, and it is said."""
     ranks = min(head_of(run)["world_size"] or 0, MAX_RANKS)
     with tempfile.TemporaryDirectory(prefix="trainyard-evidence-") as name:
-        answer = asking.ask("run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes, ranks=ranks))
+        answer = asking.ask(
+            "run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes, ranks=ranks, dumps=True)
+        )
         if answer is None:
             return
         copy, tried = answer
@@ -49,6 +53,7 @@ def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder) -> None
         for file in (*RECORDS, "checkpoints/latest", "checkpoints/tiers.json"):
             take_file(folder, Path(name), file, f"run/{file}")
         take_ranks(Path(name), folder)
+        take_dumps(Path(name), folder, taken)
         for problem in copy.problems:
             folder.leave_out("run", problem)
         if not copy.complete:

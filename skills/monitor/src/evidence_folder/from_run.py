@@ -9,6 +9,7 @@ from typing import Any
 
 from evidence_folder.cutting import Cut, cut_file
 from evidence_folder.kernel_log import kernel_log
+from evidence_folder.stacks_now import stacks_here
 from evidence_folder.writing import EvidenceFolder
 from flight_recorder.folder import newest_files
 from run_folder.lines import Tally, decoded, head_lines, tail_lines
@@ -38,14 +39,22 @@ FOLDERS = {"stacks": ".txt", "flight": ".bin"}
 
 def collect_run(path: Path, folder: EvidenceFolder) -> dict[str, Any]:
     """Fills the folder; returns the head of its evidence.json."""
+    head = head_of(path)
+    taken = stacks_here(head["run_id"], path, folder)
     for name in [*RECORDS, *_logs(path, folder)]:
         take_file(folder, path, name, f"run/{name}")
-    for name, ending in FOLDERS.items():
-        for rank, file in sorted(newest_files(path, name).items()):
-            take_whole(folder, path, str(file.relative_to(path)), f"{name}/rank-{rank:04d}{ending}")
+    take_dumps(path, folder, taken)
     take_ranks(path, folder)
     kernel_log(folder)
-    return head_of(path)
+    return {**head, "stacks": sorted(taken)}
+
+
+def take_dumps(path: Path, folder: EvidenceFolder, taken: set[int]) -> None:
+    """stacks/ and flight/, but no older stacks of ranks whose stacks were `taken` just now."""
+    for name, ending in FOLDERS.items():
+        for rank, file in sorted(newest_files(path, name).items()):
+            if name != "stacks" or rank not in taken:
+                take_whole(folder, path, str(file.relative_to(path)), f"{name}/rank-{rank:04d}{ending}")
 
 
 def take_ranks(path: Path, folder: EvidenceFolder) -> None:

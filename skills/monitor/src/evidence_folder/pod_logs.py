@@ -21,6 +21,7 @@ LEAST_BYTES = 64 << 10
 READ_THROUGH = 4
 """A log up to so many times its limit is read whole; of a longer one the end is asked for, so that a gigabyte is not sent."""
 ONE_LOG_S = 120.0
+EMPTY = "the log is empty: its container printed nothing, or the node began a new file just now (it does at 10 MiB, and gives out the newest alone)"
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,11 @@ def _wanted(run: ClusterRun) -> Iterator[Wanted]:
 
 def _collect(run: ClusterRun, asking: Asking, folder: EvidenceFolder, wanted: Wanted, limit_bytes: int) -> None:
     cut = asking.ask(wanted.name, lambda: _read(run, folder, wanted, limit_bytes))
-    if cut is not None:
-        folder.text(wanted.name, cut)
+    if cut is None:
+        return
+    if not cut.head and not cut.tail:
+        folder.leave_out(wanted.name, EMPTY)
+    folder.text(wanted.name, cut)
 
 
 def _read(run: ClusterRun, folder: EvidenceFolder, wanted: Wanted, limit_bytes: int) -> Cut:

@@ -7,6 +7,7 @@ there the runtime's signal is what works. Without the right to exec nothing is r
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,14 +35,15 @@ def stacks_in_pods(named: Named, interval_s: float, may_ask: bool) -> shell.Resu
     return result(look_in_pods(run, interval_s, may_ask), named.words, has_spy_here=False)
 
 
-def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool) -> Seen:
-    """What could not be looked at is in `unread`."""
+def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool, within_s: float = float("inf")) -> Seen:
+    """What could not be looked at, or not `within_s` seconds, is in `unread`."""
+    until = time.monotonic() + within_s
     seen = Seen()
     seen.unread += [*run.unread]
     pods = [pod for pod in run.pods if pod.runs]
     asked = json.dumps({"run_id": None, "run_dir": None, "interval_s": interval_s, "may_ask": may_ask})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for pod, found in zip(pods, pool.map(lambda pod: _look(run, pod, asked), pods), strict=True):
+        for pod, found in zip(pods, pool.map(lambda pod: _look(run, pod, asked, until), pods), strict=True):
             if isinstance(found, shell.Check):
                 seen.unread.append(found)
             else:
@@ -49,15 +51,18 @@ def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool) -> Seen:
     return seen
 
 
-def _look(run: ClusterRun, pod: RunPod, asked: str) -> dict[str, Any] | shell.Check:
+def _look(run: ClusterRun, pod: RunPod, asked: str, until: float) -> dict[str, Any] | shell.Check:
     from trainyard_exec import run_in_pod
 
     source = Path(look.__file__).read_bytes()
     why = "there is no Python in its image"
     for python in PYTHONS:
         words = [python, "-c", START, asked, str(len(source))]
+        timeout_s = min(EXTRA_S, until - time.monotonic())
+        if timeout_s <= 0:
+            return unread(run, pod, "the time was over")
         try:
-            ran = run_in_pod(run.cluster, pod.name, pod.main, words, stdin=source, timeout_s=EXTRA_S)
+            ran = run_in_pod(run.cluster, pod.name, pod.main, words, stdin=source, timeout_s=timeout_s)
         except shell.SkillError as error:
             why = str(error)
             if error.code == "usage":  # that program is not in the image

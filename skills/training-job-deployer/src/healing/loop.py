@@ -21,7 +21,7 @@ import trainyard_shell as shell
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Place
 from deploy_siblings import options
 from deployment import Deployment, Ref
-from healing.elsewhere import avoid_node
+from healing.elsewhere import leave_node
 from healing.hanging import Hanging
 from healing.older import how_to_go_back, in_words
 from healing.patience import AWAY, PASSING, T, as_it_is, patiently, wait_unless_touched
@@ -141,8 +141,10 @@ def _heal(
     shell.progress(f"{run.name} {ended.data['state']}: {found.sentence()}; started again in {wait_s:.0f} s")
     if not wait_unless_touched(deployment.ref, run, wait_s, wish.deadline):
         return None
+    avoid = None
     if kind_of(found) == "RESTART_ELSEWHERE":
-        seen.checks += avoid_node(place, run, found, yes=wish.yes, deadline=wish.deadline)
+        checks, avoid = leave_node(place, run, found, yes=wish.yes, deadline=wish.deadline)
+        seen.checks += checks
     failed = Restarted(
         start=run.starts,
         time=time.time(),
@@ -150,6 +152,7 @@ def _heal(
         kind=kind_of(found),
         step=step,
         attempt=found.attempt,
+        avoid=avoid,
     )
     fresh = deploy_plan.load(deployment.ref)  # its source as it is now, not as it was when this call began
     prepared = patiently(lambda: deploy_run.restart(fresh, failed), wish.deadline)

@@ -1,4 +1,4 @@
-"""A node with a fault: HyperPod replaces it; on EKS nothing in a job file keeps a job away from one node."""
+"""A node with a fault: HyperPod replaces it; else the next start keeps away from it, where other nodes have room."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
-from deploy_siblings import Answer, call, options
+from deploy_siblings import Answer, Call, call, options
+from on_kubernetes import calls
+from on_kubernetes.stages import CLUSTERS
 
 if TYPE_CHECKING:
     from run_state.record import Run
 
 HYPERPOD = ("hyperpod-manager", "manage_hyperpod.py")
-ID = "restart.node"
+ID, AVOID = "restart.node", "restart.avoid"
 REPLACING_S = 3600.0
 """A replacement takes 20 to 30 minutes."""
 PLANNING_S = 120.0
@@ -26,21 +28,54 @@ def commands(run: Run, node: str | None) -> list[str]:
     return [f"kubectl cordon {shlex.quote(node)}   (its administrator; `resume` then comes to another one)"] if node else []
 
 
-def replaced(run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
-    """The replacement where target is hyperpod: planned, and with `yes` carried out and waited for. Never raises."""
-    if run.target != "hyperpod":
-        told = f"node {node} is not avoided: a job file can ask for labels of nodes, and cannot leave one node out"
-        return [shell.Check(ID, "warn", told, fix=commands(run, node)[0])]
+def leave(run: Run, node: str, *, yes: bool, deadline: float) -> tuple[list[shell.Check], bool]:
+    """What was done about the node, and whether the next start has to avoid it. Never raises."""
+    checks = [_replacement(run, node, yes=yes, deadline=deadline)] if run.target == "hyperpod" else []
+    if any(check.status == "pass" for check in checks):
+        return checks, False
+    avoided = _avoidable(run, node)
+    return [*checks, avoided], avoided.status == "pass"
+
+
+def avoiding(run: Run, document: dict[str, Any]) -> dict[str, Any]:
+    """The request, with the nodes that the job file and the run's restarts keep away from."""
+    own = (run.job.get("cluster") or {}).get("avoid_nodes") or []
+    cluster = {key: value for key, value in (document.get("cluster") or {}).items() if key != "avoid_nodes"}
+    nodes = [*own, *(node for node in run.avoided if node not in own)]
+    cluster |= {"avoid_nodes": nodes} if nodes else {}
+    return {**document, "cluster": cluster} if cluster or document.get("cluster") else document
+
+
+def _avoidable(run: Run, node: str) -> shell.Check:
+    """Passes where the job has room without this node: a start that waits for ever would be worse than a bad node."""
+    document = avoiding(run, (run.submission.document if run.submission else None) or {})
+    cluster = document.get("cluster") or {}
+    document = {**document, "cluster": {**cluster, "avoid_nodes": [*cluster.get("avoid_nodes", []), node]}}
+    try:
+        asked = Call(["fit", "-", *options(claim=calls.claim_of(run)), *calls.where(run)], document)
+        answer = call(CLUSTERS, asked, timeout_s=PLANNING_S).or_raise()
+    except shell.SkillError as error:
+        return shell.Check(AVOID, "warn", f"node {node} is not avoided: {error}", fix=error.hint or None)
+    if answer.data.get("fits") is True:
+        told = f"node {node} is avoided from now on; a resume by hand goes there again"
+        return shell.Check(AVOID, "pass", told, fix="cluster.avoid_nodes in the job file keeps it away for good")
+    why = "; ".join(map(str, answer.data.get("missing") or [])) or "whether others have room is not known"
+    told = f"node {node} is not avoided, for without it: {shell.clean(why, 400)}"
+    return shell.Check(AVOID, "warn", told, fix=commands(run, node)[0])
+
+
+def _replacement(run: Run, node: str, *, yes: bool, deadline: float) -> shell.Check:
+    """Planned, and with `yes` carried out and waited for. Never raises."""
     try:
         cluster = _cluster_of(run, node)
         plan = call(HYPERPOD, [*_words(run, cluster, node), "--dry-run"], timeout_s=PLANNING_S).or_raise()
         if not yes:
             fix = f"manage_hyperpod.py {shlex.join(_words(run, cluster, node))} --yes"
             told = f"node {node} was not replaced: watch --restart was not told --yes; {_plan_in_words(plan)}"
-            return [shell.Check(ID, "warn", told, fix=fix)]
-        return [_replace(run, cluster, node, deadline)]
+            return shell.Check(ID, "warn", told, fix=fix)
+        return _replace(run, cluster, node, deadline)
     except shell.SkillError as error:
-        return [shell.Check(ID, "warn", f"node {node} is not avoided: {error}", fix=error.hint or None)]
+        return shell.Check(ID, "warn", f"node {node} was not replaced: {error}", fix=error.hint or None)
 
 
 def _replace(run: Run, cluster: str, node: str, deadline: float) -> shell.Check:

@@ -71,7 +71,7 @@ class KubernetesPlace(deploy_place.Place):
         return result
 
     def again(self, run: Run, request: Call) -> Call:
-        return Call(request.words, {**(request.document or {}), "start": run.starts})
+        return Call(request.words, bad_nodes.avoiding(run, {**(request.document or {}), "start": run.starts}))
 
     def recall(self, run: Run, record: StageRecord) -> dict[str, Any]:
         """The same call again: it changes nothing and answers what the first one would have."""
@@ -114,8 +114,8 @@ class KubernetesPlace(deploy_place.Place):
     def repairs(self, run: Run, node: str | None) -> list[str]:
         return bad_nodes.commands(run, node)
 
-    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> list[shell.Check]:
-        return bad_nodes.replaced(run, node, yes=yes, deadline=deadline)
+    def leave_node(self, run: Run, node: str, *, yes: bool, deadline: float) -> tuple[list[shell.Check], bool]:
+        return bad_nodes.leave(run, node, yes=yes, deadline=deadline)
 
     def endless(self, status: dict[str, Any]) -> shell.Check | None:
         if status["state"] == "unreachable":

@@ -48,6 +48,8 @@ class Restarted(Struct, kw_only=True):
     step: int | None = None
     """The highest step that was reached by then."""
     attempt: int | None = None
+    avoid: str | None = None
+    """A node with a fault, which this restart and those after it keep away from."""
 
 
 class Run(Struct, kw_only=True):
@@ -84,6 +86,11 @@ class Run(Struct, kw_only=True):
         given = self.job.get("monitor")
         value = given.get(key) if isinstance(given, dict) else None
         return value if isinstance(value, int | float) else getattr(Monitor(), key)
+
+    @property
+    def avoided(self) -> list[str]:
+        """Nodes that its restarts keep away from, until its user starts it."""
+        return list(dict.fromkeys(each.avoid for each in self.restarts if each.avoid))
 
     @property
     def submission(self) -> StageRecord | None:

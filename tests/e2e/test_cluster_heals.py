@@ -1,0 +1,145 @@
+"""`watch --restart` on a job of two real pods: what a restart repairs is repaired, what it cannot repair is stopped with the reason."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster_job import ClusterJob
+from deployed_job import DeployedJob
+
+from tests.components.cluster.running import Cluster
+from tests.training.forking import FULL_STARTS
+
+STEPS, ROLLING = 60, 10
+FULL = pytest.mark.skipif(not FULL_STARTS, reason="by design: make soak runs it (FULL_STARTS=1)")
+
+
+@dataclass
+class Healed:
+    job: DeployedJob
+    steps: int = STEPS
+
+    def begin(self, fault: str, step_s: float = 0.05, **monitor: Any) -> ClusterJob:
+        """Submitted; the launcher in the pods restarts nothing."""
+        run = f"torchrun tests/e2e/faulty_loop.py {self.steps} {step_s} {fault}"
+        self.job.change(run=run, monitor={"max_restarts": 0, "stop_grace_s": 5, **monitor})
+        run_id = self.job.call("run", "--yes", "--detach")["data"]["run_id"]
+        return ClusterJob(self.job.cluster, self.job.namespace, "tiny", run_id, f"tiny-{run_id[:8]}")
+
+    def watch(self, exit_code: int, *words: str) -> dict[str, Any]:
+        document = self.job.call("watch", "--restart", "--backoff-s", "0", "--timeout", "280", *words, exit_code=exit_code)
+        document["by_id"] = {check["id"]: check for check in document["checks"]}
+        return document
+
+
+@pytest.fixture
+def healed(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Healed]:
+    cluster.make_volumes(namespace, 1)
+    checkpoints = {"storage": {"class": "test-shared", "size": "1Gi"}, "rolling_steps": ROLLING}
+    job = DeployedJob(cluster, namespace, tmp_path, {"checkpoints": checkpoints})
+    yield Healed(job)
+    job.call("stop")
+
+
+def lost(job: ClusterJob) -> int:
+    """The most steps that any start made again."""
+    starts: dict[int, list[int]] = {}
+    for line in job.steps():
+        starts.setdefault(line["incarnation"], []).append(line["step"])
+    numbers = sorted(starts)
+    return max(max(starts[one]) - min(starts[after]) + 1 for one, after in itertools.pairwise(numbers))
+
+
+def restarts(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(each["cause"], each["kind"]) for each in document["data"]["restarted"]]
+
+
+def test_a_batch_that_fails_every_time_is_given_up_with_its_line(healed: Healed) -> None:
+    job = healed.begin("batch 25")
+    answer = healed.watch(1)
+    assert restarts(answer) == [("script-error", "RESTART")]
+    assert "without a step gained" in answer["by_id"]["restart"]["summary"]
+    assert any("sample 4711 cannot be decoded" in line["text"] for line in answer["data"]["why"]["evidence"])
+    assert max(line["step"] for line in job.steps()) == 24 and lost(job) <= ROLLING
+
+
+@FULL
+def test_memory_that_ran_out_once(healed: Healed) -> None:
+    job = healed.begin("memory 25 once")
+    answer = healed.watch(0)
+    assert (answer["data"]["state"], answer["data"]["step"]) == ("finished", STEPS)
+    assert restarts(answer) == [("container-oom", "RESTART")] and lost(job) <= ROLLING
+
+
+@FULL
+@pytest.mark.parametrize("fault", ["nan 25 once", "nan 25"])
+def test_a_loss_that_is_not_a_number(healed: Healed, fault: str) -> None:
+    """No checkpoint holds it, so a start from the newest is past it, once."""
+    job = healed.begin(fault)
+    answer = healed.watch(0 if "once" in fault else 1)
+    assert answer["data"]["state"] == ("finished" if "once" in fault else "failed")
+    assert lost(job) <= ROLLING
+
+
+@FULL
+@pytest.mark.parametrize("hang", ["restart", "report"])
+def test_a_rank_that_is_stopped(healed: Healed, hang: str) -> None:
+    """Its launcher restarts the job; where it only reports, `watch --restart --yes` does."""
+    healed.steps = 200
+    job = healed.begin("none 0", hang=hang, hang_after_s=15, max_restarts=3 if hang == "restart" else 0)
+    job.wait_for_step(25)
+    os.kill(rank_process(job.run_id, 1), signal.SIGSTOP)
+    answer = healed.watch(0, "--yes")
+    assert (answer["data"]["state"], answer["data"]["step"]) == ("finished", 200)
+    assert restarts(answer) == ([] if hang == "restart" else [("rank-stopped", "RESTART")])
+    assert lost(job) <= ROLLING
+
+
+@FULL
+def test_an_image_that_is_not_there_after_a_change(healed: Healed) -> None:
+    """The run waits for it until it is told the reason; with the right one it goes on from its checkpoint."""
+    job = healed.begin("batch 25")
+    healed.watch(1, "--max-restarts", "0")
+    right = healed.job.change_image("local.test/trainer:2026-11")
+    healed.job.call("resume", "--accept-changes", "--yes", "--detach")
+    answer = healed.watch(1)
+    assert restarts(answer) == [] and "image" in answer["by_id"]["restart"]["summary"]
+    healed.job.call("stop")
+    healed.job.change_image(right)
+    healed.job.change(run=f"torchrun tests/e2e/faulty_loop.py {STEPS} 0.05 none 0")
+    answer = healed.job.call("resume", "--accept-changes", "--yes")
+    assert (answer["data"]["state"], answer["data"]["step"]) == ("finished", STEPS) and lost(job) <= ROLLING
+
+
+@FULL
+def test_a_node_that_does_not_answer(healed: Healed, stop_kubelet: Callable[[], None]) -> None:
+    """Its pods die meanwhile; the job goes on once a node is there."""
+    healed.steps = 400
+    job = healed.begin("none 0", step_s=0.1)
+    job.wait_for_step(25)
+    stop_kubelet()
+    for rank in (0, 1):
+        os.kill(rank_process(job.run_id, rank), signal.SIGKILL)
+    answer = healed.watch(0, "--yes")
+    assert (answer["data"]["state"], answer["data"]["step"]) == ("finished", 400)
+    assert lost(job) <= ROLLING
+
+
+def rank_process(run_id: str, rank: int) -> int:
+    """A process of a pod, which this machine sees."""
+    wanted = {f"RANK={rank}".encode(), b"LOCAL_RANK=0", f"TRAINYARD_RUN_ID={run_id}".encode()}
+    return min(int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted <= environment(folder))
+
+
+def environment(folder: Path) -> set[bytes]:
+    try:
+        return set((folder / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return set()
