@@ -10,7 +10,8 @@ COMPONENTS = ("tests/components/**/*", "tests/calling.py")
 KUBERNETES = ("infrastructure/kubernetes/**/*",)
 AWS = ("infrastructure/aws-cli/**/*", "infrastructure/cloudformation/**/*", "infrastructure/terraform/**/*")
 RUNTIME = ("training/**/*", "tests/training/**/*.py")
-SKILLS = ("skills/*/src/**/*", "skills/*/assets/**/*", "skills/*/scripts/*")
+KIT = ("skills/kit/**/*",)
+SKILLS = ("skills/*/src/**/*", "skills/*/assets/**/*", "skills/*/scripts/*", *KIT)
 DOCUMENTS = tuple(f"{place}*.md" for place in ("", "shared-docs/**/", "skills/**/", "training/**/", "infrastructure/**/"))
 FORKING = ("tests/training/forking.py", "tests/training/forking_torchrun/*")
 
@@ -27,22 +28,26 @@ def skill(name: str) -> tuple[str, ...]:
         "tests/infrastructure/*.py",
         *COMPONENTS,
         *FORKING,
+        *KIT,
         *(AWS if name in ON_AWS else KUBERNETES),
     )
 
 
-IMAGES = (*skill("image-builder"), *skill("image-tester"), "tests/skills/image_codebuild/**/*")
+IMAGES = (*skill("image-builder"), *skill("image-tester"), *skill("ecr-pusher"), "tests/skills/image_codebuild/**/*")
 ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/components/test_aws_", COMPONENTS),
     (
         "tests/e2e/test_install",
         ("install.sh", "install/*", ".claude-plugin/*", *SKILLS, *DOCUMENTS, "tests/e2e/*.py"),
     ),
-    ("tests/e2e/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, *KUBERNETES, "tests/e2e/**/*", "Makefile")),
+    (
+        "tests/e2e/",
+        (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, *KUBERNETES, "tests/e2e/**/*", "install.sh", "install/*", "Makefile"),
+    ),
     ("tests/infrastructure/", (*SKILLS, *RUNTIME, *DOCUMENTS, *COMPONENTS, *KUBERNETES, *AWS, "tests/infrastructure/**/*")),
     ("tests/recorded/", (*SKILLS, *RUNTIME, *COMPONENTS, "tests/recorded/**/*")),
     ("tests/skills/checkpoint_manager/", (*skill("checkpoint-manager"), *RUNTIME)),
-    ("tests/skills/cluster_manager/", skill("cluster-manager")),
+    ("tests/skills/cluster_manager/", (*skill("cluster-manager"), *skill("pytorchjob-manager"), *DOCUMENTS, "tests/e2e/**/*")),
     ("tests/skills/ecr_pusher/", skill("ecr-pusher")),
     ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"), *AWS)),
     ("tests/skills/image_builder/test_image_generated.py", (*IMAGES, *RUNTIME)),
@@ -51,18 +56,24 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/skills/image_", IMAGES),
     (
         "tests/skills/kit/",
-        ("skills/kit/**/*", "skills/local-runner/src/*", *skill("pytorchjob-manager"), *skill("cluster-manager")),
+        (*SKILLS, *skill("pytorchjob-manager"), *skill("cluster-manager")),
     ),
-    ("tests/skills/local_runner/", (*skill("local-runner"), *skill("training-job-deployer"), *RUNTIME)),
-    ("tests/skills/monitor", (*skill("monitor"), *RUNTIME)),
+    ("tests/skills/local_runner/", (*skill("local-runner"), *skill("training-job-deployer"), *skill("monitor"), *RUNTIME)),
+    (
+        "tests/skills/monitor",
+        (*SKILLS, *skill("monitor"), "tests/skills/monitor_cluster/**/*", *RUNTIME, *DOCUMENTS, "tests/*.py"),
+    ),
     ("tests/skills/pytorchjob_manager/test_ptjob_nodes.py", (*skill("pytorchjob-manager"), *RUNTIME)),
     ("tests/skills/pytorchjob_manager/test_ptjob_program.py", (*skill("pytorchjob-manager"), *RUNTIME)),
-    ("tests/skills/pytorchjob_manager/", skill("pytorchjob-manager")),
+    ("tests/skills/pytorchjob_manager/", (*skill("pytorchjob-manager"), *skill("checkpoint-manager"))),
     ("tests/skills/ray_manager/test_ray_re", (*skill("ray-manager"), *RUNTIME)),
     ("tests/skills/ray_manager/", skill("ray-manager")),
-    ("tests/skills/test_contract.py", (*SKILLS, *DOCUMENTS, *RUNTIME, "tests/skills/*.py")),
-    ("tests/skills/training_job_deployer/", (*SKILLS, *skill("training-job-deployer"), *RUNTIME)),
-    ("tests/training/", (*RUNTIME, "shared-docs/run-folder.md", "shared-docs/checkpoints.md")),
+    ("tests/skills/test_contract.py", (*SKILLS, *DOCUMENTS, *RUNTIME, "tests/skills/*.py", "tests/*.py")),
+    ("tests/skills/training_job_deployer/", (*SKILLS, *skill("training-job-deployer"), *RUNTIME, "tests/recorded/**/*")),
+    (
+        "tests/training/",
+        (*RUNTIME, *skill("local-runner"), *skill("checkpoint-manager"), "shared-docs/*.md"),
+    ),
 )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,10 +89,50 @@ def test_a_place_names_files_for_all_its_tests(folder: Path) -> None:
     assert outcome(folder, PROVE_AGAIN="1") == "3 passed"
 
 
-def test_in_ci_a_place_leaves_nothing_out(folder: Path) -> None:
+def test_ci_believes_only_itself_and_not_for_ever(folder: Path) -> None:
     (folder / "test_place.py").write_text("def test_one(): pass\n")
     assert [outcome(folder), outcome(folder)] == ["3 passed", "1 passed, 2 skipped"]
+    in_ci = [outcome(folder, TRAINYARD_REQUIRE="all") for _ in range(2)]
+    assert in_ci == ["3 passed", "1 passed, 2 skipped"]
+    for record in (folder / "cache" / "trainyard" / "proved-in-ci").iterdir():
+        os.utime(record, (time.time() - when_changed.PROVED_S - 60,) * 2)
+    assert outcome(folder, TRAINYARD_REQUIRE="all") == "3 passed"
+    (folder / "other.py").write_text("")
     assert outcome(folder, TRAINYARD_REQUIRE="all") == "2 passed, 1 skipped"
+
+
+def test_what_a_place_takes_from_elsewhere_stands_in_its_row() -> None:
+    """What its files import, and the skills and files that they name: a change of these has to bring its tests back."""
+    root, missing = when_changed.ROOT, set[str]()
+    skills = [path.name for path in (root / "skills").iterdir() if path.is_dir()]
+    for test in sorted(root.glob("tests/**/*.py")):
+        patterns = proofs.files_of(str(test.relative_to(root)))
+        if patterns is None:
+            continue
+        text, files = test.read_text(), files_matching((*patterns, *when_changed.ALWAYS))
+        wanted = {path for path in taken_from(test, text) if path.is_file() and not path.name.startswith("test_")}
+        if not test.name.startswith("test_"):
+            wanted.add(test)
+        for name in skills:
+            if re.search(rf"""SKILLS / ["']{name}["']|["']skills["'] / ["']{name}["']|skills/{name}/src""", text):
+                wanted |= set((root / "skills" / name).glob("src/*.py" if name != "kit" else "*.py"))
+        missing |= {f"{test.relative_to(root)}: {path.relative_to(root)}" for path in wanted - files}
+    assert not missing, "\n".join(sorted(missing))
+
+
+@functools.cache
+def files_matching(patterns: tuple[str, ...]) -> frozenset[Path]:
+    return frozenset(path for pattern in patterns for path in when_changed.ROOT.glob(pattern))
+
+
+def taken_from(test: Path, text: str) -> set[Path]:
+    root, found = when_changed.ROOT, set[Path]()
+    for package, names in re.findall(r"^\s*from (tests(?:\.\w+)*) import \(?([\w, ]+)", text, re.MULTILINE):
+        place = root / package.replace(".", "/")
+        found |= {place.with_suffix(".py"), *(place / f"{name.strip()}.py" for name in names.split(","))}
+    found |= {test.parent / f"{name}.py" for name in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)}
+    found |= {root.joinpath(*re.findall(r'"([^"]+)"', words)) for words in re.findall(r'ROOT((?: / "[\w.-]+")+)', text)}
+    return found
 
 
 def test_every_place_and_every_pattern_is_there() -> None:

@@ -2,8 +2,9 @@
 
 `@pytest.mark.when_changed("tests/components/**/*", ...)` names the files, from the repository root, and tests/proofs.py does for whole
 folders of tests; a test's own file and the versions of the tools always count. What passed is kept in ~/.cache/trainyard/proved: a
-fresh machine has none, and proves everything. PROVE_AGAIN=1 does that anywhere. In CI (TRAINYARD_REQUIRE=all) only the markers count:
-what a developer ran before, perhaps alone or with more patience, is no reason to leave it out there.
+fresh machine has none, and proves everything. PROVE_AGAIN=1 does that anywhere. CI (TRAINYARD_REQUIRE=all) keeps records of its own:
+what a developer ran, perhaps alone or with more patience, is no reason to leave it out there; and they last for PROVED_S only
+(decision 0031).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,24 +26,28 @@ ALWAYS = ("constraints.txt", "pyproject.toml", "tests/conftest.py", "tests/when_
 MADE = re.compile(r"__pycache__/|\.egg-info/|/\.(?!claude-plugin)")
 """What running and installing leave there."""
 REASON = "by design: it passed before, and no file that it is about has changed since"
+PROVED_S = 3 * 24 * 3600.0
+"""In CI: what breaks without a change of any file (a clock, a full disk, a race) is seen after this."""
 
 
 @functools.cache
 def digest_of(root: Path, patterns: tuple[str, ...], own: Path) -> str:
     """Of the names and contents of all files that match, but of no tests than `own` and those that it takes something from."""
-    digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(matching(root, patterns) | with_lenders(own)):
-        digest.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    both = [sys.version, *(digest_of_matching(root, pattern) for pattern in patterns)]
+    both += [digest_of_file(root, path) for path in sorted(with_lenders(own))]
+    return hashlib.sha256("\n".join(both).encode()).hexdigest()
 
 
 @functools.cache
-def matching(root: Path, patterns: tuple[str, ...]) -> frozenset[Path]:
-    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    return frozenset(
-        path for path in found if not path.name.startswith("test_") and not MADE.search(str(path.relative_to(root)))
-    )
+def digest_of_matching(root: Path, pattern: str) -> str:
+    found = {path for path in root.glob(pattern) if path.is_file() and not path.name.startswith("test_")}
+    kept = sorted(path for path in found if not MADE.search(str(path.relative_to(root))))
+    return hashlib.sha256("\n".join(digest_of_file(root, path) for path in kept).encode()).hexdigest()
+
+
+@functools.cache
+def digest_of_file(root: Path, path: Path) -> str:
+    return f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def with_lenders(own: Path) -> set[Path]:
@@ -63,16 +69,20 @@ def record_of(item: pytest.Item) -> Path | None:
         return None
     digest = digest_of(item.config.rootpath, (*files, *ALWAYS), item.path)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "trainyard" / "proved" / hashlib.sha256(f"{item.nodeid}\n{digest}".encode()).hexdigest()
+    name = hashlib.sha256(f"{item.nodeid}\n{digest}".encode()).hexdigest()
+    return cache / "trainyard" / ("proved-in-ci" if is_in_ci() else "proved") / name
 
 
 def skip_if_proved(item: pytest.Item) -> None:
-    in_ci = os.environ.get("TRAINYARD_REQUIRE") == "all"
-    if os.environ.get("PROVE_AGAIN") == "1" or (in_ci and not item.get_closest_marker("when_changed")):
+    if os.environ.get("PROVE_AGAIN") == "1":
         return
     record = record_of(item)
-    if record and record.exists():
+    if record and record.exists() and not (is_in_ci() and time.time() - record.stat().st_mtime > PROVED_S):
         pytest.skip(REASON)
+
+
+def is_in_ci() -> bool:
+    return os.environ.get("TRAINYARD_REQUIRE") == "all"
 
 
 def remember(item: pytest.Item, report: pytest.TestReport) -> None:
