@@ -135,8 +135,8 @@ def image_missing(folder: Folder) -> None:
         folder.pod(number, None, "Pending", {"waiting": {"reason": "ErrImagePull", "message": message}})
 
 
-def quota(limit: int) -> Callable[[Folder], None]:
-    told = f'Error creating: pods "job-worker-0" is forbidden: exceeded quota: team, requested: cpu=4, used: cpu=6, limited: cpu={limit}'
+def quota(limit: int, pod: int = 0) -> Callable[[Folder], None]:
+    told = f'Error creating: pods "job-worker-{pod}" is forbidden: exceeded quota: team, requested: cpu=4, used: cpu=6, limited: cpu={limit}'
     return lambda folder: folder.events(("PyTorchJob", "job", "FailedCreatePod", told))
 
 
@@ -179,6 +179,49 @@ def stacks(folder: Folder) -> None:
     folder.write("stacks/rank-0003.txt", 'Thread 12 (idle): "MainThread"\n    read_shard (data.py:7)\n    main (train.py:28)\n')
 
 
+def stacks_with_threads(folder: Folder) -> None:
+    """As the supervisor lists them, behind the frames: gloo's threads are in every rank."""
+    stacks(folder)
+    for rank in range(4):
+        text = (folder.path / f"stacks/rank-{rank:04d}.txt").read_text()
+        folder.write(f"stacks/rank-{rank:04d}.txt", text + "thread 15486 'gloo_tcp_loop' state S in do_epoll_wait\n")
+
+
+def never_made(folder: Folder) -> None:
+    """The worker was refused; the master has waited for it in vain."""
+    folder.pod(0, error(0, "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError"), "Failed", ended(1))
+    quota(2, pod=1)(folder)
+
+
+def gpu_lost_with_an_event(folder: Folder) -> None:
+    folder.pod(0, STEPS + timed_out(0) + timed_out(1))
+    folder.pod(1, timed_out(2) + error(3, "RuntimeError: CUDA error: unspecified launch failure"))
+    folder.write("kernel.log", "[88123.4] NVRM: Xid (PCI:0000:63:00): 79, pid='<unknown>', GPU has fallen off the bus.\n")
+    folder.events(("Node", "node-1", "NvidiaXID79Error", "XID error 79 detected on GPU 0000:63:00"))
+
+
+def late_heartbeat(folder: Folder) -> None:
+    one_is_silent(folder)
+    late = "has failed to send a keep-alive heartbeat to the rendezvous 'job' due to an error of type RendezvousTimeoutError."
+    text = (folder.path / "pods/job-worker-0/pytorch.log").read_text()
+    folder.write("pods/job-worker-0/pytorch.log", f"{text}W1130 02:22:31.8 1 dynamic_rendezvous.py:1362] The node 'n' {late}\n")
+
+
+def says(*texts: str) -> Callable[[Folder], None]:
+    """Before the first step, on ranks 0, 1, ... of four."""
+
+    def make(folder: Folder) -> None:
+        for number in (0, 1):
+            log = "".join(error(rank, texts[rank]) for rank in (2 * number, 2 * number + 1) if rank < len(texts))
+            folder.pod(number, log, "Failed", ended(1))
+
+    return make
+
+
+OUT_OF_GPU = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+NO_EFA = "RuntimeError: NCCL WARN NET/OFI No eligible providers were found"
+
+
 CLUSTER: dict[str, tuple[Callable[[Folder], None], tuple[str, Any, str]]] = {
     "out of memory": (out_of_memory, ("host-oom", 3, "RESTART")),
     "killed": (killed_without_proof, ("killed", 3, "RESTART")),
@@ -195,6 +238,14 @@ CLUSTER: dict[str, tuple[Callable[[Folder], None], tuple[str, Any, str]]] = {
     "room": (no_room, ("no-room", "all", "RESTART")),
     "evicted": (evicted, ("pod-evicted", "any", "RESTART")),
     "stuck": (stacks, ("rank-stuck", 3, "RESTART")),
+    "stuck, with threads": (stacks_with_threads, ("rank-stuck", 3, "RESTART")),
+    "never made": (never_made, ("quota", "all", "STOP")),
+    "gpu lost, with an event": (gpu_lost_with_an_event, ("gpu-lost", 3, "RESTART_ELSEWHERE")),
+    "a late heartbeat": (late_heartbeat, ("collective-missing", 3, "RESTART")),
+    "no gpu is large enough": (says(*[OUT_OF_GPU] * 4), ("gpu-oom", "all", "STOP")),
+    "one gpu is full": (says(OUT_OF_GPU), ("gpu-oom", 0, "RESTART")),
+    "no efa": (says(*[NO_EFA] * 4), ("efa-missing", "all", "STOP")),
+    "one without efa": (says(NO_EFA), ("efa-missing", 0, "RESTART_ELSEWHERE")),
 }
 
 

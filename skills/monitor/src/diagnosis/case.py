@@ -13,6 +13,8 @@ from diagnosis.rules import every_of, rule
 from diagnosis.run_history import Attempt, History, event_text, read_history
 
 PROCS = re.compile(r"--nproc[-_]per[-_]node[= ](\d{1,3})\b")
+REPLICA = re.compile(r'pods "([a-z0-9.-]{1,240}-(?:master|worker|launcher)-\d{1,5})" is forbidden')
+"""A pod whose name is made of its job's and its number: the same name every time it is tried."""
 LOCAL_PEER = re.compile(r"\[(?:127\.0\.0\.1|::1|localhost)\]")
 
 
@@ -219,6 +221,8 @@ def _is_past(case: Case, word: cluster_words.Word, pod: Pod | None) -> bool:
             r"PodScheduled=False|Initialized=False",
             word.text,
         )
+        if (refused := REPLICA.search(word.text)) and not ((made := case.pod_of(refused[1])) and made.document):
+            return False  # it was never made, and the others wait for it
         pods = [pod] if pod else case.evidence.pods
         with_document = [each for each in pods if each.document]
         return bool(waits) and bool(with_document) and all(cluster_words.started(each) for each in with_document)

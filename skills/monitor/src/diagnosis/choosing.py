@@ -20,6 +20,7 @@ NEAR_END_BYTES = 24 << 10
 STALL_FACTOR, STALL_S = 20.0, 900.0
 FIRST_BONUS = 3
 CLUSTER = re.compile(r"pods/[^/]+/pod\.json$|events\.json$|nodes/|objects/")
+OF_A_GPU = ("cuda.", "xid.")
 SAME_EVERYWHERE = ("bad-option", "module-missing", "command-not-found", "checkpoint-mismatch")
 
 
@@ -52,7 +53,10 @@ def diagnose(case: Case) -> Diagnosis:
     root = max(roots, key=lambda each: _weight(case, each, first))
     rank = _rank(case, root, roots, first)
     others = [each for each in everything if each is not root and not (each.overcome and each.rule.role == "root")]
-    return Diagnosis(root, rank, _node(case, root, rank), _restart(case, root), _once(others), case.outcome)
+    node = _node(case, root, rank) or _node_of_others(root, rank, roots)
+    if rank == "any" and node is not None and root.rule.id.startswith(OF_A_GPU):
+        rank = _rank_with_its_error(node, others)
+    return Diagnosis(root, rank, node, _restart(case, root, rank), _once(others), case.outcome)
 
 
 def _weight(case: Case, each: Found, first: set[int]) -> tuple[int, float, int, float]:
@@ -218,11 +222,28 @@ def _node(case: Case, root: Found, rank: Rank) -> str | None:
     return next(iter(hosts)) if len(hosts) == 1 and hosts != {"localhost"} else None
 
 
+def _node_of_others(root: Found, rank: Rank, roots: list[Found]) -> str | None:
+    """The kernel's log names no node; events and conditions of the same fault do."""
+    nodes = {each.node for each in roots if each.cause == root.cause and each.node}
+    return nodes.pop() if rank != "all" and len(nodes) == 1 else None
+
+
+def _rank_with_its_error(node: str, others: list[Found]) -> Rank:
+    """The one rank of that node whose GPU has reported an error."""
+    ranks = {each.rank for each in others if each.where == node and each.rule.id.startswith(OF_A_GPU)}
+    ranks -= {None}
+    return ranks.pop() if len(ranks) == 1 else "any"
+
+
 # --- what a restart brings ---------------------------------------------------------------------------------------
 
 
-def _restart(case: Case, root: Found) -> str:
+def _restart(case: Case, root: Found, rank: Rank) -> str:
     each = root.rule
+    if each.id == "efa.missing":
+        return "STOP" if rank == "all" else "RESTART_ELSEWHERE"  # all pods ask for the same: then one node lacks it
+    if each.id == "memory.gpu":  # on one rank another process may have held the GPU
+        return "STOP" if rank == "all" and not case.made_steps else each.restart
     if each.before_steps and not case.made_steps:
         return each.before_steps
     if each.id == "quota.exceeded":

@@ -22,6 +22,7 @@ COLLECTIVE = re.compile(
     r"distributed_c10d|all_?reduce|all_?gather|reduce_scatter|barrier|broadcast|c10d::|ncclAll|gloo|ProcessGroup|_engine_run_backward|synchronize|"
     r"all_to_all|monitored_barrier|work\.wait|wait_tensor"
 )
+OF_THE_SYSTEM = re.compile(r"(?m)^thread \d+ '.*$")
 GONE = re.compile(r"the process is gone")
 
 
@@ -67,7 +68,9 @@ def _by_rank(files: list[Path]) -> dict[int, tuple[Path, str]]:
 
 
 def _main(text: str) -> str:
-    """The frames of the main thread; all of it where threads are not told apart."""
+    """The frames of the main thread; all of it where threads are not told apart. Threads of the system, as the supervisor lists them
+    behind the frames, have gloo in their names whatever the rank does."""
+    text = OF_THE_SYSTEM.sub("", text)
     match = re.search(
         r"(?ms)^Thread [^\n]*\"MainThread\".*?(?=^Thread |\Z)|^(?:Current thread|Thread) [^\n]*most recent call first.*?(?=^Thread |^Current thread|\Z)",
         text,
