@@ -34,6 +34,10 @@ def pytorchjob(request: JobRequest) -> Object:
     launcher = STOCK_TORCHRUN if request.elastic else LAUNCH
     pod = make_pod(request, "pytorch", command.words(launcher))
     pod["spec"]["containers"][0]["ports"] = [PORT]
+    if command.launched and not request.elastic:
+        # The launchers end the ranks of all pods. The operator takes a pod for running until the kubelet has reported its end, a second
+        # or two, and would delete it with its log: in one of three failures the one that says why.
+        spec["runPolicy"]["cleanPodPolicy"] = "None"
     if not command.launched and not request.claim:
         # Nothing outlives the pod that could count its deaths, and the operator counts only to none: a pod that ends by itself ends
         # the job. One that is deleted (a drain) comes back all the same: 13 of 13 did, with 1.9.4.

@@ -200,6 +200,14 @@ def gpu_lost_with_an_event(folder: Folder) -> None:
     folder.events(("Node", "node-1", "NvidiaXID79Error", "XID error 79 detected on GPU 0000:63:00"))
 
 
+def told_by_the_launcher(folder: Folder) -> None:
+    """Rank 2's log went with its pod. Node 0 has noted what the launcher of node 1 said; its own rank saw a broken connection."""
+    why = "node 1 ended with 1: rank 2 exited with 1: ValueError: sample 4711 cannot be decoded (train.py:31 in load: raise ValueError(...)); max_restarts (0) is used up"
+    state = ended(1)
+    state["terminated"]["message"] = json.dumps({"trainyard": {"state": "failed", "restarts": 0, "reason": why}})
+    folder.pod(0, STEPS + error(0, PEER) + error(1, PEER), "Failed", state)
+
+
 def late_heartbeat(folder: Folder) -> None:
     one_is_silent(folder)
     late = "has failed to send a keep-alive heartbeat to the rendezvous 'job' due to an error of type RendezvousTimeoutError."
@@ -241,6 +249,7 @@ CLUSTER: dict[str, tuple[Callable[[Folder], None], tuple[str, Any, str]]] = {
     "stuck, with threads": (stacks_with_threads, ("rank-stuck", 3, "RESTART")),
     "never made": (never_made, ("quota", "all", "STOP")),
     "gpu lost, with an event": (gpu_lost_with_an_event, ("gpu-lost", 3, "RESTART_ELSEWHERE")),
+    "told by the launcher": (told_by_the_launcher, ("script-error", 2, "RESTART")),
     "a late heartbeat": (late_heartbeat, ("collective-missing", 3, "RESTART")),
     "no gpu is large enough": (says(*[OUT_OF_GPU] * 4), ("gpu-oom", "all", "STOP")),
     "one gpu is full": (says(OUT_OF_GPU), ("gpu-oom", 0, "RESTART")),

@@ -113,7 +113,7 @@ def test_a_replacement_that_is_refused_is_told_and_the_run_goes_on(failed: Clust
 
 
 def test_an_older_checkpoint_is_named_and_not_taken(failed: ClusterProject) -> None:
-    failed.say(answers=answers({**ROOT, "cause": "nan-loss", "restart": "RESTART_OLDER"}))
+    failed.say(answers=answers({**ROOT, "cause": "checkpoint-damaged", "restart": "RESTART_OLDER"}))
     begin(failed, "eks")
     answer = failed.deploy("watch", "--restart", "--backoff-s", "0")
     assert (answer.exit_code, len(failed.made()["starts"])) == (1, 1)

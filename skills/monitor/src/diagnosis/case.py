@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
-from diagnosis import cluster_words, gpu_words, kernel_words
+from diagnosis import cluster_words, gpu_words, kernel_words, launcher_words
 from diagnosis.evidence import Evidence, Pod
 from diagnosis.facts import Death, Found, Source
 from diagnosis.one_log import LogFacts, LogReader
 from diagnosis.rules import every_of, rule
-from diagnosis.run_history import Attempt, History, event_text, read_history
+from diagnosis.run_history import Attempt, History, read_history
 
 PROCS = re.compile(r"--nproc[-_]per[-_]node[= ](\d{1,3})\b")
 REPLICA = re.compile(r'pods "([a-z0-9.-]{1,240}-(?:master|worker|launcher)-\d{1,5})" is forbidden')
@@ -81,7 +81,7 @@ def read_case(evidence: Evidence, number: int | None = None) -> Case:
     _cluster(case)
     case.outcome = _outcome(case)
     case.found += kernel_words.found_in(case)
-    _records(case)
+    case.found += launcher_words.found_in(case)
     return case
 
 
@@ -227,44 +227,6 @@ def _is_past(case: Case, word: cluster_words.Word, pod: Pod | None) -> bool:
         with_document = [each for each in pods if each.document]
         return bool(waits) and bool(with_document) and all(cluster_words.started(each) for each in with_document)
     return False
-
-
-def _records(case: Case) -> None:
-    """What runner.json and events.jsonl say of the attempt; its reason is the launcher's own conclusion from the log."""
-    history, attempt = case.history, case.attempt
-    if history is None:
-        return
-    base = "run/" if history.folder != case.evidence.root else ""
-    newest = attempt is history.newest
-    texts: list[tuple[str, str, int | None]] = []
-    if attempt and attempt.reason:
-        texts.append((f"{base}events.jsonl", attempt.reason, attempt.lines.get("ended")))
-    if newest and history.reason and (not attempt or history.reason != attempt.reason):
-        texts.append((f"{base}runner.json", history.reason, None))
-    if newest and history.state == "stopped":
-        texts.append((f"{base}runner.json", "state stopped", None))
-    went_on = max((number for number, each in (attempt.events if attempt else []) if each.type == "goes-on"), default=0)
-    for number, event in attempt.events if attempt else []:
-        if number > went_on:
-            texts.append((f"{base}events.jsonl", event_text(event), number))
-    for file, text, line in texts:
-        _record(case, Source(file), text, line)
-
-
-def _record(case: Case, source: Source, text: str, number: int | None) -> None:
-    rank = int(match[1]) if (match := re.match(r"(?:event hang .{0,12})?rank (\d{1,6})\b", text)) else None
-    rows = [(each, match.groupdict()) for each, match in every_of("runner", text)]
-    told = re.sub(r"^rank \d+ (?:failed|exited with \d+|killed by \w+ \(\d+\))(?: \([^)]*\))?: ", "", text)
-    if told != text and not text.startswith("event"):
-        rows += [(each, match.groupdict()) for each, match in every_of("log", told.partition(" (")[0])]
-    if match := re.search(r"(?:rank (?P<rank>\d+) )?killed by SIG\w+ \((?P<signal>\d+)\)", text):
-        from diagnosis.exits import rule_of_code
-
-        rows.append((rule_of_code(-int(match["signal"]), rank is not None), {}))
-    for each, more in rows:
-        found = Found(each, source, text[:600], rank, line=number, uncaught=True)
-        found.more = {name: value for name, value in more.items() if value}
-        case.found.append(found)
 
 
 def _outcome(case: Case) -> str:

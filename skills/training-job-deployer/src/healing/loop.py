@@ -25,7 +25,7 @@ from healing.elsewhere import leave_node
 from healing.hanging import Hanging
 from healing.older import how_to_go_back, in_words
 from healing.patience import AWAY, PASSING, T, as_it_is, patiently, wait_unless_touched
-from healing.policy import Limits, Refusal, backoff_s, kind_of, refusal
+from healing.policy import Limits, Refusal, backoff_s, kind_of, refusal, takes_newest_first
 from healing.told import Told, ask_doctor, with_ledger
 from healing.why import next_calls, the_run
 from run_state.record import Restarted, Run
@@ -131,7 +131,9 @@ def _heal(
     found = _asked(place, run, str(ended.data["state"]), wish.deadline, hang)
     step = _highest(found.last_step, ended.data.get("step"))
     earlier = _others(run.restarts, found.attempt)
-    no = refusal(found, ended.data.get("reason"), earlier, step, wish.limits) or _not_here(found, place, run)
+    newest_first = takes_newest_first(found, earlier, step)
+    no = refusal(found, ended.data.get("reason"), earlier, step, wish.limits)
+    no = no or (None if newest_first else _not_here(found, place, run))
     no = no or (_unasked(deployment.ref, wish) if hang and not wish.yes else None)
     if no is not None:
         return _refused(deployment.ref, run, place, ended, found, no)
@@ -149,7 +151,7 @@ def _heal(
         start=run.starts,
         time=time.time(),
         cause=str(found.root.get("cause")),
-        kind=kind_of(found),
+        kind="RESTART" if newest_first else kind_of(found),
         step=step,
         attempt=found.attempt,
         avoid=avoid,

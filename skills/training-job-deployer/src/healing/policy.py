@@ -57,6 +57,12 @@ def refusal(told: Told, reason: str | None, earlier: list[Restarted], step: int 
     return None
 
 
+def takes_newest_first(told: Told, earlier: list[Restarted], step: int | None) -> bool:
+    """Whether RESTART_OLDER is tried from the newest checkpoint: once, after a loss that was no number. What is not finite is never
+    committed (decision 0006), so the newest one is from before it; where the run came to it by itself it comes there again."""
+    return told.root.get("cause") == "nan-loss" and _without_progress(earlier, "nan-loss", step) == 0
+
+
 def backoff_s(earlier: list[Restarted], step: int | None, limits: Limits) -> float:
     """Doubled for each restart before that gained no step."""
     useless = 0
