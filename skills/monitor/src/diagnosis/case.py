@@ -58,6 +58,9 @@ class Case:
         for death in self.deaths:
             if death.pid == pid and death.rank is not None:
                 return death.rank
+        for each in (found for facts in self.logs for found in facts.found):
+            if each.rank is not None and each.rule.cause == "loader-death" and each.more.get("pid") == str(pid):
+                return each.rank if isinstance(each.rank, int) else None  # a worker process of that rank
         return self.attempt.pids.get(pid) if self.attempt else None
 
 

@@ -7,6 +7,7 @@ never the other way round; of equals what ended its process, on the rank that fa
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass, field, replace
 
 from diagnosis.case import Case
@@ -20,6 +21,7 @@ NEAR_END_BYTES = 24 << 10
 STALL_FACTOR, STALL_S = 20.0, 900.0
 FIRST_BONUS = 3
 CLUSTER = re.compile(r"pods/[^/]+/pod\.json$|events\.json$|nodes/|objects/")
+AGAIN = re.compile(r"(?i)\b(?:try(?:ing)? again|retry(?:ing)?|will retry|attempt \d+ ?(?:of|/) ?\d+)\b")
 OF_A_GPU = ("cuda.", "xid.")
 SAME_EVERYWHERE = ("bad-option", "module-missing", "command-not-found", "checkpoint-mismatch")
 
@@ -109,14 +111,14 @@ def _is_now(case: Case, each: Found) -> bool:
         return True
     if _of_cluster(each):
         return not case.made_steps or case.outcome == "pending" or each.rule.depth >= 80
-    return each.uncaught or (each.rule.depth >= 50 and _is_last_word(case, each))
+    return each.uncaught or (each.rule.depth >= 50 and _is_last_word(each))
 
 
-def _is_last_word(case: Case, each: Found) -> bool:
-    """Whether its log says little after it."""
-    path = each.source.path
+def _is_last_word(each: Found) -> bool:
+    """Whether its log says little after it; after the word that it is tried again, nothing."""
+    path, most = each.source.path, 2 * len(each.text) if AGAIN.search(each.text) else 2048
     try:
-        return path is not None and each.offset is not None and path.stat().st_size - each.offset < 2048
+        return path is not None and each.offset is not None and path.stat().st_size - each.offset < most
     except OSError:
         return False
 
@@ -145,10 +147,14 @@ def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
         return "launcher"
     if root.rule.id == "torch.mismatch":
         return _mismatched(root, ranks or sorted(first))
+    if root.rule.id == "torch.barrier-missing":
+        return _that_did_not_come(same)
     if _of_cluster(root):
         return _of_pods(case, root, same)
     if whose == "any" and not ranks:
         return "any"
+    if root.cause == "host-oom" and not ranks and (killed := _killed_first(case)) is not None:
+        return killed
     repeated = root.rank is None and sum(each.count for each in same if each.rank is None and each.rule is root.rule) > 1
     if len(ranks) > 1 or repeated:
         return _several(case, root, ranks, first)
@@ -199,6 +205,19 @@ def _on_node(case: Case, node: str) -> Rank:
     return dead[0].rank if len(dead) == 1 else "any"
 
 
+def _killed_first(case: Case) -> int | None:
+    """The one rank whose end by SIGKILL its launcher saw first."""
+    ranks = {each.rank for each in case.deaths if each.first and signal_of(each.exit_code) == signal.SIGKILL}
+    return ranks.pop() if len(ranks) == 1 else None
+
+
+def _that_did_not_come(same: list[Found]) -> Rank:
+    """As the lines name it; who writes them is one that waited."""
+    texts = {value for each in same for key, value in each.more.items() if key.startswith("rank")}
+    ranks = {int(part) for text in texts for part in text.split(",") if part.strip().isdigit()}
+    return ranks.pop() if len(ranks) == 1 else "any"
+
+
 def _mismatched(root: Found, ranks: list[int]) -> Rank:
     named = [int(value) for key, value in root.more.items() if key.startswith("rank_") and value.isdigit()]
     if len(named) == 1:
@@ -229,9 +248,10 @@ def _node_of_others(root: Found, rank: Rank, roots: list[Found]) -> str | None:
 
 
 def _rank_with_its_error(node: str, others: list[Found]) -> Rank:
-    """The one rank of that node whose GPU has reported an error."""
-    ranks = {each.rank for each in others if each.where == node and each.rule.id.startswith(OF_A_GPU)}
-    ranks -= {None}
+    """The one rank of that node whose GPU has reported an error, or that all others wait for."""
+    found = [each for each in others if isinstance(each.rank, int)]
+    ranks = {each.rank for each in found if each.where == node and each.rule.id.startswith(OF_A_GPU)}
+    ranks = ranks or {each.rank for each in found if each.rule.id == "rank.missing"}  # the only one that says nothing
     return ranks.pop() if len(ranks) == 1 else "any"
 
 
@@ -278,7 +298,8 @@ def _without_root(case: Case, everything: list[Found]) -> Diagnosis:
     shown = _once([each for each in everything if not each.overcome or each.rule.role != "root"])
     if stall := _stalled(case):
         return Diagnosis(stall, "any", None, stall.rule.restart, shown, case.outcome)
-    if case.outcome in ("failed", "stopped", "pending"):
+    broke_off = any(each.rule.role == "cascade" and not each.overcome and _is_last_word(each) for each in everything)
+    if case.outcome in ("failed", "stopped", "pending") or (case.outcome == "unknown" and broke_off):
         source = case.logs[-1].source if case.logs else Source(str(case.evidence.root.name))
         last = case.logs[-1].last if case.logs else {}
         offset, text = max(last.values(), default=(None, "")) if last else (None, "")

@@ -24,6 +24,9 @@ WORLD_RANK = re.compile(r"\[(?:rank:? ?|Rank )(\d{1,6})\]:?\s?")
 # torchrun --tee and --log-dir's tail name the role and the rank on this node.
 LOCAL_RANK = re.compile(r"\[(?:default|trainer|worker|[a-z_]{1,20}?)(\d{1,4})\]:\s?")
 RANK_BEFORE = re.compile(r"(?:\(?[Rr]ank[ :=]\s?(\d{1,6})\)?[:,\]]?\s)")
+# mpirun --tag-output: [job,rank]<stderr>: ; srun --label: "5: ", which other programs write too: only before what a rank writes
+MPI_RANK = re.compile(r"\[\d{1,9},(\d{1,6})\]<std(?:out|err|diag)>: ?")
+SRUN_RANK = re.compile(r"(\d{1,6}): (?=\[rank\d|Traceback \(|  File |    \S|\w*(?:Error|Exception)\b|\[?[EWIF]\d{3,4} )")
 POD = re.compile(r"\[pod/([^\]\s/]{1,253})/[^\]\s]{1,253}\]\s?")
 # NCCL: HOST:PID:TID [device] NCCL INFO ...
 NCCL = re.compile(r"(?P<host>[\w.-]+):(?P<pid>\d+):\d+ \[(?P<device>\d+)\] NCCL (?:INFO|WARN)")
@@ -57,7 +60,11 @@ def line_of(raw: bytes, year: int | None = None) -> Line:
     while text:
         if match := POD.match(text):
             pod = match[1]
-        elif match := WORLD_RANK.match(text):
+        elif (
+            (match := WORLD_RANK.match(text))
+            or (match := MPI_RANK.match(text))
+            or (rank is None and (match := SRUN_RANK.match(text)))
+        ):
             rank = int(match[1])
         elif match := LOCAL_RANK.match(text):
             local = int(match[1])

@@ -9,13 +9,15 @@ from diagnosis.facts import Death, Found, Source, Steps, Waited
 from diagnosis.log_middle import Middle
 from diagnosis.log_pieces import pieces_of_interest
 from diagnosis.log_text import Line, line_of
+from diagnosis.other_launchers import OtherLaunchers
 from diagnosis.rules import Rule, every_of, rule
 from diagnosis.torchrun_words import TORCHRUN, Report
-from diagnosis.tracebacks import Block, Stream
+from diagnosis.tracebacks import Block, Key, Stream
 
 STEP = re.compile(
     r"""(?ix)\b(?:global_?step|step|iter(?:ation)?|it|batch)s?\b["']?(?:\s*[:=#]\s*|\s+)\[?(?P<step>\d{1,12})\b
     |\b(?P<bar>\d{1,12})/\d{1,12}\ \[\d+:\d\d
+    |\bepoch:?\ ?\[\d{1,9}\]\ ?\[\ {0,11}(?P<batch>\d{1,12})/\d{1,12}\]
     |["']step["']:\ ?(?P<json>\d{1,12})"""
 )
 PROGRESS = re.compile(
@@ -34,6 +36,7 @@ COMPLAINT = re.compile(
 )
 COMPLAINT_WORDS = ("error", "excep", "fail", "fatal", "critical", "abort", "cannot", "unable", "denied", "refused", "timed out")
 MAX_OTHERS = 200
+RECORD = re.compile(r"\b(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\b")
 DIGITS = re.compile(r"\d+")
 VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
 LEFT_OUT = re.compile(r"\[\.\.\. (\d+) bytes left out \.\.\.\]")
@@ -88,10 +91,15 @@ class LogReader:
     def __init__(self, source: Source) -> None:
         self.facts = LogFacts(source)
         self._report = Report(source)
+        self._others = OtherLaunchers(source)
         self._streams: dict[tuple[int | None, int | None], Stream] = {}
         self._shapes: dict[str, tuple[tuple[Rule, re.Match[str]], ...] | None] = {}
         self._kept: dict[tuple[str, int | None, int | None, str], list[Found]] = {}
         self._time: float | None = None
+        self._record: Key = (None, None)
+        self._record_at = -2
+        """The last log record's writer and line."""
+        self._logged_blocks: list[Block] = []
 
     def read(self) -> LogFacts:
         assert self.facts.source.path is not None
@@ -129,22 +137,41 @@ class LogReader:
             return stream.passed_over()
         if self._report.feed(offset, line):
             return None
+        self._others.feed(offset, line)
         if self._is_step(offset, line):
             stream.feed(offset, line.text, self._time)
             return None
         kind = stream.feed(offset, line.text, self._time)
+        self._logged(key, line, kind, stream)
         self._waited(offset, line)
         in_code = kind == "inside" and line.text[:1] in (" ", "\t")
         if not in_code and line.text:
             self._rules(offset, line, kind == "exception", stream)
         return None
 
+    def _logged(self, key: Key, line: Line, kind: str, stream: Stream) -> None:
+        """Follows tracebacks that a rank logs: it goes on, or its end is told by somebody else."""
+        if kind == "" and line.text.strip():
+            for block in self._logged_blocks:
+                block.survived |= block.logged_by == key
+        if RECORD.search(line.whole[:160]):
+            self._record, self._record_at = key, self.facts.lines
+        elif (block := stream.opened) is not None and (by := self._writer_of(block, stream)) is not None:
+            block.logged_by = by
+            self._logged_blocks = [*self._logged_blocks[-63:], block]
+
+    def _writer_of(self, block: Block, stream: Stream) -> Key | None:
+        """Of the record directly before it, or before the one that it was raised from."""
+        if block.chained and stream.blocks:
+            return stream.blocks[-1].logged_by
+        return self._record if self.facts.lines - self._record_at == 1 else None
+
     def _is_step(self, offset: int, line: Line) -> bool:
         text, steps = line.text, self.facts.steps
         match = STEP.search(text[:2000])
         if not match:
             return False
-        step = int(match["step"] or match["bar"] or match["json"])
+        step = int(match["step"] or match["bar"] or match["batch"] or match["json"])
         if nan := NAN.search(text):
             if SKIPPED_STEP.search(text):
                 return True
@@ -226,19 +253,21 @@ class LogReader:
     def _end(self) -> LogFacts:
         facts = self.facts
         self._report.end()
-        facts.deaths = self._report.deaths
+        facts.deaths = self._report.deaths or self._others.deaths  # torchrun knows more than what starts it
         ends: set[int] = set()
+        handled = {block.end for block in self._logged_blocks if block.survived and not facts.deaths}
         for (rank, local), stream in self._streams.items():
             for block in stream.uncaught():
-                if "ChildFailedError" not in block.text:
+                if block.end not in handled and "ChildFailedError" not in block.text:
                     facts.blocks.append((rank, local, block))
                     ends.add(block.end)
             if stream.last:
                 facts.last[(rank, local)] = stream.last
         facts.found = [each for kept in self._kept.values() for each in kept]
         for each in facts.found:
-            each.uncaught = int(each.more.pop("block", -1)) in ends
-            each.overcome = not each.rule.sticky and facts.steps.after(each.offset or 0) >= 2
+            end = int(each.more.pop("block", -1))
+            each.uncaught = end in ends
+            each.overcome = not each.rule.sticky and (end in handled or facts.steps.after(each.offset or 0) >= 2)
         self._nan()
         return facts
 

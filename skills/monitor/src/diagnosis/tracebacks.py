@@ -19,6 +19,10 @@ NO_WORDS = re.compile(
 LAUNCHER = re.compile(r"torch/distributed/(run|launcher|elastic|launch)\b|accelerate/commands/launch|deepspeed/launcher")
 
 
+Key = tuple[int | None, int | None]
+"""Rank, local rank."""
+
+
 @dataclass
 class Block:
     """One traceback."""
@@ -33,6 +37,10 @@ class Block:
     """It was raised while the one before was handled."""
     lines_after: int = 0
     time: float | None = None
+    logged_by: Key | None = None
+    """Whose log record stands directly before it: that rank has caught it, and logs it."""
+    survived: bool = False
+    """That rank wrote on."""
 
     @property
     def of_launcher(self) -> bool:
@@ -76,6 +84,11 @@ class Stream:
         if text.strip():
             self.last = (offset, text)
         return ""
+
+    @property
+    def opened(self) -> Block | None:
+        """A traceback whose header was the last line."""
+        return self._open if self._open is not None and not self._open.frames else None
 
     def passed_over(self) -> None:
         for block in self.blocks:

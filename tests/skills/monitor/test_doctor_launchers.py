@@ -1,0 +1,84 @@
+"""Logs of launchers other than torchrun, and errors that a job logs and survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.calling import SKILLS, call
+
+PROGRAM = SKILLS / "monitor" / "src" / "diagnose_training.py"
+STEPS = "".join(f"{{'loss': 1.{number}, 'step': {number}, 'epoch': 0.1}}\n" for number in range(1, 9))
+KILLING = "[2026-11-27 11:02:14,118] [INFO] [launch.py:319:sigkill_handler] Killing subprocess 1200\n"
+LEFT = "[2026-11-27 11:02:16,602] [ERROR] [launch.py:325:sigkill_handler] ['python', '-u', 'x.py', '--local_rank={}'] exits with return code = {}\n"
+MPI = "mpirun noticed that process rank 6 with PID 0 on node worker-1 exited on signal {}.\n"
+PRTE = """Primary job  terminated normally, but 1 process returned a non-zero exit code.
+prterun detected that one or more processes exited with non-zero status, thus causing the job to be terminated. The first process to do so was:
+
+   Process name: [prterun-head-71@1,5]
+   Exit code:    77
+"""
+HOROVOD = '[1,{0}]<stderr>:Traceback (most recent call last):\n[1,{0}]<stderr>:  File "t.py", line 8, in train\n[1,{0}]<stderr>:horovod.common.exceptions.HorovodInternalError: Horovod has been shut down.\n'
+PEER = '{0}: [rank{0}]: Traceback (most recent call last):\n{0}: [rank{0}]:   File "t.py", line 8, in train\n{0}: [rank{0}]: RuntimeError: Connection closed by peer [10.0.0.1]:4231\n'
+SRUN = "srun: error: gpu-b07: task 5: {}\nsrun: error: gpu-b07: tasks 4,6-7: Terminated\n"
+SPAWNED = "torch.multiprocessing.spawn.ProcessExitedException: process 2 terminated with signal SIGKILL\n"
+ENDED = {
+    "deepspeed": (STEPS + KILLING + LEFT.format(3, -11), ("segfault", 3)),
+    "deepspeed, killed": (STEPS + KILLING + LEFT.format(1, -9), ("killed", 1)),
+    "mpirun": (STEPS + HOROVOD.format(2) + HOROVOD.format(0) + MPI.format("9 (Killed)"), ("killed", 6)),
+    "mpirun, core": (STEPS + MPI.format("11 (Segmentation fault)"), ("segfault", 6)),
+    "prterun": (STEPS + PRTE, ("script-error", 5)),
+    "srun, memory": (STEPS + PEER.format(4) + SRUN.format("Out Of Memory"), ("host-oom", 5)),
+    "srun, killed": (STEPS + PEER.format(4) + SRUN.format("Killed"), ("killed", 5)),
+    "srun, core": (STEPS + SRUN.format("Segmentation fault (core dumped)"), ("segfault", 5)),
+    "spawned": (STEPS + SPAWNED, ("killed", 2)),
+    "a broken connection alone": (STEPS + PEER.format(4), None),
+}
+
+
+def judged(folder: Path, log: str) -> tuple[str, Any]:
+    (folder / "train.log").write_text(log)
+    root = call(PROGRAM, "doctor", folder / "train.log").data["root"]
+    return root["cause"], root["rank"]
+
+
+@pytest.mark.parametrize("name", sorted(ENDED))
+def test_the_rank_that_its_launcher_names(tmp_path: Path, name: str) -> None:
+    log, expected = ENDED[name]
+    told = judged(tmp_path, log)
+    assert told == expected if expected else told[0] != "none", "a log that ends in broken connections is not of a healthy job"
+
+
+RECORD = "2026-11-30 11:48:0{},964 [rank 0] {} finetune: {}\n"
+TRACEBACK = 'Traceback (most recent call last):\n  File "up.py", line 7, in put\nConnectionRefusedError: [Errno 111] Connection refused\n'
+CHAINED = f"{TRACEBACK}\nDuring handling of the above exception, another exception occurred:\n\n" + TRACEBACK.replace(
+    "ConnectionRefusedError: [Errno 111]", "botocore.exceptions.EndpointConnectionError: Could not connect to the endpoint URL:"
+)
+GOES_ON = RECORD.format(2, "INFO", "finished")
+LOGGED = RECORD.format(1, "ERROR", "upload of step 8 failed, kept here")
+EPOCHS = "".join(f"Epoch: [0][{number:3}/40]  Loss 2.4e-01 (2.4e-01)  Acc@1  2.00\n" for number in range(4, 21, 4))
+AGAIN = "process 1: no store at 127.0.0.1:33181 after {} s: [Errno 111] Connection refused, trying again\n"
+SURVIVED = {
+    "logged": STEPS + LOGGED + TRACEBACK + GOES_ON,
+    "logged with its cause": STEPS + LOGGED + CHAINED + GOES_ON,
+    "tried again": AGAIN.format(1) + AGAIN.format(3) + EPOCHS,
+    "tried again before any step": AGAIN.format(1) + RECORD.format(2, "INFO", "the store is there; " + "reading shards " * 20),
+}
+ENDS_IN_IT = {
+    "logged last": STEPS + LOGGED + TRACEBACK,
+    "not logged": STEPS + TRACEBACK + GOES_ON,
+    "tried in vain": AGAIN.format(1) + AGAIN.format(3),
+    "logged, and another rank writes on": STEPS + LOGGED + TRACEBACK + GOES_ON.replace("rank 0", "rank 1"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SURVIVED))
+def test_what_was_handled_is_no_cause(tmp_path: Path, name: str) -> None:
+    assert judged(tmp_path, SURVIVED[name])[0] == "none"
+
+
+@pytest.mark.parametrize("name", sorted(ENDS_IN_IT))
+def test_what_a_log_ends_in_is_one(tmp_path: Path, name: str) -> None:
+    assert judged(tmp_path, ENDS_IN_IT[name])[0] != "none"
