@@ -38,6 +38,7 @@ test-fast: setup ## what needs no cluster and starts no training: minutes
 KILLS ?= 60
 soak: setup      ## KILLS=60 random kills, the resumed runs must equal the uninterrupted ones bit for bit; forked ranks as programs
 	FULL_STARTS=1 $(BIN)/python -m pytest tests/training/exact tests/e2e/test_killed_ranks.py tests/e2e/test_cluster_kills.py \
+		tests/e2e/test_cluster_deploy.py tests/e2e/test_cluster_heals.py \
 		tests/training/test_format_stock.py tests/training/test_train.py tests/training/test_recipe_llama.py
 	$(BIN)/python -m tests.training.soak --kills $(KILLS) $(if $(OUTPUT),--output $(OUTPUT))
 

@@ -15,7 +15,7 @@ import pytest
 from cluster_job import ClusterJob
 from deployed_job import DeployedJob
 
-from tests.components.cluster.running import TRAINER_IMAGE, Cluster
+from tests.components.cluster.running import IMAGE, TRAINER_IMAGE, Cluster
 from tests.training.forking import FULL_STARTS
 
 STEPS, ROLLING = 60, 10
@@ -52,7 +52,7 @@ def healed(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Healed]
 @pytest.fixture
 def kubelet(cluster: Cluster) -> Iterator[int]:
     """Its pid. Stopped by a test, it goes on at the end."""
-    pid = int((cluster.place.state / "pid" / "kubelet").read_text())
+    pid = int((cluster.place.state / "pid" / "kubelet").read_text().split()[0])
     yield pid
     os.kill(pid, signal.SIGCONT)
     cluster.kubectl("wait", "--for=condition=Ready", "node", "--selector=type=real", "--timeout=120s")
@@ -113,14 +113,14 @@ def test_a_rank_that_is_stopped(healed: Healed, hang: str) -> None:
 
 
 @FULL
-def test_an_image_that_is_not_there_after_a_change(healed: Healed) -> None:
-    """The run waits for it until it is told the reason; with the right one it goes on from its checkpoint."""
+def test_a_wrong_image_after_a_change(healed: Healed) -> None:
+    """Nothing of the job is in it, and it is not tried again; with the right one it goes on from its checkpoint."""
     job = healed.begin("batch 25")
     healed.job.call("watch", exit_code=1)
-    healed.job.change(image={"uri": "local.test/trainer:2026-11"})
+    healed.job.change(image={"uri": IMAGE})
     healed.job.call("resume", "--accept-changes", "--yes", "--detach")
     answer = healed.watch(1)
-    assert restarts(answer) == [] and "image" in answer["by_id"]["restart"]["summary"]
+    assert restarts(answer) == [] and "module-missing" in answer["by_id"]["restart"]["summary"]
     healed.job.call("stop")
     run = f"torchrun tests/e2e/faulty_loop.py {STEPS} 0.05 none 0"
     healed.job.change(image={"uri": TRAINER_IMAGE}, run=run)

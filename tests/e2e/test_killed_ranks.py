@@ -13,10 +13,10 @@ from tests.training.forking import FULL_STARTS
 CASES = (
     Case("plain", False, 4, "torch.distributed.run, local-runner"),
     Case("HF Trainer", False, 2, "accelerate launch, local-runner"),
-    Case("Lightning", True, 2, "trainyard.launch, two nodes"),
 )
 if FULL_STARTS:
     CASES += (
+        Case("Lightning", True, 2, "trainyard.launch, two nodes"),
         Case("Lightning", False, 2, "torchrun c10d, two nodes"),
         Case("accelerate", True, 2, "torchrun, local-runner"),
     )

@@ -234,7 +234,7 @@ CLUSTER: dict[str, tuple[Callable[[Folder], None], tuple[str, Any, str]]] = {
     "out of memory": (out_of_memory, ("host-oom", 3, "RESTART")),
     "killed": (killed_without_proof, ("killed", 3, "RESTART")),
     "killed by the kernel": (killed_by_the_kernel, ("host-oom", 3, "RESTART")),
-    "gpu lost": (gpu_lost, ("gpu-lost", "any", "RESTART_ELSEWHERE")),
+    "gpu lost": (gpu_lost, ("gpu-lost", 3, "RESTART_ELSEWHERE")),
     "node lost": (node_lost, ("node-lost", "any", "RESTART_ELSEWHERE")),
     "image": (image_missing, ("image-missing", "all", "STOP")),
     "hard quota": (quota(2), ("quota", "all", "STOP")),
