@@ -43,7 +43,7 @@ def test_a_job_becomes_a_folder(cluster: Cluster, namespace: str, tmp_path: Path
 
 def test_logs_of_this_start_and_the_one_before(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
     """With the node's times, whole and cut; bytes that are no text, colours, a long line and a token do not come through."""
-    cluster.apply([talker("short"), talker("long", 150_000, restartPolicy="Never")], "--namespace", namespace)
+    cluster.apply([talker("short"), talker("long", 40_000, restartPolicy="Never")], "--namespace", namespace)
     _until(cluster, namespace, "{.status.containerStatuses[0].lastState.terminated.exitCode}", "1", "pod", "short")
     logs = ("logs", "short", "--namespace", namespace, "--tail=1")
     cluster.kubectl("wait", "pod", "short", "--namespace", namespace, "--for=condition=Ready", "--timeout=60s")
