@@ -117,7 +117,7 @@ def _through(
     for name in [*(["ranks"] if ranks else []), *asked_dumps]:
         (target / name).mkdir(exist_ok=True)
     source = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
-    ask = {"source": source, "folder": folder, "files": bounds, "dumps": asked_dumps}
+    ask: dict[str, Any] = {"source": source, "folder": folder, "files": bounds, "dumps": asked_dumps}
     ask |= {"checkpoints": True, "tensorboard": tensorboard}
     data, began = json.dumps(ask).encode(), time.monotonic()
     receiver = Receiver(pod, target, set(bounds), tuple(asked_dumps))

@@ -156,9 +156,9 @@ class LogReader:
                 block.survived |= block.logged_by == key
         if RECORD.search(line.whole[:160]):
             self._record, self._record_at = key, self.facts.lines
-        elif (block := stream.opened) is not None and (by := self._writer_of(block, stream)) is not None:
-            block.logged_by = by
-            self._logged_blocks = [*self._logged_blocks[-63:], block]
+        elif (opened := stream.opened) is not None and (by := self._writer_of(opened, stream)) is not None:
+            opened.logged_by = by
+            self._logged_blocks = [*self._logged_blocks[-63:], opened]
 
     def _writer_of(self, block: Block, stream: Stream) -> Key | None:
         """Of the record directly before it, or before the one that it was raised from."""
