@@ -24,6 +24,26 @@ HOROVOD = '[1,{0}]<stderr>:Traceback (most recent call last):\n[1,{0}]<stderr>: 
 PEER = '{0}: [rank{0}]: Traceback (most recent call last):\n{0}: [rank{0}]:   File "t.py", line 8, in train\n{0}: [rank{0}]: RuntimeError: Connection closed by peer [10.0.0.1]:4231\n'
 SRUN = "srun: error: gpu-b07: task 5: {}\nsrun: error: gpu-b07: tasks 4,6-7: Terminated\n"
 SPAWNED = "torch.multiprocessing.spawn.ProcessExitedException: process 2 terminated with signal SIGKILL\n"
+RAISED = """Traceback (most recent call last):
+  File "m.py", line 9, in <module>
+    mp.spawn(f, nprocs=4)
+torch.multiprocessing.spawn.ProcessRaisedException:
+
+-- Process 2 terminated with the following error:
+Traceback (most recent call last):
+  File "t.py", line 8, in train
+ValueError: bad sample 17
+"""
+CHILD = "[rank: 1] Child process with PID 4242 terminated with code -9. Forcefully terminating all other processes to avoid zombies\n"
+CANCELLED = "slurmstepd: error: *** JOB 4411 ON gpu-b06 CANCELLED AT 2026-11-27T11:02:19{} ***\n"
+RAISES = "".join(
+    f"(RayTrainWorker pid=1203, ip=10.0.0.5) [rank3]: {line}\n"
+    for line in ("Traceback (most recent call last):", '  File "t.py", line 8, in train', "ValueError: bad sample 17")
+)
+ACTOR = """ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
+	class_name: RayTrainWorker
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
+"""
 ENDED = {
     "deepspeed": (STEPS + KILLING + LEFT.format(3, -11), ("segfault", 3)),
     "deepspeed, killed": (STEPS + KILLING + LEFT.format(1, -9), ("killed", 1)),
@@ -34,6 +54,17 @@ ENDED = {
     "srun, killed": (STEPS + PEER.format(4) + SRUN.format("Killed"), ("killed", 5)),
     "srun, core": (STEPS + SRUN.format("Segmentation fault (core dumped)"), ("segfault", 5)),
     "spawned": (STEPS + SPAWNED, ("killed", 2)),
+    "spawned, raised": (STEPS + RAISED, ("script-error", 2)),
+    "lightning": (STEPS + CHILD, ("killed", 1)),
+    "slurm's time": (STEPS + CANCELLED.format(" DUE TO TIME LIMIT"), ("deadline", "all")),
+    "slurm's preemption": (STEPS + CANCELLED.format(" DUE TO PREEMPTION"), ("preempted", "all")),
+    "slurm's node": (STEPS + CANCELLED.format(" DUE TO NODE gpu-b07 FAILURE"), ("node-lost", "any")),
+    "scancel": (STEPS + CANCELLED.format(""), ("stopped-by-user", "all")),
+    "ray, a rank raises": (STEPS + RAISES, ("script-error", 3)),
+    "ray, a worker gone": (STEPS + ACTOR, ("killed", "any")),
+    "ray, a node gone": (STEPS + "ray.exceptions.NodeDiedError: The node (10.0.0.5) died\n", ("node-lost", "any")),
+    "a shell's word": (STEPS + "bash: line 1:    17 Segmentation fault      (core dumped) python t.py\n", ("segfault", "any")),
+    "no word that is known": (STEPS + "fabric manager: unexpected state 7, cannot continue\n", ("unknown", "any")),
     "a broken connection alone": (STEPS + PEER.format(4), None),
 }
 
@@ -60,9 +91,23 @@ GOES_ON = RECORD.format(2, "INFO", "finished")
 LOGGED = RECORD.format(1, "ERROR", "upload of step 8 failed, kept here")
 EPOCHS = "".join(f"Epoch: [0][{number:3}/40]  Loss 2.4e-01 (2.4e-01)  Acc@1  2.00\n" for number in range(4, 21, 4))
 AGAIN = "process 1: no store at 127.0.0.1:33181 after {} s: [Errno 111] Connection refused, trying again\n"
+LOGURU = "2026-11-30 11:48:01.964 | ERROR    | __main__:up:7 - upload failed\n"
+IGNORED = """Exception ignored in: <function _MultiProcessingDataLoaderIter.__del__ at 0x7f>
+Traceback (most recent call last):
+  File "dataloader.py", line 1478, in __del__
+    self._shutdown_workers()
+AssertionError: can only test a child process
+"""
+LEAKED = """/usr/lib/python3.11/multiprocessing/resource_tracker.py:224: UserWarning: resource_tracker: There appear to be 12 leaked semaphore objects
+  warnings.warn('resource_tracker: There appear to be %d '
+[rank0]:[W1130 11:48:01.000000000 ProcessGroupNCCL.cpp:1250] Warning: WARNING: process group has NOT been destroyed
+"""
 SURVIVED = {
     "logged": STEPS + LOGGED + TRACEBACK + GOES_ON,
     "logged with its cause": STEPS + LOGGED + CHAINED + GOES_ON,
+    "loguru": STEPS + LOGURU + TRACEBACK + LOGURU.replace("ERROR ", "INFO  ").replace("upload failed", "finished"),
+    "the end of the interpreter": STEPS + "Training done.\n" + IGNORED,
+    "leaked semaphores": STEPS + LEAKED,
     "tried again": AGAIN.format(1) + AGAIN.format(3) + EPOCHS,
     "tried again before any step": AGAIN.format(1) + RECORD.format(2, "INFO", "the store is there; " + "reading shards " * 20),
 }

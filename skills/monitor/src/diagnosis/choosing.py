@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from diagnosis.case import Case
 from diagnosis.facts import Found, Rank, Source
+from diagnosis.one_log import AGAIN
 from diagnosis.pauses import is_paused, pause_s, usual_step_s
 from diagnosis.rules import rule
 from diagnosis.silence import conclusions, victims
@@ -21,7 +22,6 @@ NEAR_END_BYTES = 24 << 10
 STALL_FACTOR, STALL_S = 20.0, 900.0
 FIRST_BONUS = 3
 CLUSTER = re.compile(r"pods/[^/]+/pod\.json$|events\.json$|nodes/|objects/")
-AGAIN = re.compile(r"(?i)\b(?:try(?:ing)? again|retry(?:ing)?|will retry|attempt \d+ ?(?:of|/) ?\d+)\b")
 OF_A_GPU = ("cuda.", "xid.")
 SAME_EVERYWHERE = ("bad-option", "module-missing", "command-not-found", "checkpoint-mismatch")
 
@@ -116,7 +116,7 @@ def _is_now(case: Case, each: Found) -> bool:
 
 def _is_last_word(each: Found) -> bool:
     """Whether its log says little after it; after the word that it is tried again, nothing."""
-    path, most = each.source.path, 2 * len(each.text) if AGAIN.search(each.text) else 2048
+    path, most = each.source.path, len(each.text.encode()) + 2 if AGAIN.search(each.text) else 2048
     try:
         return path is not None and each.offset is not None and path.stat().st_size - each.offset < most
     except OSError:
@@ -299,6 +299,7 @@ def _without_root(case: Case, everything: list[Found]) -> Diagnosis:
     if stall := _stalled(case):
         return Diagnosis(stall, "any", None, stall.rule.restart, shown, case.outcome)
     broke_off = any(each.rule.role == "cascade" and not each.overcome and _is_last_word(each) for each in everything)
+    broke_off |= any(facts.ends_in_complaint for facts in case.logs)
     if case.outcome in ("failed", "stopped", "pending") or (case.outcome == "unknown" and broke_off):
         source = case.logs[-1].source if case.logs else Source(str(case.evidence.root.name))
         last = case.logs[-1].last if case.logs else {}

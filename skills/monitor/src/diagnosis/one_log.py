@@ -36,6 +36,8 @@ COMPLAINT = re.compile(
 )
 COMPLAINT_WORDS = ("error", "excep", "fail", "fatal", "critical", "abort", "cannot", "unable", "denied", "refused", "timed out")
 MAX_OTHERS = 200
+AGAIN = re.compile(r"(?i)\b(?:try(?:ing)? (?:again|later)|retry(?:ing)?|will retry|attempt \d+ ?(?:of|/) ?\d+)\b")
+"""What is tried again is no end."""
 RECORD = re.compile(r"\b(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\b")
 DIGITS = re.compile(r"\d+")
 VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
@@ -85,6 +87,12 @@ class LogFacts:
     def launched(self) -> bool:
         """torchrun has told of failures."""
         return bool(self.deaths)
+
+    @property
+    def ends_in_complaint(self) -> bool:
+        """Its last line sounds like an error, and no step comes after it."""
+        offset, text = max(self.last.values(), default=(0, ""))
+        return _complains(text[:1000]) and not AGAIN.search(text) and not self.steps.after(offset)
 
 
 class LogReader:
@@ -256,6 +264,7 @@ class LogReader:
         facts.deaths = self._report.deaths or self._others.deaths  # torchrun knows more than what starts it
         ends: set[int] = set()
         handled = {block.end for block in self._logged_blocks if block.survived and not facts.deaths}
+        handled |= {block.end for stream in self._streams.values() for block in stream.blocks if block.ignored}
         for (rank, local), stream in self._streams.items():
             for block in stream.uncaught():
                 if block.end not in handled and "ChildFailedError" not in block.text:

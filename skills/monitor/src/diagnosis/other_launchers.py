@@ -1,7 +1,7 @@
-"""What launchers other than torchrun tell of their ranks' ends: DeepSpeed's, mpirun, srun, torch.multiprocessing.
+"""What launchers other than torchrun tell of their ranks' ends: DeepSpeed's, mpirun, srun, Lightning's, torch.multiprocessing.
 
 In the words of their sources: deepspeed/launcher/launch.py; orte/tools/orterun and prte; Slurm's srun (launch_common) and slurmstepd;
-torch/multiprocessing/spawn.py.
+lightning/fabric/strategies/launchers/subprocess_script.py; torch/multiprocessing/spawn.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ MPI_CODE = re.compile(r"\s*Exit code:\s+(?P<code>-?\d{1,5})$")
 SRUN = re.compile(r"srun: error: (?P<host>[\w.-]{1,253}): tasks? (?P<tasks>[\d,-]{1,400}): (?P<how>.{1,80})$")
 SPAWN = re.compile(
     r"ProcessExitedException: process (?P<rank>\d{1,5}) terminated with (?:signal (?P<name>SIG[A-Z]+)|exit code (?P<code>\d+))"
+)
+RAISED = re.compile(r"-- Process (?P<rank>\d{1,5}) terminated with the following error")
+LIGHTNING = re.compile(
+    r"\[rank: (?P<rank>\d{1,6})\] Child process with PID (?P<pid>\d{1,9}) terminated with code (?P<code>-?\d{1,5})"
 )
 HOW = {
     "Out Of Memory": 9,
@@ -62,6 +66,10 @@ class OtherLaunchers:
             code = _of_srun(match["how"])
             for task in _tasks(match["tasks"]) if code is not None else ():
                 yield self._death(offset, line, task, code or 0, host=match["host"])
+        elif match := RAISED.match(text):
+            yield self._death(offset, line, int(match["rank"]), 1)
+        elif "Child process with PID" in line.whole and (match := LIGHTNING.search(line.whole)):
+            yield self._death(offset, line, int(match["rank"]), int(match["code"]))
         elif "ProcessExitedException: " in text and (match := SPAWN.search(text)):
             code = (
                 -signal.Signals[match["name"]].value if match["name"] in signal.Signals.__members__ else int(match["code"] or 1)

@@ -41,6 +41,8 @@ class Block:
     """Whose log record stands directly before it: that rank has caught it, and logs it."""
     survived: bool = False
     """That rank wrote on."""
+    ignored: bool = False
+    """Python itself says so, of one in a destructor or at the end of the interpreter."""
 
     @property
     def of_launcher(self) -> bool:
@@ -60,14 +62,17 @@ class Stream:
         self.blocks: list[Block] = []
         self._open: Block | None = None
         self._chained = False
+        self._is_ignored = False
         self.last: tuple[int, str] | None = None
         """The last line that says something."""
 
     def feed(self, offset: int, text: str, time: float | None) -> str:
         """`inside` a traceback, `exception`: the line that ends one, or `` for any other line."""
         bare = re.sub(r"^ +[|+] ?", "", text) if text[:4].strip(" ") in ("|", "+") else text
+        was_ignored, self._is_ignored = self._is_ignored, text.startswith("Exception ignored in")
         if HEADER.search(bare[-60:]):
-            self._open = Block(offset, chained=self._chained)
+            self._is_ignored = was_ignored
+            self._open = Block(offset, chained=self._chained, ignored=self._is_ignored)
             self._chained = False
             return "inside"
         if frame := FRAME.match(bare):
@@ -81,7 +86,7 @@ class Stream:
         if self._open is not None:
             return self._of_open(offset, bare, time)
         self._after(text)
-        if text.strip():
+        if text.strip() and not self._is_ignored:
             self.last = (offset, text)
         return ""
 
@@ -101,7 +106,7 @@ class Stream:
         if block.frames and stripped and self._is_end(bare):
             block.end, block.text, block.time, self._open = offset, stripped, time, None
             self.blocks = [*self.blocks[-15:], block]
-            self.last = (offset, bare)
+            self.last = self.last if block.ignored else (offset, bare)
             return "exception"
         if not stripped or bare[0] in " \t" or not block.frames:
             return "inside"
@@ -122,4 +127,4 @@ class Stream:
 
     def uncaught(self) -> list[Block]:
         """The tracebacks that the stream ends with."""
-        return [block for block in self.blocks if block.lines_after <= AFTERWARDS]
+        return [block for block in self.blocks if block.lines_after <= AFTERWARDS and not block.ignored]
