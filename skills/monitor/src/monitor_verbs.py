@@ -73,7 +73,9 @@ def health_result(run: Named, stall_factor: float, start_limit_s: float) -> shel
     checks = health_checks(view, Limits(stall_factor, start_limit_s))
     data = status_data(view)
     keep = ("name", "state", "line", "step", "total_steps")
-    return shell.Result(data={key: data[key] for key in keep} | {"notes": notes(view)}, checks=checks)
+    wrong = any(check.status == "fail" for check in checks)
+    next_lines = [f"diagnose_training.py doctor {run.folder}"] if wrong else []
+    return shell.Result(data={key: data[key] for key in keep} | {"notes": notes(view)}, checks=checks, next=next_lines)
 
 
 def progress_result(run: Named) -> shell.Result:

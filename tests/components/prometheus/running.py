@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -47,10 +48,18 @@ class Prometheus:
         number = next(self.serial)
         self.front.exported = metrics.text([*samples, ("trainyard_serial", {}, float(number))])
         deadline = time.monotonic() + DEADLINE_S
-        while not any(each["value"][1] == str(number) for each in self.query("trainyard_serial")):
+        while not self._has(number):
             if time.monotonic() > deadline:
                 raise TimeoutError("Prometheus does not scrape")
             time.sleep(0.05)
+
+    def _has(self, number: int) -> bool:
+        try:
+            return any(each["value"][1] == str(number) for each in self.query("trainyard_serial"))
+        except urllib.error.HTTPError as error:
+            if error.code != 503:  # it reads its storage first, seconds on a busy machine
+                raise
+            return False
 
     def query(self, expression: str) -> list[Any]:
         """From Prometheus itself, past the proxy."""

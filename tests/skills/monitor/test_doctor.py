@@ -30,7 +30,7 @@ REAL = {
     "script-error": ("script-error", 2, "RESTART"),
     "segfault": ("segfault", 2, "RESTART"),
     "stopped": ("rank-stopped", 2, "RESTART"),
-    "disk-full": ("disk-full", 2, "RESTART"),
+    "disk-full": ("disk-full", 2, "STOP"),
     "handled": ("none", None, "RESTART"),
     "healthy": ("none", None, "RESTART"),
 }

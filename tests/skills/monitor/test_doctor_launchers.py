@@ -40,6 +40,19 @@ RAISES = "".join(
     f"(RayTrainWorker pid=1203, ip=10.0.0.5) [rank3]: {line}\n"
     for line in ("Traceback (most recent call last):", '  File "t.py", line 8, in train', "ValueError: bad sample 17")
 )
+SNIPPETS = """[Rank 1 Error Snippet]:
+Traceback (most recent call last):
+  File "t.py", line 9, in train
+torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3356, remote process exited or there was a network error
+[Rank 2 Error Snippet]:
+Traceback (most recent call last):
+  File "t.py", line 8, in collate
+KeyError: 'answer_start'
+"""
+PDSH = """gpu-12: [rank11]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 4.63 GiB. GPU 3 has a total capacity of 79.11 GiB
+gpu-12: [2026-11-27 10:40:21,877] [ERROR] [launch.py:325:sigkill_handler] ['python', '-u', 'x.py', '--local_rank=7'] exits with return code = 1
+pdsh@gpu-11: gpu-12: ssh exited with exit code 1
+"""
 ACTOR = """ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
 	class_name: RayTrainWorker
 The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
@@ -63,6 +76,9 @@ ENDED = {
     "ray, a rank raises": (STEPS + RAISES, ("script-error", 3)),
     "ray, a worker gone": (STEPS + ACTOR, ("killed", "any")),
     "ray, a node gone": (STEPS + "ray.exceptions.NodeDiedError: The node (10.0.0.5) died\n", ("node-lost", "any")),
+    "ray, snippets": (STEPS + SNIPPETS, ("script-error", 2)),
+    "pdsh": (STEPS + PDSH, ("gpu-oom", 11)),
+    "ctrl-c": (STEPS + "\nDetected KeyboardInterrupt, attempting graceful shutdown ...\n", ("stopped-by-user", "any")),
     "a shell's word": (STEPS + "bash: line 1:    17 Segmentation fault      (core dumped) python t.py\n", ("segfault", "any")),
     "no word that is known": (STEPS + "fabric manager: unexpected state 7, cannot continue\n", ("unknown", "any")),
     "a broken connection alone": (STEPS + PEER.format(4), None),
@@ -98,6 +114,14 @@ Traceback (most recent call last):
     self._shutdown_workers()
 AssertionError: can only test a child process
 """
+WRITTEN_OVER = """Exception ignored in atexit callback: <function main.<locals>.<lambda> at 0x7f>
+Traceback (most recent call last):
+  File "t.py", line 53, in <lambda>
+    atexit.register(lambda: [][0])
+IndexError: list index out of range
+IndexError: list index out of range
+                            ~~^^^
+"""
 LEAKED = """/usr/lib/python3.11/multiprocessing/resource_tracker.py:224: UserWarning: resource_tracker: There appear to be 12 leaked semaphore objects
   warnings.warn('resource_tracker: There appear to be %d '
 [rank0]:[W1130 11:48:01.000000000 ProcessGroupNCCL.cpp:1250] Warning: WARNING: process group has NOT been destroyed
@@ -107,6 +131,7 @@ SURVIVED = {
     "logged with its cause": STEPS + LOGGED + CHAINED + GOES_ON,
     "loguru": STEPS + LOGURU + TRACEBACK + LOGURU.replace("ERROR ", "INFO  ").replace("upload failed", "finished"),
     "the end of the interpreter": STEPS + "Training done.\n" + IGNORED,
+    "the ends of several interpreters": STEPS + "Training done.\n" + WRITTEN_OVER,
     "leaked semaphores": STEPS + LEAKED,
     "tried again": AGAIN.format(1) + AGAIN.format(3) + EPOCHS,
     "tried again before any step": AGAIN.format(1) + RECORD.format(2, "INFO", "the store is there; " + "reading shards " * 20),

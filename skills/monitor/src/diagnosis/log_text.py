@@ -27,6 +27,8 @@ RANK_BEFORE = re.compile(r"(?:\(?[Rr]ank[ :=]\s?(\d{1,6})\)?[:,\]]?\s)")
 # mpirun --tag-output: [job,rank]<stderr>: ; srun --label: "5: ", which other programs write too: only before what a rank writes
 MPI_RANK = re.compile(r"\[\d{1,9},(\d{1,6})\]<std(?:out|err|diag)>: ?")
 SRUN_RANK = re.compile(r"(\d{1,6}): (?=\[rank\d|Traceback \(|  File |    \S|\w*(?:Error|Exception)\b|\[?[EWIF]\d{3,4} )")
+# pdsh: HOST: in front of what that host's ranks write
+HOST = re.compile(r"[A-Za-z][\w.-]{0,252}: (?=\[(?:rank|Rank )\d)")
 # Ray's driver prints its workers' lines with "(RayTrainWorker pid=1203, ip=10.0.0.5) " in front
 RAY = re.compile(r"\((?:[\w.:-]{1,100} )?pid=\d{1,9}(?:, ip=[\w.:]{1,45})?\) ?")
 POD = re.compile(r"\[pod/([^\]\s/]{1,253})/[^\]\s]{1,253}\]\s?")
@@ -62,8 +64,8 @@ def line_of(raw: bytes, year: int | None = None) -> Line:
     while text:
         if match := POD.match(text):
             pod = match[1]
-        elif text[0] == "(" and (match := RAY.match(text)):
-            pass
+        elif (text[0] == "(" and (match := RAY.match(text))) or (match := HOST.match(text)):
+            pass  # who passed it on
         elif (
             (match := WORLD_RANK.match(text))
             or (match := MPI_RANK.match(text))

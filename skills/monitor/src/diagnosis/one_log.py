@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diagnosis.facts import Death, Found, Source, Steps, Waited
 from diagnosis.log_middle import Middle
@@ -38,6 +38,10 @@ COMPLAINT_WORDS = ("error", "excep", "fail", "fatal", "critical", "abort", "cann
 MAX_OTHERS = 200
 AGAIN = re.compile(r"(?i)\b(?:try(?:ing)? (?:again|later)|retry(?:ing)?|will retry|attempt \d+ ?(?:of|/) ?\d+)\b")
 """What is tried again is no end."""
+NEAR_BYTES = 8 << 10
+"""Processes that end together write over each other: a line of a traceback stands beside it."""
+SNIPPET = re.compile(r"\[Rank (\d{1,6}) Error Snippet\]")
+"""Ray Train's, before each worker's traceback."""
 RECORD = re.compile(r"\b(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\b")
 DIGITS = re.compile(r"\d+")
 VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
@@ -108,6 +112,8 @@ class LogReader:
         self._record_at = -2
         """The last log record's writer and line."""
         self._logged_blocks: list[Block] = []
+        self._owner: int | None = None
+        """Whose lines come now, as a line before has said."""
 
     def read(self) -> LogFacts:
         assert self.facts.source.path is not None
@@ -127,7 +133,7 @@ class LogReader:
     # --- one line ------------------------------------------------------------------------------------------------
 
     def _line(self, offset: int, raw: bytes) -> None:
-        line, facts = line_of(raw), self.facts
+        line, facts = self._owned(line_of(raw)), self.facts
         facts.lines += 1
         if line.time is not None:
             self._time = line.time
@@ -156,6 +162,11 @@ class LogReader:
         if not in_code and line.text:
             self._rules(offset, line, kind == "exception", stream)
         return None
+
+    def _owned(self, line: Line) -> Line:
+        if "Error Snippet]" in line.whole and (match := SNIPPET.search(line.whole)):
+            self._owner = int(match[1])
+        return line if self._owner is None or line.rank is not None else replace(line, rank=self._owner)
 
     def _logged(self, key: Key, line: Line, kind: str, stream: Stream) -> None:
         """Follows tracebacks that a rank logs: it goes on, or its end is told by somebody else."""
@@ -253,7 +264,7 @@ class LogReader:
             found.more.setdefault("script_line", block.script_line)
             found.from_launcher = block.of_launcher
             found.more["block"] = str(block.end)
-        found.pod = line.pod or self.facts.source.pod
+        found.pod, found.node = line.pod or self.facts.source.pod, found.more.pop("node", None)
         kept.append(found)
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -264,7 +275,8 @@ class LogReader:
         facts.deaths = self._report.deaths or self._others.deaths  # torchrun knows more than what starts it
         ends: set[int] = set()
         handled = {block.end for block in self._logged_blocks if block.survived and not facts.deaths}
-        handled |= {block.end for stream in self._streams.values() for block in stream.blocks if block.ignored}
+        ignored = [block for stream in self._streams.values() for block in stream.blocks if block.ignored]
+        handled |= {block.end for block in ignored}
         for (rank, local), stream in self._streams.items():
             for block in stream.uncaught():
                 if block.end not in handled and "ChildFailedError" not in block.text:
@@ -276,7 +288,8 @@ class LogReader:
         for each in facts.found:
             end = int(each.more.pop("block", -1))
             each.uncaught = end in ends
-            each.overcome = not each.rule.sticky and (end in handled or facts.steps.after(each.offset or 0) >= 2)
+            at_exit = any(block.text in each.text and abs((each.offset or 0) - block.end) < NEAR_BYTES for block in ignored)
+            each.overcome = not each.rule.sticky and (end in handled or at_exit or facts.steps.after(each.offset or 0) >= 2)
         self._nan()
         return facts
 

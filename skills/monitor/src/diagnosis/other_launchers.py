@@ -28,6 +28,7 @@ RAISED = re.compile(r"-- Process (?P<rank>\d{1,5}) terminated with the following
 LIGHTNING = re.compile(
     r"\[rank: (?P<rank>\d{1,6})\] Child process with PID (?P<pid>\d{1,9}) terminated with code (?P<code>-?\d{1,5})"
 )
+PDSH = re.compile(r"[A-Za-z][\w.-]{0,252}: \[\d{4}-")
 HOW = {
     "Out Of Memory": 9,
     "Killed": 9,
@@ -54,7 +55,8 @@ class OtherLaunchers:
     def _of(self, offset: int, line: Line) -> Iterator[Death]:
         text = line.text
         if "exits with return code" in text and (match := DEEPSPEED.search(text)):
-            yield self._death(offset, line, None, int(match["code"]), int(match["local"]))
+            is_of_several = PDSH.match(line.whole) is not None  # then the rank on its node says nothing of the world's
+            yield self._death(offset, line, None, int(match["code"]), None if is_of_several else int(match["local"]))
         elif "noticed that process rank" in text and (match := MPIRUN.search(text)):
             yield self._death(offset, line, int(match["rank"]), -int(match["signal"]), host=match["host"])
         elif match := MPI_NAME.match(text):

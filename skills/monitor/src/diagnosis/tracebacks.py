@@ -16,6 +16,7 @@ NO_WORDS = re.compile(
     r"|.*(Sending process|torch/distributed/|elastic|closing signal)|Exception raised from|terminate called|\s*what\(\)"
 )
 """Lines that are no sign that a process went on."""
+IGNORED = ("Exception ignored in", "Error in atexit._run_exitfuncs")
 LAUNCHER = re.compile(r"torch/distributed/(run|launcher|elastic|launch)\b|accelerate/commands/launch|deepspeed/launcher")
 
 
@@ -69,7 +70,7 @@ class Stream:
     def feed(self, offset: int, text: str, time: float | None) -> str:
         """`inside` a traceback, `exception`: the line that ends one, or `` for any other line."""
         bare = re.sub(r"^ +[|+] ?", "", text) if text[:4].strip(" ") in ("|", "+") else text
-        was_ignored, self._is_ignored = self._is_ignored, text.startswith("Exception ignored in")
+        was_ignored, self._is_ignored = self._is_ignored, text.startswith(IGNORED)
         if HEADER.search(bare[-60:]):
             self._is_ignored = was_ignored
             self._open = Block(offset, chained=self._chained, ignored=self._is_ignored)

@@ -9,7 +9,7 @@ from flight_recorder.folder import dumps_in
 from flight_recorder.verdict import DIFFERS, HANG, IDLE, MOVES, Verdict, guilty_ranks
 from rank_stacks.grouping import ranges
 
-HINT = "diagnose_training.py stacks RUN makes them anew while the run lives; TORCH_FR_DUMP_TEMP_FILE names those of NCCL's watchdog"
+HINT = "diagnose_training.py stacks RUN makes them anew while the run lives, doctor judges what there is of one that has ended; TORCH_FR_DUMP_TEMP_FILE names those of NCCL's watchdog"
 MAX_RANKS_SHOWN = 64
 
 

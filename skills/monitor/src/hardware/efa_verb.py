@@ -22,10 +22,14 @@ REPAIR = (
     "the pods must request vpc.amazonaws.com/efa, the image needs libfabric and aws-ofi-nccl on LD_LIBRARY_PATH, and the security group "
     "must allow itself in and out: cluster-manager network, image-tester"
 )
+ONE_NODE = (
+    "other ranks of the job have it, so its pods and its image ask for it: the EFA driver and device plugin of these ranks' nodes "
+    "(kubectl describe node: allocatable vpc.amazonaws.com/efa); diagnose_training.py doctor names the node"
+)
 NOT_EFA = {
     "tcp": "TCP ({told})",
     "infiniband": "InfiniBand ({told})",
-    "no-plugin": "no EFA plugin",
+    "no-plugin": "no EFA ({told})",
     "unproven": "{told}, provider not told",
     "silent": "nothing told",
 }
@@ -68,7 +72,11 @@ def ranks_check(proof: NetProof, processes: Sequence[Process], world: int | None
     if wrong:
         mixed = f"; {len(proven)} use EFA: a mixed job goes at the pace of the slowest" if proven else ""
         return shell.Check(
-            name, "fail", f"{len(wrong)} {of} ranks do not use EFA: {named(wrong)}{mixed}", quoted(wrong), REPAIR
+            name,
+            "fail",
+            f"{len(wrong)} {of} ranks do not use EFA: {named(wrong)}{mixed}",
+            quoted(wrong),
+            ONE_NODE if proven else REPAIR,
         )
     if not proven:
         told = "no log names the network" if not proof.nccl_lines else "NCCL's lines do not name the provider"

@@ -26,9 +26,10 @@ MEMBER = re.compile(r"\brank (?P<rank>\d{1,7}) nranks (?P<ranks>\d{1,7})\b")
 NETWORK = re.compile(r"(?:Using network|Assigned NET plugin) (?P<network>[A-Za-z][\w -]{0,40}?)(?: to comm)?\s*$")
 SOCKET = re.compile(r"NET/Socket ?: Using\b|\bvia NET/Socket\b")
 INFINIBAND = re.compile(r"NET/IB ?: Using\b|\bvia NET/IB\b")
+NO_PROVIDER = re.compile(r"No eligible providers|fi_getinfo: -61|fi_getinfo\(?\)?.{0,40}No data available")
+"""The plugin is there, and libfabric has no EFA device for it."""
 NO_PLUGIN = re.compile(
-    r"No eligible providers|fi_getinfo: -61|fi_getinfo\(?\)?.{0,40}No data available|aws-ofi-nccl initialization failed"
-    r"|NET/Plugin ?: (?:No plugin found|Could not find)|network AWS Libfabric not found"
+    r"aws-ofi-nccl initialization failed|NET/Plugin ?: (?:No plugin found|Could not find)|network AWS Libfabric not found"
 )
 CPU_BACKEND = re.compile(r"\bbackend\b\W{1,4}(?:cpu:)?gloo\b", re.IGNORECASE)
 
@@ -75,6 +76,8 @@ def _network(text: str) -> tuple[str | None, str]:
         return "tcp", "Socket"
     if INFINIBAND.search(text, 0, 4000):
         return "infiniband", "IB"
+    if NO_PROVIDER.search(text, 0, 4000):
+        return "no-plugin", "the plugin found no EFA provider"
     return ("no-plugin", "no plugin") if NO_PLUGIN.search(text, 0, 4000) else (None, "")
 
 

@@ -50,7 +50,7 @@ def stacks_here(text: str, interval_s: float, may_ask: bool) -> shell.Result:
     seen = Seen()
     seen.add(look.look(runner.run_id, str(path), interval_s, may_ask))
     if not any(row["state"] != "gone" for row in seen.rows.values()):
-        hint = f"diagnose_training.py flight {text}; the stacks of a hang that was ended: {text}/logs/*.stacks.txt"
+        hint = f"diagnose_training.py doctor {text}: it reads the stacks of a hang that was ended ({text}/logs/*.stacks.txt)"
         raise shell.SkillError("not-found", f"no rank of {path.name} lives on this machine ({runner.state})", hint=hint)
     seen.known = known_groups(path)
     return result(seen, text, has_spy_here=True)
