@@ -74,7 +74,7 @@ def test_memory_runs_out(images: Images, hostile: str) -> None:
     [
         ("prints", f"#!/bin/sh\necho '{FORGED}'\n", "exit code 0 and does not run the probe"),
         ("echoes", "#!/bin/sh\ncat\n", "exit code 0 and does not run the probe"),
-        ("floods", "#!/bin/sh\nwhile true; do echo 'TY1 0000 {}'; done\n", "does not run the probe (flooded)"),
+        ("floods", "#!/bin/sh\nexec yes 'TY1 0000 {}'\n", "does not run the probe (flooded)"),
         ("sleeps", "#!/bin/sh\ntrap '' TERM INT\nwhile true; do sleep 1; done\n", "does not run the probe (timeout)"),
     ],
 )
