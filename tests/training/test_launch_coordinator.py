@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -343,6 +346,48 @@ def test_whoever_comes_when_the_job_is_over_is_told_so(start: Start) -> None:
         node.wire.close()
     assert job.coordinator.done.wait(10)
     assert job.coordinator.end == (0, "finished")
+
+
+OWN_WIRE = """
+import queue, socket, sys, threading, time
+from trainyard.launch_wire import Wire
+
+pairs = [socket.socketpair() for _ in range(16)]  # which of two threads looks first after a stop is chance
+said = queue.SimpleQueue()
+wires = [Wire(theirs, lambda _, message: said.put(message["type"]), None, silence_s=1.5) for _, theirs in pairs]
+
+def beat():
+    looked = time.monotonic()
+    while True:
+        if time.monotonic() - looked > 1:
+            time.sleep(0.5)  # the coordinator's thread may be the last to wake up
+        looked = time.monotonic()
+        for ours, _ in pairs:
+            ours.sendall(b'{"type": "beat"}\\n')
+        time.sleep(0.1)
+
+if sys.argv[1] == "beats":
+    threading.Thread(target=beat, daemon=True).start()
+print("up", flush=True)
+try:
+    print(said.get(timeout=float(sys.argv[2])), flush=True)
+except queue.Empty:
+    print("there", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("mood", "wait_s", "said"), [("beats", 5.0, "there"), ("silent", 10.0, "lost")])
+def test_a_process_that_was_stopped_does_not_lose_its_own_connection(mood: str, wait_s: float, said: str) -> None:
+    """Both ends lie in it: while it is stopped neither says anything. One that is silent by itself is lost all the same."""
+    words = [sys.executable, "-c", OWN_WIRE, mood, str(wait_s)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "up\n"
+    if mood == "beats":
+        time.sleep(0.5)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3.5)
+        process.send_signal(signal.SIGCONT)
+    assert process.communicate(timeout=60)[0] == f"{said}\n"
 
 
 def test_silence_counts_as_lost() -> None:

@@ -155,9 +155,14 @@ class Wire:
     def _lines(self) -> Iterator[bytes]:
         """Until the connection is closed or silent. Beats, meanwhile."""
         rest, began = bytearray(), time.monotonic()
-        heard, beaten = began, -math.inf
+        heard, beaten, looked = began, -math.inf, began
         while True:
             now = time.monotonic()
+            if now - looked > BEAT_S + self._silence_s / 2:  # a look takes BEAT_S
+                # This process was stopped, or its machine suspended: the other side was not silent for that long, and where it lies
+                # within this process it could say nothing.
+                heard += now - looked
+            looked = now
             if now - heard > self._silence_s or (not self._welcome and now - began > HELLO_S):
                 return
             if self._welcome and now - beaten >= BEAT_S:
