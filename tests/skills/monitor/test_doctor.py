@@ -187,6 +187,12 @@ def stacks_with_threads(folder: Folder) -> None:
         folder.write(f"stacks/rank-{rank:04d}.txt", text + "thread 15486 'gloo_tcp_loop' state S in do_epoll_wait\n")
 
 
+def stacks_of_three(folder: Folder) -> None:
+    """The fourth rank's could not be read."""
+    stacks(folder)
+    folder.write("stacks/rank-0003.txt", "==== rank 3 state S (sleeping), pid 4 ====\npy-spy is not installed here\n")
+
+
 def never_made(folder: Folder) -> None:
     """The worker was refused; the master has waited for it in vain."""
     folder.pod(0, error(0, "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError"), "Failed", ended(1))
@@ -247,6 +253,7 @@ CLUSTER: dict[str, tuple[Callable[[Folder], None], tuple[str, Any, str]]] = {
     "evicted": (evicted, ("pod-evicted", "any", "RESTART")),
     "stuck": (stacks, ("rank-stuck", 3, "RESTART")),
     "stuck, with threads": (stacks_with_threads, ("rank-stuck", 3, "RESTART")),
+    "one stack is not known": (stacks_of_three, ("none", None, "RESTART")),
     "never made": (never_made, ("quota", "all", "STOP")),
     "gpu lost, with an event": (gpu_lost_with_an_event, ("gpu-lost", 3, "RESTART_ELSEWHERE")),
     "told by the launcher": (told_by_the_launcher, ("script-error", 2, "RESTART")),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +25,6 @@ EVENTS_HEAD, EVENTS_TAIL = 64 << 10, (4 << 20) + (64 << 10)
 RANK_TAIL = 9 << 10
 """More than hardware/rank_files.py reads."""
 MOST_BYTES = 512 << 20
-DUMP_FOLDERS = {"stacks": ".txt", "flight": ".bin"}
 DUMP = re.compile(r"rank-\d{1,9}\.(?:txt|bin)", re.ASCII)
 DUMPS = 1024
 """Ranks."""
@@ -68,12 +68,18 @@ def run_dir_of(pod: RunPod) -> str | None:
 
 
 def copy_run(
-    run: ClusterRun, target: Path, *, whole_bytes: int = 0, tensorboard: bool = False, ranks: int = 0, dumps: bool = False
+    run: ClusterRun,
+    target: Path,
+    *,
+    whole_bytes: int = 0,
+    tensorboard: bool = False,
+    ranks: int = 0,
+    dumps: Mapping[str, str] | None = None,
 ) -> tuple[VolumeCopy | None, list[str]]:
     """(what was copied into `target`, which pods were tried and why they did not do).
 
     Files of at most `whole_bytes` come whole, of longer ones the beginning and the end; `ranks`: the ends of so many ranks' files too;
-    `dumps`: their stacks and flight recorder dumps, those of the newest attempt. Raises SkillError credentials.
+    `dumps`: folders of files of theirs (folder -> ending), of which those of the newest attempt come. Raises SkillError credentials.
     """
     tried: list[str] = []
     pods = [pod for pod in run.pods if pod.runs and run_dir_of(pod)]
@@ -83,7 +89,7 @@ def copy_run(
         :PODS_TRIED
     ]:
         try:
-            return _through(run, pod, target, whole_bytes, tensorboard, ranks, dumps), tried
+            return _through(run, pod, target, whole_bytes, tensorboard, ranks, dumps or {}), tried
         except shell.SkillError as error:
             if error.code in ("credentials",):
                 raise
@@ -100,7 +106,7 @@ def _no_pod(run: ClusterRun) -> str:
 
 
 def _through(
-    run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool, ranks: int, dumps: bool
+    run: ClusterRun, pod: RunPod, target: Path, whole_bytes: int, tensorboard: bool, ranks: int, dumps: Mapping[str, str]
 ) -> VolumeCopy:
     import time
 
@@ -113,7 +119,7 @@ def _through(
         "steps.jsonl": (whole_bytes, STEPS_HEAD, STEPS_TAIL),
         **{f"ranks/rank-{rank:04d}.jsonl": (0, 0, RANK_TAIL) for rank in range(ranks)},
     }
-    asked_dumps = {kind: (ending, whole_bytes, DUMPS) for kind, ending in DUMP_FOLDERS.items()} if dumps else {}
+    asked_dumps = {kind: (ending, whole_bytes, DUMPS) for kind, ending in dumps.items()}
     for name in [*(["ranks"] if ranks else []), *asked_dumps]:
         (target / name).mkdir(exist_ok=True)
     source = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")

@@ -27,12 +27,13 @@ MAX_MESSAGE = 4096
 
 
 def found_in(case: Case) -> list[Found]:
-    return [*_of_run_folder(case)] if case.history is not None else [*_of_pods(case)]
+    return [*_of_run_folder(case)] or [*_of_pods(case)]
 
 
 def _of_run_folder(case: Case) -> Iterator[Found]:
     history, attempt = case.history, case.attempt
-    assert history is not None
+    if history is None:
+        return
     base = "run/" if history.folder != case.evidence.root else ""
     newest = attempt is history.newest
     texts: list[tuple[str, str, int | None]] = []

@@ -9,7 +9,7 @@ from typing import Any
 from cluster_run.run import ClusterRun, RunPod
 from cluster_run.run_files import copy_run
 from evidence_folder.asking import Asking
-from evidence_folder.from_run import MAX_RANKS, take_dumps, take_file, take_ranks
+from evidence_folder.from_run import FOLDERS, MAX_RANKS, take_dumps, take_file, take_ranks
 from evidence_folder.objects import Objects
 from evidence_folder.pod_logs import collect_logs
 from evidence_folder.stacks_now import stacks_of_pods
@@ -42,7 +42,7 @@ def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder, taken: 
     ranks = min(head_of(run)["world_size"] or 0, MAX_RANKS)
     with tempfile.TemporaryDirectory(prefix="trainyard-evidence-") as name:
         answer = asking.ask(
-            "run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes, ranks=ranks, dumps=True)
+            "run", lambda: copy_run(run, Path(name), whole_bytes=folder.limits.file_bytes, ranks=ranks, dumps=FOLDERS)
         )
         if answer is None:
             return

@@ -36,7 +36,7 @@ def stacks_in_pods(named: Named, interval_s: float, may_ask: bool) -> shell.Resu
 
 
 def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool, within_s: float = float("inf")) -> Seen:
-    """What could not be looked at, or not `within_s` seconds, is in `unread`."""
+    """Pods that could not be looked at within `within_s` seconds, or at all, are in `unread`."""
     until = time.monotonic() + within_s
     seen = Seen()
     seen.unread += [*run.unread]
