@@ -119,3 +119,16 @@ class ClusterJob:
 
     def _since(self, incarnation: int) -> list[dict[str, Any]]:
         return [line for line in self.steps() if line["incarnation"] > incarnation]
+
+
+def rank_process(run_id: str, rank: int) -> int:
+    """The pid of a rank in a pod of one process, which this machine sees."""
+    wanted = {f"RANK={rank}".encode(), b"LOCAL_RANK=0", f"TRAINYARD_RUN_ID={run_id}".encode()}
+    return min(int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted <= _environment(folder))
+
+
+def _environment(folder: Path) -> set[bytes]:
+    try:
+        return set((folder / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return set()

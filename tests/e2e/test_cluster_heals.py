@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_job import ClusterJob
+from cluster_job import ClusterJob, rank_process
 from deployed_job import DeployedJob
 
 from tests.components.cluster.running import IMAGE, TRAINER_IMAGE, Cluster
@@ -142,16 +142,3 @@ def test_a_node_that_does_not_answer(healed: Healed, kubelet: int) -> None:
     answer = healed.watch(0, "--yes")
     assert (answer["data"]["state"], answer["data"]["step"]) == ("finished", 400)
     assert lost(job) <= ROLLING
-
-
-def rank_process(run_id: str, rank: int) -> int:
-    """A process of a pod, which this machine sees."""
-    wanted = {f"RANK={rank}".encode(), b"LOCAL_RANK=0", f"TRAINYARD_RUN_ID={run_id}".encode()}
-    return min(int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted <= environment(folder))
-
-
-def environment(folder: Path) -> set[bytes]:
-    try:
-        return set((folder / "environ").read_bytes().split(b"\0"))
-    except OSError:
-        return set()

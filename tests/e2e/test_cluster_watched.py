@@ -13,6 +13,7 @@ import pytest
 
 from tests.calling import SKILLS, Answer, call
 from tests.components.cluster.running import Cluster
+from tests.e2e.cluster_job import rank_process
 from tests.e2e.deployed_job import TINY, DeployedJob
 
 SOURCE = SKILLS / "monitor" / "src"
@@ -46,18 +47,6 @@ class Watched:
         assert isinstance(root, dict)
         return root
 
-    def pid_of(self, rank: int) -> int:
-        """The rank's process, which this machine sees: its pod is one of this machine's."""
-        wanted = {f"RANK={rank}".encode(), b"LOCAL_RANK=0", f"TRAINYARD_RUN_ID={self.run_id}".encode()}
-        return min(int(folder.name) for folder in Path("/proc").glob("[0-9]*") if wanted <= environment(folder))
-
-
-def environment(folder: Path) -> set[bytes]:
-    try:
-        return set((folder / "environ").read_bytes().split(b"\0"))
-    except OSError:
-        return set()
-
 
 @pytest.fixture
 def watched(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Watched]:
@@ -80,7 +69,7 @@ def test_a_run_is_well_until_a_rank_is_stopped(watched: Watched, tmp_path: Path)
     moving = watched.collect(tmp_path / "moving")
     assert watched.doctor(moving)["cause"] == "none"
 
-    os.kill(watched.pid_of(1), signal.SIGSTOP)
+    os.kill(rank_process(watched.run_id, 1), signal.SIGSTOP)
     time.sleep(13)  # longer than a pause is taken for a step
     stacks = watched.ask("diagnose_training", "stacks")
     assert stacks.code == 1 and stacks.data["doing"]["stopped"] == "1"
@@ -90,4 +79,4 @@ def test_a_run_is_well_until_a_rank_is_stopped(watched: Watched, tmp_path: Path)
     assert {"tiny-master-0", "tiny-worker-0"} <= {path.name for path in (folder / "pods").iterdir()}
     root = watched.doctor(folder)
     assert (root["cause"], root["rank"], root["node"], root["restart"]) == ("rank-stopped", 1, "real-0", "RESTART")
-    os.kill(watched.pid_of(1), signal.SIGCONT)
+    os.kill(rank_process(watched.run_id, 1), signal.SIGCONT)
