@@ -6,15 +6,25 @@ import json
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from damaged_samples import torch_zip
 from made_checkpoints import PROGRAM
 
 RSS_MB = 500
-CPU_S = 10
+
+
+@pytest.fixture(scope="module")
+def reading_s() -> float:
+    """CPU seconds in which this machine, loaded as it is, reads a million tensors' entries as JSON."""
+    entries = json.dumps({f"{n:07d}": {"dtype": "F32", "shape": [1], "data_offsets": [n, n + 4]} for n in range(100_000)})
+    began = time.process_time()
+    json.loads(entries)
+    return (time.process_time() - began) * 10
 
 
 class Ran(NamedTuple):
@@ -52,15 +62,15 @@ def million(path: Path) -> Path:
     return path
 
 
-def test_a_million_tensors_take_seconds_and_a_header_of_96_mb_half_a_gigabyte(tmp_path: Path) -> None:
+def test_a_million_tensors_take_seconds_and_a_header_of_96_mb_half_a_gigabyte(tmp_path: Path, reading_s: float) -> None:
     path = million(tmp_path / "model.safetensors")
     assert path.stat().st_size > 99_000_000
     ran = measured("tensors", path, "--limit", "1")
     assert ran.document["data"]["total"] == 10**6
-    assert ran.cpu_s < CPU_S and ran.rss_mb < RSS_MB, ran[1:]
+    assert ran.cpu_s < 4 * reading_s and ran.rss_mb < RSS_MB, ran[1:]
 
 
-def test_a_header_of_one_long_text_is_bounded_too(tmp_path: Path) -> None:
+def test_a_header_of_one_long_text_is_bounded_too(tmp_path: Path, reading_s: float) -> None:
     """One letter beyond the sixteen-bit ones makes a text of Python four bytes a letter."""
     for number, (header, verdict) in enumerate(
         (
@@ -75,7 +85,7 @@ def test_a_header_of_one_long_text_is_bounded_too(tmp_path: Path) -> None:
         path.write_bytes(len(header).to_bytes(8, "little") + header)
         ran = measured("verify", path)
         assert (ran.code, ran.document["data"]["verdict"]) == (1, verdict), number
-        assert ran.cpu_s < CPU_S and ran.rss_mb < RSS_MB, (number, ran[1:])
+        assert ran.cpu_s < 4 * reading_s and ran.rss_mb < RSS_MB, (number, ran[1:])
         path.unlink()
 
 
@@ -88,7 +98,7 @@ def laughs(levels: int) -> bytes:
     return b"\x80\x02" + data + b"."
 
 
-def test_pickles_that_share_or_nest_cost_the_same_whatever_they_claim(tmp_path: Path) -> None:
+def test_pickles_that_share_or_nest_cost_the_same_whatever_they_claim(tmp_path: Path, reading_s: float) -> None:
     cases = {
         "laughs": laughs(9),
         "many laughs": laughs(200),
@@ -100,14 +110,14 @@ def test_pickles_that_share_or_nest_cost_the_same_whatever_they_claim(tmp_path: 
         path = torch_zip(tmp_path / f"{name}.pt", data)
         ran = measured("verify", path)
         assert (ran.code, ran.document["data"]["verdict"]) == (1, "unknown"), name
-        assert ran.cpu_s < 5 and ran.rss_mb < RSS_MB, (name, ran[1:])
+        assert ran.cpu_s < 2 * reading_s and ran.rss_mb < RSS_MB, (name, ran[1:])
 
 
-def test_operations_and_members_are_counted(tmp_path: Path) -> None:
+def test_operations_and_members_are_counted(tmp_path: Path, reading_s: float) -> None:
     """More than eight million operations, and a directory of a million members: not known, in seconds."""
     path = torch_zip(tmp_path / "long.pt", b"\x80\x02" + b"N0" * 4_500_000 + b"N.")
     ran = measured("verify", path)
-    assert ran.document["data"]["verdict"] == "unknown" and ran.cpu_s < CPU_S, ran[1:]
+    assert ran.document["data"]["verdict"] == "unknown" and ran.cpu_s < 4 * reading_s, ran[1:]
     entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 33, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0)
     names = b"".join(entry + b"archive/data/%07d" % number for number in range(400_000))
     with zipfile.ZipFile(tmp_path / "members.pt", "w") as archive:
@@ -117,4 +127,4 @@ def test_operations_and_members_are_counted(tmp_path: Path) -> None:
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 7, 7, len(names), len(data), 0)
     (tmp_path / "members.pt").write_bytes(data + names + end)
     ran = measured("verify", tmp_path / "members.pt")
-    assert ran.code == 1 and ran.cpu_s < CPU_S and ran.rss_mb < RSS_MB, ran[1:]
+    assert ran.code == 1 and ran.cpu_s < 4 * reading_s and ran.rss_mb < RSS_MB, ran[1:]

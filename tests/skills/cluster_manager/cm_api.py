@@ -30,6 +30,8 @@ PLURALS = {
     "ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
 }
 AT_ONCE = 8
+TRIES, BUSY = 4, (429, 503, 504)
+"""A loaded API server says "did not complete within requested timeout", which a client tries again."""
 
 
 class Api:
@@ -49,7 +51,11 @@ class Api:
     ) -> tuple[int, Manifest]:
         headers = {**self.headers, "content-type": content}
         url = f"{self.host}{path}{'?' + urlencode(query) if query else ''}"
-        response = self.pool.request(verb, url, body=None if body is None else json.dumps(body), headers=headers)
+        for number in range(TRIES):
+            time.sleep(number)
+            response = self.pool.request(verb, url, body=None if body is None else json.dumps(body), headers=headers)
+            if response.status not in BUSY:
+                break
         return response.status, json.loads(response.data)
 
     def create(self, thing: Manifest) -> tuple[int, Manifest]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from diagnosis.case import Case, read_case
+from diagnosis.case import Case
+from diagnosis.case_reading import read_case
 from diagnosis.choosing import Diagnosis, diagnose
 from diagnosis.evidence import Evidence
 from diagnosis.rules import rule

@@ -6,16 +6,12 @@ run's begin on. In front of each line stands the time, where `collect` or a syst
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from diagnosis import gpu_words
+from diagnosis.case import Case
 from diagnosis.facts import Found
 from diagnosis.log_pieces import pieces_of_interest
 from diagnosis.log_text import line_of
 from diagnosis.rules import every_of
-
-if TYPE_CHECKING:
-    from diagnosis.case import Case
 
 SAME_END_S = 120.0
 """Between a process's death and the end of its run: a launcher waits for the others."""

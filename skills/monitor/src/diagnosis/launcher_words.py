@@ -6,16 +6,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 from diagnosis import cluster_words
 from diagnosis.exits import rule_of_code
+from diagnosis.case import Case
 from diagnosis.facts import Found, Source
 from diagnosis.rules import every_of
 from diagnosis.run_history import event_text
-
-if TYPE_CHECKING:
-    from diagnosis.case import Case
 
 OF_A_NODE = re.compile(r"^node (\d{1,5}) ended with -?\d{1,3}: ")
 """The coordinator's, in front of what that node's launcher has said."""

@@ -13,7 +13,7 @@ import trainyard_shell as shell
 from cluster_run.named import Named
 from diagnosis.answers import answer
 from diagnosis.attempts import Entry, entries_of, verdict_of, with_history
-from diagnosis.case import read_case
+from diagnosis.case_reading import read_case
 from diagnosis.choosing import diagnose
 from diagnosis.errors_summary import summary_rows
 from diagnosis.evidence import Evidence, open_evidence

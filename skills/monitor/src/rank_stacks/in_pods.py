@@ -36,14 +36,20 @@ def stacks_in_pods(named: Named, interval_s: float, may_ask: bool) -> shell.Resu
 
 
 def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool, within_s: float = float("inf")) -> Seen:
-    """Pods that could not be looked at within `within_s` seconds, or at all, are in `unread`."""
+    """Pods that could not be looked at within `within_s` seconds, or at all, are in `unread`. Where exec is forbidden in one pod it is
+    in all of them: no other is asked."""
     until = time.monotonic() + within_s
+    forbidden: list[str] = []
+
+    def each(pod: RunPod) -> dict[str, Any] | shell.Check:
+        return unread(run, pod, forbidden[0]) if forbidden else _look(run, pod, asked, until, forbidden)
+
     seen = Seen()
     seen.unread += [*run.unread]
     pods = [pod for pod in run.pods if pod.runs]
     asked = json.dumps({"run_id": None, "run_dir": None, "interval_s": interval_s, "may_ask": may_ask})
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for pod, found in zip(pods, pool.map(lambda pod: _look(run, pod, asked, until), pods), strict=True):
+        for pod, found in zip(pods, pool.map(each, pods), strict=True):
             if isinstance(found, shell.Check):
                 seen.unread.append(found)
             else:
@@ -51,7 +57,7 @@ def look_in_pods(run: ClusterRun, interval_s: float, may_ask: bool, within_s: fl
     return seen
 
 
-def _look(run: ClusterRun, pod: RunPod, asked: str, until: float) -> dict[str, Any] | shell.Check:
+def _look(run: ClusterRun, pod: RunPod, asked: str, until: float, forbidden: list[str]) -> dict[str, Any] | shell.Check:
     from trainyard_exec import run_in_pod
 
     source = Path(look.__file__).read_bytes()
@@ -67,6 +73,8 @@ def _look(run: ClusterRun, pod: RunPod, asked: str, until: float) -> dict[str, A
             why = str(error)
             if error.code == "usage":  # that program is not in the image
                 continue
+            if error.code == "permission":
+                forbidden.append(why)
             return unread(run, pod, why)
         if ran.exit_code == 0:
             try:
