@@ -155,6 +155,24 @@ def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, 
     return answer(folder, holder_gone, dry_run, yes, limit, **wishes)
 
 
+@cli.command(
+    epilog=shell.examples(f"{SCRIPT} rollback .trainyard/runs/tiny-lm 400 --dry-run", f"{SCRIPT} rollback {FOLDER} 400 --yes")
+)
+@click.argument("folder")
+@click.argument("step", type=click.IntRange(min=0))
+@click.option("--holder-gone", is_flag=True, help="You made sure that the job which held the lock on another host has ended.")
+@click.option("--dry-run", is_flag=True, help="Name the steps that would be set aside and change nothing.")
+@click.option("--yes", is_flag=True, help="Set them aside.")
+def rollback(folder: str, step: int, holder_gone: bool, dry_run: bool, yes: bool) -> shell.Result:
+    """Set the steps after STEP aside, so that the next start goes on from STEP. STEP is verified first; no byte is removed.
+
+    For a run whose newest checkpoints hold, or led to, something bad. `prune --aside` removes what was set aside.
+    """
+    from checkpoint_folder.rollback import rollback as answer
+
+    return answer(folder, step, holder_gone, dry_run, yes)
+
+
 class PlanVerb(click.Command):
     """Its options are made when they are asked for: no other verb needs the planner."""
 

@@ -122,6 +122,28 @@ def prune(where: kube.Where, target: Target, run_dir: str, dry_run: bool, yes: b
 
 @cli.command(
     epilog=shell.examples(
+        f"{SCRIPT} rollback {RUN_DIR} 400 {FROM_CLAIM} --dry-run", f"{SCRIPT} rollback {RUN_DIR} 400 {FROM_CLAIM} --yes"
+    )
+)
+@click.argument("run_dir")
+@click.argument("step", type=click.IntRange(min=0))
+@click.option("--holder-gone", is_flag=True, help="You made sure that the pod which held the lock has ended.")
+@click.option("--dry-run", is_flag=True, help="Name the steps that would be set aside and change nothing.")
+@click.option("--yes", is_flag=True, help="Set them aside.")
+@options
+def rollback(
+    where: kube.Where, target: Target, run_dir: str, step: int, dry_run: bool, yes: bool, **words: Any
+) -> shell.Result:
+    """Set the steps after STEP aside, so that the next start goes on from STEP. STEP is verified first; no byte is removed."""
+    from checkpoint_pods.verbs import folder_or_raise, rollback_on_pod
+
+    folder = folder_or_raise(run_dir)
+    with place_of(where, target, writes=yes and not dry_run) as place:
+        return rollback_on_pod(place, folder, step=step, dry_run=dry_run, yes=yes, **words)
+
+
+@cli.command(
+    epilog=shell.examples(
         f"{SCRIPT} copy {RUN_DIR} latest ./copies {FROM_CLAIM}",
         f"{SCRIPT} copy {RUN_DIR} 400 ./copies {FROM_POD} --timeout 7200",
     )

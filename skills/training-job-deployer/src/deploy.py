@@ -94,9 +94,18 @@ def run_verb(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     return _run_or_resume(ref, dry_run, **wish)
 
 
-@cli.command(epilog=shell.examples("deploy.py resume job.yaml --detach", "deploy.py resume job.yaml --accept-changes --yes"))
+@cli.command(
+    epilog=shell.examples(
+        "deploy.py resume job.yaml --detach",
+        "deploy.py resume job.yaml --accept-changes --yes",
+        "deploy.py resume job.yaml --from-step 400",
+    )
+)
 @on_a_run
 @watching
+@click.option(
+    "--from-step", type=click.IntRange(min=0), metavar="N", help="From this checkpoint; newer ones are set aside and kept."
+)
 @click.option("--accept-changes", is_flag=True, help="With the job file as it is now: a new image, more steps.")
 @click.option("--yes", is_flag=True, help="With --accept-changes on a cluster: agree to the plan (else exit 6).")
 def resume(ref: Ref, dry_run: bool, accept_changes: bool, yes: bool, **wish: Any) -> shell.Result:

@@ -32,6 +32,9 @@ UNFINISHED = ("lost", "orphaned")
 RESUMABLE = ("failed", "stopped", "gone")
 LOOK_INTERVAL_S = 10.0
 """Between two looks of whoever watches; the end of the job is noticed at once."""
+CHECKPOINTS = ("checkpoint-manager", "manage_checkpoints.py")
+ROLL_BACK_S = 3600.0
+"""A checkpoint of hundreds of gigabytes is read whole before a run is sent back to it."""
 LESSONS = ("restart.point", "run.trained")
 """Checks of the monitor that say what a run was worth, beside how it ended."""
 
@@ -154,6 +157,11 @@ class Place(ABC):
     def checkpoint_list(self, run: Run) -> str:
         """The command that lists the run's checkpoints."""
         return shlex.join(["manage_checkpoints.py", "list", str(self.run_dir)])
+
+    def roll_back(self, run: Run, step: int, *, dry_run: bool) -> Answer:
+        """Sets the checkpoints after `step` aside, once the job has ended; they stay on the disk. The program verifies that step first."""
+        words = ["rollback", str(self.run_dir), str(step), *options(dry_run=dry_run, yes=not dry_run)]
+        return call(CHECKPOINTS, words, timeout_s=ROLL_BACK_S).or_raise()
 
     def repairs(self, run: Run, node: str | None) -> list[str]:
         """Commands that take a node with a fault out of the way."""

@@ -38,6 +38,8 @@ class Wish:
     resume: bool = False
     accept_changes: bool = False
     """resume: with the job file as it is now."""
+    from_step: int | None = None
+    """resume: from this checkpoint; newer ones are set aside."""
     detach: bool = False
     yes: bool = False
     timeout_s: float = 0.0
@@ -103,7 +105,13 @@ def end_hung(deployment: Deployment, start: int) -> bool:
 
 
 def preview(
-    deployment: Deployment, *, resume: bool, accept_changes: bool = False, fresh: bool = False, **_: Any
+    deployment: Deployment,
+    *,
+    resume: bool,
+    accept_changes: bool = False,
+    fresh: bool = False,
+    from_step: int | None = None,
+    **_: Any,
 ) -> shell.Result:
     """--dry-run: the plan, and the very call that would be made."""
     refuse_missing_skills(deployment)
@@ -113,6 +121,9 @@ def preview(
     data = deploy_plan.describe(deployment, current)
     if aside is not None:
         data["sets_aside"] = str(aside)
+    if from_step is not None:
+        back = deploy_place.of(current.target, deployment.run_dir).roll_back(current, from_step, dry_run=True)
+        data["rolls_back"] = {key: back.data.get(key) for key in ("step", "set_aside")}
     request = place_of(deployment).request(deployment, current, deployment.submission.name)
     before = current.submission
     if resume and not deployment.accepts:
@@ -164,6 +175,10 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
         return _submit_first(deployment, current, wish)
     goes_on = state in UNFINISHED or (wish.resume and state in RESUMABLE)
     # a finished run has nothing left to do, unless the job file now asks for more
+    if wish.from_step is not None and state not in RESUMABLE:
+        message = f"{current.name} is {state}: only a run that has ended goes back to an older checkpoint"
+        hint = deployment.ref.command("status" if state == "finished" else "stop")
+        raise shell.SkillError("conflict", message, hint=hint)
     if (goes_on or state == "finished") and wish.accept_changes and deployment.changed_keys(current):
         return _submit_changed(deployment, current, wish)
     # who resumes may have mended the source; a restart by itself must not take what somebody is writing there
@@ -171,12 +186,13 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=mended)
     if not goes_on:
         return Prepared(current, state, started=False)
-    shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     deploy_agree.refuse_problems(deployment, current)
+    back = _roll_back(deployment, current, wish)
+    shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
     place_of(deployment).clear(current)
     _count(current, wish.restart)
     _submit(deployment, current, again=True)
-    return Prepared(current, "starting", started=True)
+    return Prepared(current, "starting", started=True, changed=back)
 
 
 def _as_found(current: Run, state: str, failed: Restarted) -> bool:
@@ -210,9 +226,21 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
     deploy_agree.refuse_problems(deployment, planned)
     deploy_agree.refuse_without_yes(deployment, planned, wish.yes, "resume", "--accept-changes")
     deployment.replaces, deployment.accepts = False, True
+    back = _roll_back(deployment, current, wish)
     place_of(deployment).clear(current)
     current.stages, current.stopped, current.restarts = planned.stages, None, []
-    return _submit_first(deployment, current, wish)
+    prepared = _submit_first(deployment, current, wish)
+    prepared.changed[:0] = back
+    return prepared
+
+
+def _roll_back(deployment: Deployment, current: Run, wish: Wish) -> list[str]:
+    """What --from-step changed. The start after a kill in between goes on from the same step: the newer ones are aside."""
+    if wish.from_step is None:
+        return []
+    shell.progress(f"checkpoints: back to step {wish.from_step}")
+    place = deploy_place.of(current.target, deployment.run_dir)
+    return [str(each) for each in place.roll_back(current, wish.from_step, dry_run=False).document.get("changed") or []]
 
 
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:

@@ -75,6 +75,18 @@ def test_prune_with_yes_removes_what_the_plan_says(place: Place) -> None:
     assert not (other / "step_00000001").exists() and (other / "step_00000003").exists()
 
 
+def test_rollback_sets_newer_steps_aside_on_the_volume(place: Place) -> None:
+    other = place.folder / "back"
+    for step in (1, 2, 3):
+        write_step(other, step)
+    asked = place.by_helper("rollback", "/trainyard/back", 1)
+    assert (asked.code, asked.data["set_aside"]) == (6, ["step_00000003", "step_00000002"]), asked.document
+    assert place.by_helper("rollback", "/trainyard/back", 1, "--yes").code == 0
+    assert sorted(path.name.partition(".")[0] for path in other.glob("*.aside-e0")) == ["step_00000002", "step_00000003"]
+    refused = place.by_helper("rollback", RUN_DIR, 100, "--holder-gone", "--yes")
+    assert refused.code == 5 and "tiny-master-0" in refused.document["error"]["message"]
+
+
 def test_a_step_is_copied_and_verified_here_and_the_same_call_changes_nothing(place: Place, tmp_path: Path) -> None:
     out = tmp_path / "copies"
     assert place.by_pod("copy", RUN_DIR, "latest", out, "--dry-run").data["step"] == 250 and not out.exists()

@@ -69,6 +69,7 @@ VERBS = {
     "latest": {"verify": True},
     "verify": VERIFY,
     "prune": PRUNE,
+    "rollback": {"step": 200, "holder_gone": False, "dry_run": False, "yes": True},
     "step": {"step": None, "dry_run": True},
 }
 

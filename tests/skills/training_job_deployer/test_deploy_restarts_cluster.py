@@ -118,7 +118,23 @@ def test_an_older_checkpoint_is_named_and_not_taken(failed: ClusterProject) -> N
     answer = failed.deploy("watch", "--restart", "--backoff-s", "0")
     assert (answer.exit_code, len(failed.made()["starts"])) == (1, 1)
     fix = answer.check("restart")["fix"]
-    assert "restore('step:STEP')" in fix and "pod_checkpoints.py list" in fix
+    assert "job.yaml --from-step STEP" in fix and "pod_checkpoints.py list" in fix
+
+
+def test_from_step_asks_for_the_rollback_before_the_start(failed: ClusterProject) -> None:
+    """By the job's own image and user, from its claim; a program that refuses leaves the run as it is."""
+    failed.say(answers=answers(ROOT, rollback={"error": "conflict"}))
+    begin(failed, "eks")
+    refused = failed.deploy("resume", "--from-step", "400", "--detach")
+    assert (refused.exit_code, len(failed.made()["starts"])) == (5, 1), refused.document
+    failed.say(answers=answers(ROOT, rollback={"data": {"step": 400, "set_aside": ["step_00000500"]}}))
+    plan = failed.deploy("resume", "--from-step", "400", "--dry-run")
+    assert plan.data["rolls_back"] == {"step": 400, "set_aside": ["step_00000500"]}
+    assert failed.deploy("resume", "--from-step", "400", "--detach").exit_code == 0
+    asked = failed.calls("rollback")
+    agreed = [[word for word in call if word in ("400", "--dry-run", "--yes", "--holder-gone")] for call in asked]
+    assert agreed == [["400", "--yes", "--holder-gone"], ["400", "--dry-run"], ["400", "--yes", "--holder-gone"]]
+    assert len(failed.made()["starts"]) == 2, asked
 
 
 def test_a_watcher_killed_between_the_old_job_and_the_new_one_is_followed_by_another(failed: ClusterProject) -> None:

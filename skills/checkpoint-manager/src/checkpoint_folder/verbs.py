@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import trainyard_shell as shell
+from checkpoint_folder.in_use import refuse_in_use
 from checkpoint_folder.look import CheckpointFolder, look
 from checkpoint_folder.removal import carry_out
 from checkpoint_folder.removal_plan import Wish, make_plan
@@ -119,7 +120,7 @@ def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, 
     """Remove steps that no tier names, once the plan is confirmed. `wishes` are the members of Wish."""
     found = look(folder)
     if not dry_run:
-        _may_prune(found, folder, holder_gone)
+        refuse_in_use(found, folder, holder_gone, "prune")
     plan = make_plan(found, Wish(**wishes))
     data = plan.data(found, limit)
     truncated = max(len(plan.remove), len(plan.keep)) > limit
@@ -141,27 +142,6 @@ def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, 
 
 def _folders(count: int) -> str:
     return f"{count} folder" if count == 1 else f"{count} folders"
-
-
-def _may_prune(found: CheckpointFolder, folder: str, holder_gone: bool) -> None:
-    """SkillError `conflict` unless nobody can be writing into the folder."""
-    holder = found.holder
-    dry = f"{SCRIPT} prune {folder} --dry-run shows the plan"
-    if Path(folder).is_symlink() or found.root.is_symlink():
-        raise shell.SkillError(
-            "conflict", f"{folder} is a symbolic link", hint=f"name the folder itself: {found.root.resolve()}"
-        )
-    if holder.state == "alive":
-        raise shell.SkillError(
-            "conflict", f"process {holder.pid} of run {holder.run_id} lives and uses this folder", hint=f"stop it; {dry}"
-        )
-    if holder.state == "unreadable":
-        raise shell.SkillError("conflict", "lock.json cannot be read: whose folder this is, is not known", hint=dry)
-    if holder.state == "elsewhere" and not holder_gone:
-        why = f"process {holder.pid} on {holder.host} holds the lock; whether it lives cannot be seen from here"
-        raise shell.SkillError(
-            "conflict", why, hint=f"prune on that host, or make sure it has ended and add --holder-gone; {dry}"
-        )
 
 
 def _folder_checks(found: CheckpointFolder) -> list[shell.Check]:

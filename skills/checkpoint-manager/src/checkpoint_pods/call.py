@@ -36,6 +36,8 @@ SENT = (
     "checkpoint_folder.removal_words",
     "checkpoint_folder.removal_plan",
     "checkpoint_folder.removal",
+    "checkpoint_folder.in_use",
+    "checkpoint_folder.rollback",
     "checkpoint_folder.verbs",
 )
 """Standard library only, inside.py's stand-in for click aside."""

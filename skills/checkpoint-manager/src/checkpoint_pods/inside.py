@@ -74,12 +74,14 @@ def _file_of(name: str) -> str:
 
 def answer(verb: str, words: dict[str, Any]) -> None:
     from checkpoint_folder import verbs
+    from checkpoint_folder.rollback import rollback
 
     if verb == "step":
         return send_step(**words)
     if verb == "files":
         return send_files(**words)
     known: dict[str, Any] = {"list": verbs.list_, "latest": verbs.latest, "verify": verbs.verify, "prune": verbs.prune}
+    known["rollback"] = rollback
     result = known[verb](**words)
     checks = [vars(check) for check in result.checks]
     say({"result": {**vars(result), "checks": checks, "ok": result.is_ok()}})

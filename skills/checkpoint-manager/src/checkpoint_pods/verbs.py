@@ -37,10 +37,18 @@ def verify_on_pod(place: Place, folder: str, **words: Any) -> shell.Result:
 
 
 def prune_on_pod(place: Place, folder: str, **words: Any) -> shell.Result:
+    return _changed_on_pod(place, "prune", folder, words)
+
+
+def rollback_on_pod(place: Place, folder: str, **words: Any) -> shell.Result:
+    return _changed_on_pod(place, "rollback", folder, words)
+
+
+def _changed_on_pod(place: Place, verb: str, folder: str, words: dict[str, Any]) -> shell.Result:
     if words["holder_gone"] and place.users:
         message = f"pod {place.users[0]} uses the claim: the lock's holder may live"
         raise shell.SkillError("conflict", message, hint="stop the run first, or without --holder-gone")
-    return result_of(call(place, "prune", {"folder": folder, **words}), place)
+    return result_of(call(place, verb, {"folder": folder, **words}), place)
 
 
 # --- fetch the small files of a run ----------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def _heal(
     earlier = _others(run.restarts, found.attempt)
     newest_first = takes_newest_first(found, earlier, step)
     no = refusal(found, ended.data.get("reason"), earlier, step, wish.limits)
-    no = no or (None if newest_first else _not_here(found, place, run))
+    no = no or (None if newest_first else _not_here(deployment.ref, found, place, run))
     no = no or (_unasked(deployment.ref, wish) if hang and not wish.yes else None)
     if no is not None:
         return _refused(deployment.ref, run, place, ended, found, no)
@@ -195,12 +195,12 @@ def _highest(*steps: Any) -> int | None:
     return max((step for step in steps if isinstance(step, int)), default=None)
 
 
-def _not_here(found: Told, place: Place, run: Run) -> Refusal | None:
+def _not_here(ref: Ref, found: Told, place: Place, run: Run) -> Refusal | None:
     """What a restart in the same place, from the newest checkpoint, would not repair."""
     kind, do = kind_of(found), str(found.root.get("do") or "")
     if kind == "RESTART_OLDER":
         reason = f"the newest checkpoint is not the one to go on from: {found.sentence()}"
-        return Refusal(reason, in_words(how_to_go_back(place, run)))
+        return Refusal(reason, in_words(how_to_go_back(ref, place, run)))
     if kind == "RESTART_ELSEWHERE" and not place.has_other_nodes:
         return Refusal(f"this machine has a fault: {found.sentence()}", do or "run it on another machine")
     return None

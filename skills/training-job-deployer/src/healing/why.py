@@ -34,7 +34,7 @@ def why(ref: Ref) -> shell.Result:
         "run_dir": str(ref.run_dir),
     }
     if kind == "RESTART_OLDER":
-        data["older"] = how_to_go_back(place, run)
+        data["older"] = how_to_go_back(ref, place, run)
     return shell.Result(data=data, checks=told.checks, next=next_calls(ref, status["state"], told, place, run, kind), ok=True)
 
 
@@ -68,7 +68,7 @@ def next_calls(ref: Ref, state: str, told: Told, place: Place, run: Run, kind: s
     if kind == "STOP":
         return [*calls, f"{again}   (only after the cause is corrected)"]
     if kind == "RESTART_OLDER":
-        return [*calls, f"{again}   (after an older checkpoint was chosen: data.older)"]
+        return [*calls, how_to_go_back(ref, place, run)["how"]]
     if kind == "RESTART_ELSEWHERE":
         return [*calls, *place.repairs(run, node if isinstance(node, str) else None), again]
     return [*calls, again, command("watch", "--restart")]

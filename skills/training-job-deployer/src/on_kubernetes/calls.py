@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploy_siblings import Call, options
 from on_kubernetes import states
 from trainyard_job import RAY_ENGINES, Job
-from trainyard_shell import Check
+from trainyard_shell import Check, SkillError
 
 if TYPE_CHECKING:
     from run_state.record import Run, StageRecord
@@ -67,6 +67,18 @@ def on_its_volume(run: Run, verb: str) -> list[str]:
     """Words for pod_checkpoints.py about the checkpoints on the run's claim, as a user could type them."""
     folder = result_of(run, run.submission).get("run_dir") or "RUN_DIR"
     return [verb, str(folder), *options(claim=claim_of(run) or "CLAIM"), *where(run)]
+
+
+def roll_back(run: Run, step: int, *, dry_run: bool, timeout_s: float) -> Call:
+    """Raises SkillError conflict for a run without a volume. The job has ended, so nobody holds the lock that a killed pod left."""
+    claim, result = claim_of(run), result_of(run, run.submission)
+    folder = result.get("run_dir")
+    if not claim or not folder:
+        raise SkillError("conflict", f"{run.name} has no volume: its checkpoints ended with its pods")
+    agreed = options(dry_run=True) if dry_run else options(yes=True, holder_gone=True)
+    words = ["rollback", str(folder), str(step), *agreed, "--timeout", f"{timeout_s:.0f}", *where(run)]
+    document = run.submission.document if run.submission else None
+    return Call([*words, "--request", "-"], {**document, "claim": claim}) if document else Call([*words, "--claim", claim])
 
 
 def kept_volume(run: Run) -> list[dict[str, Any]]:

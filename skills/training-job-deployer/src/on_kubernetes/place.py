@@ -111,6 +111,11 @@ class KubernetesPlace(deploy_place.Place):
     def checkpoint_list(self, run: Run) -> str:
         return shlex.join(["pod_checkpoints.py", *calls.on_its_volume(run, "list")])
 
+    def roll_back(self, run: Run, step: int, *, dry_run: bool) -> Answer:
+        """Through a helper pod with the job's image and user."""
+        request = calls.roll_back(run, step, dry_run=dry_run, timeout_s=deploy_place.ROLL_BACK_S)
+        return call(POD_FILES, request, timeout_s=deploy_place.ROLL_BACK_S + 60).or_raise()
+
     def repairs(self, run: Run, node: str | None) -> list[str]:
         return bad_nodes.commands(run, node)
 
