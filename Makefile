@@ -22,6 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt uv
 	$(UV) pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt \
 		$(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -e '.[skills,train,dev]'
+	@ln -sf ../../install/trainyard $(BIN)/trainyard
 	@touch $@
 
 demo: setup      ## train a small language model here, kill a rank in mid-run, resume, report

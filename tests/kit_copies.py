@@ -19,6 +19,7 @@ TABLES = {
 }
 """Table of the kit -> the module that reads it."""
 ALWAYS = (
+    "trainyard_calls",
     "trainyard_hiding",
     "trainyard_output",
     "trainyard_python",

@@ -56,7 +56,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/skills/image_", IMAGES),
     (
         "tests/skills/kit/",
-        (*SKILLS, *skill("pytorchjob-manager"), *skill("cluster-manager")),
+        ("install/*", *SKILLS, *skill("pytorchjob-manager"), *skill("cluster-manager")),
     ),
     ("tests/skills/local_runner/", (*skill("local-runner"), *skill("training-job-deployer"), *skill("monitor"), *RUNTIME)),
     (

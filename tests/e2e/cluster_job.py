@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.components.cluster.running import Cluster
 
-PATIENCE_S = 180.0
+PATIENCE_S = 300.0
 
 
 @dataclass

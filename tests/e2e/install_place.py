@@ -49,7 +49,9 @@ class Place:
         return {f"{folder.parent.name}/{link.name}": link.resolve() for folder in self.folders() for link in folder.glob("*")}
 
     def everything(self) -> set[str]:
-        return {str(path.relative_to(self.home)) for path in self.home.rglob("*")}
+        """But the command, which test_command.py is about."""
+        there = (str(path.relative_to(self.home)) for path in self.home.rglob("*"))
+        return {name for name in there if not name.startswith(".local")}
 
 
 @pytest.fixture

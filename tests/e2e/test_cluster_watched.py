@@ -67,7 +67,8 @@ def test_a_run_is_well_until_a_rank_is_stopped(watched: Watched, tmp_path: Path)
     assert (stacks.code, stacks.data["ranks"]) == (0, 2) and all(group["stack"] for group in stacks.data["groups"])
     assert watched.ask("diagnose_training", "doctor").data["root"]["cause"] == "none"
     moving = watched.collect(tmp_path / "moving")
-    assert watched.doctor(moving)["cause"] == "none"
+    root = watched.doctor(moving)
+    assert root["cause"] == "none", root
 
     os.kill(rank_process(watched.run_id, 1), signal.SIGSTOP)
     time.sleep(13)  # longer than a pause is taken for a step

@@ -175,7 +175,7 @@ def test_an_assistant_gets_the_skills_into_its_own_folder_and_no_other_does(plac
 
 def test_several_assistants_are_served_once_each(place: Place) -> None:
     done = place.install("--no-venv", "--assistant", "kiro", "--assistant=cursor", "--assistant", "kiro")
-    assert len(done.stdout.splitlines()) == 4
+    assert len(done.stdout.splitlines()) == 5, "two skills each, and the command"
     assert {path.parts[-3] for path in place.home.rglob("monitor")} == {".kiro", ".cursor"}
 
 

@@ -39,6 +39,7 @@ trainyard_python.claim_folders()
 os.environ.pop("TRAINYARD_REEXECUTED", None)
 
 import click
+import trainyard_calls
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,8 @@ def wait_until(
 
 def examples(*lines: str) -> str:
     """The epilog of a verb: at least two command lines, printed as they are."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+    shown_as = trainyard_calls.as_typed if trainyard_calls.command else str
+    return "\b\nExamples:\n" + "\n".join(f"  {shown_as(line)}" for line in lines)
 
 
 # --- the shell around the verbs ----------------------------------------------------------------------------------
@@ -186,9 +188,13 @@ class Program(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         kwargs["standalone_mode"] = False
         verb = next((word for word in words if word in self.commands), None)
+        if trainyard_calls.command:
+            kwargs["prog_name"] = self.name = trainyard_calls.as_typed(self.name or "")
         document, code = self._run(words, verb, kwargs)
         if not document:  # click has printed the help
             sys.exit(0)
+        if trainyard_calls.command or wants_table(words):
+            document = trainyard_calls.typed(document)
         try:
             if wants_table(words):
                 from trainyard_tables import print_tables

@@ -21,7 +21,7 @@ from tests.training.forking import skill_run
 
 PROGRAM = SKILLS / "local-runner" / "src" / "run_local.py"
 JOBS = Path(__file__).resolve().parent / "jobs"
-DEADLINE_S = 240.0
+DEADLINE_S = 400.0
 MARK = "TRAINYARD_TEST_GUARD"
 
 

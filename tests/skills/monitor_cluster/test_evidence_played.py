@@ -14,6 +14,7 @@ from a_run import JOBS, ended_at, job, pod
 from api_of_a_run import NAMESPACE, Api, log_of, nano, stamp, write_kubeconfig
 from evidence_pods import TOKEN, collect, evidence, left_out
 
+from tests.calling import SKILLS, call
 from tests.components.cluster.door import Door
 
 NODES = "/api/v1/nodes"
@@ -154,6 +155,24 @@ def test_512_ranks(api: Api, kubeconfig: Path, tmp_path: Path) -> None:
     asked = [path for path in api.asked if "/log" not in path and "/exec" not in path]
     assert 0 < sum("/exec" in path for path in api.asked) < 64
     assert len([*(folder / "nodes").iterdir()]) == 512 and len(asked) < 30, asked
+
+
+def test_logs_that_take_long_are_no_pause(api: Api, kubeconfig: Path, tmp_path: Path) -> None:
+    """Steps are as old as the reading of them, whatever comes after: the doctor takes more than ten seconds for a pause."""
+    _play(api, 2, restarts=0)
+    now = time.time()
+    steps = [(now - 20 + number, f"step {number} loss 2.5 lr 0.001") for number in range(20)]
+    api.logs[("tiny-master-0", False)] = lambda: [log_of(steps)]
+
+    def slow() -> Iterator[bytes]:
+        yield log_of(steps)
+        time.sleep(12)
+
+    api.logs[("tiny-worker-0", False)] = slow
+    folder = tmp_path / "evidence"
+    collect(kubeconfig, NAMESPACE, "tiny", "--output", folder)
+    assert time.time() - evidence(folder)["time"] > 11
+    assert call(SKILLS / "monitor" / "src" / "diagnose_training.py", "doctor", folder).data["root"]["cause"] == "none"
 
 
 def test_credentials_end(api: Api, kubeconfig: Path, tmp_path: Path) -> None:

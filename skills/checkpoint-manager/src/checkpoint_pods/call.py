@@ -16,6 +16,7 @@ from trainyard_exec import run_in_pod
 SENT = (
     "checkpoint_pods.inside",
     "trainyard_output",
+    "trainyard_calls",
     "trainyard_python",
     "trainyard_shell",
     "checkpoint_bytes",

@@ -10,11 +10,11 @@ from diagnosis.choosing import Diagnosis
 from diagnosis.facts import Found
 from diagnosis.log_pieces import line_numbers
 
-MAX_OTHERS, MAX_QUOTES = 12, 3
+MAX_OTHERS, MAX_QUOTES, MAX_RANKS = 12, 3, 64
 
 
 def answer(case: Case, found: Diagnosis) -> dict[str, Any]:
-    _number_lines([found.root, *found.others[:MAX_OTHERS]])
+    number_lines([found.root, *found.others])
     root = found.root
     same = root.cause if root.rule.id != "run.same-step" else found.others[0].cause
     quotes = [
@@ -35,7 +35,7 @@ def answer(case: Case, found: Diagnosis) -> dict[str, Any]:
             "do": root.rule.do,
             "rule": root.rule.id,
         },
-        "others": [_other(each, root) for each in found.others if each not in quotes][:MAX_OTHERS],
+        "others": _others([each for each in found.others if each not in quotes], root),
         "attempts": attempts,
         "attempt": case.attempt.number if case.attempt else None,
         "outcome": found.outcome,
@@ -49,16 +49,26 @@ def _title(root: Found) -> str:
     return root.rule.title + (f" ({where})" if where else "")
 
 
-def _other(each: Found, root: Found) -> dict[str, Any]:
-    role = "confirmation" if each.rule.role == "confirmation" or each.cause == root.cause else "cascade"
+def _others(found: list[Found], root: Found) -> list[dict[str, Any]]:
+    """What several ranks say is one row, quoted from the first of them."""
+    groups: dict[str, list[Found]] = {}
+    for each in found:
+        groups.setdefault(each.rule.id, []).append(each)
+    return [_other(rows, root) for rows in groups.values()][:MAX_OTHERS]
+
+
+def _other(rows: list[Found], root: Found) -> dict[str, Any]:
+    first, ranks = rows[0], sorted({each.rank for each in rows if isinstance(each.rank, int)})
+    nodes = {each.where for each in rows}
     return {
-        "cause": each.cause,
-        "rule": each.rule.id,
-        "role": role,
-        "rank": each.rank,
-        "node": each.where,
-        "count": each.count,
-        "evidence": [_evidence(each)],
+        "cause": first.cause,
+        "rule": first.rule.id,
+        "role": "confirmation" if first.rule.role == "confirmation" or first.cause == root.cause else "cascade",
+        "rank": first.rank if len(rows) == 1 else "several",
+        "ranks": ranks[:MAX_RANKS],
+        "node": first.where if len(nodes) == 1 else None,
+        "count": sum(each.count for each in rows),
+        "evidence": [_evidence(first)],
     }
 
 
@@ -66,7 +76,7 @@ def _evidence(each: Found) -> dict[str, Any]:
     return {"file": shell.clean(each.source.name, 300), "line": each.line, "text": shell.clean(each.text, 400)}
 
 
-def _number_lines(found: list[Found]) -> None:
+def number_lines(found: list[Found]) -> None:
     by_file: dict[Any, list[Found]] = {}
     for each in found:
         if each.offset is not None and each.source.path is not None and each.line is None:

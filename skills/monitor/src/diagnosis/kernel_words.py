@@ -6,6 +6,8 @@ run's begin on. In front of each line stands the time, where `collect` or a syst
 
 from __future__ import annotations
 
+import re
+
 from diagnosis import gpu_words
 from diagnosis.case import Case
 from diagnosis.facts import Found
@@ -17,6 +19,7 @@ SAME_END_S = 120.0
 """Between a process's death and the end of its run: a launcher waits for the others."""
 CLOCK_S = 5.0
 """By which the kernel's clock may differ, converted from seconds since the machine's start."""
+NOT_HOST = re.compile(r"\.(?:log|out|err|txt)$|[-_.]?\b(?:dmesg|kern(?:el)?|syslog)\b[-_.]?")
 AT_WORK = ("running", "finished", "stopped", "pending")
 
 
@@ -25,12 +28,13 @@ def found_in(case: Case) -> list[Found]:
     rows: list[Found] = []
     nodes = {pod.node for pod in case.evidence.pods if pod.node}
     for source in case.evidence.kernel:
+        host = _host_of(case, source.name)
         try:
             for offset, raw in pieces_of_interest(source.path):  # type: ignore[arg-type]  # a kernel log has a path
                 if raw is None:
                     continue
                 line = line_of(raw)
-                node = next((each for each in nodes if each in line.whole or each in source.name), None)
+                node = next((each for each in nodes if each in line.whole or each in source.name), None) or host
                 words = [(each, match.groupdict()) for each, match in every_of("kernel", line.text)]
                 words += [(each, {}) for each in gpu_words.rules_for("kernel", line.text)]
                 for each, more in words[:3]:
@@ -44,6 +48,12 @@ def found_in(case: Case) -> list[Found]:
         except (OSError, ValueError) as error:
             case.problems.append(f"{source.name} cannot be read to its end: {error}")
     return rows
+
+
+def _host_of(case: Case, name: str) -> str | None:
+    """The host that the kernel's log is named after, where a log of its ranks is named after it too."""
+    host = NOT_HOST.sub("", name.rpartition("/")[2]).strip("-_.")
+    return host if host and any(NOT_HOST.sub("", each.source.name.rpartition("/")[2]) == host for each in case.logs) else None
 
 
 def _concerns(case: Case, found: Found) -> bool:

@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 from diagnosis.anchor_words import Hits
-from diagnosis.log_middle import Middle, MiddleHits
+from diagnosis.log_middle import VARYING, Middle, MiddleHits
 from trainyard_files import open_regular
 
 PIECE_BYTES = 256 << 10
 HEAD_BYTES, TAIL_BYTES = 128 << 10, 512 << 10
 WHOLE_BYTES = 2 << 20
 """A log up to this length is searched for everything."""
+MAX_SHAPES = 20_000
 LAST_LINES_BYTES = 8 << 10
 """The end is read line by line, whatever it says: a death need not look like an error."""
 WINDOW_LINES = 60
 """After a line with one of the words: a traceback and what its message goes on with."""
+OFTEN = 12
+"""Sightings of one shape of line, in one log, that open such a window."""
+FEW_LINES = 6
+"""After more sightings: the job's own steps after it are still seen."""
+ALWAYS = (b"Traceback", b"rror:", b"xception")
+"""What follows these is the message, or belongs to it."""
 STEPS = {
     word: re.compile(word + rest)
     for words, rest in (
@@ -39,17 +46,33 @@ BAR = re.compile(rb"/(?<=\d/)\d+ \[\d")
 
 def pieces_of_interest(path: Path, middle: Middle | None = None) -> Iterator[tuple[int, bytes | None]]:
     """(offset, line) of lines worth reading, in their order; (offset, None) where lines were passed over."""
-    middle = middle or Middle()
+    middle, windows = middle or Middle(), Windows()
     with open_regular(path) as file:
         size = file.seek(0, 2)
         if size <= WHOLE_BYTES:
-            yield from _searched(file, 0, size, size)
+            yield from _searched(file, 0, size, size, windows)
             return
         tail = _line_start(file, size - TAIL_BYTES)
-        yield from _searched(file, 0, HEAD_BYTES, size)
+        yield from _searched(file, 0, HEAD_BYTES, size, windows)
         if not _goes_on(file, tail, size):
-            yield from _searched(file, HEAD_BYTES, tail, size, middle)
-        yield from _searched(file, tail, size, size)
+            yield from _searched(file, HEAD_BYTES, tail, size, windows, middle)
+        yield from _searched(file, tail, size, size, windows)
+
+
+class Windows:
+    """How many lines are read from a line on that has one of the words. Of one log."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+
+    def lines(self, line: bytes) -> int:
+        if any(word in line for word in ALWAYS):
+            return WINDOW_LINES
+        shape = line[:1024].translate(None, VARYING)
+        seen = self._seen.get(shape, 0)
+        if seen or len(self._seen) < MAX_SHAPES:
+            self._seen[shape] = seen + 1
+        return WINDOW_LINES if seen < OFTEN else FEW_LINES
 
 
 def line_numbers(path: Path, offsets: list[int]) -> dict[int, int]:
@@ -83,7 +106,7 @@ def _line_start(file: BinaryIO, at: int) -> int:
 
 
 def _searched(
-    file: BinaryIO, start: int, end: int, size: int, middle: Middle | None = None
+    file: BinaryIO, start: int, end: int, size: int, windows: Windows, middle: Middle | None = None
 ) -> Iterator[tuple[int, bytes | None]]:
     """Lines of [start, end) within a window that one of the words has opened."""
     last_lines = size - LAST_LINES_BYTES
@@ -98,7 +121,7 @@ def _searched(
                     passed = True
                     break
                 to = buffer.rfind(b"\n", 0, near_end if hit is None else min(hit, near_end)) + 1
-                passed, at, left = passed or to > at, max(at, to), WINDOW_LINES
+                passed, at, left = passed or to > at, max(at, to), WINDOW_LINES if middle else 1
             if passed:
                 yield offset + at, None
                 passed = False
@@ -106,7 +129,7 @@ def _searched(
             stop = len(buffer) if newline < 0 else newline
             line = buffer[at : min(stop, at + (16 << 10))]
             if hits.has(at, line):
-                left = WINDOW_LINES
+                left = max(left, windows.lines(line))
             yield offset + at, line
             left -= 1
             at = stop + 1

@@ -28,7 +28,7 @@ RANK_BEFORE = re.compile(r"(?:\(?[Rr]ank[ :=]\s?(\d{1,6})\)?[:,\]]?\s)")
 MPI_RANK = re.compile(r"\[\d{1,9},(\d{1,6})\]<std(?:out|err|diag)>: ?")
 SRUN_RANK = re.compile(r"(\d{1,6}): (?=\[rank\d|Traceback \(|  File |    \S|\w*(?:Error|Exception)\b|\[?[EWIF]\d{3,4} )")
 # pdsh: HOST: in front of what that host's ranks write
-HOST = re.compile(r"[A-Za-z][\w.-]{0,252}: (?=\[(?:rank|Rank )\d)")
+HOST = re.compile(r"([A-Za-z][\w.-]{0,252}): (?=\[(?:rank|Rank )\d)")
 # Ray's driver prints its workers' lines with "(RayTrainWorker pid=1203, ip=10.0.0.5) " in front
 RAY = re.compile(r"\((?:[\w.:-]{1,100} )?pid=\d{1,9}(?:, ip=[\w.:]{1,45})?\) ?")
 POD = re.compile(r"\[pod/([^\]\s/]{1,253})/[^\]\s]{1,253}\]\s?")
@@ -47,6 +47,8 @@ class Line:
     local_rank: int | None = None
     pod: str | None = None
     time: float | None = None
+    node: str | None = None
+    """Where the launcher says it was written."""
 
 
 def plain(raw: bytes) -> str:
@@ -60,12 +62,14 @@ def plain(raw: bytes) -> str:
 
 def line_of(raw: bytes, year: int | None = None) -> Line:
     whole = plain(raw)
-    text, rank, local, pod, time = whole, None, None, None, None
+    text, rank, local, pod, time, node = whole, None, None, None, None, None
     while text:
         if match := POD.match(text):
             pod = match[1]
-        elif (text[0] == "(" and (match := RAY.match(text))) or (match := HOST.match(text)):
+        elif text[0] == "(" and (match := RAY.match(text)):
             pass  # who passed it on
+        elif match := HOST.match(text):
+            node = match[1]
         elif (
             (match := WORLD_RANK.match(text))
             or (match := MPI_RANK.match(text))
@@ -85,7 +89,7 @@ def line_of(raw: bytes, year: int | None = None) -> Line:
         local = int(match["device"])
     if time is None and (match := GLOG.search(text[:80])):
         time = _glog_time(match, year)
-    return Line(text, whole, rank, local, pod, time)
+    return Line(text, whole, rank, local, pod, time, node)
 
 
 def _time(match: re.Match[str]) -> float | None:

@@ -40,8 +40,9 @@ AGAIN = re.compile(r"(?i)\b(?:try(?:ing)? (?:again|later)|retry(?:ing)?|will ret
 """What is tried again is no end."""
 NEAR_BYTES = 8 << 10
 """Processes that end together write over each other: a line of a traceback stands beside it."""
-SNIPPET = re.compile(r"\[Rank (\d{1,6}) Error Snippet\]")
-"""Ray Train's, before each worker's traceback."""
+OWNER = re.compile(r"\[Rank (\d{1,6}) Error Snippet\]|-{6,}Begin global rank (\d{1,6}) STD(?:OUT|ERR)-{6,}")
+OWNED = re.compile(r"-{6,}End global rank \d{1,6} STD(?:OUT|ERR)-{6,}")
+"""Whose lines come now: Ray Train before each worker's traceback, Composer around what each rank wrote."""
 RECORD = re.compile(r"\b(?:DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL)\b")
 DIGITS = re.compile(r"\d+")
 VARYING = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+")
@@ -164,8 +165,10 @@ class LogReader:
         return None
 
     def _owned(self, line: Line) -> Line:
-        if "Error Snippet]" in line.whole and (match := SNIPPET.search(line.whole)):
-            self._owner = int(match[1])
+        if ("Error Snippet]" in line.whole or "Begin global rank" in line.whole) and (match := OWNER.search(line.whole)):
+            self._owner = int(match[1] or match[2])
+        elif self._owner is not None and OWNED.match(line.whole):
+            self._owner = None
         return line if self._owner is None or line.rank is not None else replace(line, rank=self._owner)
 
     def _logged(self, key: Key, line: Line, kind: str, stream: Stream) -> None:
@@ -264,7 +267,7 @@ class LogReader:
             found.more.setdefault("script_line", block.script_line)
             found.from_launcher = block.of_launcher
             found.more["block"] = str(block.end)
-        found.pod, found.node = line.pod or self.facts.source.pod, found.more.pop("node", None)
+        found.pod, found.node = line.pod or self.facts.source.pod, found.more.pop("node", None) or line.node
         kept.append(found)
 
     # --- the end -------------------------------------------------------------------------------------------------

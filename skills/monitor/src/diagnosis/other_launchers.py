@@ -1,7 +1,7 @@
-"""What launchers other than torchrun tell of their ranks' ends: DeepSpeed's, mpirun, srun, Lightning's, torch.multiprocessing.
+"""What launchers other than torchrun tell of their ranks' ends: DeepSpeed's, Composer's, mpirun, srun, jsrun, Lightning's, torch.multiprocessing.
 
 In the words of their sources: deepspeed/launcher/launch.py; orte/tools/orterun and prte; Slurm's srun (launch_common) and slurmstepd;
-lightning/fabric/strategies/launchers/subprocess_script.py; torch/multiprocessing/spawn.py.
+lightning/fabric/strategies/launchers/subprocess_script.py; composer/cli/launcher.py; torch/multiprocessing/spawn.py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ SPAWN = re.compile(
 RAISED = re.compile(r"-- Process (?P<rank>\d{1,5}) terminated with the following error")
 LIGHTNING = re.compile(
     r"\[rank: (?P<rank>\d{1,6})\] Child process with PID (?P<pid>\d{1,9}) terminated with code (?P<code>-?\d{1,5})"
+)
+COMPOSER = re.compile(r"Global rank (?P<rank>\d{1,6}) \(PID (?P<pid>\d{1,9})\) exited with code (?P<code>-?\d{1,5})$")
+JSRUN = re.compile(
+    r"ERROR: {1,3}One or more process \(first noticed rank (?P<rank>\d{1,6})\) terminated with (?:signal (?P<signal>\d{1,2})|code (?P<code>\d{1,3}))"
 )
 PDSH = re.compile(r"[A-Za-z][\w.-]{0,252}: \[\d{4}-")
 HOW = {
@@ -68,6 +72,11 @@ class OtherLaunchers:
             code = _of_srun(match["how"])
             for task in _tasks(match["tasks"]) if code is not None else ():
                 yield self._death(offset, line, task, code or 0, host=match["host"])
+        elif text.startswith("Global rank ") and (match := COMPOSER.match(text)):
+            if int(match["code"]):
+                yield self._death(offset, line, int(match["rank"]), int(match["code"]))
+        elif "first noticed rank" in text and (match := JSRUN.search(text)):
+            yield self._death(offset, line, int(match["rank"]), -int(match["signal"] or 0) or int(match["code"] or 1))
         elif match := RAISED.match(text):
             yield self._death(offset, line, int(match["rank"]), 1)
         elif "Child process with PID" in line.whole and (match := LIGHTNING.search(line.whole)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from diagnosis import stack_files
 from diagnosis.case import LOCAL_PEER, Case
 from diagnosis.exits import rule_of_code
@@ -162,12 +164,23 @@ def _suspects(case: Case, suspicion: Suspicion, words: list[Found], timed_out: b
 def _nobody(case: Case, suspicion: Suspicion | None, words: list[Found], waited: list[Waited], timed_out: bool) -> list[Found]:
     """All that is known waited, or broke off: the guilty one cannot be named from this."""
     witness = waited[0] if waited else None
+    if timed_out and (elsewhere := _elsewhere(case)) is not None:
+        return [_concluded(case, "rank.missing", elsewhere, witness, words, None)]
     if timed_out:
         return [_concluded(case, "rank.silent", "any", witness, words, None)]
     local = any(LOCAL_PEER.search(each.text) for each in words)
     if local and not any(signal_of(each.exit_code) for each in case.deaths if each.first):
         return [_concluded(case, "exit.left", "any", witness, words, None)]
     return [_concluded(case, "ranks.lost-peer", "any", witness, words, None)]
+
+
+def _elsewhere(case: Case) -> int | None:
+    """The one rank that timed out at another line of the script than all the others: they waited for each other's call."""
+    lines = {rank: block.script_line for facts in case.logs for rank, _, block in facts.blocks if rank is not None}
+    places = Counter(lines.values())
+    if len(lines) < max(3, case.world or 0) or len(places) != 2 or None in places or min(places.values()) != 1:
+        return None
+    return next(rank for rank, line in lines.items() if places[line] == 1)
 
 
 def _concluded(

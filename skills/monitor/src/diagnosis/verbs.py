@@ -11,7 +11,7 @@ from typing import Any
 
 import trainyard_shell as shell
 from cluster_run.named import Named
-from diagnosis.answers import answer
+from diagnosis.answers import answer, number_lines
 from diagnosis.attempts import Entry, entries_of, verdict_of, with_history
 from diagnosis.case_reading import read_case
 from diagnosis.choosing import diagnose
@@ -80,6 +80,7 @@ def ledger_result(run: Named) -> shell.Result:
             message = f"{run.words} has no records of attempts (runner.json, events.jsonl)"
             raise shell.SkillError("not-found", message, hint=f"diagnose_training.py doctor {run.words}")
         entries = entries_of(evidence, case)
+        number_lines([each.found.root for each in entries])
     verdict = verdict_of(entries)
     data = {
         "name": case.history.name,
@@ -109,4 +110,6 @@ def _row(entry: Entry) -> dict[str, Any]:
         "last_step": attempt.last_step,
         "gained": attempt.gained,
         "text": shell.clean(found.root.text, 200),
+        "file": shell.clean(found.root.source.name, 300),
+        "line": found.root.line,
     }

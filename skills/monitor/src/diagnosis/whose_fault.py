@@ -44,6 +44,8 @@ def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
     repeated = root.rank is None and sum(each.count for each in same if each.rank is None and each.rule is root.rule) > 1
     if len(ranks) > 1 or repeated:
         return _several(case, root, ranks, first)
+    if root.cause == "module-missing" and _is_one_machine(case):
+        return "all"
     if isinstance(root.rank, int):
         return root.rank
     if whose == "all" or root.cause in SAME_EVERYWHERE:
@@ -51,6 +53,11 @@ def _rank(case: Case, root: Found, roots: list[Found], first: set[int]) -> Rank:
     if len(first) == 1:
         return next(iter(first))
     return 0 if case.world == 1 else "any"
+
+
+def _is_one_machine(case: Case) -> bool:
+    """All ranks have the same packages there; the others were ended before they came to say so."""
+    return len(case.evidence.pods) <= 1 and len(case.logs) == 1 and (case.procs_per_node or 0) == (case.world or -1)
 
 
 def _several(case: Case, root: Found, ranks: list[int], first: set[int]) -> Rank:

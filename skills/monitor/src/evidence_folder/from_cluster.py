@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ def collect_cluster(run: ClusterRun, folder: EvidenceFolder) -> dict[str, Any]:
     objects.of_namespace()
     objects.events()
     taken = stacks_of_pods(run, folder) if asking.why_not() is None else set()
+    read_at = time.time()  # a step that is made while hundreds of logs come is in none of them
     _run_folder(run, asking, folder, taken)
     collect_logs(run, asking, folder)
     if not run.pods:
         folder.leave_out("pods", "the run has no pods: not made yet, or deleted, and their logs with them")
-    return {**head_of(run), "stacks": sorted(taken)}
+    return {**head_of(run), "stacks": sorted(taken), "time": read_at}
 
 
 def _run_folder(run: ClusterRun, asking: Asking, folder: EvidenceFolder, taken: set[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,13 @@ def collect_run(path: Path, folder: EvidenceFolder) -> dict[str, Any]:
     """Fills the folder; returns the head of its evidence.json."""
     head = head_of(path)
     taken = stacks_here(head["run_id"], path, folder)
+    read_at = time.time()
     for name in [*RECORDS, *_logs(path, folder)]:
         take_file(folder, path, name, f"run/{name}")
     take_dumps(path, folder, taken)
     take_ranks(path, folder)
     kernel_log(folder)
-    return {**head, "stacks": sorted(taken)}
+    return {**head, "stacks": sorted(taken), "time": read_at}
 
 
 def take_dumps(path: Path, folder: EvidenceFolder, taken: set[int]) -> None:

@@ -86,7 +86,8 @@ class EvidenceFolder:
             _create(self.part, parts, data, self.output)
 
     def finish(self, head: dict[str, Any]) -> None:
-        """Writes evidence.json and puts the folder in its place. Raises SkillError."""
+        """Writes evidence.json and puts the folder in its place. `time` in the head: of the records that steps are read from, which
+        lie behind the folder's end by as long as all the logs take. Raises SkillError."""
         left_out = [*self.left_out]
         if self.more_left_out:
             left_out.append({"what": f"{self.more_left_out} more", "why": "the list is longer than evidence.json holds"})

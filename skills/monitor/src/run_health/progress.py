@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from run_view.observe import Observation
 
 
+ASK = "diagnose_training.py doctor says why and whether a restart can help, diagnose_training.py stacks what each rank does now"
+
+
 def paused_check(stopped: Check) -> Check | None:
     text = "the run is paused, so no step is due: see ranks.stopped"
     return Check("progress.stalled", "skipped", text, stopped.summary) if stopped.status == "warn" else None
@@ -38,8 +41,7 @@ def progress_check(view: Observation, limits: Limits) -> Check:
     evidence = f"{usual}, last step line {age_s:.3g} s ago, limit {limit_s:.3g} s"
     if age_s <= limit_s:
         return Check(name, "pass", f"step {view.last.step}, {duration(age_s)} ago", evidence)
-    fix = "read the end of the job's log and the stacks of its processes (py-spy dump); if it hangs, stop and resume the run"
-    return Check(name, "fail", f"no step line for {duration(age_s)}", evidence, fix)
+    return Check(name, "fail", f"no step line for {duration(age_s)}", evidence, ASK)
 
 
 def _silent_or_unknown(log: JobLog, now: float, limits: Limits) -> Check:
@@ -47,7 +49,7 @@ def _silent_or_unknown(log: JobLog, now: float, limits: Limits) -> Check:
     name, age_s = "progress.stalled", max(0.0, now - log.written)
     evidence = f"{log.file.name}: {log.lines} lines, none in a known format"
     if age_s > limits.start_limit_s:
-        fix = "read the end of the log and the stacks of the job's processes (py-spy dump); --start-limit-s allows more"
+        fix = f"{ASK}; --start-limit-s allows more"
         return Check(name, "fail", f"the job's log is silent for {duration(age_s)}", evidence, fix)
     fix = "`metrics --pattern` shows whether a pattern reads it; a trainer that writes steps.jsonl is judged by its steps"
     return Check(name, "unknown", f"no progress to be read; the log was written to {duration(age_s)} ago", evidence, fix)

@@ -110,7 +110,8 @@ def restart_check(view: Observation) -> Check:
     if view.state.name == "finished":
         return _of_a_finished_run(view)
     if not point.step:
-        text = f"nothing is saved yet: a restart begins at step 0 and repeats {point.done} steps"
+        unless = "unless the script saves and resumes by itself, a restart begins at step 0"
+        text = f"no checkpoint is recorded: {unless} and repeats {point.done} steps"
         return Check(name, "warn", text, _evidence(view), more_often(view))
     return Check(name, "pass", f"a restart goes on from step {point.step}", f"the last step is {point.done}")
 
