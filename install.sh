@@ -8,8 +8,9 @@ usage() {
 usage: install.sh [--assistant NAME]... [--copy] [--no-venv] [--dry-run | --check | --uninstall]
 
 Links every skill of this checkout into the folders of the assistants named, without --assistant those of
-opencode, claude and codex, links the command `trainyard` into ~/.local/bin, and prepares
-$XDG_CONFIG_HOME/trainyard/venv with the packages the skills need. May be run again at any time.
+opencode, claude and codex, links the command `trainyard` into ~/.local/bin and OpenCode's commands (/train, /status,
+/why ...) into $XDG_CONFIG_HOME/opencode/command, and prepares $XDG_CONFIG_HOME/trainyard/venv with the packages the
+skills need. May be run again at any time.
 
   opencode   $XDG_CONFIG_HOME/opencode/skills   (~/.config where XDG_CONFIG_HOME is not set)
   claude     ~/.claude/skills
@@ -27,9 +28,9 @@ Copies do not: run it again after every update. It then updates the copies that 
   --check      say what is installed, stale, changed, missing or not ours, and change nothing
                (without --assistant: wherever something of this checkout is)
   --dry-run    print what would be done, and do nothing
-  --uninstall  remove the links to this checkout and the unchanged copies of it, the command and the venv
+  --uninstall  remove the links to this checkout and the unchanged copies of it, the commands and the venv
                (without --assistant: wherever something of this checkout is)
-  --no-venv    skills and command only
+  --no-venv    skills and commands only
   -h, --help   this text
 
 Nothing that it did not make, and no copy that somebody has changed, is ever overwritten or removed: it is named and
@@ -120,8 +121,8 @@ readonly config root mode copy dry_run
 source "$root/install/skills.sh"
 # shellcheck source=install/venv.sh
 source "$root/install/venv.sh"
-# shellcheck source=install/command.sh
-source "$root/install/command.sh"
+# shellcheck source=install/files.sh
+source "$root/install/files.sh"
 
 folders=()
 for assistant in ${chosen[@]+"${chosen[@]}"}; do
@@ -145,7 +146,7 @@ fi
 for folder in "${folders[@]}"; do
     "${mode}_skills" "$folder"
 done
-"${mode}_command"
+files_of "$mode"
 $with_venv && "${mode}_venv"
 if [[ $mode == install ]] && ! $dry_run; then say_next >&2; fi
 ((left == 0)) || fail 5 "$left of the places above were left as they are"

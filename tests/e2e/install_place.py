@@ -49,9 +49,9 @@ class Place:
         return {f"{folder.parent.name}/{link.name}": link.resolve() for folder in self.folders() for link in folder.glob("*")}
 
     def everything(self) -> set[str]:
-        """But the command, which test_command.py is about."""
+        """But the commands, which test_command.py is about."""
         there = (str(path.relative_to(self.home)) for path in self.home.rglob("*"))
-        return {name for name in there if not name.startswith(".local")}
+        return {name for name in there if not name.startswith((".local", ".config/opencode/command"))}
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def place(tmp_path: Path) -> Place:
         (checkout / "skills" / skill / "src").mkdir()
         (checkout / "skills" / skill / "src" / "the program.py").write_text("print('hello')\n")
     (checkout / "skills" / "kit").mkdir()
-    shutil.copytree(ROOT / "install", checkout / "install")
+    for name in ("install", "commands"):
+        shutil.copytree(ROOT / name, checkout / name)
     for name in ("install.sh", "constraints.txt"):
         shutil.copy(ROOT / name, checkout / name)
     home.mkdir()

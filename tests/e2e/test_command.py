@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -118,9 +119,9 @@ def test_install_links_it_once_and_takes_it_back(place: Place) -> None:
     link = place.home / ".local" / "bin" / "trainyard"
     done = place.install("--no-venv")
     assert link.resolve() == place.checkout / "install" / "trainyard"
-    assert f"next: {link} --help" in done.stderr and "is not on PATH" in done.stderr
+    assert f"{link} init" in done.stderr and "is not on PATH" in done.stderr
     found = place.install("--no-venv", PATH=f"{link.parent}:{os.environ['PATH']}")
-    assert "next: trainyard --help" in found.stderr and "PATH" not in found.stderr
+    assert "project: trainyard init" in found.stderr and "PATH" not in found.stderr
     assert f"ok        {link}" in place.install("--check", "--no-venv").stdout
     link.unlink()
     link.symlink_to("/of/another/checkout/install/trainyard")
@@ -128,6 +129,48 @@ def test_install_links_it_once_and_takes_it_back(place: Place) -> None:
     place.install("--no-venv")
     assert link.resolve() == place.checkout / "install" / "trainyard"
     assert place.install("--uninstall", "--no-venv").returncode == 0 and not os.path.lexists(link)
+
+
+def test_opencode_gets_the_assistants_commands_and_loses_them_again(place: Place) -> None:
+    folder = place.home / ".config" / "opencode" / "command"
+    names = {path.name for path in (ROOT / "commands").iterdir()}
+    place.install("--no-venv", "--assistant", "claude")
+    assert not folder.exists(), "Claude Code has them from the plugin"
+    folder.mkdir(parents=True)
+    (folder / "train.md").write_text("mine\n")
+    done = place.install("--no-venv")
+    assert done.returncode == 5 and {path.name for path in folder.iterdir()} == names
+    assert sum(path.is_symlink() for path in folder.iterdir()) == len(names) - 1
+    assert (folder / "train.md").read_text() == "mine\n"
+    assert place.install("--uninstall", "--no-venv").returncode == 5
+    assert [path.name for path in folder.iterdir()] == ["train.md"]
+    (folder / "train.md").unlink()
+    assert place.install("--no-venv", "--copy").returncode == 0
+    assert all(not path.is_symlink() and "copied by install.sh" in path.read_text() for path in folder.iterdir())
+    assert place.install("--uninstall", "--no-venv").returncode == 0 and not list(folder.iterdir())
+
+
+COMMANDS = sorted((ROOT / "commands").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_command_names_a_skill_its_arguments_and_verbs_that_exist(path: Path) -> None:
+    _, head, body = path.read_text().split("---\n", 2)
+    keys = dict(line.split(": ", 1) for line in head.splitlines())
+    assert set(keys) == {"description", "argument-hint"} and len(keys["description"]) < 100
+    assert "$ARGUMENTS" in body and len(body) < 1200
+    skill = re.search(r"Use the skill ([a-z-]+) for", body)
+    assert skill and (ROOT / "skills" / skill[1] / "SKILL.md").is_file()
+    calls = re.findall(r"`(\w+\.py) ([a-z-]+)", body)
+    assert calls
+    for program, verb in calls:
+        (there,) = ROOT.glob(f"skills/*/src/{program}")
+        assert verb in verbs_of(f"{there.parts[-3]}/{program}"), (program, verb)
+
+
+def test_the_plugin_has_all_commands() -> None:
+    (plugin,) = json.loads((ROOT / ".claude-plugin" / "marketplace.json").read_text())["plugins"]
+    assert plugin["commands"] == [f"./commands/{path.name}" for path in COMMANDS]
 
 
 def test_with_copy_it_is_a_file_that_follows_what_nobody_changed(place: Place) -> None:

@@ -133,7 +133,7 @@ def found(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Folder/skill -> the word that --check says of it."""
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     places = [(word, Path(rest.split(":")[0].split(" -> ")[0].split(" (")[0])) for word, rest in lines]
-    return {f"{path.parts[-3]}/{path.name}": word for word, path in places if ".local" not in path.parts}
+    return {f"{path.parts[-3]}/{path.name}": word for word, path in places if not {".local", "command"} & {*path.parts}}
 
 
 def test_check_says_that_all_is_fine_only_where_it_is(place: Place) -> None:

@@ -22,6 +22,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SKILLS = sorted(path.parent.name for path in ROOT.glob("skills/*/SKILL.md"))
+COMMANDS = sorted(path.stem for path in (ROOT / "commands").glob("*.md"))
 INSTALL_DEADLINE_S, DEADLINE_S = 300, 120
 
 
@@ -218,5 +219,6 @@ def test_claude_installs_the_plugin_with_every_skill(place: Place) -> None:
     (entry,) = json.loads(claude(place, "list", "--json").stdout)
     assert (entry["id"], entry["enabled"]) == ("trainyard@trainyard", True)
     told = claude(place, "details", "trainyard").stdout
-    assert f"Skills ({len(SKILLS)})  {', '.join(SKILLS)}\n" in told
+    named = sorted([*SKILLS, *COMMANDS])  # it counts commands among the skills
+    assert f"Skills ({len(named)})  {', '.join(named)}\n" in told, told
     check_installed(place.moved(), Path(entry["installPath"]) / "skills")

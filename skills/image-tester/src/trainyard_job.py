@@ -165,7 +165,12 @@ class Job(Section):
     target: Annotated[Text, Meta(description="Where it runs.")] = "local"
     """Which targets there are, the deployer knows: it has a file for each."""
     source: Annotated[Text, Meta(description="Project folder, relative to this file; the job's working directory.")] = "."
-    python: Annotated[Text, Meta(description="Local only. An interpreter; auto: SOURCE/.venv, else the caller's.")] = "auto"
+    python: Annotated[
+        Text,
+        Meta(
+            description="Local only. An interpreter; auto: the activated one, a .venv of the project or above it, conda's, the caller's."
+        ),
+    ] = "auto"
     nodes: Annotated[Count, Meta(description="Machines.")] = 1
     procs_per_node: Annotated[Count | Literal["auto"], Meta(description="Processes a machine; auto: one an accelerator.")] = (
         "auto"

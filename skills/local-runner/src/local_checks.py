@@ -12,6 +12,7 @@ from pathlib import Path
 import trainyard_launchers as launchers
 import trainyard_shell as shell
 from trainyard_hiding import in_words
+from trainyard_interpreter import project_python
 
 from local_command import Command, CommandError, processes, reserved, understand
 from local_spec import Spec
@@ -82,9 +83,8 @@ def not_a_file(path: str, option: str) -> str:
 
 
 def python(given: str | None, workdir: str, caller: str) -> str:
-    """The job's interpreter: as given, else the work folder's .venv, else the caller's. Links are kept: a venv is one."""
-    default = os.path.join(workdir, ".venv", "bin", "python")
-    chosen = given or (default if os.access(default, os.X_OK) else caller)
+    """The job's interpreter: as given, else the project's (trainyard_interpreter.py). Links are kept: a venv is one."""
+    chosen = given or project_python(workdir, os.environ, caller)
     found = shutil.which(chosen) if os.sep not in chosen else os.path.abspath(chosen)
     if not found or not os.access(found, os.X_OK) or os.path.isdir(found):
         raise shell.SkillError("not-found", f"--python: {chosen} is no program", hint="--python /path/to/venv/bin/python")

@@ -165,12 +165,19 @@ def job_environment(spec: Spec, environ: Mapping[str, str], *, run_dir: Path, at
         "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // procs)),
     }
     added |= {name: value for name, value in defaults.items() if name not in environ}
+    added |= _path(spec, environ)
     launcher = understand(spec.command).launcher
     if launcher in (TORCHRUN, ACCELERATE):
         added |= _topology(procs, spec.stop_grace_s)
     if launcher is None:  # it may start a torchrun of its own; ranks restarted inside that would find the addresses of the dead
         added.setdefault(SWITCH, environ.get(SWITCH, "1"))
     return added | spec.env
+
+
+def _path(spec: Spec, environ: Mapping[str, str]) -> dict[str, str]:
+    """With the programs of the job's Python (wandb, ninja, pip): a script calls them by their names, as in an activated environment."""
+    own, folders = os.path.dirname(spec.python), environ.get("PATH", "").split(os.pathsep)
+    return {} if not own or own in folders else {"PATH": os.pathsep.join([own, *filter(None, folders)])}
 
 
 def _topology(procs: int, stop_grace_s: float) -> dict[str, str]:

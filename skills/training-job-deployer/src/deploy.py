@@ -66,6 +66,22 @@ def watching(function: Callable[..., Any]) -> Callable[..., Any]:
     return detach(TIMEOUT(dry_run(function)))
 
 
+@cli.command(epilog=shell.examples("deploy.py init", "deploy.py init ../my-project --target eks --output job-eks.yaml"))
+@click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False))
+@click.option("--target", default="local", show_default=True, help="Where it will run: local, eks or hyperpod.")
+@click.option("--script", metavar="FILE", help="What trains, from FOLDER. Default: the file that looks most like it.")
+@click.option("--output", metavar="FILE", default="job.yaml", show_default=True, help="In FOLDER.")
+@click.option("--dry-run", is_flag=True, help="Print the text and write nothing.")
+def init(folder: str, target: str, script: str | None, output: str, dry_run: bool) -> shell.Result:
+    """Write a job file for a project that has none: script, launcher, Python and options as the project's own files tell them.
+
+    `lacks` names what the script needs to go on after a failure. Nothing of the project is run, and no file is replaced.
+    """
+    from job_file.verb import init_result
+
+    return init_result(folder, target, script, output, dry_run)
+
+
 @cli.command(epilog=shell.examples("deploy.py plan job.yaml", "deploy.py plan job.yaml --format table"))
 @on_a_run
 def plan(ref: Ref) -> shell.Result:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deploy_checks import grace, names_trainyard, notify, saving
 from job_file.reading import JobFile
+from trainyard_interpreter import project_python
 from trainyard_job import IGNORED_ON_LOCAL, Job
 from trainyard_shell import Check, clean
 
@@ -21,11 +22,10 @@ PROBE = "import importlib.util,json,sys;print(json.dumps({n:importlib.util.find_
 
 
 def interpreter(job_file: JobFile) -> Path:
-    """The Python of a local job: `python:` of the job file, else SOURCE/.venv, else the one running this."""
+    """The Python of a local job: `python:` of the job file, else the project's."""
     wanted = job_file.job.python
     if wanted == "auto":
-        own = job_file.source / ".venv" / "bin" / "python"
-        return own if own.exists() else Path(sys.executable)
+        return Path(project_python(str(job_file.source), os.environ, sys.executable))
     if "/" not in wanted:
         return Path(shutil.which(wanted) or wanted)
     # not resolved: a virtual environment's python is a link, and works by where the link lies

@@ -1,9 +1,10 @@
-"""Run slow but healthy jobs under the default rule for hangs: none may be ended. Two jobs that hang are the control.
+"""Run slow but healthy jobs under the default rule for hangs: none may be ended, and the doctor, asked again and again, claims nothing.
+Two jobs that hang are the control.
 
     python -m tests.e2e.healthy.campaign --pause-s 660 --output benchmarks/results/healthy.md
 
 Real processes and the real limits: a quarter of an hour for each eight jobs, which need 9 GB of memory. Exit 0: every healthy job ended by itself
-without a restart, and both controls were ended for their hang.
+without a restart and without a claim of the doctor, and both controls were ended for their hang.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ from typing import Any
 from tests.e2e.killing.launchers import RUNNER, Job, local
 from tests.e2e.killing.trial import until
 
+DOCTOR = Path(__file__).resolve().parents[3] / "skills" / "monitor" / "src" / "diagnose_training.py"
+NO_CLAIM = ("none", "unknown")
+"""`unknown` of a pause says that it may be an evaluation, a save, or the begin of a hang."""
+ASKED = 6
+"""Times in a pause."""
 SHAPES = Path(__file__).with_name("shapes.py")
 PAUSED, STOPPED = "a pause by somebody", "CONTROL: a rank is stopped"
 ENOUGH_S = 900.0
@@ -37,6 +44,17 @@ class Run:
     job: Job
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    said: Counter[str] = field(default_factory=Counter)
+    """The doctor's answers: causes, and how often each."""
+
+    def ask_doctor(self) -> None:
+        command = [sys.executable, str(DOCTOR), "doctor", str(self.job.run_dir), "--json"]
+        done = subprocess.run(command, capture_output=True, timeout=300)
+        self.said[str(json.loads(done.stdout)["data"]["root"]["cause"])] += 1
+
+    @property
+    def claims(self) -> list[str]:
+        return [cause for cause in self.said if cause not in NO_CLAIM]
 
     @property
     def is_control(self) -> bool:
@@ -66,6 +84,7 @@ class Run:
         ended = "ended by the rule" if self.is_control and self.hangs() else runner["state"]
         cells = [
             self.name,
+            ", ".join(f"{cause} {count}" for cause, count in self.said.most_common()),
             ended,
             runner["restarts"],
             f"{self.seconds:.0f}",
@@ -107,9 +126,14 @@ def endure(runs: list[Run], pause_s: float) -> None:
     if STOPPED in by_name:
         hold(by_name[STOPPED], [1])
     until_go = time.monotonic() + pause_s
+    asked_at = time.monotonic()
     deadline = time.monotonic() + pause_s + ENOUGH_S
     while sum(run.has_ended() for run in runs) < len(runs) and time.monotonic() < deadline:
         time.sleep(1)
+        if time.monotonic() - asked_at > pause_s / ASKED:
+            asked_at = time.monotonic()
+            for run in runs:
+                run.ask_doctor()
         if paused and time.monotonic() > until_go:
             for pid in paused:
                 os.kill(pid, signal.SIGCONT)
@@ -129,9 +153,11 @@ def table(runs: list[Run], pause_s: float) -> str:
         "(`monitor.hang: restart`, `hang_after_s: auto`). CPU, gloo.",
         f"**{sum(run.good for run in healthy)} of {len(healthy)} were left alone** and finished without a restart; "
         f"{sum(run.good for run in runs if run.is_control)} of {len(runs) - len(healthy)} controls were ended.",
+        f"The doctor was asked {sum(run.said.total() for run in healthy)} times about the healthy ones, before, in and after the pause: "
+        f"**{sum(bool(run.claims) for run in healthy)} of them were said to be ill**.",
         "",
-        "| what the pause is | end | restarts | seconds | reason |",
-        "|---|---|---|---|---|",
+        "| what the pause is | the doctor's answers | end | restarts | seconds | reason |",
+        "|---|---|---|---|---|---|",
         *[run.row() for run in runs],
     ]
     return "\n".join(lines) + "\n"
@@ -156,7 +182,7 @@ def main() -> int:
     print(text)
     if words.output:
         words.output.write_text(text)
-    if all(run.good for run in runs):
+    if all(run.good for run in runs) and not any(run.claims for run in runs if not run.is_control):
         shutil.rmtree(folder)
         return 0
     print(f"kept: {folder}")

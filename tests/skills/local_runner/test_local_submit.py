@@ -258,6 +258,19 @@ def test_a_python_without_torch_is_refused_for_torchrun_alone(run, tmp_path):
     assert run.submit("--python", str(bare), job=["python", "tell.py"]).code == 0
 
 
+def test_programs_beside_the_jobs_python_are_found_by_their_names(run, tmp_path):
+    """As in an activated environment; with a PATH of the user's own that one is taken as it is."""
+    bare = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare.parents[1])], check=True)
+    tool = bare.with_name("a-tool")
+    tool.write_text("#!/bin/sh\necho the tool of the job\n")
+    tool.chmod(0o755)
+    words = ["python", "-c", "import os, shutil; print(shutil.which('a-tool')); print(os.environ['PATH'])"]
+    assert run.submit("--python", str(bare), job=words).code == 0
+    assert run.wait().code == 0
+    assert run.log().splitlines() == [str(tool), f"{bare.parent}:{os.environ['PATH']}"]
+
+
 def test_the_jobs_own_words_never_steer_this_program(run):
     assert run.submit(job=["python", "tell.py", "--format", "table", "--help", "stop", "--dry-run"]).code == 0
     assert run.wait().code == 0
