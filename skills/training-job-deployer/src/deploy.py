@@ -242,11 +242,11 @@ def report(ref: Ref, output: str | None, dry_run: bool) -> shell.Result:
 )
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Rows at most.")
 def list_verb(where: str | None, state_dir: str | None, limit: int) -> shell.Result:
-    """The runs of a folder, those set aside by --fresh included."""
-    import deploy_views
+    """The runs of a folder, newest first: state, step, loss, when it was started and how long it took. Those set aside by --fresh are there too."""
+    from deploy_list import list_runs
     from deploy_ref import runs_folder
 
-    return deploy_views.list_runs(runs_folder(where, state_dir), limit)
+    return list_runs(runs_folder(where, state_dir), limit)
 
 
 @cli.command(epilog=shell.examples("deploy.py schema", "deploy.py schema --output job.schema.json"))

@@ -141,27 +141,6 @@ def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
     return result
 
 
-def list_runs(folder: Path, limit: int) -> shell.Result:
-    """Every run in this folder, those set aside by --fresh included. No cluster is asked: `status` does that."""
-    found = sorted(path.parent for path in folder.glob("*/run.json"))
-    rows = [_row(path) for path in found[:limit]]
-    data = {"folder": str(folder), "total": len(found), "runs": rows}
-    return shell.Result(data=data, truncated=len(found) > limit)
-
-
-def _row(run_dir: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"run": run_dir.name, "state": ABSENT, "run_id": None, "job_file": None, "note": None}
-    try:
-        run = store.load(run_dir)
-        if run is not None:
-            row |= {"run_id": run.run_id, "job_file": run.job_file}
-            row["state"], row["note"] = deploy_place.of(run.target, run_dir).listed(run)
-    except shell.SkillError as error:  # one damaged folder must not hide the others
-        row["state"], _ = deploy_place.of("local", run_dir).listed(None)
-        row["note"] = shell.clean(str(error), 200)
-    return row
-
-
 def _the_run(ref: Ref) -> tuple[Run, Place]:
     run = store.load(ref.run_dir)
     if run is None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import trainyard_shell as shell
+from deploy_live import LiveView
 from deploy_notify import Calling
 from deploy_place import ENDED, UNFINISHED, Look, is_hopeless
 from deploy_plan import place_of
@@ -45,12 +46,13 @@ def _look(deployment: Deployment, run: Run) -> Look:
 def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], hung: Hung | None) -> Look:
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
-    with Calling(deployment.job.notify, place_of(deployment).as_monitored(run), deadline) as calling:
-        for look in place_of(deployment).looks(run, deadline):
+    place = place_of(deployment)
+    with Calling(deployment.job.notify, place.as_monitored(run), deadline) as calling, LiveView(place, run) as view:
+        for look in place.looks(run, deadline):
             seen[:] = [look]
             line = look.progress.get("line") or ""
             for text in [line] if line and line not in told else look.trouble():
-                if text not in told:
+                if text not in told and not view.draws:
                     shell.progress(text)
                 told.add(text)
             if look.status["state"] in (*ENDED, *UNFINISHED) or look.endless:

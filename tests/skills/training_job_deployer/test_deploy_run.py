@@ -109,8 +109,10 @@ def test_fresh_starts_another_job_and_keeps_the_old_run(project: Project) -> Non
     assert project.starts() == [old, new]
     aside = project.run_dir.with_name(f"toy@{old}")
     assert read(aside / "run.json")["run_id"] == old
-    rows = {row["run"]: row["state"] for row in deploy("list", project.job).data["runs"]}
-    assert rows == {"toy": "finished", f"toy@{old}": "finished"}
+    listed = deploy("list", project.job).data["runs"]
+    assert [(row["run"], row["state"]) for row in listed] == [("toy", "finished"), (f"toy@{old}", "finished")], "newest first"
+    assert [(row["step"], round(row["loss"], 3)) for row in listed] == [(3, 1.333), (3, 1.333)]
+    assert all(0 <= row["seconds"] < 60 and row["started"].endswith("Z") for row in listed)
     assert deploy("status", f"toy@{old}", cwd=project.folder).data["run_id"] == old
     refused = deploy("resume", f"toy@{old}", cwd=project.folder)
     assert (refused.exit_code, "set aside" in refused.error["message"]) == (5, True)
