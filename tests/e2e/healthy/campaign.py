@@ -54,7 +54,9 @@ class Run:
 
     @property
     def claims(self) -> list[str]:
-        return [cause for cause in self.said if cause not in NO_CLAIM]
+        """But that a rank is stopped, while somebody has stopped it."""
+        true = (*NO_CLAIM, "rank-stopped") if self.name == PAUSED else NO_CLAIM
+        return [cause for cause in self.said if cause not in true]
 
     @property
     def is_control(self) -> bool:

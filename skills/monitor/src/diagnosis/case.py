@@ -27,6 +27,8 @@ class Case:
     procs_per_node: int | None = None
     now: float | None = None
     problems: list[str] = field(default_factory=list)
+    has_live_stacks: bool = False
+    """They were taken when the cause was asked for, and not by whoever saw a hang."""
 
     @property
     def made_steps(self) -> bool:

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field, replace
 from diagnosis.case import Case
 from diagnosis.facts import Found, Rank, Source
 from diagnosis.one_log import AGAIN
-from diagnosis.pauses import is_paused, pause_s, usual_step_s
+from diagnosis.pauses import is_paused, is_stalled, pause_s, usual_step_s
 from diagnosis.restarting import restart_of
 from diagnosis.rules import rule
 from diagnosis.silence import conclusions, victims
 from diagnosis.weighing import is_beside, of_cluster, weight
 from diagnosis.whose_fault import whose
-
-STALL_FACTOR, STALL_S = 20.0, 900.0
 
 
 @dataclass
@@ -134,10 +132,9 @@ def _stalled(case: Case) -> Found | None:
     past, usual, history = pause_s(case), usual_step_s(case), case.history
     if case.outcome != "running" or past is None or not is_paused(case):
         return None
-    is_long = past >= max(STALL_FACTOR * usual, STALL_S)
     source = Source("run/steps.jsonl" if history and history.folder != case.evidence.root else "steps.jsonl")
     return Found(
-        rule("run.stalled" if is_long else "run.paused"),
+        rule("run.stalled" if is_stalled(case) else "run.paused"),
         source,
         f"the last step was {past:.0f} s before the evidence was collected, its steps take {usual:.3g} s",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnosis.case import Case
-from diagnosis.pauses import is_paused, wall_now
+from diagnosis.pauses import is_paused, is_quiet, wall_now
 from rank_stacks import look
 from rank_stacks.written import text_of
 from run_folder.folder import read_runner
@@ -27,7 +27,7 @@ FRESH_S = 60.0
 def add_live_stacks(run: Named, case: Case, folder: Path) -> None:
     """Into `folder`, a file each rank, and to the evidence. What cannot be read is a note: the rest is still evidence."""
     now = wall_now(case)
-    if case.outcome != "running" or now is None or abs(time.time() - now) > FRESH_S or not is_paused(case):
+    if case.outcome != "running" or now is None or abs(time.time() - now) > FRESH_S or not (is_paused(case) or is_quiet(case)):
         return
     try:
         rows = _in_pods(run, case) if run.is_on_cluster else _here(case)
@@ -35,6 +35,7 @@ def add_live_stacks(run: Named, case: Case, folder: Path) -> None:
         case.problems.append(f"no stacks: {error}")
         return
     folder.mkdir(mode=0o700, exist_ok=True)
+    case.has_live_stacks = True
     for row in rows:
         if row["state"] == "gone":  # it stands nowhere
             continue

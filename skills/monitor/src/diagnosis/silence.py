@@ -8,7 +8,7 @@ from diagnosis import stack_files
 from diagnosis.case import LOCAL_PEER, Case
 from diagnosis.exits import rule_of_code
 from diagnosis.facts import Death, Found, Source, Waited
-from diagnosis.pauses import is_of_a_moment
+from diagnosis.pauses import is_of_a_moment, proves_straying
 from diagnosis.rules import rule
 from diagnosis.torchrun_words import signal_of
 from diagnosis.waiting_ranks import Suspicion, suspected
@@ -36,7 +36,7 @@ def victims(case: Case) -> dict[int, list[Found]]:
 
 def _of_flight(case: Case) -> list[Found]:
     """Ranks that the flight recorders name."""
-    if is_of_a_moment(case):
+    if is_of_a_moment(case) or not proves_straying(case):
         return []
     files = case.evidence.flight
     if not files and case.evidence.run is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from diagnosis.case import Case
 from diagnosis.facts import Found, Source
 from diagnosis.log_text import plain
-from diagnosis.pauses import is_of_a_moment
+from diagnosis.pauses import is_of_a_moment, proves_straying
 from diagnosis.rules import rule
 from trainyard_files import Unusable, open_regular
 
@@ -39,6 +39,8 @@ def outliers(case: Case) -> list[Found]:
             found.append(_found(case, "rank.stopped", rank, path, line))
     if found and len(found) < len(texts):
         return found
+    if not proves_straying(case):
+        return []
     read = {rank: main for rank, (_, text) in texts.items() if FRAME.search(main := _main(text))}
     inside = {rank: COLLECTIVE.search(main) is not None for rank, main in read.items()}
     outside = [rank for rank, waits in inside.items() if not waits]
