@@ -14,6 +14,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -252,10 +253,14 @@ def list_verb(where: str | None, state_dir: str | None, limit: int) -> shell.Res
 @cli.command(epilog=shell.examples("deploy.py schema", "deploy.py schema --output job.schema.json"))
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False), help="Write the schema alone: a file for an editor.")
 def schema(output: str | None) -> shell.Result:
-    """JSON Schema of the job file: every key, its type, default and meaning."""
+    """Every key of the job file, its type, default and meaning: a list on a terminal, else JSON Schema."""
     from job_file import reading
 
     document = reading.schema()
+    if output is None and shell.wants_table(sys.argv[1:]):
+        from job_file import keys
+
+        return shell.Result(data={"keys": keys.rows(document)})
     if output is None:
         return shell.Result(data=document)
     reading.write_schema(output, document)

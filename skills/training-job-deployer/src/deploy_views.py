@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,17 @@ def status(ref: Ref) -> shell.Result:
         for check in [*checks, *home.copy_check(ref.run_dir, run)]
         if check.status not in ("pass", "skipped")
     ]
-    return shell.Result(data=data, next=_next(ref, status["state"], status.get("reason")))
+    shown = _for_people(data) if shell.wants_table(sys.argv[1:]) else data
+    return shell.Result(data=shown, next=_next(ref, status["state"], status.get("reason")))
+
+
+def _for_people(data: dict[str, Any]) -> dict[str, Any]:
+    """On one screen: what there is to say, the state first. Stages and figures, which `line` tells, are in the JSON."""
+    restarts = f"{data['restarts']} of {data['max_restarts']}" if data["max_restarts"] is not None else data["restarts"]
+    first = {"name": data["name"], "state": data["state"], "line": data["line"], "health": data["health"], "restarts": restarts}
+    left_out = ("max_restarts", "progress", "stages")
+    rest = {key: value for key, value in data.items() if key not in first and key not in left_out}
+    return {key: value for key, value in (first | rest).items() if value not in (None, [], {})}
 
 
 def logs(ref: Ref, options: dict[str, Any]) -> shell.Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -398,6 +399,17 @@ def test_the_schema_names_every_key_with_its_meaning() -> None:
     assert {"name", "target", "source", "run", "python", "nodes", "procs_per_node", "image", "engine", "cluster", "resources",
             "network", "checkpoints", "env", "secrets", "monitor", "notify", "hyperpod", "budget"} == set(told)  # fmt: skip
     assert told["run"]["description"]
+
+
+def test_for_people_the_schema_is_a_list_of_keys() -> None:
+    """Each key with its type, default and meaning, those of sections by their whole names."""
+    command = [sys.executable, str(DEPLOY), "schema", "--format", "table"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    job = deploy("schema").data["$defs"]["Job"]["properties"]
+    keys = re.findall(r"^  ([A-Za-z0-9_.]+)  ", text, re.MULTILINE)
+    assert {key.partition(".")[0] for key in keys} == set(job) and len(keys) == len(set(keys))
+    assert {"checkpoints.rolling_steps", "cluster.security.run_as_user", "monitor.stop_grace_s"} <= set(keys)
+    assert text.count("meaning: ") == len(keys) and "  name  string  required" in text
 
 
 def test_the_schema_can_be_written_for_an_editor(tmp_path: Path) -> None:

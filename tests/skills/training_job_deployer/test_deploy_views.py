@@ -72,6 +72,14 @@ def test_status_is_unknown_never_healthy_when_the_monitor_does_not_answer(
     assert [concern["id"] for concern in status.data["concerns"]] == ["monitor"]
 
 
+def test_for_people_status_is_one_screen_with_the_state_first(project: Project) -> None:
+    assert deploy("run", project.job).exit_code == 0
+    command = [sys.executable, str(DEPLOY), "status", str(project.job), "--format", "table"]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["name", "toy"], ["state", "finished"]]
+    assert len(lines) <= 24 and lines[2].startswith("line ") and not any(line.rstrip().endswith("  -") for line in lines), lines
+
+
 def test_a_run_is_found_by_name_by_folder_and_in_another_state_folder(project: Project, tmp_path: Path) -> None:
     elsewhere = tmp_path / "else where"
     run_id = deploy("run", project.job, "--state-dir", elsewhere).data["run_id"]
