@@ -41,7 +41,7 @@ def _type(described: dict[str, Any]) -> str:
     if described.get("type") == "array":
         return f"list of {_type(described.get('items', {}))}"
     if "$ref" in described:
-        return described["$ref"].rpartition("/")[2]
+        return str(described["$ref"]).rpartition("/")[2]
     return str(described.get("type", "any"))
 
 
