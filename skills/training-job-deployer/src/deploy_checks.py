@@ -9,6 +9,7 @@ from pathlib import Path
 import deploy_siblings
 from deploy_stage import Stage
 from job_file import source_files
+from job_file.pages import OWN_PROJECT
 from job_file.reading import JobFile
 from trainyard_files import Unusable, open_regular, parse, tail
 from trainyard_job import Job
@@ -40,7 +41,7 @@ def saving(job_file: JobFile) -> Check:
         rolling = job_file.job.checkpoints.rolling_steps
         return Check(name, "pass", f"the program names trainyard; unless it says otherwise it saves every {rolling} steps")
     summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"
-    fix = "its lines are in references/own-project.md; or the script saves and resumes by itself"
+    fix = f"its lines are in {OWN_PROJECT}; or the script saves and resumes by itself"
     return Check(name, "warn", f"{summary} unless the script resumes by itself", fix=fix)
 
 

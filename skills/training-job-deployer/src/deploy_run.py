@@ -238,9 +238,10 @@ def _roll_back(deployment: Deployment, current: Run, wish: Wish) -> list[str]:
     """What --from-step changed. The start after a kill in between goes on from the same step: the newer ones are aside."""
     if wish.from_step is None:
         return []
-    shell.progress(f"checkpoints: back to step {wish.from_step}")
     place = deploy_place.of(current.target, deployment.run_dir)
-    return [str(each) for each in place.roll_back(current, wish.from_step, dry_run=False).document.get("changed") or []]
+    done = place.roll_back(current, wish.from_step, dry_run=False).document
+    shell.progress(f"checkpoints: back to step {wish.from_step}; the newer ones are set aside")
+    return [str(each) for each in done.get("changed") or []]
 
 
 def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Prepared:

@@ -188,10 +188,10 @@ def _worst(checks: list[shell.Check]) -> str:
 
 def _next(ref: Ref, state: str, reason: str | None) -> list[str]:
     if state == "failed" and is_hopeless(reason):
-        return [ref.command("logs")]
+        return [ref.command("why"), ref.command("logs")]
     verbs = {
         "finished": ["report"],
-        "failed": ["logs", "resume"],
+        "failed": ["why", "logs", "resume"],
         "stopped": ["resume"],
         "gone": ["resume"],
         "lost": ["run"],

@@ -156,10 +156,10 @@ def _to_correct(deployment: Deployment) -> list[str]:
 def _next(deployment: Deployment, state: str, reason: str | None) -> list[str]:
     command = deployment.ref.command
     if state == "failed" and is_hopeless(reason):
-        return [command("logs")]
+        return [command("why"), command("logs")]
     return {
         "finished": [f"{command('run', '--fresh')}   (a new run; this one is kept)"],
-        "failed": [command("logs"), f"{command('resume')}   (after the cause is fixed)"],
+        "failed": [command("why"), command("logs"), f"{command('resume')}   (after the cause is fixed)"],
         "stopped": [f"{command('resume')}   (it was stopped by its user; `run` leaves it so)"],
         "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` leaves it so)"],
         "lost": [f"{command('run')}   (its supervisor died; the same command goes on)"],

@@ -354,6 +354,12 @@ def run_of_attempts(path: Path, ends: list[int], words: str) -> Path:
     return path
 
 
+def test_a_mistake_of_the_script_stays_one_however_often_it_comes(tmp_path: Path) -> None:
+    """No batch makes a name that is not there; whether a restart helps the repetition says all the same."""
+    run = run_of_attempts(tmp_path / "run", [120, 120, 120], "rank 1 exited with 1: NameError: name 'lr' is not defined")
+    assert judged(run) == ("script-error", 1, "STOP")
+
+
 def test_the_same_step_every_time_is_its_batch(tmp_path: Path) -> None:
     run = run_of_attempts(tmp_path / "run", [120, 120], "rank 1 exited with 1: ValueError: sample 7000 is broken")
     assert judged(run) == ("bad-batch", 1, "STOP")

@@ -64,6 +64,12 @@ class Entry:
         return self.found.cause not in ("none", "stopped-by-user", "agreed-stop")
 
 
+MISTAKE = re.compile(
+    r"\b(?:Name|UnboundLocal|Attribute|Type|Import|ModuleNotFound|Syntax|Indentation|Tab|NotImplemented)Error\b"
+)
+"""Of the program, whatever the data of that step are."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     restart: str
@@ -136,7 +142,7 @@ def with_history(evidence: Evidence, case: Case, found: Diagnosis) -> Diagnosis:
     entries = [Entry(each, diagnose(read := read_case(evidence, each.number)), read) for each in older]
     if not same_step([*entries, Entry(case.attempt, found, case)]):
         return found
-    if found.cause in MEMORY:
+    if found.cause in MEMORY or MISTAKE.search(found.root.text):
         return replace(found, restart="STOP")
     root = replace(found.root, rule=rule("run.same-step"))
     return replace(found, root=root, restart="STOP", others=[found.root, *found.others])

@@ -15,6 +15,9 @@ from run_state import store
 from run_state.record import Run
 
 
+SHOWN = 3
+
+
 def why(ref: Ref) -> shell.Result:
     run, place, status = the_run(ref)
     told = ask_doctor(place, run, status["state"], gone=place.is_gone(status))
@@ -26,9 +29,10 @@ def why(ref: Ref) -> shell.Result:
         "run_id": run.run_id,
         "state": status["state"],
         **{key: root.get(key) for key in ("cause", "title", "rank", "node")},
-        "restart": kind,
+        "restart": kind if root.get("cause") != "none" else None,
         "lines": root.get("evidence", []),
         "do": root.get("do"),
+        "earlier": earlier_ends(told),
         "ledger": told.ledger.get("why"),
         **{key: told.data[key] for key in ("others", "attempts", "attempt", "outcome", "notes") if key in told.data},
         "run_dir": str(ref.run_dir),
@@ -36,6 +40,12 @@ def why(ref: Ref) -> shell.Result:
     if kind == "RESTART_OLDER":
         data["older"] = how_to_go_back(ref, place, run)
     return shell.Result(data=data, checks=told.checks, next=next_calls(ref, status["state"], told, place, run, kind), ok=True)
+
+
+def earlier_ends(told: Told) -> list[dict[str, Any]]:
+    """Why the attempts before the newest one ended, the newest of them first: what a run that goes on has survived."""
+    ends = [row for row in told.attempts[:-1] if row.get("cause") != "none"][: -SHOWN - 1 : -1]
+    return [{key: row.get(key) for key in ("attempt", "cause", "rank", "last_step", "text")} for row in ends]
 
 
 def the_run(ref: Ref) -> tuple[Run, Place, dict[str, Any]]:

@@ -10,12 +10,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import trainyard_calls
 import trainyard_shell as shell
 from job_file import project_look, reading
+from job_file.pages import OWN_PROJECT
 from job_file.project_look import DATA_OPTION, FRAMEWORKS, RESUMES, SAVES, STEP_LINE, Project, Script
 from trainyard_interpreter import project_python
 
-LINES = "the three lines for its framework: training/examples, and references/own-project.md"
+LINES = f"the lines for its framework are in {OWN_PROJECT}"
 CLUSTER = """image: {{build: auto}}                 # or {{uri: "REPOSITORY@sha256:DIGEST"}}: holds the script, torch and the package trainyard
 nodes: 2
 cluster: {{namespace: trainyard}}      # where the team's Roles are; the context is the current one
@@ -132,7 +134,9 @@ def _text(project: Project, script: Script, launcher: str, reason: str, python: 
     if target == "local":
         rows.append(("python", "auto", f"now {python}"))
     if launcher != "python":
-        rows.append(("procs_per_node", "auto", "processes a machine: one an accelerator, one where there is none"))
+        rows.append(
+            ("procs_per_node", "auto", "processes a machine, as in 2; auto: one an accelerator, one where there is none")
+        )
     lines = [(f"{key}: {_yaml(value)}", about) for key, value, about in rows]
     if target == "local":
         lines.append(("checkpoints: {rolling_steps: 100, keep_rolling: 3}", "a save every 100 steps; the newest three stay"))
@@ -144,7 +148,8 @@ def _text(project: Project, script: Script, launcher: str, reason: str, python: 
     if data := sorted({match.decode() for match in DATA_OPTION.findall(script.text)}):
         body.append(f"# data: the script takes {', '.join(data[:4])}; put what it needs into `run`")
     body += [f"# missing: {each}" for each in lacks]
-    head = f"# Every key: `deploy.py schema`. Made by `deploy.py init` from what {script.path} looks like: read it once."
+    program = trainyard_calls.command or "deploy.py"
+    head = f"# Every key: `{program} schema`. Made by `{program} init` from what {script.path} looks like: read it once."
     return "\n".join([head, *body]) + "\n"
 
 
