@@ -51,6 +51,7 @@ def _of_source(
 
 def read_source(source: LogSource, log_format: str, pattern: str | None) -> LogMetrics:
     file = source.open()
+    pattern = source.pattern if pattern is None and log_format == "auto" else pattern
     try:
         return read_log(file, format=log_format, pattern=pattern, growing=source.growing)
     except OSError as error:
@@ -64,6 +65,8 @@ def unknown_format(found: LogMetrics, source: LogSource, log_format: str, patter
     """Nothing was recognised: say what was looked for, and show a few lines as data."""
     if pattern is not None:
         what = "that --pattern finds"
+    elif source.pattern is not None and log_format == "auto":
+        what = "that monitor.pattern of the job file finds"
     elif log_format != "auto":
         what = f"in the format {log_format}"
     else:

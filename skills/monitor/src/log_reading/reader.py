@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -41,8 +42,11 @@ class LogMetrics:
     """Lines with a loss under other names than the run's."""
 
 
-def read_log(file: BinaryIO, *, format: str = "auto", pattern: str | None = None, growing: bool = False) -> LogMetrics:
-    """Read to the end. `growing`: somebody still writes, so a last line without an end is left out."""
+def read_log(
+    file: BinaryIO, *, format: str = "auto", pattern: str | None = None, growing: bool = False, head: bytes = b""
+) -> LogMetrics:
+    """Read to the end. `growing`: somebody still writes, so a last line without an end is left out. `head`: how the log begins of
+    which `file` is the end; names and the first epoch's number are those of the whole log."""
     count, table, writers = LineCount(), LogTable(), OneWriter()
     lines = lines_of(file, count, growing=growing)
     votes: Counter[str] = Counter()
@@ -54,13 +58,14 @@ def read_log(file: BinaryIO, *, format: str = "auto", pattern: str | None = None
         chosen, lines = _recognised(lines, votes)
     if chosen is None:
         return LogMetrics(None, Fields(), table, count, writers, votes)
-    _read(_seen_ahead(lines, chosen), chosen, table, writers)
+    _read(_seen_ahead(lines, chosen, head), chosen, table, writers)
     name = chosen.name if len(table) or len(table.eval_loss) else None
     return LogMetrics(name, chosen.fields, table, count, writers, votes, chosen.left_out)
 
 
-def _seen_ahead(lines: Iterator[str], chosen: Format) -> Iterator[str]:
+def _seen_ahead(lines: Iterator[str], chosen: Format, head: bytes) -> Iterator[str]:
     """The same lines, after the format has seen the first of them."""
+    begin = list(lines_of(io.BytesIO(head), LineCount(), growing=True))
     kept: list[str] = []
     chars = 0
     for text in lines:
@@ -68,7 +73,7 @@ def _seen_ahead(lines: Iterator[str], chosen: Format) -> Iterator[str]:
         chars += len(text)
         if len(kept) >= AHEAD_LINES or chars >= AHEAD_CHARS:
             break
-    chosen.settle([message_of(text) for text in kept])
+    chosen.settle([message_of(text) for text in (*begin, *kept)])
     return _chain(kept, lines)
 
 
