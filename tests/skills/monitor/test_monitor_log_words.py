@@ -45,6 +45,13 @@ def test_a_single_decimal_point_says_that_commas_separate(tmp_path: Path) -> Non
     assert told(tmp_path, lines, "last_step", "last_loss") == (3, 1.5)
 
 
+def test_the_milliseconds_of_a_time_are_no_decimal_comma(tmp_path: Path) -> None:
+    lines = [f"2026-01-01 10:00:00,123 step {n},000 loss {5 - n}" for n in (1, 2, 3)]
+    assert told(tmp_path, lines, "last_step", "last_loss") == (3000, 2.0)
+    lines = [f"step {n},000 loss 2.{n}e+00 ids 0,{n}" for n in (1, 2, 3)]
+    assert told(tmp_path, lines, "last_step", "last_loss") == (3000, 2.3)
+
+
 # --- places ------------------------------------------------------------------------------------------------------
 
 

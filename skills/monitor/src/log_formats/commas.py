@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NUMERAL = re.compile(r"(?<![\w.,])\d[\d.,]{0,40}(?<=\d)(?![\w])")
+NUMERAL = re.compile(r"(?<![\w.,])(?<!\d:)\d[\d.,]{0,40}(?<=\d)(?:[eE][-+]?\d{1,4})?(?!\w)")
+"""Not the seconds of a time, 10:00:00,123."""
 GROUPS = re.compile(r"[1-9]\d{0,2}(?:[.,]\d{3})+")
 SWAPPED = str.maketrans(",.", ".,")
 

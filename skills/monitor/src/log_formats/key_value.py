@@ -61,7 +61,9 @@ class KeyValue(Format):
     def parse(self, text: str) -> Point | None:
         if "," in text and (point := self._table.parse(text)) is not None:
             return point
-        tells_loss = "oss" in text or "OSS" in text or _may_tell_loss(text)  # twice: most lines of a log end here
+        tells_loss = (
+            "oss" in text or "OSS" in text or (text[:1] == "{" and _may_tell_loss(text))
+        )  # most lines of a log end here
         if not tells_loss and not (self._counts and "step" in text):
             return None
         line = self._line(text)

@@ -108,6 +108,8 @@ def writer_of(text: str) -> str | None:
     """Who wrote the line, where a prefix tells: `rank 3`, `task 3` of srun, `pod NAME`."""
     if found := WRITER.search(text, 0, MAX_PREFIX_CHARS):
         return f"rank {int(found['rank'])}" if found["rank"] else f"pod {found['pod']}"
+    if text[:1] not in PREFIX_BEGINS:
+        return None
     stamp = NODES_STAMP.match(text)
     launched = LAUNCHER.match(text, stamp.end() if stamp else 0)
     if not launched:
