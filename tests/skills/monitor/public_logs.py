@@ -31,6 +31,7 @@ IMAGENET = Sample(
     last_step=190,
     last_loss=4.1,
     points=6,
+    more={"evals": 0},  # the loss of one batch of an evaluation is not the evaluation's
 )
 MNIST = Sample(
     [
@@ -200,7 +201,7 @@ TIMM = Sample(
     last_step=399,
     last_loss=4.01,
     points=6,
-    more={"last_throughput": 512.25, "unit": "/s", "last_lr": 1e-5},
+    more={"last_throughput": 512.25, "unit": "/s", "last_lr": 1e-5, "evals": 0},
 )
 COMPOSER = Sample(
     [
@@ -245,6 +246,7 @@ OPENRLHF = Sample(
     last_step=19,
     last_loss=2.9,
     points=8,
+    more={"eta_s": None},  # the bar says what is left of the epoch
 )
 OPENRLHF_PPO = Sample(
     [f"(PPOTrainer pid=77) Global step {n}: {{'policy_loss': -0.{n}, 'critic_loss': 0.5, 'reward': {n}.25, 'kl': 0.001, 'actor_lr': 1e-06}}" for n in (1, 2, 3)],

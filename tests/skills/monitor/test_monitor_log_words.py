@@ -60,6 +60,11 @@ def test_a_step_of_an_epoch_is_counted_over_the_epochs(tmp_path: Path) -> None:
     assert told(tmp_path, lines, *LAST, "restarts") == (160, 300, 2.6, 0)
 
 
+def test_a_place_may_stand_in_brackets_with_its_words(tmp_path: Path) -> None:
+    lines = [f"[Epoch {e}/3] [Batch {b}/100] loss: {4 - e}.5" for e in (0, 1) for b in (10, 20)]
+    assert told(tmp_path, lines, *LAST) == (120, 300, 3.5)
+
+
 def test_a_step_that_counts_on_is_not_counted_again(tmp_path: Path) -> None:
     lines = [f"Epoch {e}/3, global step {s}/300, loss {4 - e}.5" for e, s in ((1, 50), (1, 100), (2, 150))]
     assert told(tmp_path, lines, *LAST) == (150, 300, 2.5)
@@ -69,6 +74,11 @@ def test_an_epoch_is_a_step_only_where_nothing_else_is(tmp_path: Path) -> None:
     assert told(tmp_path, [f"epoch {n} loss {4 - n}.5" for n in (1, 2, 3)], "last_step", "last_loss") == (3, 1.5)
     lines = ["epoch 1 loss 9.5", "step 10 loss 3.5", "step 20 loss 2.5", "epoch 2 loss 9.0"]
     assert told(tmp_path, lines, "first_step", "last_step", "last_loss") == (10, 20, 2.5)
+
+
+def test_words_in_front_of_step_are_not_its_name(tmp_path: Path) -> None:
+    assert told(tmp_path, ["INFO step=1 loss=2.5", "INFO step=2 loss=1.5"], "last_step", "last_loss") == (2, 1.5)
+    assert told(tmp_path, ["loss 2.5 at step 10", "loss 1.5 at step 20"], "last_step", "last_loss") == (20, 1.5)
 
 
 # --- names -------------------------------------------------------------------------------------------------------

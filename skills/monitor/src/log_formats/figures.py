@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from log_formats.values import Bar
 
 GROUPED = r"\d{1,3}(?:,\d{3})+|\d{1,15}"
-# One key of one or two words (`INFO step` is not one), a separator, a number. The possessive quantifier keeps a long word from being tried again from each of
+# One key of one or two words (`INFO step` and `at step` are none), a separator, a number. The possessive quantifier keeps a long word from being tried again from each of
 # its letters.
 PAIR = re.compile(
-    r"(?<![\w/.@-])(?!(?:INFO|DEBUG|WARNING|WARN|ERROR) )(?P<key>[A-Za-z_][\w/.@-]{0,60}+(?: (?:loss|rate|norm|step|reward|per s(?:ec(?:ond)?)?))?)"
+    r"(?<![\w/.@-])(?!(?:INFO|DEBUG|WARNING|WARN|ERROR|at|after|in|on|for) )(?P<key>[A-Za-z_][\w/.@-]{0,60}+(?: (?:loss|rate|norm|step|reward|per s(?:ec(?:ond)?)?))?)"
     r"[\"']?(?: ?\([^)]{0,20}\))?(?: {0,4}[=:]\s{0,12}|\s{1,12})[\"']?"
     rf"(?P<value>{NUMBER})(?![A-Za-z0-9_]|\.\d)(?: ?/ {{0,12}}(?P<of>{GROUPED}))?",
     re.IGNORECASE,

@@ -11,7 +11,7 @@ from log_formats.base import Format, told
 from log_formats.columns import Csv
 from log_formats.commas import has_decimal_commas, with_points
 from log_formats.figures import Line, line_of
-from log_formats.places import SOURCE
+from log_formats.places import OWN_BATCHES, SOURCE
 from log_formats.shapes import BAR, EPOCH, shape_of, step_sources, usual_shape
 from log_formats.values import Point, number, whole
 
@@ -131,7 +131,8 @@ class KeyValue(Format):
     def _rest(self, point: Point, line: Line) -> None:
         """What has no name that stands before its number."""
         if line.bar is not None:
-            point.elapsed_s, point.eta_s = line.bar.elapsed_s, line.bar.left_s
+            point.elapsed_s = line.bar.elapsed_s
+            point.eta_s = line.bar.left_s if line.place is None else None  # the bar of an epoch ends with it
         point.elapsed_s = line.clocks.get("elapsed", point.elapsed_s)
         point.eta_s = line.clocks.get("left", point.eta_s)
         if line.rate and point.throughput is None and point.loss is not None and self.fields.take("throughput", line.rate[1]):
@@ -145,7 +146,7 @@ class KeyValue(Format):
             step = next(pair.whole for pair in line.pairs if pair.name == line.steps[0])
             point.step = step if step is not None and abs(step - self._step) <= 1 else None
             return point.step is not None
-        own = line.steps or line.place or line.bar
+        own = line.steps or line.place or line.bar or OWN_BATCHES.search(text)
         return not own and "step" in self.fields.of and "best" not in text.lower()
 
     def _count(self, line: Line) -> Point | None:
