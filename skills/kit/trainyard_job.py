@@ -133,6 +133,10 @@ class Monitor(Section):
     ] = "auto"
     max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
     stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
+    pattern: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1000)] | None,
+        Meta(description="A regular expression for a log in no known format; its groups, step and loss say, are the metrics."),
+    ] = None
 
 
 class Budget(Section):

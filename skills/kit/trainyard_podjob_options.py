@@ -188,6 +188,7 @@ def of_request(request: Request) -> dict[str, Any]:
         "grace_s": monitor.stop_grace_s,
         "hang": monitor.hang,
         "hang_after_s": None if monitor.hang_after_s == "auto" else monitor.hang_after_s,
+        "log_pattern": monitor.pattern,
         **pod_size(request),
     }
     return {key: value for key, value in fields.items() if value is not None}

@@ -33,7 +33,7 @@ def cli() -> None:
     """Watch a training run: progress, health, a live view, a report with the goodput account, and the metrics of anybody's log.
 
     RUN is the run folder: on a local target .trainyard/runs/NAME beside the job file. Else it is the name of a run or job on a
-    cluster; --namespace, --context or --selector say so in any case. `metrics` and `report` also read a log file alone.
+    cluster; --namespace, --context or --selector say so in any case. `status`, `health`, `metrics` and `report` also read a log file alone.
     """
 
 

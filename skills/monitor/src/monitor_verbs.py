@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trainyard_shell as shell
@@ -12,14 +13,16 @@ from log_reading.source import job_logs
 from run_folder.folder import open_run_folder
 from run_health.checks import health_checks
 from run_health.limits import Limits
+from run_health.losses import loss_check
+from run_health.progress import progress_check
 from run_health.restart import restart_point, restart_warnings
+from run_health.validation import validation_check
+from run_view.log_alone import is_log_alone, log_alone
 from run_view.observe import Observation, observe
 from run_view.status import notes, status_data
 from run_view.waiting import until_let_go, until_news
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cluster_run.named import Named
     from run_view.listening import Listening
     from run_view.watch import Screen
@@ -28,6 +31,7 @@ WHOLE_UP_TO_BYTES = 24 << 20
 """`status` reads the whole history of a run whose step lines take less (about 100,000 steps); above, `report` does."""
 WATCH_TIMEOUT_S = 600.0
 INTERVAL_S = 2.0
+HEALTH_KEYS = ("name", "state", "line", "step", "total_steps")
 
 
 def status_result(run: Named, stall_factor: float) -> shell.Result:
@@ -35,6 +39,8 @@ def status_result(run: Named, stall_factor: float) -> shell.Result:
         from cluster_run.verbs import status_result as on_cluster
 
         return on_cluster(run, stall_factor)
+    if is_log_alone(run.folder):
+        return _status_of_log(log_alone(Path(run.folder)))
     path = open_run_folder(run.folder)
     view = observe(path, stall_factor=stall_factor)
     data = status_data(view)
@@ -48,6 +54,19 @@ def status_result(run: Named, stall_factor: float) -> shell.Result:
         data["notes"].append("the run is too long to be read whole here: `report` has the summary")
         next_lines.append(f"monitor_training.py report {run.folder}")
     return shell.Result(data=data, next=next_lines, truncated=data["summary"] is None)
+
+
+def _status_of_log(view: Observation) -> shell.Result:
+    """The same members as of a run folder."""
+    data = status_data(view) | {"summary": None, "restart_point": None, "notes": notes(view)}
+    return shell.Result(data=data, next=[f"monitor_training.py report {view.path}"])
+
+
+def _health_of_log(view: Observation, limits: Limits) -> shell.Result:
+    """The checks that a log alone can answer."""
+    checks = [progress_check(view, limits), loss_check(view, limits), validation_check(view)]
+    data = {key: value for key, value in status_data(view).items() if key in HEALTH_KEYS}
+    return shell.Result(data=data | {"notes": notes(view)}, checks=checks)
 
 
 def _summary(view: Observation, stall_factor: float) -> dict[str, Any]:
@@ -69,13 +88,15 @@ def health_result(run: Named, stall_factor: float, start_limit_s: float) -> shel
         from cluster_run.verbs import health_result as on_cluster
 
         return on_cluster(run, stall_factor, start_limit_s)
+    limits = Limits(stall_factor, start_limit_s, every_loss=True)
+    if is_log_alone(run.folder):
+        return _health_of_log(log_alone(Path(run.folder)), limits)
     view = observe(open_run_folder(run.folder), stall_factor=stall_factor)
-    checks = health_checks(view, Limits(stall_factor, start_limit_s))
+    checks = health_checks(view, limits)
     data = status_data(view)
-    keep = ("name", "state", "line", "step", "total_steps")
     wrong = any(check.status == "fail" for check in checks)
     next_lines = [f"diagnose_training.py doctor {run.folder}"] if wrong else []
-    return shell.Result(data={key: data[key] for key in keep} | {"notes": notes(view)}, checks=checks, next=next_lines)
+    return shell.Result(data={key: data[key] for key in HEALTH_KEYS} | {"notes": notes(view)}, checks=checks, next=next_lines)
 
 
 def progress_result(run: Named) -> shell.Result:

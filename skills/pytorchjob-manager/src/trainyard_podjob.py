@@ -25,7 +25,7 @@ QUALIFIED = re.compile(r"(?=.{1,317}$)([a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[-A-Za-
 SECRET_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 RESERVED = re.compile(
     r"PET_.*|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)"
-    r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S|HANG|HANG_AFTER_S)"
+    r"|TRAINYARD_(RUN_ID|RUN_DIR|CHECKPOINTS|MAX_RESTARTS|STOP_GRACE_S|HANG|HANG_AFTER_S|LOG_PATTERN)"
 )
 """Set by the operator or by us: a value from outside would take the job apart."""
 MAX_NODES = 2000
@@ -35,7 +35,7 @@ OWN_GROUP = 1000
 """Of the run's own volume: the kubelet gives the volume to this group, and every process of the pods is in it, whoever it is."""
 LATER = (
     *("hang", "hang_after_s", "run_as_user", "run_as_group", "fs_group", "hyperpod", "limit_cpu", "limit_memory"),
-    "avoid_nodes",
+    *("avoid_nodes", "log_pattern"),
 )
 """Fields that a version before this one did not have: at their defaults they are not part of the digest."""
 Object = dict[str, Any]
@@ -86,6 +86,8 @@ class PodJob:
     """What the launcher in the pods does about a hang: restart or report."""
     hang_after_s: float | None = None
     """Seconds without a step that are one; None: found out."""
+    log_pattern: str | None = None
+    """A regular expression that reads the job's log, for the monitor."""
     spread_key: str | None = None
     """Label of nodes over whose values the pods are spread; kubernetes.io/hostname: one pod a node."""
 

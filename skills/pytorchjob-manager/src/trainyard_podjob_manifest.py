@@ -110,6 +110,8 @@ def environment(job: PodJob, own: dict[str, str]) -> list[Object]:
         "TRAINYARD_HANG_AFTER_S": "auto" if job.hang_after_s is None else f"{job.hang_after_s:g}",
         "PYTHONUNBUFFERED": "1",
     }
+    if job.log_pattern is not None:
+        ours["TRAINYARD_LOG_PATTERN"] = job.log_pattern.replace("$", "$$")  # Kubernetes expands $(NAME)
     if job.nodes > 1 and not job.claim:
         del ours["TRAINYARD_RUN_DIR"]  # one folder for all pods is what it stands for: the launchers look for their key in it
     plain: list[Object] = [{"name": name, "value": value} for name, value in {**ours, **own, **job.env}.items()]

@@ -261,3 +261,92 @@ def test_a_long_log_is_looked_at_by_its_end_only(tmp_path: Path) -> None:
     assert data["step"] == 49 and data["log"]["format"] == "torchtitan"
     shown = read_bytes_of("status", run.path)
     assert shown < 3 * (4 << 20) < (run.path / "logs" / "attempt-0000.log").stat().st_size
+
+
+# --- the job file's pattern -----------------------------------------------------------------------------------------
+
+OWN = r"at (?P<step>\d+): it costs (?P<loss>\S+)"
+
+
+@pytest.fixture
+def own_words(tmp_path: Path) -> RunWriter:
+    """A log in no known format, of a run whose job file says how to read it."""
+    run = RunWriter(tmp_path / "own")
+    run.launch()
+    run.runner("running")
+    log_of(run, 0, [f"at {n}: it costs {9 - n}.5" for n in range(1, 6)])
+    return run
+
+
+def with_pattern(run: RunWriter, pattern: str = OWN) -> Path:
+    (run.path / "run.json").write_text(json.dumps({"job": {"name": "own", "monitor": {"pattern": pattern}}}))
+    return run.path
+
+
+def test_no_step_read_is_not_step_0(own_words: RunWriter) -> None:
+    data = call("status", own_words.path)["data"]
+    assert (data["step"], data["percent"], data["eta_s"]) == (None, None, None)
+    assert "no step read yet" in data["line"] and "step 0" not in data["line"]
+
+
+def test_the_job_files_pattern_reaches_every_verb(own_words: RunWriter) -> None:
+    folder = with_pattern(own_words)
+    status = call("status", folder)["data"]
+    assert (status["step"], status["loss"], status["log"]["format"]) == (5, 4.5, "pattern")
+    assert check(call("health", folder, code=1), "loss.finite")["status"] == "pass"
+    assert call("progress", folder)["data"]["step"] == 5
+    assert call("metrics", folder)["data"]["summary"]["last_step"] == 5
+    assert call("report", folder, "--dry-run")["data"]["summary"]["steps"] == 5
+
+
+def test_a_format_that_is_asked_for_goes_before_the_job_files_pattern(own_words: RunWriter) -> None:
+    error = call("metrics", with_pattern(own_words), "--log-format", "verl", code=2)["error"]
+    assert "in the format verl" in error["message"]
+    other = r"costs (?P<loss>\S+)"
+    assert call("metrics", own_words.path, "--pattern", other)["data"]["fields"] == {"loss": "--pattern"}
+
+
+# --- the whole log --------------------------------------------------------------------------------------------------
+
+
+def test_every_loss_that_the_log_holds_is_looked_at(tmp_path: Path) -> None:
+    run = RunWriter(tmp_path / "long")
+    run.launch()
+    run.runner("running")
+    padding = "x" * 4000
+    log_of(run, 0, [f"step {n} loss {'nan' if n in (7, 9) else '2.5'} {padding}" for n in range(1, 1500)])
+    found = check(call("health", run.path, code=1), "loss.finite")
+    assert (found["status"], found["summary"]) == ("warn", "2 losses of the log are not finite")
+    assert found["evidence"] == "first at step 7, last at step 9"
+
+
+def test_the_end_of_a_long_log_counts_its_epochs_as_its_beginning_does(tmp_path: Path) -> None:
+    run = RunWriter(tmp_path / "long")
+    run.launch()
+    run.runner("running")
+    padding = "x" * 4000
+    log_of(run, 0, [f"epoch {e} batch {b}/500 loss 2.5 {padding}" for e in range(4) for b in range(1, 501)])
+    assert call("status", run.path)["data"]["step"] == 2000
+    assert call("progress", run.path)["data"]["step"] == 2000
+
+
+# --- a log file alone -----------------------------------------------------------------------------------------------
+
+
+def test_status_and_health_read_a_log_file_as_report_does(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    now = time.time()
+    stamps = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now - 2 * (20 - n))) for n in range(1, 21)]
+    log.write_text("\n".join(f"{at} step {n}/100 loss {'nan' if n == 3 else 2.5}" for n, at in enumerate(stamps, 1)) + "\n")
+    status = call("status", log)["data"]
+    assert (status["state"], status["step"], status["total_steps"], status["loss"]) == ("unknown", 20, 100, 2.5)
+    assert status["eta_s"] == pytest.approx(160)
+    health = call("health", log)
+    assert statuses(health) == {"progress.stalled": "pass", "loss.finite": "warn", "validation.rising": "skipped"}
+
+
+def test_a_file_that_is_no_log_has_no_step(tmp_path: Path) -> None:
+    log = tmp_path / "notes.txt"
+    log.write_text("bread\nmilk\n")
+    data = call("status", log)["data"]
+    assert data["step"] is None and "no step read yet" in data["line"]

@@ -114,7 +114,7 @@ def test_another_boot_is_unknown_while_records_are_young(living_run: RunWriter, 
 def test_a_run_that_has_just_begun_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     data = call("status", tmp_path)["data"]
-    assert (data["state"], data["step"], data["loss"], data["last_checkpoint"]) == ("unknown", 0, None, None)
+    assert (data["state"], data["step"], data["loss"], data["last_checkpoint"]) == ("unknown", None, None, None)
     assert "no step line yet" in data["notes"]
     assert data["summary"]["goodput"] is None
 

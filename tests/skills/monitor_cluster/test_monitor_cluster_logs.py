@@ -29,6 +29,19 @@ def test_progress_health_and_loss_come_from_the_log_of_the_rank_that_prints(api:
     assert played("progress", "tiny").data["step"] == 59
 
 
+def test_a_log_in_the_jobs_own_words_is_read_by_the_pattern_that_its_pods_carry(api: Api, played: Monitor) -> None:
+    began = time.time() - 600
+    lines = [(began + 10 * n, f"at {n}: it costs {99 - n}.5") for n in range(1, 60)]
+    running(api, lines=lines)
+    assert played("status", "tiny").data["step"] is None
+    for one in api.pods:
+        pattern = r"at (?P<step>\d+): it costs (?P<loss>\S+)$$"
+        one["spec"]["containers"][0]["env"] = [{"name": "TRAINYARD_LOG_PATTERN", "value": pattern}]
+    status = played("status", "tiny").data
+    assert (status["step"], status["loss"], status["log"]["format"]) == (59, 40.5, "pattern")
+    assert played("metrics", "tiny").data["summary"]["last_step"] == 59
+
+
 def test_steps_that_stop_coming_are_a_stall_by_the_servers_clock_and_not_by_this_machines(api: Api, played: Monitor) -> None:
     api.clock_ahead_s = 7200.0
     running(api)

@@ -76,7 +76,15 @@ def test_a_pod_has_its_volume_memory_for_shm_devices_secrets_and_time_to_save(en
         assert environment["TRAINYARD_CHECKPOINTS"]["value"] == "/trainyard/tiny-0123456789abcdef/checkpoints"
         assert (environment["TRAINYARD_STOP_GRACE_S"]["value"], pod["terminationGracePeriodSeconds"]) == ("45.5", 76)
         assert environment["TRAINYARD_HANG"]["value"] == "restart" and environment["TRAINYARD_HANG_AFTER_S"]["value"] == "auto"
+        assert "TRAINYARD_LOG_PATTERN" not in environment
         assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_pods_carry_the_pattern_that_reads_their_log() -> None:
+    """Kubernetes makes one dollar of two, and expands $(NAME)."""
+    for pod in pods_of(build("pytorchjob", log_pattern=r"loss (?P<loss>\S+)$")):
+        environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+        assert environment["TRAINYARD_LOG_PATTERN"] == r"loss (?P<loss>\S+)$$"
 
 
 @pytest.mark.parametrize("engine", ["pytorchjob", "hyperpodjob", "trainjob"])

@@ -44,6 +44,8 @@ KEYS = [
     ("monitor: {stop_grace_s: 0}", "$.monitor.stop_grace_s", ">= 1"),
     ("monitor: {hang: ignore}", "$.monitor.hang", "report, restart"),
     ("monitor: {hang_after_s: soon}", "$.monitor.hang_after_s", "auto"),
+    ("monitor: {pattern: '('}", "$.monitor.pattern", "is not a regular expression"),
+    ("monitor: {pattern: 'step (?P<step>.)'}", "$.monitor.pattern", "names no loss"),
     ("monitor: {hang_after_s: 0}", "$.monitor.hang_after_s", ">= 1"),
     ("target: eks", "$.image", "is missing"),
     ("image: {uri: a, build: auto}", "$.image", "either uri or build"),

@@ -21,6 +21,7 @@ from cluster_run.kinds import DRIVER
 from cluster_run.logs import LogLine, TooLong, seconds_of
 from cluster_run.run import ClusterRun, RunPod
 from log_reading.reader import read_log
+from run_folder.folder import log_pattern
 
 LOOK_BYTES = 12 << 20
 """A node keeps 10 MiB of a log unless it was told otherwise (containerLogMaxSize)."""
@@ -141,7 +142,7 @@ class LogCopies:
         for path in sorted((self.folder / "logs").iterdir(), reverse=True):
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - SEEN_BYTES))
-                if read_log(file, growing=True).format is not None:
+                if read_log(file, pattern=log_pattern(self.folder), growing=True).format is not None:
                     return True
         return False
 

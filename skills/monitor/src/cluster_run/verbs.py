@@ -183,7 +183,7 @@ def health_result(named: Named, stall_factor: float, start_limit_s: float) -> sh
         found = looker.look(stall_factor=stall_factor)
         data = data_of(found)
         keep = ("name", "state", "line", "step", "total_steps", "job", "records")
-        checks = checks_of(found, Limits(stall_factor, start_limit_s))
+        checks = checks_of(found, Limits(stall_factor, start_limit_s, every_loss=True))
         return shell.Result(data={key: data[key] for key in keep} | {"notes": _notes(found)}, checks=checks)
 
 

@@ -4,6 +4,7 @@ is a run folder to all of monitor's code; and what Kubernetes says beside it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -78,6 +79,7 @@ class Looker:
         run = self.named.found(self.cluster)
         self._begin(run)
         assert self.logs is not None
+        self._write_pattern(run)
         clocks = clocks_of(run)
         volume, tried = copy_run(run, self.folder, whole_bytes=whole_bytes, tensorboard=tensorboard)
         if volume is not None:
@@ -104,6 +106,11 @@ class Looker:
             (self.folder / record).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
+    def _write_pattern(self, run: ClusterRun) -> None:
+        """Where a run here has the job file's monitor.pattern too."""
+        if (pattern := pattern_of(run)) is not None:
+            (self.folder / "run.json").write_text(json.dumps({"job": {"monitor": {"pattern": pattern}}}))
+
     def _node_of_logs(self, run: ClusterRun) -> str | None:
         assert self.logs is not None
         printed = next((pod for pod in run.pods if pod.name == self.logs.pod), run.first_pod)
@@ -124,6 +131,15 @@ def looker_at(named: Named) -> Iterator[Looker]:
     """The copies go when the block ends."""
     with tempfile.TemporaryDirectory(prefix="trainyard-monitor-") as folder:
         yield Looker(named, Path(folder))
+
+
+def pattern_of(run: ClusterRun) -> str | None:
+    """The job file's, as the engine has put it into the pods' environment."""
+    containers = [each for pod in run.pods for each in pod.object["spec"].get("containers", []) if each.get("name") == pod.main]
+    told = [
+        one.get("value") for each in containers for one in each.get("env") or [] if one.get("name") == "TRAINYARD_LOG_PATTERN"
+    ]
+    return str(told[0]).replace("$$", "$") if told and told[0] else None
 
 
 def _has_trainers_records(folder: Path) -> bool:

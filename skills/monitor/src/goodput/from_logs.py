@@ -32,9 +32,9 @@ TIME_SLACK_S = 120.0
 """A log's times may lie this far outside the run before they are taken for another time zone's."""
 
 
-def history_of_logs(logs: list[Path], base: History, runner: Runner | None, now: float) -> History:
+def history_of_logs(logs: list[Path], base: History, runner: Runner | None, now: float, pattern: str | None = None) -> History:
     """`base` holds the supervisor's events, and is given back with the steps and lives that the logs tell."""
-    read = [(attempt_of(log), _read(log)) for log in logs]
+    read = [(attempt_of(log), _read(log, pattern)) for log in logs]
     told = [found for _, found in read if found.format is not None]
     steps = StepTable()
     lives: list[Life] = []
@@ -62,10 +62,10 @@ def history_of_logs(logs: list[Path], base: History, runner: Runner | None, now:
     )
 
 
-def _read(log: Path) -> LogMetrics:
+def _read(log: Path, pattern: str | None) -> LogMetrics:
     try:
         with open_regular(log) as file:
-            return read_log(file, growing=True)
+            return read_log(file, pattern=pattern, growing=True)
     except Unusable as error:
         raise shell.SkillError("usage", str(error), hint=f"ls -l {log}") from error
     except OSError as error:

@@ -9,6 +9,7 @@ from goodput.from_logs import history_of_logs
 from goodput.from_records import read_history
 from goodput.summary import summarize
 from log_reading.source import job_logs
+from run_folder.folder import log_pattern
 
 if TYPE_CHECKING:
     from goodput.history import History
@@ -19,7 +20,7 @@ def history_of(view: Observation, stall_factor: float) -> tuple[History, Account
     """The whole history, and where its time went; None where nothing was recorded, or a log has no times."""
     history = read_history(view.path)
     if view.log is not None:
-        history = history_of_logs(job_logs(view.path, view.runner), history, view.runner, view.now)
+        history = history_of_logs(job_logs(view.path, view.runner), history, view.runner, view.now, log_pattern(view.path))
     if history.log is not None and not history.log.has_times:
         return history, None
     return history, account(history, now=view.now if view.state.alive else None, stall_factor=stall_factor)

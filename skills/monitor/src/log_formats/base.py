@@ -45,6 +45,11 @@ class Format(ABC):
     def __init__(self) -> None:
         self.fields = Fields()
         """Which names the figures were taken from."""
+        self.left_out = 0
+        """Lines with a loss under other names than those that count."""
+
+    def settle(self, texts: list[str]) -> None:  # noqa: B027  # most formats have nothing to settle
+        """The first lines, before any of them is read: what one line alone cannot decide."""
 
     @abstractmethod
     def parse(self, text: str) -> Point | None:

@@ -1,4 +1,4 @@
-"""Figures under names: the columns of a CSV, the keys of a JSON object, and which metric a name of anybody's stands for."""
+"""Figures under names: the columns of a CSV, and which metric a name of anybody's stands for."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import functools
 import re
 from typing import Any
 
-from log_formats.base import EVAL_LOSSES, LOSSES, fill, json_object, told
+from log_formats.base import EVAL_LOSSES, LOSSES, fill, told
 from log_formats.values import Fields, Point, number, whole
 
 KINDS = {
-    "step": r"(?:global|train(?:ing)?|trainer)?[_/ ]?steps?|iter(?:ation)?s?|update",
+    "step": r"(?:global|train(?:ing)?|trainer|current)?[_/ ]?steps?|iter(?:ation)?s?|(?:num_)?updates?",
+    "total": r"(?:total|max)[_ ](?:train(?:ing)?[_ ])?(?:steps?|iter(?:ation)?s?)",
     "eval_loss": r"(?:val(?:id(?:ation)?)?|eval(?:uation)?|test)[_/ .-]?loss(?:[_/]epoch)?|loss/(?:val(?:id(?:ation)?)?|eval)",
-    "loss": r"(?:train(?:ing)?|lm|avg|mean|total)?[_/ .-]?loss(?:[_/](?:step|train))?",
-    "lr": r"lr(?:[-_/][\w-]{1,40})?|learning[_ -]?rate",
-    "grad_norm": r"(?:\w{1,20}[_/])?grad(?:ient)?[_ ]?norm|gnorm",
+    "loss": r"(?:train(?:ing)?|lm|gpt|avg|mean|total|policy|reduced[_ ]train)?[_/ .-]?loss(?:[_/](?:step|train(?:/total)?|mean))?",
+    "lr": r"lr(?:[-_/][\w/-]{1,40})?|learning[_ -]?rate",
+    "grad_norm": r"(?:\w{1,20}[_/])?grad(?:ient)?[_ ]?norm|gnorm|norm",
     "reward": r"(?:mean[_ ])?rewards?(?:/mean)?",
     "throughput": r"(?:tokens?|toks?|samples?|examples?|seq(?:uence)?s?|im(?:a)?ge?s?|frames?)(?:_per_|/| per )s(?:ec(?:ond)?)?"
     r"(?:(?:_per_|/| per )(?:gpu|device|rank|chip))?|tps|wps|throughput",
@@ -32,7 +33,7 @@ def kind_of(name: str) -> str | None:
 
 
 class Csv:
-    """Lines under a header that names a step (or epoch) and a loss; JSON objects with such names are read alike."""
+    """Lines under a header that names a step (or epoch) and a loss."""
 
     STEPS = ("step", "global_step", "trainer/global_step", "iteration", "iter", "_step")
 
@@ -42,9 +43,7 @@ class Csv:
         self.names: dict[str, tuple[str, ...]] = {}
 
     def parse(self, text: str) -> Point | None:
-        if text.startswith("{") and (values := json_object(text)) is not None:
-            return self._point(values)
-        if "," not in text:
+        if "," not in text or text.startswith("{"):
             return None
         if not self.columns or text.startswith(self.columns[0]):
             self._header(text)
@@ -65,21 +64,20 @@ class Csv:
             self.columns, self.names = cells, names
 
     def _point(self, values: dict[str, Any]) -> Point | None:
-        names = self.names or columns_of(list(values)[:400])
         source = next((name for name in (*self.STEPS, "epoch") if name in values), None)
-        if source is None or not names.keys() & {"loss", "eval_loss", "lr"}:
+        if source is None:
             return None
         point = Point(step=whole(str(values[source])))
         if point.step is None or not self.fields.take("step", source):
             return None
-        return told(fill(point, values, names, self.fields))
+        return told(fill(point, values, self.names, self.fields))
 
 
 def columns_of(cells: list[str]) -> dict[str, tuple[str, ...]]:
     """Metric -> the columns that hold it, best first."""
     # An export of ours names the unit behind the column: throughput [tokens/s/GPU].
     found = {kind: [cell for cell in cells if rule.fullmatch(cell.partition(" [")[0])] for kind, rule in RULES.items()}
-    found.pop("step")
+    found.pop("step"), found.pop("total")
     for kind, best in (("loss", LOSSES), ("eval_loss", EVAL_LOSSES)):
         found[kind].sort(key=lambda cell, best=best: best.index(cell) if cell in best else len(best))  # type: ignore[misc]
     return {kind: tuple(names) for kind, names in found.items() if names}

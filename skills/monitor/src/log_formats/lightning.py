@@ -9,7 +9,7 @@ import re
 
 from log_formats.base import Format, fill
 from log_formats.columns import Csv, columns_of
-from log_formats.values import Point, bar_of, number
+from log_formats.values import Point, bar_of, number, whole
 
 EPOCH_BAR = re.compile(r"Epoch (\d{1,9})(?:/\d{1,9})?:")
 
@@ -41,8 +41,16 @@ class Lightning(Format):
         values = dict(part.strip().split("=", 1) for part in bar.more.split(",") if "=" in part)
         point = Point(step=int(epoch[1]) * bar.total + bar.at, epoch=float(epoch[1]), redraws=True)
         fill(point, values, columns_of(list(values)), self.fields)
-        self.fields.take("step", "batches of the progress bar, counted over the epochs")
+        self._take_step(point, values.get("global_step"))
         if bar.rate.endswith("it/s") and (rate := number(bar.rate.split()[0])) is not None:
             point.throughput = rate
             self.fields.of["throughput"], self.fields.units["throughput"] = "progress bar", "batches/s"
         return point if point.loss is not None or point.eval_loss is not None else None
+
+    def _take_step(self, point: Point, global_step: str | None) -> None:
+        """NeMo logs the step itself; its bar counts what else a bar counts."""
+        told = whole(global_step) if global_step else None
+        if told is not None and self.fields.take("step", "global_step"):
+            point.step = told
+        else:
+            self.fields.take("step", "batches of the progress bar, counted over the epochs")

@@ -13,6 +13,7 @@ NUMBER = (
 PLAIN = re.compile(NUMBER, re.IGNORECASE)
 WRAPPED = re.compile(rf"(?:[a-z]\w*\.)*[a-z]\w*\(\s*(?P<number>{NUMBER})", re.IGNORECASE)
 """np.float64(0.5), tensor(0.5, device='cuda:0')."""
+CLOCK = re.compile(r"(?:(?P<days>\d{1,5}) days?, )?(?P<clock>\d{1,6}(?::\d{1,2}){1,2})")
 # tqdm: DESCRIPTION:  42%|####      | 42/100 [00:05<00:07,  8.01it/s, loss=2.3]
 BAR = re.compile(
     r"(?P<percent>\d{1,3})%\|[^|]{0,400}\|\s{0,8}(?P<at>\d{1,15})/(?P<total>\d{1,15}) "
@@ -30,6 +31,8 @@ class Bar:
     """What stands behind the rate: `, loss=2.31`."""
     before: str = ""
     """The description, and whatever stands in front of it."""
+    left_s: float | None = None
+    """Until the bar is full, as it says itself."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,10 @@ class Point:
     time: float | None = None
     elapsed_s: float | None = None
     """Seconds since the start, as a progress bar counts them."""
+    eta_s: float | None = None
+    """Seconds that are left, as the log itself says."""
+    counts: bool = False
+    """The line tells how far the training is, without a figure of it."""
     life: int | None = None
     """Number of this start of the script, where the line tells it."""
     bar: Bar | None = None
@@ -62,7 +69,7 @@ class Point:
     def trains(self) -> bool:
         """It tells of a training step, not only of an evaluation."""
         told = self.loss is not None or self.lr is not None or self.throughput is not None
-        return told or self.grad_norm is not None or self.reward is not None
+        return told or self.counts or self.grad_norm is not None or self.reward is not None
 
 
 @dataclass
@@ -105,8 +112,18 @@ def bar_of(text: str) -> Bar | None:
     found = BAR.search(text) if "%|" in text else None
     if not found:
         return None
-    seconds = 0.0
-    for part in found["elapsed"].split(":"):
-        seconds = seconds * 60 + (int(part) if part.isdigit() else 0)
     rate = f"{found['rate']} {found['unit']}"
-    return Bar(int(found["at"]), int(found["total"]), seconds, rate, found["more"], text[: found.start()])
+    elapsed_s = clock_s(found["elapsed"]) or 0.0
+    at, total, before = int(found["at"]), int(found["total"]), text[: found.start()]
+    return Bar(at, total, elapsed_s, rate, found["more"], before, clock_s(found["left"]))
+
+
+def clock_s(text: str) -> float | None:
+    """`1:02:03`, `02:03` and `1 day, 1:02:03` in seconds; None for what is no such time (`?`)."""
+    found = CLOCK.fullmatch(text)
+    if not found:
+        return None
+    seconds = 0.0
+    for part in found["clock"].split(":"):
+        seconds = seconds * 60 + int(part)
+    return seconds + 86400 * int(found["days"] or 0)

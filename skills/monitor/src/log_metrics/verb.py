@@ -51,6 +51,7 @@ def _of_source(
 
 def read_source(source: LogSource, log_format: str, pattern: str | None) -> LogMetrics:
     file = source.open()
+    pattern = source.pattern if pattern is None and log_format == "auto" else pattern
     try:
         return read_log(file, format=log_format, pattern=pattern, growing=source.growing)
     except OSError as error:
@@ -64,6 +65,8 @@ def unknown_format(found: LogMetrics, source: LogSource, log_format: str, patter
     """Nothing was recognised: say what was looked for, and show a few lines as data."""
     if pattern is not None:
         what = "that --pattern finds"
+    elif source.pattern is not None and log_format == "auto":
+        what = "that monitor.pattern of the job file finds"
     elif log_format != "auto":
         what = f"in the format {log_format}"
     else:
@@ -108,12 +111,20 @@ def summary_of(found: LogMetrics) -> dict[str, Any]:
         else shown(ended.throughput if ended else None),
         "median_throughput": _median(table, "throughput"),
         "median_step_s": table.median_step_s,
+        "eta_s": _eta_s(table),
         "evals": len(table.eval_loss),
         **_best_eval(table),
         "restarts": len(table.restarts),
         "restart_steps": [{"from": one.from_step, "to": one.to_step} for one in table.restarts[-MAX_RESTARTS_TOLD:]],
         "ended": ended is not None,
     }
+
+
+def _eta_s(table: LogTable) -> float | None:
+    """As the log says itself, else by its usual time a step."""
+    if table.eta_s is not None or table.end or not len(table) or table.total is None or table.median_step_s is None:
+        return table.eta_s
+    return max(0, table.total - table.step[-1]) * table.median_step_s
 
 
 def _losses(table: LogTable) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from log_reading.lines import stamp_of
 from log_reading.notes import notes_of, unit_of
 from log_reading.reader import LogMetrics, read_log
 from log_reading.source import job_logs
+from run_folder.folder import log_pattern
 from run_folder.records import StepLine, shown
 from trainyard_files import Unusable, open_regular
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from run_folder.records import EventLine, Runner
 
 TAIL_BYTES = 4 << 20
+HEAD_BYTES = 64 << 10
 COUNTED_BYTES = 256 << 20
 KEPT_ROWS = 1000
 UNIT_OF_STEPS = "tokens/s"
@@ -44,6 +46,8 @@ class JobLog:
     """When the file was last written to."""
     steps: tuple[StepLine, ...] = ()
     total_steps: int | None = None
+    eta_s: float | None = None
+    """What is left, as the log says itself."""
     throughput: float | str | None = None
     throughput_unit: str | None = None
     step_source: str = "log"
@@ -70,34 +74,41 @@ class JobLog:
 
 def look_at_log(folder: Path, runner: Runner | None, events: list[EventLine]) -> JobLog | None:
     """The newest log that has metrics, else the newest one; None where there is no log at all."""
-    first_look = None
+    first_look, pattern = None, log_pattern(folder)
     for file in reversed(job_logs(folder, runner)):
-        look = _look(file, events)
+        look = _look(file, events, pattern)
         if look is not None and look.format is not None:
             return look
         first_look = first_look or look
     return first_look
 
 
-def _look(file: Path, events: list[EventLine]) -> JobLog | None:
+def look_at_file(file: Path) -> JobLog | None:
+    """A log without a run folder; None where it cannot be read."""
+    return _look(file, [], None)
+
+
+def _look(file: Path, events: list[EventLine], pattern: str | None) -> JobLog | None:
     try:
         with open_regular(file) as stream:
             size, written = os.fstat(stream.fileno()).st_size, os.fstat(stream.fileno()).st_mtime
+            head = stream.read(HEAD_BYTES) if size > TAIL_BYTES else b""
             stream.seek(max(0, size - TAIL_BYTES))
             tail = stream.read(TAIL_BYTES)
     except (OSError, Unusable):
         return None
     whole = size <= TAIL_BYTES
-    found = read_log(io.BytesIO(tail if whole else tail.replace(b"\r", b"\n").partition(b"\n")[2]), growing=True)
+    end = tail if whole else tail.replace(b"\r", b"\n").partition(b"\n")[2]
+    found = read_log(io.BytesIO(end), pattern=pattern, growing=True, head=head)
     if not whole and found.table.step_source == "order" and size <= COUNTED_BYTES:
-        whole, found = True, _read_whole(file)  # points without steps can only be numbered from the beginning
+        whole, found = True, _read_whole(file, pattern)  # points without steps can only be numbered from the beginning
     look = JobLog(file, found.format, found.count.lines, written)
     return look if found.format is None else _with_metrics(look, found, whole, events)
 
 
-def _read_whole(file: Path) -> LogMetrics:
+def _read_whole(file: Path, pattern: str | None) -> LogMetrics:
     with file.open("rb") as stream:
-        return read_log(stream, growing=True)
+        return read_log(stream, pattern=pattern, growing=True)
 
 
 def _with_metrics(look: JobLog, found: LogMetrics, whole: bool, events: list[EventLine]) -> JobLog:
@@ -111,6 +122,7 @@ def _with_metrics(look: JobLog, found: LogMetrics, whole: bool, events: list[Eve
         look,
         steps=tuple(_step_lines(found, look.written)),
         total_steps=table.total,
+        eta_s=table.eta_s,
         throughput=shown(table.value("throughput", len(table) - 1)) if "throughput" in table.columns else None,
         throughput_unit=unit_of(found),
         step_source=table.step_source,

@@ -29,6 +29,9 @@ STAMP = re.compile(
 
 # kubectl logs --timestamps, and the logs of a cluster's pods: a node's time, then what the job printed.
 NODES_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ")
+# srun --label and mpirun --tag-output, in front of everything else: ` 3: `, `[1,3]<stdout>:`.
+LAUNCHER = re.compile(r"\s{0,6}(?:(?P<task>\d{1,6}): |\[\d{1,9},(?P<rank>\d{1,6})\]<std(?:out|err)>: ?)")
+PREFIX_BEGINS = "0123456789 ["
 
 
 @dataclass
@@ -89,17 +92,29 @@ def lines_of(file: BinaryIO, count: LineCount, *, growing: bool) -> Iterator[str
 
 
 def message_of(text: str) -> str:
-    """The line without the time that a node put in front of it."""
-    found = NODES_STAMP.match(text)
+    """The line without the time that a node put in front of it, and without the task that a launcher did."""
+    if text[:1] not in PREFIX_BEGINS:
+        return text
+    if text[4:5] == "-":
+        found = NODES_STAMP.match(text)
+        if not found:
+            return text
+        text = text[found.end() :]
+    found = LAUNCHER.match(text)
     return text[found.end() :] if found else text
 
 
 def writer_of(text: str) -> str | None:
-    """Who wrote the line, where a prefix tells: `rank 3`, `pod NAME`."""
-    found = WRITER.search(text, 0, MAX_PREFIX_CHARS)
-    if not found:
+    """Who wrote the line, where a prefix tells: `rank 3`, `task 3` of srun, `pod NAME`."""
+    if found := WRITER.search(text, 0, MAX_PREFIX_CHARS):
+        return f"rank {int(found['rank'])}" if found["rank"] else f"pod {found['pod']}"
+    if text[:1] not in PREFIX_BEGINS:
         return None
-    return f"rank {int(found['rank'])}" if found["rank"] else f"pod {found['pod']}"
+    stamp = NODES_STAMP.match(text)
+    launched = LAUNCHER.match(text, stamp.end() if stamp else 0)
+    if not launched:
+        return None
+    return f"task {int(launched['task'])}" if launched["task"] else f"rank {int(launched['rank'])}"
 
 
 def writer_order(writer: str) -> tuple[object, ...]:

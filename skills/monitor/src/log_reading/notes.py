@@ -33,6 +33,9 @@ def notes_of(found: LogMetrics) -> list[str]:
         notes.append(f"several processes write here: figures of {who}, {writers.ignored_lines} lines of others left out")
     if table.repeats:
         notes.append(f"{table.repeats} lines tell the step before them again (other ranks?): left out")
+    if found.left_out:
+        words = f"step {clean(found.fields.of.get('step', ''), MAX_NAME_CHARS)!r}, loss {clean(found.fields.of.get('loss', ''), MAX_NAME_CHARS)!r}"
+        notes.append(f"{found.left_out} lines with a loss have no step or other names than most lines ({words}): left out")
     others = [f"{count} of {name}" for name, count in found.votes.items() if name != found.format]
     if others:
         notes.append(f"there are metric lines in other formats too ({', '.join(others)} at the beginning): see --log-format")

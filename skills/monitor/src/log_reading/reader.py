@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import io
+import itertools
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 ENOUGH_VOTES = 8
 MAX_UNDECIDED_LINES = 5000
+LINES_BEFORE = 64
+AHEAD_LINES, AHEAD_CHARS = 2000, 4 << 20
+"""Lines that a format sees before it reads the first one: enough for an epoch's end, little enough to be kept."""
 
 
 @dataclass
@@ -34,10 +39,15 @@ class LogMetrics:
     writers: OneWriter
     votes: dict[str, int] = field(default_factory=dict)
     """Metric lines of each format among the first ones; more than one format is worth a note."""
+    left_out: int = 0
+    """Lines with a loss under other names than the run's."""
 
 
-def read_log(file: BinaryIO, *, format: str = "auto", pattern: str | None = None, growing: bool = False) -> LogMetrics:
-    """Read to the end. `growing`: somebody still writes, so a last line without an end is left out."""
+def read_log(
+    file: BinaryIO, *, format: str = "auto", pattern: str | None = None, growing: bool = False, head: bytes = b""
+) -> LogMetrics:
+    """Read to the end. `growing`: somebody still writes, so a last line without an end is left out. `head`: how the log begins of
+    which `file` is the end; names and the first epoch's number are those of the whole log."""
     count, table, writers = LineCount(), LogTable(), OneWriter()
     lines = lines_of(file, count, growing=growing)
     votes: Counter[str] = Counter()
@@ -49,22 +59,42 @@ def read_log(file: BinaryIO, *, format: str = "auto", pattern: str | None = None
         chosen, lines = _recognised(lines, votes)
     if chosen is None:
         return LogMetrics(None, Fields(), table, count, writers, votes)
-    _read(lines, chosen, table, writers)
-    return LogMetrics(chosen.name if len(table) or len(table.eval_loss) else None, chosen.fields, table, count, writers, votes)
+    _read(_seen_ahead(lines, chosen, head), chosen, table, writers)
+    name = chosen.name if len(table) or len(table.eval_loss) else None
+    return LogMetrics(name, chosen.fields, table, count, writers, votes, chosen.left_out)
+
+
+def _seen_ahead(lines: Iterator[str], chosen: Format, head: bytes) -> Iterator[str]:
+    """The same lines, after the format has seen the first of them."""
+    begin = list(lines_of(io.BytesIO(head), LineCount(), growing=True))
+    kept: list[str] = []
+    chars = 0
+    for text in lines:
+        kept.append(text)
+        chars += len(text)
+        if len(kept) >= AHEAD_LINES or chars >= AHEAD_CHARS:
+            break
+    chosen.settle([message_of(text) for text in (*begin, *kept)])
+    return _chain(kept, lines)
 
 
 def _recognised(lines: Iterator[str], votes: Counter[str]) -> tuple[Format | None, Iterator[str]]:
     """The format that most of the first metric lines have, and the lines from the first metric line on."""
     formats = [make() for make in FORMATS.values()]
     kept: list[str] = []
+    before: deque[str] = deque(maxlen=LINES_BEFORE)
     for text in lines:
         message = message_of(text)
         found = next((one.name for one in formats if one.parse(message) is not None), None)
+        for one in formats:  # a vote is for the format, not yet for its names
+            one.fields.of.clear()
         if found is not None:
             votes[found] += 1
-        # Lightning's table is recognised by its second line; a table's header must be read again.
+        before.append(text)
+        # Lightning's table is recognised by its second line, a block by its figures: what stands above must be read again.
         if kept or found is not None or _may_be_header(message):
-            kept.append(text)
+            kept.extend(before)
+            before.clear()
         if votes.total() >= ENOUGH_VOTES or len(kept) >= MAX_UNDECIDED_LINES:
             if votes:
                 break
@@ -80,9 +110,13 @@ def _may_be_header(text: str) -> bool:
 
 
 def _chain(kept: list[str], lines: Iterable[str]) -> Iterator[str]:
+    """Once the kept ones are through, a line passes no Python code here: it may be one of 20 million."""
+    return itertools.chain(_drained(kept), lines)
+
+
+def _drained(kept: list[str]) -> Iterator[str]:
     yield from kept
     kept.clear()
-    yield from lines
 
 
 def _read(lines: Iterator[str], chosen: Format, table: LogTable, writers: OneWriter) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import trainyard_shell as shell
-from run_folder.folder import open_run_folder
+from run_folder.folder import log_pattern, open_run_folder
 from trainyard_files import Unusable, open_regular
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class LogSource:
     paths: tuple[Path, ...]
     """Empty: stdin."""
     growing: bool
+    pattern: str | None = None
+    """The job file's, for the log of a run."""
 
     def open(self) -> BinaryIO:
         if not self.paths:
@@ -83,7 +85,8 @@ def source_in(folder: Path, text: str) -> LogSource:
     if steps.exists():
         return LogSource(str(steps), (steps,), growing=True)
     if logs:
-        return LogSource(str(logs[-1]) if len(logs) == 1 else f"{folder / 'logs'} ({len(logs)} attempts)", tuple(logs), True)
+        name = str(logs[-1]) if len(logs) == 1 else f"{folder / 'logs'} ({len(logs)} attempts)"
+        return LogSource(name, tuple(logs), True, log_pattern(folder))
     raise shell.SkillError("not-found", f"{text} has neither steps.jsonl nor a job log in logs/", hint=f"ls {text}")
 
 

@@ -40,6 +40,8 @@ class LogTable:
         self.eval_row: array[int] = array("q")
         self.eval_loss: array[float] = array("d")
         self.total: int | None = None
+        self.eta_s: float | None = None
+        """Seconds that are left, as the last training line says itself."""
         self.end: Point | None = None
         """What the line that ends the training said."""
         self.repeats = 0
@@ -59,8 +61,10 @@ class LogTable:
         total = point.bar.total if point.bar else point.total
         self.total = total if total is not None else self.total
         if point.ends:
-            self.end = point
+            self.end, self.eta_s = point, None
             return
+        if point.trains:
+            self.eta_s = point.bar.left_s if point.bar else point.eta_s
         if point.eval_loss is not None and not (point.trains and self._is_last_eval(point.eval_loss)):
             self.eval_step.append(-1 if point.step is None else point.step)
             self.eval_row.append(len(self.step) - 1 + point.trains)

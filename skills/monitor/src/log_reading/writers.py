@@ -24,11 +24,14 @@ class OneWriter:
         self.chosen: str | None = None
         self.others: set[str] = set()
         self.ignored_lines = 0
+        self._are_numbers = False
+        """What stands in front of the lines are their numbers: no two are alike."""
         self._early: list[tuple[Point, str | None]] | None = []
         self._waiting: list[tuple[Point, str]] = []
         """Lines of possible successors since the chosen writer's last one."""
 
     def put(self, point: Point, writer: str | None) -> list[Point]:
+        writer = None if self._are_numbers else writer
         if self._early is not None:
             self._early.append((point, writer))
             return self._decide() if len(self._early) >= DECIDE_AFTER_LINES else []
@@ -47,6 +50,9 @@ class OneWriter:
 
     def _decide(self) -> list[Point]:
         early, self._early = self._early or [], None
+        tasks = [writer for _, writer in early if writer is not None and writer.startswith("task ")]
+        if len(tasks) > 1 and len(set(tasks)) == len(tasks) and tasks == sorted(tasks, key=writer_order):
+            self._are_numbers, early = True, [(point, None) for point, _ in early]
         named = {writer for _, writer in early if writer is not None}
         if named and sum(writer is not None for _, writer in early) * 2 >= len(early):
             self.chosen = min(named, key=writer_order)

@@ -54,6 +54,17 @@ def read_runner(path: Path) -> tuple[Runner | None, str | None]:
         return None, f"runner.json cannot be used: {error}"
 
 
+def log_pattern(path: Path) -> str | None:
+    """`monitor.pattern` of the job file that the run was submitted with: how its log is read."""
+    try:
+        job = (read_object(path / "run.json") or {}).get("job")
+    except (OSError, Unusable):
+        return None
+    monitor = job.get("monitor") if isinstance(job, dict) else None
+    pattern = monitor.get("pattern") if isinstance(monitor, dict) else None
+    return pattern if isinstance(pattern, str) and pattern else None
+
+
 def original_of(path: Path, run_id: str) -> Path | None:
     """The folder that `path` is a copy of; None at home, and where the run was moved: then its old place is gone."""
     try:

@@ -29,7 +29,7 @@ def health_checks(view: Observation, limits: Limits) -> list[Check]:
         paused_check(stopped) or progress_check(view, limits),
         hang_check(view),
         slow_check_of(view),
-        loss_check(view),
+        loss_check(view, limits),
         validation_check(view),
         checkpoint_check(view, limits),
         restart_check(view),

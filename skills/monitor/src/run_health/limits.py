@@ -13,3 +13,5 @@ class Limits:
     """Stalled after this many median step times without a step line."""
     start_limit_s: float = 600.0
     """A start without a step line is `unknown` for this long, then a failure."""
+    every_loss: bool = False
+    """Look at all losses of a job log, however long it is; a view that looks every two seconds does not."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from run_health.log_losses import BadLosses, bad_losses
 from run_folder.records import number, shown
 from run_view.status import last_checkpoint
 from trainyard_shell import Check
 
 if TYPE_CHECKING:
     from run_folder.records import StepLine
+    from run_health.limits import Limits
     from run_view.observe import Observation
 
 MORE_OFTEN = "a smaller checkpoints.rolling_steps in the job file saves more often"
 NOT_BY_SAVING = "see loss.finite first: parameters that are NaN are not saved, however often"
 
 
-def loss_check(view: Observation) -> Check:
+def loss_check(view: Observation, limits: Limits) -> Check:
     name, told = "loss.finite", [line for line in view.steps if line.loss is not None]
     if not told:
         return Check(name, "unknown", "no loss was written yet")
@@ -25,10 +27,21 @@ def loss_check(view: Observation) -> Check:
         since, at_least = _since(view, told)
         text = f"{'at the latest ' if at_least else ''}since step {since}"
         return Check(name, "fail", f"loss is {shown(last.loss)} at step {last.step}", text, _way_back(view, since))
+    if limits.every_loss and (whole := bad_losses(view)) is not None and whole.count > len(bad):
+        return _in_the_whole_log(whole)
     if bad:
         text = f"{len(bad)} of the last {len(told)} losses are not finite"
         return Check(name, "warn", text, f"last at step {bad[-1].step}", f"look at the data of step {bad[-1].step}")
     return Check(name, "pass", f"loss {shown(last.loss):.4g} at step {last.step}", f"{len(told)} step lines looked at")
+
+
+def _in_the_whole_log(bad: BadLosses) -> Check:
+    where = (
+        f"first at step {bad.first_step}, last at step {bad.last_step}" if bad.first_step is not None else "in the whole log"
+    )
+    text = f"{bad.count} loss{'es' if bad.count > 1 else ''} of the log {'are' if bad.count > 1 else 'is'} not finite"
+    look = f"look at the data of step {bad.last_step}" if bad.last_step is not None else "look for nan and inf in the log"
+    return Check("loss.finite", "warn", text, where, look)
 
 
 def has_diverged(view: Observation) -> bool:

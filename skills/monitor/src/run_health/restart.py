@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from log_reading.reader import LogMetrics, read_log
 from log_reading.source import job_logs
+from run_folder.folder import log_pattern
 from run_folder.records import words
 from run_health.losses import more_often
 from run_view.status import last_checkpoint
@@ -66,7 +67,8 @@ def _restored_nothing(view: Observation) -> int:
 
 
 def _of_logs(view: Observation, done: int) -> RestartPoint:
-    spans = [span for log in job_logs(view.path, view.runner)[-LOGS_READ:] if (span := _span(log))]
+    pattern = log_pattern(view.path)
+    spans = [span for log in job_logs(view.path, view.runner)[-LOGS_READ:] if (span := _span(log, pattern))]
     from_zero, resumed_at = 0, None
     for (first, _), (_, reached) in zip(spans[1:], spans, strict=False):
         from_zero += first <= spans[0][0] < reached
@@ -74,7 +76,7 @@ def _of_logs(view: Observation, done: int) -> RestartPoint:
     return RestartPoint(None, done, from_zero, resumed_at, is_read=bool(spans))
 
 
-def _span(log: Path) -> tuple[int, int] | None:
+def _span(log: Path, pattern: str | None) -> tuple[int, int] | None:
     """(first, last step) that the log of one attempt names; None where it names none."""
     try:
         with log.open("rb") as file:
@@ -84,13 +86,16 @@ def _span(log: Path) -> tuple[int, int] | None:
             tail = file.read(END_BYTES)
     except OSError:
         return None
-    first, last = _steps(head, whole=True), _steps(tail, whole=size <= END_BYTES)
+    first, last = _steps(head, b"", pattern), _steps(tail if size <= END_BYTES else _whole_lines(tail), head, pattern)
     return (first[0], last[-1]) if first and last else None
 
 
-def _steps(part: bytes, *, whole: bool) -> list[int]:
-    text = part if whole else part.replace(b"\r", b"\n").partition(b"\n")[2]
-    found: LogMetrics = read_log(io.BytesIO(text), growing=True)
+def _whole_lines(tail: bytes) -> bytes:
+    return tail.replace(b"\r", b"\n").partition(b"\n")[2]
+
+
+def _steps(part: bytes, head: bytes, pattern: str | None) -> list[int]:
+    found: LogMetrics = read_log(io.BytesIO(part), pattern=pattern, growing=True, head=head)
     return [] if found.table.step_source == "order" else list(found.table.step)
 
 

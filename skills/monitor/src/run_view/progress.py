@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from log_reading.reader import read_log
 from log_reading.source import job_logs
-from run_folder.folder import read_runner
+from run_folder.folder import log_pattern, read_runner
 from run_folder.lines import Tally, decoded, tail_lines
 from run_folder.records import STEP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-END_BYTES = 256 << 10
+END_BYTES, HEAD_BYTES = 256 << 10, 64 << 10
 
 
 def progress_data(path: Path) -> dict[str, Any]:
@@ -38,19 +38,21 @@ def progress_data(path: Path) -> dict[str, Any]:
             "marker": marker,
         }
     logs = job_logs(path, read_runner(path)[0])
-    return _of_log(logs[-1]) if logs else _nothing(None)
+    return _of_log(logs[-1], log_pattern(path)) if logs else _nothing(None)
 
 
-def _of_log(log: Path) -> dict[str, Any]:
+def _of_log(log: Path, pattern: str | None) -> dict[str, Any]:
     try:
         with log.open("rb") as stream:
             start = max(0, os.fstat(stream.fileno()).st_size - END_BYTES)
+            head = stream.read(HEAD_BYTES) if start else b""
             stream.seek(start)
             end = stream.read(END_BYTES)
     except OSError:
         return _nothing(log.name)
     # A progress bar never ends its line; what was cut off is none.
-    found = read_log(io.BytesIO(end.replace(b"\r", b"\n").partition(b"\n")[2] if start else end), growing=True)
+    end = end.replace(b"\r", b"\n").partition(b"\n")[2] if start else end
+    found = read_log(io.BytesIO(end), pattern=pattern, growing=True, head=head)
     table, rows = found.table, len(found.table) + len(found.table.eval_loss)
     if found.format is None or not rows:
         return _nothing(log.name)

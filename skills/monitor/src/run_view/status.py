@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from run_folder.lines import Tally
     from run_view.observe import Observation
 
+ALONE = "the log"
+"""Source of the state of a log file without a run folder."""
 SMOOTHED_OVER = 50
 """Steps: the smoothed loss is their mean."""
 
@@ -21,7 +23,7 @@ SMOOTHED_OVER = 50
 def status_data(view: Observation) -> dict[str, Any]:
     """Flat fields first; null means that the folder does not tell."""
     last, total, runner = view.last, view.total_steps, view.runner
-    step = last.step if last else 0
+    step = last.step if last else None
     data: dict[str, Any] = {
         "name": (runner.name if runner else "") or view.path.resolve().name,
         "state": view.state.name,
@@ -30,7 +32,7 @@ def status_data(view: Observation) -> dict[str, Any]:
         "line": "",
         "step": step,
         "total_steps": total,
-        "percent": round(100 * step / total, 1) if total else None,
+        "percent": round(100 * step / total, 1) if total and step is not None else None,
         "loss": shown(last.loss) if last else None,
         "loss_smoothed": _smoothed(view),
         "val_loss": next((shown(line.val_loss) for line in reversed(view.steps) if line.val_loss is not None), None),
@@ -46,7 +48,7 @@ def status_data(view: Observation) -> dict[str, Any]:
         "exit_code": runner.exit_code if runner else None,
         "log": view.log.data() if view.log else None,
         **hang_data(view),
-        "last_checkpoint": last_checkpoint(view, step),
+        "last_checkpoint": last_checkpoint(view, step or 0),
     }
     data["line"] = _line(data)
     return data
@@ -72,14 +74,16 @@ def notes(view: Observation) -> list[str]:
     if not view.steps:
         found.append("no step line yet")
     if view.log is not None:
-        found += _log_notes(view.log)
+        found += _log_notes(view.log, alone=view.state.source == ALONE)
     return [note for note in found if note]
 
 
-def _log_notes(log: JobLog) -> list[str]:
-    told = f"the trainer writes no steps.jsonl: read from {log.file.name}"
+def _log_notes(log: JobLog, *, alone: bool) -> list[str]:
+    told = f"{'' if alone else 'the trainer writes no steps.jsonl: '}read from {log.file.name}"
     if log.format is None:
-        return [f"{told}, where none of {log.lines} lines is in a known format (`metrics --pattern` reads others)"]
+        return [
+            f"{told}, where none of {log.lines} lines is in a known format (`monitor.pattern` in the job file, or `metrics --pattern`, reads others)"
+        ]
     times = [] if log.has_times else ["the log has no times: ages are those of the file, and there is no goodput account"]
     return [f"{told}, format {log.format}", *times, *log.notes]
 
@@ -111,11 +115,13 @@ def _smoothed(view: Observation) -> float | None:
     return statistics.fmean(losses) if losses else None
 
 
-def _eta_s(view: Observation, step: int) -> float | None:
+def _eta_s(view: Observation, step: int | None) -> float | None:
     """By the mean of the last steps, pauses included; only while the run goes on."""
     total, times = view.total_steps, [line.step_s for line in view.recent if line.step_s > 0]
-    if view.state.name not in ("running", "orphaned") or not total or not times:
+    if not (view.state.name in ("running", "orphaned") or view.state.source == ALONE) or not total or step is None:
         return None
+    if not times:
+        return view.log.eta_s if view.log else None
     return max(0, total - step) * statistics.fmean(times)
 
 
@@ -136,9 +142,10 @@ def _restarts(view: Observation) -> int | None:
 
 def _line(data: dict[str, Any]) -> str:
     """All of it in one sentence."""
-    of = f" of {data['total_steps']} ({data['percent']:.0f}%)" if data["total_steps"] else ""
+    of = f" of {data['total_steps']} ({data['percent']:.0f}%)" if data["percent"] is not None else ""
     paused = " (paused)" if data["paused"] else ""
-    parts = [f"{data['state']}{paused}: step {data['step']}{of}"]
+    where = "no step read yet" if data["step"] is None else f"step {data['step']}{of}"
+    parts = [f"{data['state']}{paused}: {where}"]
     if data["loss"] is not None:
         parts.append(f"loss {data['loss']:.3f}" if isinstance(data["loss"], float) else f"loss {data['loss']}")
     if data["eta_s"] is not None:

@@ -73,7 +73,7 @@ def panel(view: Observation, data: dict[str, Any], checks: list[shell.Check]) ->
     from rich.text import Text
 
     bar = Table.grid(expand=True)  # a bar alone does not end its line
-    progress = ProgressBar(total=data["total_steps"] or 1, completed=data["step"] if data["total_steps"] else 0)
+    progress = ProgressBar(total=data["total_steps"] or 1, completed=(data["step"] or 0) if data["total_steps"] else 0)
     bar.add_row(progress)
     bad = [check for check in checks if check.status not in ("pass", "skipped")]
     told = [
@@ -98,7 +98,7 @@ def _figures(data: dict[str, Any]) -> Table:
     rows = [
         (
             "step",
-            f"{data['step']} of {_text(data['total_steps'])}",
+            f"{_text(data['step'])} of {_text(data['total_steps'])}",
             "left",
             "-" if data["state"] in ENDED else duration(data["eta_s"]),
         ),

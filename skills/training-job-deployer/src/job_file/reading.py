@@ -103,7 +103,7 @@ def _command(line: str, findings: list[Finding]) -> Command | None:
 
 
 def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding]:
-    findings = _name(job.name) + _variables(job)
+    findings = _name(job.name) + _variables(job) + _pattern(job.monitor.pattern)
     if "\0" in job.source + job.python:
         return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
     if not os.path.isdir(source_folder(path, job)):
@@ -127,6 +127,16 @@ def needs_launcher(job: Job, command: Command | None) -> list[Finding]:
     launch = " or `accelerate launch`" if command.words[0] == "accelerate" else ""
     problem = f"starts with {command.words[0]!r}; more than one process needs torchrun{launch} as the first word"
     return [Finding("$.run", problem)]
+
+
+def _pattern(pattern: str | None) -> list[Finding]:
+    """The monitor has the last word on its groups; a run must not begin with one that cannot be read at all."""
+    path = "$.monitor.pattern"
+    try:
+        groups = re.compile(pattern).groupindex if pattern is not None else {"loss": 1}
+    except re.error as error:
+        return [Finding(path, f"is not a regular expression: {error}")]
+    return [] if {"loss", "eval_loss", "reward"} & set(groups) else [Finding(path, "names no loss; write (?P<loss>...)")]
 
 
 def _variables(job: Job) -> list[Finding]:
