@@ -47,7 +47,7 @@ def test_what_cannot_be_helped_by_a_restart_is_not_offered_one_and_status_names_
     status = deploy("status", project.job)
     assert "no such column" in status.data["last_failure"]
     for answer in (failed, status):
-        assert [line.split()[2] for line in answer.document["next"]] == ["logs"]
+        assert [line.split()[2] for line in answer.document["next"]] == ["why", "logs"]
 
 
 def test_an_end_without_a_training_step_is_told_in_the_result(project: Project) -> None:
