@@ -134,12 +134,13 @@ def resume(ref: Ref, dry_run: bool, accept_changes: bool, yes: bool, **wish: Any
 def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     import deploy_agree
     import deploy_plan
+    import deploy_preview
     import deploy_run
 
     deployment = deploy_plan.load(ref)
     try:
         if dry_run:
-            return deploy_run.preview(deployment, **{"resume": False, **wish})
+            return deploy_preview.preview(deployment, **{"resume": False, **wish})
         return deploy_run.run(deployment, deploy_run.Wish(**wish))
     except deploy_agree.PlanFailed as answer:
         return answer.result

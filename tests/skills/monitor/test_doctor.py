@@ -330,6 +330,38 @@ def test_what_is_not_there() -> None:
     assert call(PROGRAM, "doctor", "/nowhere/at/all").code == 3
 
 
+def late(rank: int, line: int) -> str:
+    """A time-out of gloo at that line of the script."""
+    text = "RuntimeError: [/pytorch/third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 12000ms for recv operation to complete"
+    return error(rank, text).replace("line 12", f"line {line}")
+
+
+@pytest.mark.parametrize(("other", "rank"), [(50, 2), (12, "any")])
+def test_who_timed_out_at_another_line_than_all_others_was_waited_for(tmp_path: Path, other: int, rank: Any) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(STEPS + late(1, 12) + late(3, 12) + late(0, 12) + late(2, other))
+    cause, told, _ = judged(path)
+    assert (cause, told) == (("collective-missing", 2) if other == 50 else ("hang-unknown", "any")) and told == rank
+
+
+def test_what_several_ranks_say_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "train.log"
+    path.write_text(STEPS + error(3, "KeyError: 'answer_start'") + "".join(error(rank, PEER) for rank in (0, 1, 2)))
+    others = call(PROGRAM, "doctor", path).data["others"]
+    assert [(each["rank"], each["ranks"]) for each in others if each["cause"] == "network-lost"] == [("several", [0, 1, 2])], (
+        others
+    )
+
+
+@pytest.mark.parametrize(("name", "node"), [("gpu-12.dmesg.log", "gpu-12"), ("dmesg.log", None)])
+def test_a_kernels_log_is_of_the_host_that_it_is_named_after(tmp_path: Path, name: str, node: str | None) -> None:
+    for host in ("gpu-11", "gpu-12"):
+        (tmp_path / f"{host}.log").write_text(STEPS + PEER + "\n")
+    (tmp_path / name).write_text("[88123.4] NVRM: Xid (PCI:0000:63:00): 79, pid='<unknown>', GPU has fallen off the bus.\n")
+    root = call(PROGRAM, "doctor", tmp_path).data["root"]
+    assert (root["cause"], root["node"]) == ("gpu-lost", node)
+
+
 # --- several attempts ------------------------------------------------------------------------------------------------
 
 

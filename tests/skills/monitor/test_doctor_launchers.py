@@ -57,7 +57,27 @@ ACTOR = """ray.exceptions.ActorDiedError: The actor died unexpectedly before fin
 	class_name: RayTrainWorker
 The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR
 """
+COMPOSER = """Global rank 8 (PID 2101) exited with code -15
+----------Begin global rank 8 STDERR----------
+----------End global rank 8 STDERR----------
+Global rank 11 (PID 2104) exited with code 1
+----------Begin global rank 11 STDERR----------
+Traceback (most recent call last):
+  File "train.py", line 9, in train
+KeyError: 'answer_start'
+----------End global rank 11 STDERR----------
+ERROR:composer.cli.launcher:Rank 8 crashed with exit code -15.
+"""
+JSRUN = "ERROR:  One or more process (first noticed rank 11) terminated with signal {}\n"
+LSF = "\nThe output (if any) is above this job summary.\n\n{}\nExited with exit code 137.\n"
 ENDED = {
+    "composer": (STEPS + COMPOSER, ("script-error", 11)),
+    "jsrun": (STEPS + JSRUN.format(11), ("segfault", 11)),
+    "lsf, memory": (
+        STEPS + JSRUN.format(9) + LSF.format("TERM_MEMLIMIT: job killed after reaching LSF memory usage limit."),
+        ("host-oom", 11),
+    ),
+    "lsf, time": (STEPS + LSF.format("TERM_RUNLIMIT: job killed after reaching LSF run time limit."), ("deadline", "all")),
     "deepspeed": (STEPS + KILLING + LEFT.format(3, -11), ("segfault", 3)),
     "deepspeed, killed": (STEPS + KILLING + LEFT.format(1, -9), ("killed", 1)),
     "mpirun": (STEPS + HOROVOD.format(2) + HOROVOD.format(0) + MPI.format("9 (Killed)"), ("killed", 6)),
@@ -83,6 +103,11 @@ ENDED = {
     "no word that is known": (STEPS + "fabric manager: unexpected state 7, cannot continue\n", ("unknown", "any")),
     "a broken connection alone": (STEPS + PEER.format(4), None),
 }
+
+
+def test_hosts_in_front_of_lines_are_nodes(tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text(STEPS + PDSH)
+    assert call(PROGRAM, "doctor", tmp_path / "train.log").data["root"]["node"] == "gpu-12"
 
 
 def judged(folder: Path, log: str) -> tuple[str, Any]:

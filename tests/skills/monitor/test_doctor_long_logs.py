@@ -15,6 +15,7 @@ from tests.doctor_table import rules
 
 sys.path.insert(0, str(SKILLS / "monitor" / "src"))
 from diagnosis.anchor_words import ANCHORS, NARROW, WORDS, has_anchor
+from diagnosis.log_pieces import pieces_of_interest
 from diagnosis.rule_words import Sieve, words_of
 
 LOADER = "".join(
@@ -73,6 +74,23 @@ def test_a_root_in_a_noisy_middle_is_found(tmp_path: Path) -> None:
     found = next(each for each in answer["errors"] if each["cause"] == "gpu-oom")
     assert found["ranks"] == [2] and found["line"] == path.read_text()[:half].count("\n") + 4
     assert any("are not counted" in note for note in answer["notes"])
+
+
+def test_a_warning_that_is_often_repeated_opens_no_long_window(tmp_path: Path) -> None:
+    """Of each shape a dozen do; what has an exception in its words always does, however often it came before."""
+    said = "".join(
+        f"INFO shard {number} opened\n" + (f"WARNING reader: part {number} late\n" if number % 40 == 0 else "")
+        for number in range(9000)
+    )
+    path = tmp_path / "train.log"
+    path.write_text(said + error(2, "KeyError: 'answer_start'"))
+    read = [line for _, line in pieces_of_interest(path) if line is not None]
+    assert sum(b"WARNING" in line for line in read) == 225, "each of them is seen"
+    assert len(read) < 4000, "a window of sixty lines after each is the whole log"
+    assert diagnose("doctor", path).data["root"]["rank"] == 2
+    caught = error(1, "KeyError: 'first'") * 40
+    path.write_text(said + caught + said + error(2, "ValueError: the end"))
+    assert b"[rank2]: ValueError: the end" in [line for _, line in pieces_of_interest(path) if line is not None]
 
 
 def test_a_quiet_log_counts_all(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_a_rank_that_was_killed_once_goes_on_from_its_checkpoint(project: Projec
     assert steps == [1, 2, 3, 4], "no step was lost, and none made twice"
 
 
+def test_why_of_a_run_that_went_on_tells_what_it_has_survived(project: Project) -> None:
+    project.write_job("python train.py --steps 4 --fault kill --at 3 --times 1", monitor={"max_restarts": 1})
+    assert deploy("run", project.job).exit_code == 0
+    why = deploy("why", project.job)
+    assert (why.data["cause"], why.data["restart"]) == ("none", None)
+    assert [(each["attempt"], each["cause"], each["last_step"]) for each in why.data["earlier"]] == [(0, "killed", 2)]
+
+
 def test_the_same_step_every_time_is_given_up_by_the_ledger(project: Project) -> None:
     failed(project, "--fault raise --at 3")
     answer = deploy("watch", project.job, *AT_ONCE)

@@ -39,9 +39,9 @@ def rollback(folder: str, step: int, holder_gone: bool, dry_run: bool, yes: bool
         for change in _carry_out(found, newer, step):
             shell.progress(change)
             changed.append(change)
-    except OSError as error:
-        code = "permission" if isinstance(error, PermissionError) else "unreachable"
-        hint = "the same command goes on where it stopped"
+    except (shell.SkillError, OSError) as error:
+        code = getattr(error, "code", "permission" if isinstance(error, PermissionError) else "unreachable")
+        hint = getattr(error, "hint", "the same command goes on where it stopped")
         raise shell.SkillError(code, str(error), hint=hint, data={**data, "changed": changed}) from error
     return shell.Result(data, checks=checks, changed=changed, next=[f"{SCRIPT} latest {folder}"], ok=True)
 

@@ -19,7 +19,8 @@ SAME_END_S = 120.0
 """Between a process's death and the end of its run: a launcher waits for the others."""
 CLOCK_S = 5.0
 """By which the kernel's clock may differ, converted from seconds since the machine's start."""
-NOT_HOST = re.compile(r"\.(?:log|out|err|txt)$|[-_.]?\b(?:dmesg|kern(?:el)?|syslog)\b[-_.]?")
+ENDING = re.compile(r"\.(?:log|out|err|txt)$")
+OF_KERNEL = re.compile(r"[-_.]?\b(?:dmesg|kern(?:el)?|syslog)\b[-_.]?")
 AT_WORK = ("running", "finished", "stopped", "pending")
 
 
@@ -52,8 +53,12 @@ def found_in(case: Case) -> list[Found]:
 
 def _host_of(case: Case, name: str) -> str | None:
     """The host that the kernel's log is named after, where a log of its ranks is named after it too."""
-    host = NOT_HOST.sub("", name.rpartition("/")[2]).strip("-_.")
-    return host if host and any(NOT_HOST.sub("", each.source.name.rpartition("/")[2]) == host for each in case.logs) else None
+    host = OF_KERNEL.sub("", _stem(name))
+    return host if host and any(_stem(each.source.name) == host for each in case.logs) else None
+
+
+def _stem(name: str) -> str:
+    return ENDING.sub("", name.rpartition("/")[2])
 
 
 def _concerns(case: Case, found: Found) -> bool:
