@@ -37,6 +37,8 @@ HEADER = re.compile(r"^# /// script$(.*?)^# ///$", re.MULTILINE | re.DOTALL)
 MODULES = {"pyyaml": "yaml", "websocket-client": "websocket"}
 KIT = re.compile(r"trainyard_\w+\.py")
 MAX_DESCRIPTION_CHARS, MAX_BODY_LINES = 450, 200
+MAX_SKILL_CHARS = 9000
+"""An assistant loads the whole file: 2,500 tokens, at 3.6 characters a token of such text."""
 FIELDS = {"name", "description", "license", "compatibility", "metadata", "allowed-tools"}
 
 
@@ -93,7 +95,8 @@ def header_problems(skill: Path) -> list[str]:
 
 def words_problems(skill: Path) -> list[str]:
     """SKILL.md: known fields, a description that fits every catalogue, a body that fits a context."""
-    parts = (skill / "SKILL.md").read_text(encoding="utf-8").split("---\n", 2)
+    text = (skill / "SKILL.md").read_text(encoding="utf-8")
+    parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0]:
         return ["SKILL.md does not start with front matter"]
     _, front, body = parts
@@ -107,6 +110,8 @@ def words_problems(skill: Path) -> list[str]:
         problems.append(f"name is {fields.get('name')!r}, the folder is {skill.name!r}")
     if not 20 <= len(description) <= MAX_DESCRIPTION_CHARS:
         problems.append(f"the description has {len(description)} characters, at most {MAX_DESCRIPTION_CHARS}")
+    if len(text) > MAX_SKILL_CHARS:
+        problems.append(f"SKILL.md has {len(text)} characters, at most {MAX_SKILL_CHARS}")
     if len(body.splitlines()) > MAX_BODY_LINES:
         problems.append(f"the body has {len(body.splitlines())} lines, at most {MAX_BODY_LINES}")
     missing = [program.name for program in programs(skill) if program.name not in body]

@@ -116,6 +116,7 @@ FAULTS: list[tuple[Rule, str, str, str, str]] = [
     (rules.words_problems, "SKILL.md", "name: hello-sayer", "name: hello", "the folder is"),
     (rules.words_problems, "SKILL.md", "Say hello to somebody.", "Say hello. " * 50, "characters"),
     (rules.words_problems, "SKILL.md", "# Hello", "# Hello\n" + "more\n" * 200, "lines"),
+    (rules.words_problems, "SKILL.md", "# Hello", "# Hello\n" + "more words " * 900, "SKILL.md has"),
     (rules.words_problems, "SKILL.md", "license:", "version:", "unknown field"),
     (rules.lint_problems, "SKILL.md", "license:", "version:", "agentskills"),
     (rules.lint_problems, "SKILL.md", " Use when somebody should be greeted.", "", "skillsaw"),

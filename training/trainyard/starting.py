@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import socket
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from trainyard.agreement import Agreement
@@ -78,4 +82,16 @@ def report_start(telemetry: Telemetry, agreement: Agreement, total_steps: int | 
         attempt=int(os.environ.get("TRAINYARD_ATTEMPT", "0")),
         total_steps=total_steps,
         pids=pids,
+        host=socket.gethostname(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        trainyard=_own_version(),
     )
+
+
+def _own_version() -> str | None:
+    """None where the runtime is used from a checkout that nobody installed."""
+    try:
+        return version("trainyard")
+    except PackageNotFoundError:
+        return None

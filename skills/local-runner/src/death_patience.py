@@ -1,4 +1,4 @@
-"""When a restart cannot help: an attempt that died as the one before did, before its first step or at the same NaN.
+"""When a restart cannot help: an attempt that died as the one before did, before its first step, at the same step or at the same NaN.
 
 Text of a log takes part in this, so it errs on the side of another restart: `max_restarts` bounds those. Standard library only.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 IN_TRAINYARD = bool(__package__)
 if IN_TRAINYARD:
@@ -18,6 +18,8 @@ else:  # a copy beside its siblings, in the local-runner skill
     from death_cause import Cause, is_victim
     from death_words import Words
 
+ALIKE = 3
+"""As NVIDIA's Resiliency Extension has it: the same root without progress is tried again, and given up the third time."""
 YOUNG_S = 120.0
 """A script that reports nothing and shows no progress is believed to have made no step if it lived shorter than this."""
 # Ends that come from outside say nothing about the next attempt.
@@ -62,6 +64,17 @@ class Death:
     not_finite_step: int | None = None
     says: str = ""
     """The last words themselves, numbers and all."""
+    last_step: int | None = None
+    """The last step that its trainers finished; None where nobody told."""
+    alike: int = 1
+    """So many deaths in a row, this one included, had the same last words after the same step."""
+
+    def after(self, before: Death | None) -> Death:
+        """The same death, counted on from the one before it."""
+        same = (
+            before is not None and self.last_step is not None and (self.last_step, self.says) == (before.last_step, before.says)
+        )
+        return replace(self, alike=before.alike + 1) if before is not None and same else self
 
 
 def shows_progress(lines: Iterable[str]) -> bool:
@@ -79,6 +92,8 @@ def cannot_pass(before: Death | None, now: Death) -> str | None:
         return None
     if now.says == before.says and NOT_FINITE.search(now.says):
         return "twice at the same NaN or Inf; a restart cannot help"
+    if now.alike >= ALIKE:
+        return f"{ALIKE} times in the same words after step {now.last_step}; a restart cannot help"
     if _before_the_first_step(before) and _before_the_first_step(now):
         return "twice in the same way before the first step; a restart cannot help"
     return None

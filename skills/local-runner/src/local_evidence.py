@@ -5,6 +5,8 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +70,24 @@ class Evidence:
         lines = tail(self.folder.log(self.attempt))
         cause = self._cause(exit_code, lines)
         seen = (self.lived_s, self.has_stepped, shows_progress(lines), self.not_finite_step)
-        return Death(cause.reason, signature(cause), *seen, says=cause.words.text if cause.words else "")
+        says, step = cause.words.text if cause.words else "", _last_step(self.folder.path / "steps.jsonl")
+        return Death(cause.reason, signature(cause), *seen, says=says, last_step=step if self.has_stepped else None)
 
     def _cause(self, exit_code: int, lines: list[str]) -> Cause:
         rank = self.ranks.first_failure()
         seen = Failure(rank.exit_code, rank.rank, self.ranks.left_before(rank)) if rank and rank.exit_code is not None else None
         told = torchrun_names(lines) if self.ranks.wanted else None
         return find_cause(exit_code, seen, Failure(told[1], told[0]) if told else None, last_words(lines))
+
+
+def _last_step(path: Path) -> int | None:
+    """Of the newest line that tells one."""
+    for line in reversed(tail(path)):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            step = json.loads(line)["step"]
+            if type(step) is int:
+                return step
+    return None
 
 
 def _size(path: Path) -> int:

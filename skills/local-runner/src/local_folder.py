@@ -55,13 +55,13 @@ class RunFolder:
 RUNNER_KINDS = {
     **dict.fromkeys(["run_id", "name", "state", "reason", "last_failure", "log", "stop_requested"], "text"),
     **dict.fromkeys(["attempt", "restarts", "max_restarts", "exit_code"], "a whole number"),
-    **dict.fromkeys(["started", "ended"], "a number"),
+    **dict.fromkeys(["started", "ended", "begun", "earlier_s"], "a number"),
     **dict.fromkeys(["supervisor", "launcher"], "an object"),
 }
 SPEC_KINDS = {
     **dict.fromkeys(["run_id", "name", "workdir", "python", "checkpoints", "folder", "hang"], "text"),
     **dict.fromkeys(["procs", "max_restarts"], "a whole number"),
-    **dict.fromkeys(["stop_grace_s", "backoff_s", "hang_after_s"], "a number"),
+    **dict.fromkeys(["stop_grace_s", "backoff_s", "hang_after_s", "max_hours"], "a number"),
     "command": "a list of texts",
     "env": "an object of texts",
 }

@@ -38,6 +38,21 @@ def _before(folder: RunFolder) -> dict[str, Any]:
         return {}
 
 
+def spent_s(folder: RunFolder, record: dict[str, Any]) -> float:
+    """Seconds of running, over all starts that `record` knows. A start that nobody ended counts up to its last output."""
+    earlier, begun, ended = record.get("earlier_s") or 0.0, record.get("begun") or record.get("started"), record.get("ended")
+    if begun is None:
+        return float(earlier)
+    until = ended or _last_output(folder) or begun
+    return float(earlier) + max(0.0, float(until) - float(begun))
+
+
+def _last_output(folder: RunFolder) -> float | None:
+    with contextlib.suppress(OSError):
+        return max((path.stat().st_mtime for path in folder.path.glob("logs/attempt-*.log")), default=None)
+    return None
+
+
 class RunRecord:
     """The document in runner.json; `document` is the truth, the file follows as soon as it can."""
 
@@ -54,7 +69,7 @@ class RunRecord:
             "supervisor": asdict(supervisor), "launcher": None, "attempt": max(attempts, default=-1) + 1,
             "restarts": 0, "max_restarts": spec.max_restarts, "last_failure": None, "exit_code": None,
             "started": before.get("started") or time.time(), "ended": None, "log": None, "stop_requested": None,
-            "longest_pause_s": before.get("longest_pause_s"),
+            "longest_pause_s": before.get("longest_pause_s"), "begun": time.time(), "earlier_s": spent_s(folder, before),
         }  # fmt: skip
         return cls(folder, document)
 

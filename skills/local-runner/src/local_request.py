@@ -24,6 +24,7 @@ def with_request(path: str, given: dict[str, Any], command: tuple[str, ...]) -> 
         "stop_grace_s": request.monitor.stop_grace_s,
         "hang": request.monitor.hang,
         "hang_after_s": None if after_s == "auto" else after_s,
+        "max_hours": request.budget.max_hours if request.budget else None,
     }
     trainyard_request.within_bounds(asked)
     said = {name: value for name, value in given.items() if trainyard_request.was_said(name)}

@@ -32,6 +32,8 @@ class Spec:
     """What is done about a hang: restart or report."""
     hang_after_s: float | None = None
     """Seconds without a step, or without output where no step can be read; None: found out (hang_rule.py)."""
+    max_hours: float | None = None
+    """Of running, over all starts; then the run is stopped."""
     checkpoints: str
     env: dict[str, str] = field(default_factory=dict)
 
@@ -43,7 +45,7 @@ class Spec:
     @classmethod
     def from_document(cls, document: dict[str, Any], env: dict[str, str]) -> Spec:
         """`env` brings the values that the document does not hold."""
-        known = document | {name: value for name, value in SINCE_HANGS.items() if name not in document}
+        known = document | {name: value for name, value in ADDED_LATER.items() if name not in document}
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name != "env"}, env=env)
 
 
@@ -51,7 +53,7 @@ def digest(run_id: str, value: str) -> str:
     return DIGEST + hashlib.sha256(f"{run_id} {value}".encode()).hexdigest()[:16]
 
 
-SINCE_HANGS = {"hang": Spec.hang, "hang_after_s": Spec.hang_after_s}
+ADDED_LATER = {"hang": Spec.hang, "hang_after_s": Spec.hang_after_s, "max_hours": Spec.max_hours}
 """What a run submitted by an older version did not store."""
 
 
@@ -62,6 +64,7 @@ def resume_call(stored: dict[str, Any], run_dir: str) -> str:
     words += ["--procs", str(stored["procs"] or "auto"), "--max-restarts", str(stored["max_restarts"])]
     words += ["--stop-grace-s", f"{stored['stop_grace_s']:g}", "--backoff-s", f"{stored['backoff_s']:g}"]
     words += ["--hang", stored.get("hang", Spec.hang), "--hang-after-s", hang_after(stored.get("hang_after_s"))]
+    words += ["--max-hours", f"{stored['max_hours']:g}"] if stored.get("max_hours") else []
     for name, value in stored["env"].items():
         is_hidden = value.startswith(DIGEST) or is_secret(name, value)
         words += ["--env", f"{name}={'VALUE' if is_hidden else value}"]
@@ -70,7 +73,7 @@ def resume_call(stored: dict[str, Any], run_dir: str) -> str:
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Names of the members that differ, `env` one by one."""
-    stored = SINCE_HANGS | stored
+    stored = ADDED_LATER | stored
     names = [name for name in wanted if name != "env" and stored.get(name) != wanted[name]]
     old, new, run_id = stored.get("env") or {}, wanted["env"], wanted["run_id"]
     return names + [f"env {name}" for name in sorted({*old, *new}) if not _is_same(old.get(name), new.get(name), run_id)]

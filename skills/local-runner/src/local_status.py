@@ -128,6 +128,7 @@ def view(folder: RunFolder) -> dict[str, Any]:
         "started": record.get("started"),
         "ended": record.get("ended"),
         "elapsed_s": _elapsed_s(record),
+        "max_hours": spec.get("max_hours"),
         "run_dir": str(folder.path),
         "copy_of": str(seen.original) if seen.original else None,
         "damaged": seen.damaged,

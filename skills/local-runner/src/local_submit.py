@@ -17,6 +17,7 @@ from typing import Any
 
 import trainyard_shell as shell
 
+import local_budget
 from local_checks import writable_folder
 from local_command import arguments, clean_environment, job_environment
 from local_folder import ENDED, RunFolder, try_lock, write_json
@@ -184,11 +185,15 @@ def _needs_start(folder: RunFolder, spec: Spec, resume: bool, accept_changes: bo
     if seen.damaged and not resume:
         raise shell.SkillError("conflict", seen.damaged[-1], hint="the same call with --resume goes on, whatever it said")
     if (seen.runner or {}).get("state") == "finished":
-        return bool(changes(folder, seen.spec, spec))
+        if not changes(folder, seen.spec, spec):
+            return False
+        local_budget.refuse_used_up(folder, spec, seen.runner)
+        return True
     if not resume:
         now = view(folder)
         word = now["state"] if now["state"] in ENDED else f"{now['state']}: its supervisor is gone"
         raise shell.SkillError("conflict", f"run {spec.run_id} is {word}", hint="the same call with --resume", data=now)
+    local_budget.refuse_used_up(folder, spec, seen.runner)
     return True
 
 

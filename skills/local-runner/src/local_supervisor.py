@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import local_budget
 import local_system as system
 from death_cause import explain
 from death_patience import Death, cannot_pass
@@ -79,6 +80,7 @@ class Supervisor:
         """How the newest attempt that nobody stopped ended."""
         self.backoff_s = 0.0
         """Delay before the next restart."""
+        self.ends_at = local_budget.deadline(spec, self.record.document)
 
     # --- the run ---
 
@@ -168,7 +170,8 @@ class Supervisor:
             return Ended(exit_code, f"ended by the stop: {explain(exit_code).partition(' (')[0]}")
         if self.stop or exit_code == 0:
             return Ended(exit_code, explain(exit_code))
-        before, self.death = self.death, evidence.death(exit_code)
+        before = self.death
+        self.death = evidence.death(exit_code).after(before)
         return Ended(exit_code, self.death.reason, hopeless=cannot_pass(before, self.death))
 
     def _start(self, attempt: int) -> subprocess.Popen[bytes]:
@@ -227,6 +230,8 @@ class Supervisor:
             self._request(StopRequest(f"{name} from pid {message.si_pid}", wanted=False))
         elif not self.folder.path.is_dir():
             self._request(StopRequest("the run folder is gone", wanted=False))
+        elif time.monotonic() >= self.ends_at and self.stop is None:
+            self._request(StopRequest(local_budget.name(self.spec)))
 
     def _request(self, request: StopRequest) -> None:
         if self.stop is None:

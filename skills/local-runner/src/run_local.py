@@ -52,6 +52,9 @@ def cli() -> None:
 @click.option("--backoff-s", default=1.0, show_default=True, type=Seconds(0, 60), help="Delay after two early deaths; doubles.")
 @click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then.")
 @click.option("--hang-after-s", default="auto", show_default=True, type=SecondsOrAuto(1, 1e7), help="Without a step.")
+@click.option(
+    "--max-hours", type=Seconds(0, 1e6, min_open=True), metavar="HOURS", help="Of running, over all starts; then it is stopped."
+)
 @click.option("--env", multiple=True, metavar="K=V", help="Variable for the job; may be repeated.")
 @click.option("--checkpoints", help="Checkpoint folder.  [default: RUN_DIR/checkpoints]")
 @click.option("--resume", is_flag=True, help="Start a stopped, failed or lost run again.")
@@ -98,7 +101,7 @@ def submit(
         procs=None if procs == "auto" else int(procs),
         checkpoints=checks.not_a_file(given["checkpoints"] or str(folder.path / "checkpoints"), "--checkpoints"),
         env=checks.variables(given["env"]),
-        **{name: given[name] for name in ("max_restarts", "stop_grace_s", "backoff_s", "hang", "hang_after_s")},
+        **{name: given[name] for name in ("max_restarts", "stop_grace_s", "backoff_s", "hang", "hang_after_s", "max_hours")},
     )
     checks.command(spec, os.environ)
     if accept_changes and not resume:

@@ -142,7 +142,14 @@ class Monitor(Section):
 class Budget(Section):
     """What the job may cost."""
 
-    max_usd: Annotated[float, Meta(gt=0, description="Upper bound of the whole job in US dollars.")]
+    max_hours: Annotated[
+        Annotated[float, Meta(gt=0, le=1_000_000)] | None,
+        Meta(description="Hours of running, over all starts; then the run is stopped, as by `stop`."),
+    ] = None
+    max_usd: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="The plan says how many hours that pays for; it ends nothing. Ignored on local."),
+    ] = None
 
 
 class Notify(Section):
@@ -236,7 +243,7 @@ class Request(Job):
     )
 
 
-IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod", "budget")
+IGNORED_ON_LOCAL = ("image", "engine", "cluster", "resources", "network", "hyperpod")
 RAY_ENGINES = ("rayjob", "raycluster")
 RUNTIME = "0.1.0"
 """Version of the runtime `trainyard` that these skills go with: pyproject.toml's."""

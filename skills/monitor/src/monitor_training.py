@@ -151,6 +151,26 @@ def report(run: Named, output: str | None, dry_run: bool, stall_factor: float) -
 
 @cli.command(
     epilog=shell.examples(
+        "monitor_training.py compare .trainyard/runs/tiny-lm .trainyard/runs/tiny-lm-2",
+        "monitor_training.py compare before.log after.log --output /tmp/compare.html",
+    )
+)
+@click.argument("runs", metavar="RUN RUN", nargs=-1)
+@click.option("--output", type=click.Path(), help="Where to write. Default: ./compare.html.")
+@click.option("--dry-run", is_flag=True, help="Compute everything, write nothing.")
+@STALL_FACTOR
+def compare(runs: tuple[str, ...], output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
+    """Two to six runs over each other: loss, validation loss, step time, throughput, and what their commands do not share.
+
+    RUN is a run folder or a log file. One HTML file, the figures, and a chart of the losses in plain characters.
+    """
+    from run_report.compare import compare_result
+
+    return compare_result(runs, output, dry_run, stall_factor)
+
+
+@cli.command(
+    epilog=shell.examples(
         "monitor_training.py metrics train.log --export metrics.csv",
         "kubectl logs job/train | monitor_training.py metrics - --limit 3",
         r"monitor_training.py metrics train.log --pattern 'at (?P<step>\d+), loss is (?P<loss>\S+)'",

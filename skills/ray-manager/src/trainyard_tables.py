@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import click
+from trainyard_calls import command
 from trainyard_output import clean
 
 LINE_CHARS = 300
@@ -19,7 +20,7 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "magenta
 def print_tables(document: dict[str, Any]) -> None:
     if "error" in document:
         error = document["error"]
-        click.secho(f"{document['skill']}: {error['message']}", fg="red")
+        click.secho(f"{command or document['skill']}: {error['message']}", fg="red")
         if error["hint"]:
             click.echo(f"  next: {error['hint']}")
     _print_value(document["data"], indent="")

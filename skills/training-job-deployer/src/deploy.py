@@ -14,6 +14,7 @@ from __future__ import annotations
 import trainyard_shell as shell
 
 import functools
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ WEEK_S = 7 * 86400.0
 def cli() -> None:
     """Run a training job from one job file: plan, submit, watch, report; then status, why, logs, stop, resume.
 
-    RUN is a job file, the name of a run, or a run folder. Runs lie in .trainyard/runs/NAME beside the job file.
+    RUN is a job file, the name of a run, or a run folder. Runs lie in .trainyard/runs/NAME beside the job file. `status`, `why`,
+    `watch`, `logs` and `report` take the run that was started last where RUN is left out.
     """
 
 
@@ -38,16 +40,53 @@ def on_a_run(function: Callable[..., Any]) -> Callable[..., Any]:
     """The argument and the option that every verb on one run takes; the verb gets the `Ref` of that run."""
 
     @functools.wraps(function)
-    def with_ref(*, run: str, state_dir: str | None, **options: Any) -> shell.Result:
-        from deploy_ref import resolve
+    def with_ref(*, run: str | None, state_dir: str | None, **options: Any) -> shell.Result:
+        import deploy_ref
 
-        result: shell.Result = function(resolve(run, state_dir), **options)
+        ref = deploy_ref.newest(state_dir) if run is None else deploy_ref.resolve(run, state_dir)
+        result: shell.Result = function(ref, **options)
         return result
 
+    return _run_argument(with_ref)
+
+
+def on_newest(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `on_a_run`, for verbs that change nothing: without RUN it is the one that was started last."""
+    return _run_argument(on_a_run(function), required=False)
+
+
+def _run_argument(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
+    function.__click_params__ = [  # type: ignore[attr-defined]
+        each for each in getattr(function, "__click_params__", []) if each.name not in ("run", "state_dir")
+    ]
     state_dir = click.option(
         "--state-dir", metavar="DIR", help="Where runs/NAME lies. Default: .trainyard beside the job file."
     )
-    return click.argument("run", metavar="RUN")(state_dir(with_ref))
+    return click.argument("run", metavar="RUN" if required else "[RUN]", required=required)(state_dir(function))
+
+
+def on_a_job(*, claims: bool) -> Callable[..., Any]:
+    """As `on_a_run`, with arguments after --: the job file with these is a run of its own. `claims`: the verb makes it."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_ref(*, run: str, state_dir: str | None, added: tuple[str, ...], **options: Any) -> shell.Result:
+            import deploy_ref
+            import deploy_variant
+
+            if added and "--" not in sys.argv:
+                raise shell.SkillError(
+                    "usage", f"unexpected: {shlex.join(added)}", hint="-- comes before arguments of the script"
+                )
+            takes = claims and not options.get("dry_run")
+            several = functools.partial(deploy_variant.resolve, added=added, claims=takes)
+            result: shell.Result = function((several if added else deploy_ref.resolve)(run, state_dir), **options)
+            return result
+
+        more = click.argument("added", metavar="[-- ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
+        return _run_argument(more(with_ref))
+
+    return decorate
 
 
 TIMEOUT = click.option(
@@ -84,7 +123,7 @@ def init(folder: str, target: str, script: str | None, output: str, dry_run: boo
 
 
 @cli.command(epilog=shell.examples("deploy.py plan job.yaml", "deploy.py plan job.yaml --format table"))
-@on_a_run
+@on_a_job(claims=False)
 def plan(ref: Ref) -> shell.Result:
     """What `run` would do: stages, what each writes, cost, and problems found beforehand. Makes nothing."""
     import deploy_agree
@@ -97,8 +136,13 @@ def plan(ref: Ref) -> shell.Result:
     return shell.Result(data=deploy_plan.describe(deployment, current), checks=checks, next=next_)
 
 
-@cli.command("run", epilog=shell.examples("deploy.py run job.yaml", "deploy.py run job.yaml --fresh --detach"))
-@on_a_run
+@cli.command(
+    "run",
+    epilog=shell.examples(
+        "deploy.py run job.yaml", "deploy.py run job.yaml --fresh --detach", "deploy.py run job.yaml -- --lr 3e-4"
+    ),
+)
+@on_a_job(claims=True)
 @watching
 @click.option("--fresh", is_flag=True, help="A new run id; the old run is kept as runs/NAME@RUN_ID. Refused while it lives.")
 @click.option(
@@ -107,7 +151,10 @@ def plan(ref: Ref) -> shell.Result:
     help="Agree to the plan of a target that costs money or changes a cluster (else exit 6); local needs none.",
 )
 def run_verb(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
-    """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running."""
+    """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running.
+
+    With arguments after -- it is a run of its own, NAME-2 say: the job with these after its command.
+    """
     return _run_or_resume(ref, dry_run, **wish)
 
 
@@ -147,7 +194,7 @@ def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
 
 
 @cli.command(epilog=shell.examples("deploy.py status job.yaml", "deploy.py status tiny-lm --json"))
-@on_a_run
+@on_newest
 def status(ref: Ref) -> shell.Result:
     """How the run is: the runner's state, the monitor's progress and checks, the stages. `health` is the worst check, `concerns` those that do not pass."""
     import deploy_views
@@ -156,7 +203,7 @@ def status(ref: Ref) -> shell.Result:
 
 
 @cli.command(epilog=shell.examples("deploy.py why job.yaml", "deploy.py why tiny-lm --format table"))
-@on_a_run
+@on_newest
 def why(ref: Ref) -> shell.Result:
     """Why the run failed, hangs or restarts: the one root cause, whose it is, the lines that prove it, what a restart would bring.
 
@@ -168,7 +215,7 @@ def why(ref: Ref) -> shell.Result:
 
 
 @cli.command(epilog=shell.examples("deploy.py watch job.yaml", "deploy.py watch job.yaml --restart --max-restarts 20"))
-@on_a_run
+@on_newest
 @TIMEOUT
 @click.option("--restart", is_flag=True, help="After a failure ask `why`, and start the run again where that can help.")
 @click.option(
@@ -202,7 +249,7 @@ def watch(ref: Ref, timeout_s: float, restart: bool, max_restarts: int, backoff_
 
 
 @cli.command(epilog=shell.examples("deploy.py logs job.yaml --lines 50", "deploy.py logs tiny-lm --follow"))
-@on_a_run
+@on_newest
 @click.option("--follow", is_flag=True, help="One JSON object a line until the job ends.")
 @click.option("--lines", type=click.IntRange(min=1), help="How many of the last lines.")
 @click.option("--attempt", type=click.IntRange(min=0), help="On local: of this start of the launcher. Default: the newest.")
@@ -227,7 +274,7 @@ def stop(ref: Ref, now: bool, dry_run: bool) -> shell.Result:
 
 
 @cli.command(epilog=shell.examples("deploy.py report job.yaml", "deploy.py report tiny-lm --output tiny-lm.html"))
-@on_a_run
+@on_newest
 @click.option("--output", metavar="FILE", help="Where to write. Default: report.html in the run folder.")
 @click.option("--dry-run", is_flag=True, help="Compute it, write nothing.")
 def report(ref: Ref, output: str | None, dry_run: bool) -> shell.Result:
@@ -235,6 +282,22 @@ def report(ref: Ref, output: str | None, dry_run: bool) -> shell.Result:
     import deploy_views
 
     return deploy_views.report(ref, output, dry_run=dry_run)
+
+
+@cli.command(epilog=shell.examples("deploy.py compare tiny-lm tiny-lm-2", "deploy.py compare a.yaml b.yaml --output ab.html"))
+@click.argument("runs", metavar="RUN RUN", nargs=-1)
+@click.option("--state-dir", metavar="DIR", help="Where runs/NAME lies. Default: .trainyard beside the job file.")
+@click.option("--output", metavar="FILE", help="Where to write. Default: compare.html here.")
+@click.option("--dry-run", is_flag=True, help="Compute it, write nothing.")
+def compare(runs: tuple[str, ...], state_dir: str | None, output: str | None, dry_run: bool) -> shell.Result:
+    """Two to six runs over each other: one HTML file, their figures, and what their commands do not share.
+
+    Of a run on a cluster only what was fetched when it ended is read.
+    """
+    import deploy_views
+    from deploy_ref import resolve
+
+    return deploy_views.compare([resolve(run, state_dir) for run in runs], output, dry_run=dry_run)
 
 
 @cli.command("list", epilog=shell.examples("deploy.py list", "deploy.py list job.yaml --limit 10"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def _row(run_dir: Path) -> dict[str, Any]:
         if run is not None:
             row |= {"run_id": run.run_id, "job_file": run.job_file}
             row["state"], row["note"] = deploy_place.of(run.target, run_dir).listed(run)
+            row["note"] = row["note"] or (f"-- {shlex.join(run.added)}" if run.added else None)
             row |= _how_far(run_dir, run)
     except shell.SkillError as error:  # one damaged folder must not hide the others
         row["state"], _ = deploy_place.of("local", run_dir).listed(None)
@@ -47,6 +49,8 @@ def _how_far(run_dir: Path, run: Run) -> dict[str, Any]:
     begun = run.submission.begun if run.submission else None
     step, loss, last = _last_step(run_dir / "steps.jsonl")
     watch = run.stages.get("watch")
+    if step is None and watch is not None:
+        step, loss = watch.result.get("step"), watch.result.get("loss")
     end = watch.ended if watch is not None and watch.ended is not None else last
     seconds = round(end - begun, 1) if begun is not None and end is not None and end >= begun else None
     return {"step": step, "loss": loss, "begun": begun, "seconds": seconds}

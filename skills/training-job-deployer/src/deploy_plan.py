@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ NO_RUN_ID = "0" * 16
 
 def load(ref: Ref) -> Deployment:
     """Reads the job file that `ref` names or that its run.json names. Raises SkillError."""
-    file = reading.read(ref.job_path or _job_path(ref))
+    added = ref.added or _added(ref.run_dir)
+    file = reading.read(ref.job_path or _job_path(ref), added=added, name=ref.run_dir.name.partition("@")[0] if added else None)
     values = msgspec.to_builtins(msgspec.structs.asdict(file.job))
     inputs = {key: digest_of(value) for key, value in values.items()}
     inputs["source files"] = source_files.digest(file.source, leave_out=file.path)
     stages = deploy_place.of(file.job.target, ref.run_dir).stages(file.job)
     if not {stage.name for stage in stages} & set(SUBMISSIONS):
         raise targets.faulty(file.job.target, ValueError(f"none of its stages is called {' or '.join(SUBMISSIONS)}"))
-    return Deployment(ref, file, stages, inputs)
+    return Deployment(ref, file, stages, inputs, added=added)
 
 
 def place_of(deployment: Deployment) -> deploy_place.Place:
@@ -91,6 +93,14 @@ def _row(deployment: Deployment, run: Run, stage: Stage) -> dict[str, Any]:
         kept = run.stages[stage.name]
         state = "begun" if kept.ended is None else "done" if kept.digest == deployment.digest(stage.name) else "changed"
     return {"stage": stage.name, "program": stage.program, "writes": stage.writes, "cost": stage.cost, "state": state}
+
+
+def _added(run_dir: Path) -> tuple[str, ...]:
+    """The arguments that make it a run of its own. A folder that cannot be read is refused by whoever needs the run."""
+    with suppress(shell.SkillError):
+        stored = store.load(run_dir)
+        return tuple(stored.added) if stored else ()
+    return ()
 
 
 def _job_path(ref: Ref) -> Path:

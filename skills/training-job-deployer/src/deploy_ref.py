@@ -10,6 +10,7 @@ import deploy_settle
 import trainyard_shell as shell
 from deployment import Ref
 from job_file import reading
+from run_state import store
 
 RUN_NAME = re.compile(r"[a-z][-a-z0-9]{0,39}(@[0-9a-f]{16})?")
 
@@ -48,6 +49,26 @@ def _of_name(name: str, state_dir: str | None) -> Ref:
     known = f"; there are: {', '.join(there[:10])}" if there else ""
     hint = "give the job file, or --state-dir: runs lie in .trainyard/runs beside their job file"
     raise shell.SkillError("not-found", f"no run {name} in {places[0]}{' or above' if not state_dir else ''}{known}", hint=hint)
+
+
+def newest(state_dir: str | None) -> Ref:
+    """The run here, or above, that was started last. Raises SkillError not-found."""
+    runs = runs_folder(None, state_dir)
+    found = [path.parent for path in runs.glob("*/run.json") if "@" not in path.parent.name]
+    if not found:
+        hint = "give a job file or a run: runs lie in .trainyard/runs beside their job file"
+        raise shell.SkillError("not-found", f"no run in {runs.parent} or above", hint=hint)
+    last = max(found, key=_begun)
+    shell.progress(f"{last.name}: the run that was started last of {len(found)} here")
+    return _of_name(last.name, state_dir)
+
+
+def _begun(run_dir: Path) -> float:
+    try:
+        run = store.load(run_dir)
+    except shell.SkillError:
+        return 0.0
+    return run.submission.begun if run is not None and run.submission else run.created if run else 0.0
 
 
 def runs_folder(given: str | None, state_dir: str | None) -> Path:

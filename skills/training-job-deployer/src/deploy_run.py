@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 import deploy_agree
+import deploy_budget
 import deploy_fresh
 import deploy_place
 import deploy_plan
@@ -141,6 +142,7 @@ def _prepare(deployment: Deployment, wish: Wish) -> Prepared:
     deploy_agree.refuse_changed(deployment, current, state, source_may_change=mended)
     if not goes_on:
         return Prepared(current, state, started=False)
+    deploy_budget.refuse_used_up(deployment, current)
     deploy_agree.refuse_problems(deployment, current)
     back = _roll_back(deployment, current, wish)
     shell.progress(f"{current.name} is {state}; it {place_of(deployment).where_it_begins(current)}")
@@ -173,6 +175,7 @@ def _count(current: Run, restarted: Restarted | None) -> None:
 def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepared:
     """resume --accept-changes: the same run and its checkpoints, submitted anew from the job file as it is now."""
     deploy_agree.refuse_unacceptable(deployment, current)
+    deploy_budget.refuse_used_up(deployment, current)
     planned = copy.copy(current)
     planned.stages = {name: record for name, record in current.stages.items() if name != deployment.submission.name}
     deployment.replaces = (
@@ -183,6 +186,7 @@ def _submit_changed(deployment: Deployment, current: Run, wish: Wish) -> Prepare
     deployment.replaces, deployment.accepts = False, True
     back = _roll_back(deployment, current, wish)
     place_of(deployment).clear(current)
+    current.earlier_s = deploy_budget.spent_s(current)
     current.stages, current.stopped, current.restarts = planned.stages, None, []
     prepared = _submit_first(deployment, current, wish)
     prepared.changed[:0] = back
@@ -229,6 +233,8 @@ def _submit_first(deployment: Deployment, current: Run | None, wish: Wish) -> Pr
 def _submit(deployment: Deployment, current: Run, *, again: bool) -> list[str]:
     """One call to the runner or manager, which starts one job for one run id however often it is called."""
     _take_inputs(deployment, current)
+    if again:
+        current.earlier_s = deploy_budget.spent_s(current)
     current.starts += 1
     for later in ("watch", "report"):
         current.stages.pop(later, None)
@@ -276,7 +282,7 @@ def _note_submitted(deployment: Deployment, current: Run) -> bool:
 
 
 def _take_inputs(deployment: Deployment, current: Run) -> None:
-    current.inputs = dict(deployment.inputs)
+    current.inputs, current.added = dict(deployment.inputs), list(deployment.added)
     current.job_file = str(deployment.job_file.path)
     current.target = deployment.job.target
     current.job = msgspec.to_builtins(deployment.job)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import deploy_place
 import deploy_siblings
+import deploy_stopping
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, Place, is_hopeless
+from deploy_stage import MONITOR
 from deployment import Ref
-from run_state import home, lock, store
+from run_state import home, store
 from run_state.record import Run, StageRecord
 
 BRIEF = ("step", "total_steps", "loss", "tokens_per_s", "eta_s", "last_step_age_s", "last_checkpoint")
 """What `status` shows of the progress; the whole of it is one call away."""
 OF_THE_PLACE = ("nodes", "cluster", "engine", "claim", "usd_per_hour")
-REFUSED = ("usage", "not-found", "conflict", "permission", "credentials", "dependency")
-"""A stop that ends with one of these has ended nothing; after any other the job may be ending."""
 WORST_FIRST = ("fail", "unknown", "warn", "pass")
 
 
@@ -92,8 +91,10 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     if place.status(run)["state"] == ABSENT:
         raise shell.SkillError("not-found", f"{run.name} was never submitted", hint=ref.command("run"))
     if not dry_run:
-        _ask_to_stop(ref)
-    answer = place.stop(run, now=now, dry_run=True) if dry_run else _stop_and_record(ref, run, place, now)
+        deploy_stopping.ask(ref.run_dir)
+    answer = (
+        place.stop(run, now=now, dry_run=True) if dry_run else deploy_stopping.stop_and_record(ref.run_dir, run, place, now=now)
+    )
     data = {**answer.data, "name": run.name, "run_id": run.run_id, **place.results(run)}
     if not dry_run and not place.keeps_record:
         data["state"] = place.status(run)["state"]  # the manager's last word is of an object that is gone
@@ -107,42 +108,6 @@ def stop(ref: Ref, *, now: bool, dry_run: bool) -> shell.Result:
     return result
 
 
-def _stop_and_record(ref: Ref, run: Run, place: Place, now: bool) -> deploy_siblings.Answer:
-    """On a cluster nothing remains that says `stopped`; run.json says it, from before the object goes."""
-    if place.keeps_record:
-        return place.stop(run, now=now, dry_run=False)
-    state = place.status(run)["state"]
-    ended = state if state in ("finished", "failed") else "stopped"  # what had ended by itself stays that
-    before, record = run.stopped, StageRecord(digest="", program="stop", begun=time.time(), result={"state": ended})
-    _save_stop(ref, run, record)
-    try:
-        answer = place.stop(run, now=now, dry_run=False)
-    except shell.SkillError as error:
-        if error.code in REFUSED:  # nothing was ended
-            _save_stop(ref, run, before)
-        raise
-    record.ended = time.time()
-    _save_stop(ref, run, record)
-    return answer
-
-
-def _ask_to_stop(ref: Ref) -> None:
-    """From before anything ends: whoever watches with --restart must not take it for a failure."""
-    with lock.locked(ref.run_dir):
-        current = store.load(ref.run_dir)
-        if current is not None:
-            current.stop_asked = True
-            store.save(ref.run_dir, current)
-
-
-def _save_stop(ref: Ref, run: Run, record: StageRecord | None) -> None:
-    with lock.locked(ref.run_dir):
-        current = store.load(ref.run_dir)
-        if current is not None and current.run_id == run.run_id:
-            current.stopped = run.stopped = record
-            store.save(ref.run_dir, current)
-
-
 def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
     run, place = _the_run(ref)
     target = str(Path(output).absolute()) if output else None
@@ -150,6 +115,14 @@ def report(ref: Ref, output: str | None, *, dry_run: bool) -> shell.Result:
     result = _passed_on(answer)
     result.checks += notes
     return result
+
+
+def compare(refs: list[Ref], output: str | None, *, dry_run: bool) -> shell.Result:
+    """By the files in the run folders: of a run on a cluster, what was fetched when it ended."""
+    folders = [str(ref.run_dir) for ref in refs if _the_run(ref)]
+    target = str(Path(output).absolute()) if output else None
+    words = ["compare", *folders, *deploy_siblings.options(output=target, dry_run=dry_run)]
+    return _passed_on(deploy_siblings.call(MONITOR, words))
 
 
 def _the_run(ref: Ref) -> tuple[Run, Place]:

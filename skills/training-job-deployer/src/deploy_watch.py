@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import deploy_budget
+import deploy_stopping
 import trainyard_shell as shell
 from deploy_live import LiveView
 from deploy_notify import Calling
@@ -34,7 +36,7 @@ def to_the_end(
         look = _look(deployment, run) if was_ended else _watch(deployment, run, deadline, seen, hung)
     except KeyboardInterrupt as interrupt:
         raise _left(deployment, run, "you stopped watching", seen) from interrupt
-    notes = _finish(deployment, run, look.status)
+    notes = _finish(deployment, run, look)
     return _answer(deployment, run, look, was_ended, notes)
 
 
@@ -47,11 +49,15 @@ def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], 
     """The last look, at the end of the job; `seen` holds it at any time, for whoever is interrupted."""
     told: set[str] = set()
     place = place_of(deployment)
+    spent_at = None if place.keeps_record else deploy_budget.deadline(run)
     with Calling(deployment.job.notify, place.as_monitored(run), deadline) as calling, LiveView(place, run) as view:
         for look in place.looks(run, deadline):
             seen[:] = [look]
-            line = look.progress.get("line") or ""
-            for text in [line] if line and line not in told else look.trouble():
+            if spent_at is not None and time.monotonic() >= spent_at and look.status["state"] not in (*ENDED, *UNFINISHED):
+                spent_at = None
+                _stop_spent(deployment, run)
+            line, again = look.progress.get("line") or "", _restarted(look.status)
+            for text in [*again, line] if line and line not in told else [*again, *look.trouble()]:
                 if text not in told and not view.draws:
                     shell.progress(text)
                 told.add(text)
@@ -61,6 +67,25 @@ def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], 
             if hung is not None and (found := hung(look)) is not None:
                 return replace(look, endless=found)
     raise _left(deployment, run, "the time to watch is over", seen)
+
+
+def _restarted(status: dict[str, Any]) -> list[str]:
+    """Why it was started again last."""
+    if not status.get("restarts") or not status.get("last_failure"):
+        return []
+    of = f" of {status['max_restarts']}" if status.get("max_restarts") is not None else ""
+    return [f"restart {status['restarts']}{of}: {status['last_failure']}"]
+
+
+def _stop_spent(deployment: Deployment, run: Run) -> None:
+    """As `stop` would. A cluster that does not answer now is asked again by the next `run` or `watch`."""
+    why = f"stopped by {deploy_budget.name(run)}"
+    shell.progress(f"{run.name} is {why}")
+    try:
+        deploy_stopping.ask(deployment.run_dir)
+        deploy_stopping.stop_and_record(deployment.run_dir, run, place_of(deployment), now=False, why=why)
+    except shell.SkillError as error:
+        shell.progress(f"it could not be stopped: {error}")
 
 
 def _left(deployment: Deployment, run: Run, why: str, seen: list[Look]) -> shell.SkillError:
@@ -73,8 +98,9 @@ def _left(deployment: Deployment, run: Run, why: str, seen: list[Look]) -> shell
     )
 
 
-def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[shell.Check]:
+def _finish(deployment: Deployment, run: Run, look: Look) -> list[shell.Check]:
     """Writes the records of watch and report; returns why there is no report, or not all of it."""
+    status = look.status
     if status["state"] not in ENDED:
         return []
     with lock.locked(deployment.run_dir):
@@ -85,7 +111,10 @@ def _finish(deployment: Deployment, run: Run, status: dict[str, Any]) -> list[sh
             assert current.submission is not None
             kept = ("state", "reason", "exit_code", "restarts", "attempt")
             since = current.submission.ended or current.submission.begun
-            _record(deployment, current, "watch", since, {key: status.get(key) for key in kept})
+            came = {
+                key: look.progress.get(key) for key in ("step", "loss")
+            }  # what `list` shows where no file of the run tells it
+            _record(deployment, current, "watch", since, {key: status.get(key) for key in kept} | came)
         return [] if current.done("report", deployment.digest("report")) else _report(deployment, current)
 
 
@@ -160,7 +189,7 @@ def _next(deployment: Deployment, state: str, reason: str | None) -> list[str]:
     return {
         "finished": [f"{command('run', '--fresh')}   (a new run; this one is kept)"],
         "failed": [command("why"), command("logs"), f"{command('resume')}   (after the cause is fixed)"],
-        "stopped": [f"{command('resume')}   (it was stopped by its user; `run` leaves it so)"],
+        "stopped": [f"{command('resume')}   (a stopped run is left so by `run`)"],
         "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` leaves it so)"],
         "lost": [f"{command('run')}   (its supervisor died; the same command goes on)"],
         "orphaned": [f"{command('run')}   (its supervisor died; the same command goes on)"],

@@ -27,11 +27,19 @@ class Ref:
     job_path: Path | None
     """The job file, when the user named it."""
     state_dir: str | None = None
+    added: tuple[str, ...] = ()
+    """Arguments after --: this run is the job with these after its command."""
+    name: str = ""
+    """With `added`: what the user calls this run, as `given` is the job file."""
 
     def command(self, verb: str, *more: str) -> str:
         """The line that does `verb` on this run, as the user could type it here."""
         script = min((os.path.relpath(OURSELVES), str(OURSELVES)), key=len)
         options = ["--state-dir", self.state_dir] if self.state_dir else []
+        if self.added and verb in ("plan", "run"):
+            more = (*more, "--", *self.added)
+        elif self.added:
+            return shlex.join(["python", script, verb, self.name, *options, *more])
         return shlex.join(["python", script, verb, self.given, *options, *more])
 
 
@@ -49,6 +57,9 @@ class Deployment:
 
     make_room: Callable[[], list[str]] = list
     """--fresh: takes away the ended job that still holds the name, and says what it removed."""
+
+    added: tuple[str, ...] = ()
+    """Arguments that this run has after the command of its job file."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     """What the stages' programs answered to this call of ours: a stage takes the answer that its plan was made with."""

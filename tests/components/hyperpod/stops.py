@@ -285,9 +285,11 @@ def differences(tour: Tour, expected: dict[int, float]) -> list[str]:
 
 HEAD = """# What a run keeps when HyperPod's launcher stops it
 
-Written by `python -m tests.components.hyperpod.stops --output shared-docs/hyperpod-stops.md`; do not edit. hyperpod-elastic-agent
-{version}, {torch}, two nodes with one rank each on a machine of {cores} cores, a step of {step_ms} ms, a rolling checkpoint every {rolling} steps. Where it says
-nothing else the launcher has our manifest's `--shutdown-signal=SIGTERM`. Two values: of node 0, of node 1.
+Written by `python -m tests.components.hyperpod.stops --output shared-docs/hyperpod-stops.md`; do not edit. Measured with hyperpod-elastic-agent
+{version} and {torch}: two nodes with one rank each, on one machine of {cores} cores, {step_ms} ms a step, a rolling checkpoint every {rolling} steps.
+Except in rows that say "the launcher's own defaults", the launcher has the option of Trainyard's manifest, `--shutdown-signal=SIGTERM`. Two values in
+a cell are those of node 0 and node 1. 143 means that a rank saved and stopped by agreement; a negative number is the signal that ended the process. `s`
+is the duration in seconds; `next start` is the step that the next start resumed from, and how many steps were lost.
 
 | the launcher is told | workers heard | saved at the stop | workers ended with | launcher afterwards | s | next start |
 |---|---|---|---|---|---|---|
@@ -319,7 +321,7 @@ def described(tour: Tour, wrong: list[str]) -> str:
     asked = [str(launcher.python()), "-c", "import torch; print('torch', torch.__version__)"]
     torch = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     facts = {"version": launcher.VERSION, "torch": torch, "cores": os.cpu_count(), "step_ms": round(STEP_S * 1000)}
-    end = "\nThe losses of all steps, repeated ones too, equal those of the run that nobody disturbed.\n"
+    end = "\nThe loss of every step, repeated steps included, equals that of the same run without any stop.\n"
     told = end if not wrong else "\nDIFFERS:\n" + "\n".join(wrong[:20]) + "\n"
     return HEAD.format(**facts, rolling=ROLLING_STEPS) + "\n".join(row.line() for row in tour.rows) + "\n" + told
 

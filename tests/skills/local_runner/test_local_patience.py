@@ -73,7 +73,7 @@ def tell(file, **fields):
 tell("events.jsonl", time=1.0, type="start", source="trainer", attempt=int(os.environ["TRAINYARD_ATTEMPT"]), restart_count=0)
 print("step 5 of what the script prints itself")
 if kind != "early":
-    tell("steps.jsonl", step=7, time=2.0, loss=1.0)
+    tell("steps.jsonl", step=7 if kind != "late" else 7 + int(os.environ["TRAINYARD_ATTEMPT"]), time=2.0, loss=1.0)
 if kind == "nan":
     tell("events.jsonl", time=3.0, type="nan-loss", source="trainer", step=7)
 raise RuntimeError("the loss is bad" if kind == "nan" else "the data is bad")
@@ -85,13 +85,14 @@ raise RuntimeError("the loss is bad" if kind == "nan" else "the data is bad")
     [
         ("early", 1, NAMED),
         ("late", 2, "max_restarts (2) is used up"),
+        ("same", 2, "3 times in the same words after step 7; a restart cannot help"),
         ("nan", 1, "twice in the same way, with NaN or Inf at step 7 both times; a restart cannot help"),
     ],
 )
 def test_what_the_runtime_reports_decides_whether_there_was_a_step(run, tmp_path, kind, restarts, says):
     script = tmp_path / "reporting.py"
     script.write_text(REPORTING)
-    run.submit("--max-restarts", "2", "--backoff-s", "0", job=["python", str(script), kind])
+    run.submit("--max-restarts", "2" if kind != "same" else "9", "--backoff-s", "0", job=["python", str(script), kind])
     data = run.wait().data
     assert (data["state"], data["restarts"]) == ("failed", restarts)
     assert says in data["reason"]

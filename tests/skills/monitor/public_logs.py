@@ -201,7 +201,8 @@ TIMM = Sample(
     last_step=399,
     last_loss=4.01,
     points=6,
-    more={"last_throughput": 512.25, "unit": "/s", "last_lr": 1e-5, "evals": 0},
+    # only the last batch of an evaluation has the mean of all, in parentheses
+    more={"last_throughput": 512.25, "unit": "/s", "last_lr": 1e-5, "evals": 1, "last_eval_loss": 3.5},
 )
 COMPOSER = Sample(
     [
@@ -256,4 +257,63 @@ OPENRLHF_PPO = Sample(
     more={"last_reward": 3.25},
 )  # fmt: skip
 
+LLMC = Sample(
+    [
+        line
+        for n in range(4)
+        for line in ([f"s:{n * 250} tel:{9 - n}.5000"] if n else [])
+        + [
+            f"s:{n * 250} trl:{9 - n}.2500 lr:0.000{n}00 norm:1.{n}0",
+            f"s:{n * 250 + 1} trl:{9 - n}.1250 lr:0.000{n}00 norm:1.{n}0",
+        ]
+    ],
+    last_step=751,
+    last_loss=6.125,
+    format="llmc",
+    points=8,
+    more={"last_lr": 0.0003, "last_grad_norm": 1.3, "last_eval_loss": 6.5, "evals": 3},
+)
+STEPS_OF_AN_EPOCH = Sample(  # how many epochs there are is not told, and the step begins anew with each
+    [
+        f"INFO:__main__:Epoch {epoch} | Step {batch:>4d}/6501 | Loss: {7 - epoch - batch / 10000:.4f} | PPL: 2.04 | LR: 2.99e-04 | Time: 0.518s"
+        for epoch in (0, 1, 2)
+        for batch in (0, 500, 6500)
+    ]
+    + ["INFO:__main__:Epoch 2 done | Avg Loss: 5.2"],
+    last_step=19502,
+    last_loss=4.35,
+    points=9,
+)
+STEPS_OF_ALL_EPOCHS = Sample(  # the same words, and a step that goes on
+    [
+        f"Epoch {epoch} | Step {epoch * 100 + batch}/300 | Loss: {7 - epoch - batch / 100:.4f}"
+        for epoch in (0, 1, 2)
+        for batch in (0, 50, 99)
+    ],
+    last_step=299,
+    last_loss=4.01,
+    total_steps=300,
+    points=9,
+)
+TABS = Sample(["step\tloss\tlr", *[f"{n * 10}\t{9 - n}.5\t0.001" for n in range(1, 6)]], last_step=50, last_loss=4.5, points=5)
+EPOCHS_ALONE = Sample(  # 12/100 is the twelfth epoch, not the second place of epoch 1
+    [f"Epoch {n}/100 - Train Loss: {90 - n}.0520, Val Loss: {91 - n}.2508" for n in range(1, 13)],
+    last_step=12,
+    last_loss=78.052,
+    total_steps=100,
+    points=12,
+    more={"last_eval_loss": 79.2508},
+)
+MEGATRON_PER_GPU = Sample(
+    [
+        f" [2026-01-01 10:0{n}:00] iteration {n:8d}/    5000 | consumed samples: {n * 128:12d} | elapsed time per iteration (ms): 15102.2 | "
+        f"throughput per GPU (TFLOP/s/GPU): 10{n}.5 | learning rate: 1.5E-05 | global batch size:   128 | lm loss: {9 - n}.5E+00 | grad norm: 2.5 |"
+        for n in (1, 2, 3)
+    ],
+    last_step=3,
+    last_loss=6.5,
+    total_steps=5000,
+    points=3,
+    more={"last_throughput": 103.5, "unit": "TFLOP/s/GPU", "last_grad_norm": 2.5},
+)
 SAMPLES = {name.lower(): value for name, value in list(globals().items()) if isinstance(value, Sample)}

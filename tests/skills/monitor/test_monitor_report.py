@@ -79,13 +79,15 @@ def test_it_has_the_account_with_every_word_explained_the_plots_and_the_time_lin
         "Loss",
         "Step time",
         "Throughput",
+        "lr",
         "incarnations",
         "deaths and restores",
         "checkpoints committed",
     ):
         assert word in page.text, word
     styles = [attributes.get("class") for tag, attributes in page.tags if tag == "path"]
-    assert styles.count("train") == 3 and "m-commit" in styles and "m-restore" in styles
+    # loss, step time, throughput; and what else the script gave: lr, a piece for each start
+    assert styles.count("train") == 3 + 3 and "m-commit" in styles and "m-restore" in styles
 
 
 def test_repeated_parts_are_drawn_apart(tmp_path: Path) -> None:
@@ -180,3 +182,40 @@ def test_a_million_step_lines_are_streamed_and_thinned(tmp_path: Path) -> None:
     data = _within(400 << 20, "report", path)
     assert data["summary"]["steps"] == 1_000_000 and data["bytes"] < 400_000
     assert data["account"]["productive"] == pytest.approx(500_000, abs=1)
+
+
+def test_the_report_of_a_failed_run_has_its_last_words_its_command_and_the_versions(run: RunWriter) -> None:
+    (run.path / "logs").mkdir(exist_ok=True)
+    (run.path / "logs" / "attempt-0000.log").write_text(
+        "step 1\nTraceback (most recent call last):\nValueError: <b>sample 17</b>\n"
+    )
+    runner = {"state": "failed", "run_id": "0" * 16, "name": "toy", "reason": "the command exited with 1", "attempt": 0}
+    (run.path / "runner.json").write_text(json.dumps(runner))
+    spec = {"command": ["python", "train.py", "--lr", "3e-4"], "workdir": "/home/me/project", "python": "/usr/bin/python3"}
+    (run.path / "runner-spec.json").write_text(json.dumps(spec))
+    start = {
+        "time": 2e9,
+        "type": "start",
+        "source": "trainer",
+        "incarnation": 9,
+        "host": "box-7",
+        "torch": "2.12.1",
+        "world_size": 2,
+    }
+    with (run.path / "events.jsonl").open("a") as events:
+        events.write(json.dumps(start) + "\n")
+    text = page_of(run).text
+    for word in (
+        "How it ended",
+        "the command exited with 1",
+        "ValueError: <b>sample 17</b>",
+        "What was run",
+        "--lr 3e-4",
+        "box-7",
+        "torch 2.12.1",
+    ):
+        assert word in text, word
+
+
+def test_a_finished_run_has_no_last_words(run: RunWriter) -> None:
+    assert "How it ended" not in page_of(run).text

@@ -33,35 +33,36 @@ def kind_of(name: str) -> str | None:
 
 
 class Csv:
-    """Lines under a header that names a step (or epoch) and a loss."""
+    """Lines under a header that names a step (or epoch) and a loss, with commas or tabs between the cells."""
 
     STEPS = ("step", "global_step", "trainer/global_step", "iteration", "iter", "_step")
 
     def __init__(self, fields: Fields) -> None:
         self.fields = fields
         self.columns: list[str] = []
+        self.delimiter = ","
         self.names: dict[str, tuple[str, ...]] = {}
 
     def parse(self, text: str) -> Point | None:
-        if "," not in text or text.startswith("{"):
+        if ("," not in text and "\t" not in text) or text.startswith("{"):
             return None
         if not self.columns or text.startswith(self.columns[0]):
-            self._header(text)
+            self._header(text, "," if "," in text else "\t")
             return None
-        cells = next(csv.reader([text]), [])
+        cells = next(csv.reader([text], delimiter=self.delimiter), [])
         return self._point(dict(zip(self.columns, cells, strict=True))) if len(cells) == len(self.columns) else None
 
-    def _header(self, text: str) -> None:
+    def _header(self, text: str, delimiter: str) -> None:
         if "=" in text or "loss" not in text.lower():
             return
-        cells = next(csv.reader([text]), [])
+        cells = next(csv.reader([text], delimiter=delimiter), [])
         if len(cells) < 2 or len(set(cells)) != len(cells) or not all(COLUMN.fullmatch(cell) for cell in cells):
             return
         if any(number(cell) is not None for cell in cells) or not {*self.STEPS, "epoch"} & set(cells):
             return
         names = columns_of(cells)
         if names.keys() & {"loss", "eval_loss"}:
-            self.columns, self.names = cells, names
+            self.columns, self.names, self.delimiter = cells, names, delimiter
 
     def _point(self, values: dict[str, Any]) -> Point | None:
         source = next((name for name in (*self.STEPS, "epoch") if name in values), None)

@@ -32,6 +32,18 @@ CLOCKS = re.compile(
     r"\b(?P<what>eta|remaining(?:[_ ]time)?|elapsed(?:[_ ]time)?)[\"']?[:= ]{1,4}[\"']?(?P<time>(?:\d{1,5} days?, )?\d{1,6}(?::\d\d){1,2})(?!\d)",
     re.IGNORECASE,
 )
+# nanoGPT: time 123.45ms, Megatron: elapsed time per iteration (ms): 438.3, NeMo: train_step_timing in s=3.37, modded-nanogpt: step_avg:363.34ms
+STEP_TIME = re.compile(
+    r"\b(?P<what>dt|step[_ ]time|iter[_ ]time|step_avg|time per (?:step|iter(?:ation)?)|train_step_timing in s|time(?= ?[:=]? ?[\d.]{1,20} ?ms\b))"
+    r"(?: ?\((?P<before>m?s)\))?[\"']?[:= ]{1,4}(?P<value>\d{1,12}(?:\.\d{1,12})?) ?(?P<behind>ms|s(?:ec(?:onds?)?)?)?\b",
+    re.IGNORECASE,
+)
+# mmengine: eta: 0:13:14  time: 0.4073  data_time: 0.0335
+STEP_AND_DATA = re.compile(r"\btime: (?P<value>\d{1,9}\.\d{1,9})  data_time: ")
+# Megatron: throughput per GPU (TFLOP/s/GPU): 80.2
+PER_GPU = re.compile(r"throughput per GPU \((?P<unit>[\w/]{1,20})\): (?P<value>\d{1,9}(?:\.\d{1,9})?)")
+# modded-nanogpt counts the training's own time: train_time:2176390ms
+TRAIN_TIME = re.compile(r"\btrain_time[:= ]{1,2}(?P<ms>\d{1,15})ms\b")
 EVALUATES = re.compile(
     r"(?:^|[\s|\[(*])(?:valid|validation|validate|validating|val|eval|evaluation|evaluating|test|testing)(?=[\s:|\])])"
 )
@@ -82,6 +94,8 @@ def line_of(text: str) -> Line:
     line.evaluates = ("val" in head or "test" in head) and EVALUATES.search(head) is not None
     if "/s" in text and line.bar is None and not line.names("throughput") and (found := RATE.search(text)):
         line.rate = found["value"], found["unit"]
+    if "throughput per GPU" in text and (found := PER_GPU.search(text)):
+        line.rate = found["value"], found["unit"]
     return line
 
 
@@ -122,7 +136,23 @@ def _rank(pair: Pair) -> int:
 
 
 def _clocks(text: str) -> dict[str, float]:
-    """Seconds: `left` and `elapsed`."""
+    """Seconds: `left`, `elapsed` and, of one step, `step`."""
+    return _of_clocks(text) | _of_steps(text)
+
+
+def _of_steps(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if "train_time" in text and (trained := TRAIN_TIME.search(text)):
+        found["elapsed"] = int(trained["ms"]) / 1000
+    if ("time" in text or "timing" in text or "step_avg" in text or "dt" in text) and (told := STEP_TIME.search(text)):
+        unit = told["behind"] or told["before"] or "s"
+        found["step"] = float(told["value"]) / (1000 if unit.lower() == "ms" else 1)
+    elif "data_time" in text and (told := STEP_AND_DATA.search(text)):
+        found["step"] = float(told["value"])
+    return found
+
+
+def _of_clocks(text: str) -> dict[str, float]:
     if not ("eta" in text or "ETA" in text or "emaining" in text or "lapsed" in text):
         return {}
     told = ((found["what"].lower(), clock_s(found["time"])) for found in CLOCKS.finditer(text))

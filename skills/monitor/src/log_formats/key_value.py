@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from log_formats.base import Format, told
@@ -13,11 +14,13 @@ from log_formats.commas import has_decimal_commas, with_points
 from log_formats.figures import Line, line_of
 from log_formats.places import OWN_BATCHES, SOURCE
 from log_formats.shapes import BAR, EPOCH, shape_of, step_sources, usual_shape
-from log_formats.values import Point, number, whole
+from log_formats.values import NUMBER, Point, number, whole
 
 if TYPE_CHECKING:
+    from log_formats.places import Place
     from log_formats.shapes import Shape
 
+MEAN = re.compile(rf"loss[:= ]{{1,6}}{NUMBER} \( {{0,3}}(?P<mean>{NUMBER})\)", re.IGNORECASE)
 STRANGERS = 64
 """So many training lines of another shape in a row: the log has changed its words, and these count from then on."""
 
@@ -33,6 +36,9 @@ class KeyValue(Format):
         self._step: int | None = None
         self._shape: Shape | None = None
         self._first_epoch: int | None = None
+        self._per_epoch = False
+        """The named step begins anew with each epoch: `Epoch 1 | Step 690/6501`."""
+        self._last_place: Place | None = None
         self._decimal_commas = self._words_count = self._counts = False
         self._strangers = 0
 
@@ -44,6 +50,9 @@ class KeyValue(Format):
         lines = [self._line(text) for text in worded]
         self._words_count = any(line.names("loss") and not line.evaluates for line in lines)
         self._take(usual_shape(lines if self._words_count else (_plain(line) for line in lines)))
+        for line in lines:
+            self._see_place(line)
+        self._last_place = None
         zero = any(line.place is not None and line.place.epoch == 0 for line in lines)
         self._first_epoch = 0 if zero else None
         # modded-nanogpt: step:126/1750 train_time:23184ms, and a loss only where it validates.
@@ -59,7 +68,7 @@ class KeyValue(Format):
         return line_of(with_points(text) if self._decimal_commas else text)
 
     def parse(self, text: str) -> Point | None:
-        if "," in text and (point := self._table.parse(text)) is not None:
+        if ("," in text or "\t" in text) and (point := self._table.parse(text)) is not None:
             return point
         tells_loss = (
             "oss" in text or "OSS" in text or (text[:1] == "{" and _may_tell_loss(text))
@@ -87,7 +96,7 @@ class KeyValue(Format):
         self._place(point, line)
         for kind, name, value, _ in line.pairs:
             if kind == "loss" and line.evaluates:
-                kind = "eval_loss"
+                kind, value = "eval_loss", _mean(text, value)
             if kind not in ("step", "total") and getattr(point, kind) is None and self.fields.take(kind, name):
                 setattr(point, kind, value)
                 if kind == "throughput":
@@ -110,11 +119,23 @@ class KeyValue(Format):
                 total = int(value) if value % 1 == 0 else None
             elif kind == "step" and name == usual and point.step is None and value % 1 == 0 <= value < 2**62:
                 point.step, point.total = int(value), whole(of) if of else None
+        self._see_place(line)
+        if self._per_epoch and _is_its_place(line, point):
+            self._place_at(point, line, SOURCE)
         if point.step is None:
             source = next((one for one in step_sources(line) if self.fields.take("step", one)), None)
             if source is not None:
                 self._place_at(point, line, source)
         point.total = point.total if total is None else total
+
+    def _see_place(self, line: Line) -> None:
+        """A later epoch whose step is no higher: it counts within the epoch, however it is called."""
+        place, before = line.place, self._last_place
+        if place is None or place.epoch is None or line.evaluates:
+            return
+        if before is not None and before.epoch is not None and place.epoch > before.epoch and place.of == before.of:
+            self._per_epoch = self._per_epoch or place.at < before.at
+        self._last_place = place
 
     def _place_at(self, point: Point, line: Line, source: str) -> None:
         if source == SOURCE and line.place is not None:
@@ -135,6 +156,7 @@ class KeyValue(Format):
             point.eta_s = line.bar.left_s if line.place is None else None  # the bar of an epoch ends with it
         point.elapsed_s = line.clocks.get("elapsed", point.elapsed_s)
         point.eta_s = line.clocks.get("left", point.eta_s)
+        point.step_s = line.clocks.get("step")
         if line.rate and point.throughput is None and point.loss is not None and self.fields.take("throughput", line.rate[1]):
             point.throughput = number(line.rate[0])
             self.fields.units.setdefault("throughput", line.rate[1])
@@ -146,7 +168,7 @@ class KeyValue(Format):
             step = next(pair.whole for pair in line.pairs if pair.name == line.steps[0])
             point.step = step if step is not None and abs(step - self._step) <= 1 else None
             return point.step is not None
-        own = line.steps or line.place or line.bar or OWN_BATCHES.search(text)
+        own = line.steps or line.place or line.bar or _is_inside(text)
         return not own and "step" in self.fields.of and "best" not in text.lower()
 
     def _count(self, line: Line) -> Point | None:
@@ -154,7 +176,27 @@ class KeyValue(Format):
             return None
         point = Point(counts=True)
         self._place(point, line)
+        self._rest(point, line)
         return point if point.step is not None else None
+
+
+def _is_inside(text: str) -> bool:
+    """Of an evaluation that counts its batches, only the last one has the mean of all."""
+    found = OWN_BATCHES.search(text)
+    return found is not None and int(found["at"]) < int(found["of"]) - 1
+
+
+def _mean(text: str, value: float) -> float:
+    """Loss:  0.1036 (0.1876): of the last batch, and of all so far."""
+    found = MEAN.search(text) if "(" in text else None
+    mean = number(found["mean"]) if found else None
+    return value if mean is None else mean
+
+
+def _is_its_place(line: Line, point: Point) -> bool:
+    return (
+        line.place is not None and line.place.epoch is not None and (point.step, point.total) == (line.place.at, line.place.of)
+    )
 
 
 def _may_tell_loss(text: str) -> bool:

@@ -7,6 +7,7 @@ from log_formats.composer import Composer
 from log_formats.huggingface import HuggingFace
 from log_formats.key_value import KeyValue
 from log_formats.lightning import Lightning
+from log_formats.llmc import Llmc
 from log_formats.torchtitan import Torchtitan
 from log_formats.torchtune import Torchtune
 from log_formats.trainer_state import TrainerState
@@ -14,7 +15,8 @@ from log_formats.trainyard import Trainyard
 from log_formats.verl import Verl
 
 FORMATS: dict[str, type[Format]] = {
-    one.name: one for one in (Trainyard, Torchtitan, Torchtune, Verl, TrainerState, HuggingFace, Composer, Lightning, KeyValue)
+    one.name: one
+    for one in (Trainyard, Torchtitan, Torchtune, Verl, TrainerState, HuggingFace, Composer, Lightning, Llmc, KeyValue)
 }
 """In the order in which a line is offered to them: those that take few lines first, KeyValue last."""
 CHOICES = ("auto", Trainyard.name, *sorted(set(FORMATS) - {Trainyard.name, KeyValue.name}), KeyValue.name)

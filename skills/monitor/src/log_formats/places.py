@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 SOURCE = "place in the epoch, counted over the epochs"
 WORD = r"(?P<word>\bepochs?(?:\(train\))?|\bTrain(?=: {0,4}\d{1,9} \[))(?P<sign>[ :=]{0,4})(?P<open>\[?)"
-EPOCH = WORD + r" {0,4}(?P<epoch>\d{1,9})(?: ?/ ?(?P<epochs>\d{1,9}))?\]?"
+EPOCH = WORD + r" {0,4}(?P<epoch>\d{1,9}+)(?: ?/ ?(?P<epochs>\d{1,9}+))?+\]?"
+"""Possessive: of `Epoch 99/100` without a place in it, 9 is no epoch and 9/100 no place."""
 BETWEEN = r"[ ,|:\t\[-]{0,8}(?:(?:steps?|iter(?:ation)?s?|batch(?:es)?)[ :=]{0,4})?\[?(?:batch=)?"
 PLACE = re.compile(EPOCH + BETWEEN + r" {0,12}(?P<at>\d{1,12}) {0,4}/ {0,12}(?P<of>\d{1,12})(?![\d/.])", re.IGNORECASE)
 # mmengine's loop over iterations has no epochs: Iter(train) [  50/80000].
 ITERATION = re.compile(r"\bIter(?:ation)?(?:\(train\))? {0,4}\[ {0,12}(?P<at>\d{1,12})/ {0,12}(?P<of>\d{1,12})\]")
-OWN_BATCHES = re.compile(r"\[ {0,12}\d{1,12}/ {0,12}\d{1,12}\]")
+OWN_BATCHES = re.compile(r"\[ {0,12}(?P<at>\d{1,12})/ {0,12}(?P<of>\d{1,12})\]")
 """Test: [ 20/100]: a place that belongs to no epoch, the one of an evaluation in its own batches."""
 BAR_EPOCH = re.compile(EPOCH + r"\W{0,8}$", re.IGNORECASE)
 

@@ -54,6 +54,8 @@ class Point:
     """Seconds since the start, as a progress bar counts them."""
     eta_s: float | None = None
     """Seconds that are left, as the log itself says."""
+    step_s: float | None = None
+    """Seconds that a step takes, as the log itself says."""
     counts: bool = False
     """The line tells how far the training is, without a figure of it."""
     life: int | None = None

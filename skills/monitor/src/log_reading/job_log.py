@@ -176,8 +176,9 @@ def _step_lines(found: LogMetrics, written: float) -> list[StepLine]:
 
 
 def _step_s(table: LogTable, row: int) -> float:
-    """Seconds a step since the line before; 0 where that cannot be told."""
+    """Seconds a step since the line before, else as the line itself says; 0 where neither is told."""
     if not table.time or row == 0 or table.step_source == "order" or table.step[row] <= table.step[row - 1]:
-        return 0.0
+        said = table.step_s[row]
+        return 0.0 if math.isnan(said) or table.time else said
     gap = table.time[row] - table.time[row - 1]
     return gap / (table.step[row] - table.step[row - 1]) if gap > 0 else 0.0

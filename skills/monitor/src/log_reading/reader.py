@@ -106,7 +106,7 @@ def _recognised(lines: Iterator[str], votes: Counter[str]) -> tuple[Format | Non
 
 
 def _may_be_header(text: str) -> bool:
-    return "," in text and ("step" in text or "epoch" in text or "iter" in text)
+    return ("," in text or "\t" in text) and ("step" in text or "epoch" in text or "iter" in text)
 
 
 def _chain(kept: list[str], lines: Iterable[str]) -> Iterator[str]:

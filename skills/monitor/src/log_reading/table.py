@@ -36,6 +36,8 @@ class LogTable:
         self.present = bytearray()
         """Which of METRICS a row tells: a loss that is NaN is told, a loss that is missing is not."""
         self.columns: dict[str, array[float]] = {}
+        self.step_s: array[float] = array("d")
+        """Seconds that a step took as the line itself says; NaN where it does not."""
         self.eval_step: array[int] = array("q")
         self.eval_row: array[int] = array("q")
         self.eval_loss: array[float] = array("d")
@@ -106,6 +108,7 @@ class LogTable:
         self.step.append(-1 if point.step is None else point.step)
         self.time.append(math.nan if time is None else time)
         self.present.append(0)
+        self.step_s.append(math.nan if point.step_s is None else point.step_s)
         self._bars.append(bar.at if bar else -1)
         for name in METRICS:
             if (value := getattr(point, name)) is not None:
@@ -196,7 +199,8 @@ class LogTable:
             for row in pairs
             if self.step[row] > self.step[row - 1] and self.time[row] > self.time[row - 1]
         ]
-        return statistics.median(times) if times else None
+        told = [value for value in self.step_s[-1000:] if not math.isnan(value)]
+        return statistics.median(times or told) if times or told else None
 
     def point(self, row: int) -> dict[str, Any]:
         """One row for people and programs; what no row tells is left out, what this row does not tell is null."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trainyard_shell as shell
@@ -63,6 +64,19 @@ def log_pattern(path: Path) -> str | None:
     monitor = job.get("monitor") if isinstance(job, dict) else None
     pattern = monitor.get("pattern") if isinstance(monitor, dict) else None
     return pattern if isinstance(pattern, str) and pattern else None
+
+
+def read_command(path: Path) -> tuple[str, ...]:
+    """The words that the run was submitted with; () where nothing tells them. Secrets among them are hidden already."""
+    return tuple(read_spec(path).get("command") or ())
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """What the local runner was asked for; {} where there is none, or it cannot be used."""
+    try:
+        return read_object(path / "runner-spec.json", {"command": "a list of texts"}) or {}
+    except (OSError, Unusable):
+        return {}
 
 
 def original_of(path: Path, run_id: str) -> Path | None:

@@ -58,6 +58,10 @@ class EventLine(Struct, frozen=True):
     action: Any = None
     stacks: Any = None
     requested: Any = None
+    host: Any = None
+    python: Any = None
+    torch: Any = None
+    trainyard: Any = None
 
 
 class Runner(Struct, frozen=True):

@@ -61,7 +61,12 @@ def _span(history: History) -> tuple[float, float]:
 
 
 def _kept(history: History, column: array[float]) -> list[list[Point]]:
-    """One line over the steps that count, thinned while it is read."""
+    line = kept_line(history, column)
+    return [line] if line else []
+
+
+def kept_line(history: History, column: array[float]) -> list[Point]:
+    """Over the steps that count, thinned while it is read."""
     steps = history.steps
 
     def points() -> Iterator[Point]:
@@ -69,8 +74,7 @@ def _kept(history: History, column: array[float]) -> list[list[Point]]:
             if not steps.undone[row] and math.isfinite(column[row]):
                 yield steps.step[row], column[row]
 
-    line = thin(points(), *_span(history))
-    return [line] if line else []
+    return thin(points(), *_span(history))
 
 
 def _undone(history: History) -> list[list[Point]]:
@@ -84,6 +88,11 @@ def _undone(history: History) -> list[list[Point]]:
 
 
 def _validation(history: History) -> list[list[Point]]:
+    line = validation_line(history)
+    return [line] if line else []
+
+
+def validation_line(history: History) -> list[Point]:
     steps = history.steps
     points = [(steps.step[row], value) for row, value in steps.val_loss if not steps.undone[row] and math.isfinite(value)]
-    return [thin(points, *_span(history))] if points else []
+    return thin(points, *_span(history))

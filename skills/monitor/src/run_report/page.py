@@ -12,6 +12,8 @@ from goodput.account import KINDS, Account, death_of
 from goodput.summary import end_of
 from run_folder.records import words
 from run_report.curves import curves
+from run_report.facts import how_it_failed, what_was_run
+from run_report.given import given_plots
 from run_report.timeline import timeline
 from run_view.status import duration
 from trainyard_shell import clean
@@ -56,7 +58,9 @@ def render(
         account=_account_rows(account) if account else "",
         account_note=escape(_account_note(history, account, stall_factor)),
         timeline=timeline(history, account) if account else f'<p class="empty">{_no_account(history)}</p>',
-        curves=curves(history),
+        failed=how_it_failed(view),
+        run=what_was_run(view),
+        curves=curves(history) + given_plots(view.path, history),
         lives=_life_rows(history, account),
         events=_event_rows(history, account),
     )
@@ -77,7 +81,7 @@ def _tiles(summary: dict[str, Any]) -> str:
         ("loss, first to last", f"{_loss(summary['first_loss'])} → {_loss(summary['last_loss'])}"),
         ("goodput", _share(summary["goodput"])),
         ("wall time", duration(summary["wall_s"])),
-        ("kills survived", kills),
+        ("failures survived", kills),
         ("steps repeated", f"{summary['steps_repeated']:,}"),
         ("death to new step, longest", duration(max(delays)) if delays else kills if kills == "unknown" else "none"),
     ]

@@ -29,22 +29,39 @@ class Series:
     dots: bool = False
 
 
-def thin(points: Iterable[Point], x_min: float, x_max: float) -> list[Point]:
+class Thinner:
     """First, least, greatest and last point of each column, in the order given."""
-    scale = COLUMNS / (x_max - x_min) if x_max > x_min else 0.0
-    kept: list[Point] = []
-    column, held = -1, [(0.0, 0.0)] * 4  # first, least, greatest, last
+
+    def __init__(self, x_min: float, x_max: float) -> None:
+        self._x_min, self._scale = x_min, COLUMNS / (x_max - x_min) if x_max > x_min else 0.0
+        self._kept: list[Point] = []
+        self._column: int | None = None
+        self._held = [(0.0, 0.0)] * 4  # first, least, greatest, last
+
+    def add(self, point: Point) -> None:
+        here = int((point[0] - self._x_min) * self._scale)
+        if here != self._column:
+            self._kept = self.points()
+            self._column, self._held = here, [point] * 4
+        if point[1] < self._held[1][1]:
+            self._held[1] = point
+        if point[1] > self._held[2][1]:
+            self._held[2] = point
+        self._held[3] = point
+
+    def points(self) -> list[Point]:
+        if self._column is not None:
+            self._kept.extend(_ordered(self._held))
+            self._column = None
+        return self._kept
+
+
+def thin(points: Iterable[Point], x_min: float, x_max: float) -> list[Point]:
+    """A `Thinner`'s points."""
+    thinner = Thinner(x_min, x_max)
     for point in points:
-        here = int((point[0] - x_min) * scale)
-        if here != column:
-            kept.extend(_ordered(held) if column >= 0 else [])
-            column, held = here, [point] * 4
-        if point[1] < held[1][1]:
-            held[1] = point
-        if point[1] > held[2][1]:
-            held[2] = point
-        held[3] = point
-    return kept + (_ordered(held) if column >= 0 else [])
+        thinner.add(point)
+    return thinner.points()
 
 
 def _ordered(points: Sequence[Point]) -> list[Point]:

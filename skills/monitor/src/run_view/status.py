@@ -45,6 +45,7 @@ def status_data(view: Observation) -> dict[str, Any]:
         "max_restarts": runner.max_restarts if runner else None,
         "attempt": runner.attempt if runner else None,
         "reason": shell.clean(runner.reason) if runner and runner.reason else None,
+        "last_failure": shell.clean(runner.last_failure) if runner and runner.last_failure else None,
         "exit_code": runner.exit_code if runner else None,
         "log": view.log.data() if view.log else None,
         **hang_data(view),
@@ -118,9 +119,9 @@ def _smoothed(view: Observation) -> float | None:
 def _eta_s(view: Observation, step: int | None) -> float | None:
     """By the mean of the last steps, pauses included; only while the run goes on."""
     total, times = view.total_steps, [line.step_s for line in view.recent if line.step_s > 0]
-    if not (view.state.name in ("running", "orphaned") or view.state.source == ALONE) or not total or step is None:
+    if not (view.state.name in ("running", "orphaned") or view.state.source == ALONE) or step is None:
         return None
-    if not times:
+    if not times or not total:
         return view.log.eta_s if view.log else None
     return max(0, total - step) * statistics.fmean(times)
 

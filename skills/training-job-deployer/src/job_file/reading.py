@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,16 @@ class JobFile:
         return str(self.job.procs_per_node) if self.command.launcher else "1"
 
 
-def read(path: Path) -> JobFile:
-    """Raises SkillError: not-found, permission, usage (with one failed check for each finding)."""
+def read(path: Path, *, added: tuple[str, ...] = (), name: str | None = None) -> JobFile:
+    """Raises SkillError: not-found, permission, usage (with one failed check for each finding).
+
+    `added` goes after the command. `name`: of the run, where it is not the file's.
+    """
     mapping = trainyard_request.read_mapping(path)
+    if name is not None:
+        mapping["name"] = name
+    if added and isinstance(mapping.get("run"), str):
+        mapping["run"] = f"{mapping['run'].rstrip()} {shlex.join(added)}"
     findings = _target(mapping.get("target", "local"))
     job = convert(mapping, Job, "$", findings)
     command = None

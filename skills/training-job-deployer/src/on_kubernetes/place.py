@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import deploy_checks
 import deploy_place
 import trainyard_endless
+import trainyard_logtail
 import trainyard_shell as shell
 from deploy_place import ABSENT, ENDED, Look
 from deploy_siblings import Answer, Call, call, options
@@ -185,11 +186,11 @@ class KubernetesPlace(deploy_place.Place):
 
     def log_tail(self, run: Run) -> list[str]:
         try:
-            answer = _ask(run, "logs", "--lines", "15")
+            answer = _ask(run, "logs", "--lines", "100")
         except shell.SkillError:
             return []
         lines = answer.data.get("lines")
-        return [shell.clean(str(line), 300) for line in lines[-30:]] if isinstance(lines, list) else []
+        return trainyard_logtail.error_tail([str(line) for line in lines]) if isinstance(lines, list) else []
 
     def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
         if wish["attempt"] is not None:

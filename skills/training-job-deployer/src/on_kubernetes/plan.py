@@ -149,12 +149,18 @@ def _budget(deployment: Deployment, run: Run) -> list[shell.Check]:
     budget = deployment.job.budget
     if budget is None:
         return []
+    checks = []
+    if budget.max_hours is not None:
+        told = f"`run`, `resume` and `watch` stop the job {budget.max_hours:g} hours after its submission; nothing stops a job that nobody watches"
+        checks = [shell.Check("budget.max_hours", "pass", told)]
+    if budget.max_usd is None:
+        return checks
     hours = _hours(budget.max_usd, data(deployment, run, "fit").get("usd_per_hour"))
     if hours is None or hours["hours"] is None:
         told = "what an hour costs is not known, so nobody can say how long the budget lasts"
-        return [shell.Check("budget", "warn", told)]
+        return [*checks, shell.Check("budget", "warn", told)]
     told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
-    return [shell.Check("budget", "pass", told)]
+    return [*checks, shell.Check("budget", "pass", told)]
 
 
 def _dry(request: Call) -> Call:

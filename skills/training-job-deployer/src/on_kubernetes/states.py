@@ -41,7 +41,8 @@ def reason_of(run: Run) -> str | None:
     watched = run.stages.get("watch")
     if as_recorded(run) == "gone":
         return GONE
-    return watched.result.get("reason") if watched else None
+    ended = [record.result.get("reason") for record in (watched, run.stopped) if record is not None]
+    return next((str(reason) for reason in ended if reason), None)
 
 
 def is_gone(status: dict[str, Any]) -> bool:

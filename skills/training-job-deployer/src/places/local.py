@@ -12,6 +12,7 @@ import msgspec
 
 import deploy_place
 import machine_checks
+import trainyard_logtail
 import trainyard_shell as shell
 from deploy_place import ABSENT, LOOK_INTERVAL_S, UNFINISHED, Look, lessons_in
 from deploy_siblings import Answer, Call, call, options, stream
@@ -33,8 +34,8 @@ SILENT_S = LOOK_INTERVAL_S + 120.0
 """A monitor that has no line for so long hangs, on a file system say; the job must not be waited for in vain."""
 JOB_KEYS = ("name", "target", "source", "run", "python", "nodes", "procs_per_node", "env", "secrets", "checkpoints")
 STAGES = (
-    Stage("check", *RUNNER, "nothing", keys=(*JOB_KEYS, "monitor")),
-    Stage("submit", *RUNNER, "the run folder, and the job's processes", keys=(*JOB_KEYS, "monitor")),
+    Stage("check", *RUNNER, "nothing", keys=(*JOB_KEYS, "monitor", "budget")),
+    Stage("submit", *RUNNER, "the run folder, and the job's processes", keys=(*JOB_KEYS, "monitor", "budget")),
     Stage("watch", *RUNNER, "nothing", keys=("name",), uses_source=False),
     Stage("report", *MONITOR, "report.html in the run folder", keys=("name",), uses_source=False),
 )
@@ -171,10 +172,10 @@ class Place(deploy_place.Place):
         if path is None:
             return []
         try:
-            lines = tail(path, 8192).decode("utf-8", errors="replace").splitlines()
+            lines = tail(path, trainyard_logtail.BYTES).decode("utf-8", errors="replace").splitlines()
         except (OSError, Unusable):
             return []
-        return [shell.clean(line, 300) for line in lines[-15:]]
+        return trainyard_logtail.error_tail(lines)
 
     def logs(self, run: Run, wish: dict[str, Any]) -> tuple[tuple[str, str], list[str]]:
         if wish["rank"] is not None or wish["previous"]:

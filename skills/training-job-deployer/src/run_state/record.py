@@ -65,6 +65,8 @@ class Run(Struct, kw_only=True):
     created: float
     job: dict[str, Any] = {}
     """The job file as read, without secret values (it never has any)."""
+    added: list[str] = []
+    """Arguments after the job file's command, which make this a run of its own."""
     inputs: dict[str, str] = {}
     """Digest of each input of the submission: the job file's keys, and `source`."""
     cluster: dict[str, Any] = {}
@@ -72,6 +74,8 @@ class Run(Struct, kw_only=True):
     stages: dict[str, StageRecord] = field(default_factory=dict)
     starts: int = 0
     """How often the job was submitted: the launcher in a pod tells a user's resume from a pod made anew by it."""
+    earlier_s: float = 0.0
+    """Seconds that the starts before this one took, from submission to end."""
     stopped: StageRecord | None = None
     """The last `stop` on a cluster, until a resume: what is gone there was ended by its user."""
     restarts: list[Restarted] = []
