@@ -20,7 +20,8 @@ ON_AWS = ("ecr-pusher", "image-builder", "image-tester")
 
 
 def skill(name: str) -> tuple[str, ...]:
-    """Of one skill and of its tests, which bring fixtures of other skills' tests and of the kit's."""
+    """Of one skill and of its tests, which bring fixtures of other skills' tests and of the kit's. Its copies of the kit's modules lie in
+    its own src/, so a module that it does not use is none of its files."""
     own = f"skills/{name}/**/*", f"tests/skills/{name.replace('-', '_')}/**/*"
     return (
         *own,
@@ -28,7 +29,6 @@ def skill(name: str) -> tuple[str, ...]:
         "tests/infrastructure/*.py",
         *COMPONENTS,
         *FORKING,
-        *KIT,
         *(AWS if name in ON_AWS else KUBERNETES),
     )
 
@@ -61,7 +61,7 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tests/skills/checkpoint_manager/", (*skill("checkpoint-manager"), *RUNTIME)),
     ("tests/skills/cluster_manager/", (*skill("cluster-manager"), *skill("pytorchjob-manager"), *DOCUMENTS, "tests/e2e/**/*")),
     ("tests/skills/ecr_pusher/", skill("ecr-pusher")),
-    ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"), *AWS)),
+    ("tests/skills/hyperpod_manager/", (*skill("hyperpod-manager"), *skill("cluster-manager"), *AWS, *KIT)),
     ("tests/skills/image_builder/test_image_generated.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_codebuild/test_codebuild_tests.py", (*IMAGES, *RUNTIME)),
     ("tests/skills/image_tester/test_image_torch.py", (*IMAGES, *RUNTIME)),
@@ -77,9 +77,9 @@ ROWS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("tests/skills/pytorchjob_manager/test_ptjob_nodes.py", (*skill("pytorchjob-manager"), *RUNTIME)),
     ("tests/skills/pytorchjob_manager/test_ptjob_program.py", (*skill("pytorchjob-manager"), *RUNTIME)),
-    ("tests/skills/pytorchjob_manager/", (*skill("pytorchjob-manager"), *skill("checkpoint-manager"))),
+    ("tests/skills/pytorchjob_manager/", (*skill("pytorchjob-manager"), *skill("checkpoint-manager"), *KIT)),
     ("tests/skills/ray_manager/test_ray_re", (*skill("ray-manager"), *RUNTIME)),
-    ("tests/skills/ray_manager/", skill("ray-manager")),
+    ("tests/skills/ray_manager/", (*skill("ray-manager"), *KIT)),
     ("tests/skills/test_contract.py", (*SKILLS, *DOCUMENTS, *RUNTIME, "tests/skills/*.py", "tests/*.py")),
     ("tests/skills/training_job_deployer/", (*SKILLS, *skill("training-job-deployer"), *RUNTIME, "tests/recorded/**/*")),
     (

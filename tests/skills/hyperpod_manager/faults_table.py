@@ -21,16 +21,17 @@ REPAIRED = {
 HEAD = """# What goes wrong on a node
 
 Written by `python -m tests.skills.hyperpod_manager.faults_table` from `assets/node_faults.yaml` of {date}; change the table, not this file.
-What stands in no row is `unknown`, and unknown is never healthy.
+A fault that is not in a table below is `unknown`, and unknown is never healthy.
 
-- **Repaired by.** *HyperPod*: where the cluster's node recovery is automatic (`clusters` says so); a reboot takes minutes, a replacement
-  half an hour. *EKS*: node repair, where it is on, so many minutes after the **condition**. The same thing told only as an **event** is
-  repaired by nobody. It is for managed node groups, Auto Mode and Karpenter: on other HyperPod nodes a condition waits for HyperPod's agent, or for you.
-- **Action.** `reboot` stands for a reset of the GPU, which nobody can do from outside. What comes back after a reboot is replaced.
-  `application`: the job did it; look at its log before the node. `watch`: nothing to do now.
-- **Job.** What it does to one that runs there: `stops`, `wrong` (its numbers may be), `slow`, `none`.
-- An Xid 154 says itself what to do: {recovery}.
-- AWS's older table has a reboot for 13, 31 and 94 too: those are the job's own errors in NVIDIA's catalogue, and here.
+- **Repaired by.** *HyperPod* repairs the node if the cluster's node recovery is automatic (`clusters` shows it). A reboot takes minutes, a
+  replacement half an hour. *EKS* node repair, if it is on, acts that many minutes after the **condition**. If the same fault is reported
+  only as an **event**, nobody repairs it. EKS node repair is for managed node groups, Auto Mode and Karpenter. On other HyperPod nodes a
+  condition waits for HyperPod's agent, or for you.
+- **Action.** `reboot` also stands for a reset of the GPU, which nobody can do from outside. If a fault comes back after a reboot, replace the
+  node. `application`: the job caused it; read the job's log before you look at the node. `watch`: nothing to do now.
+- **Job.** What the fault does to a job that runs there: `stops`, `wrong` (its numbers may be wrong), `slow`, `none`.
+- An Xid 154 names its own action: {recovery}.
+- AWS's older table says to reboot for 13, 31 and 94 too. In NVIDIA's catalogue, and here, these are errors of the job itself.
 """
 SECTIONS = {
     "xids": "Xid codes of NVIDIA's driver",

@@ -64,3 +64,9 @@ def test_patterns_are_anchored_and_simple() -> None:
     """They are matched against what others write."""
     patterns = [name for kind in ("reasons", "faults") for name in TABLE[kind] if "\\" in str(name)]
     assert all(re.fullmatch(r"[A-Za-z_]*(?:\\[wd]\+)[A-Za-z]*", name) for name in patterns), patterns
+
+
+def test_no_row_has_a_key_that_a_comma_in_its_text_has_made() -> None:
+    known = {"means", "verdict", "action", "repaired", "job", "source", "seen", "bad", "holds", "agent"}
+    rows = [(code, row) for kind in faults_table.SECTIONS for code, row in TABLE[kind].items()]
+    assert rows and [(code, set(row) - known) for code, row in rows if set(row) - known] == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from diagnose_call import diagnose
+from diagnose_call import PROGRAM, diagnose
 from doctor_folders import error
 
 from tests.calling import SKILLS
@@ -17,6 +20,7 @@ sys.path.insert(0, str(SKILLS / "monitor" / "src"))
 from diagnosis.anchor_words import ANCHORS, NARROW, WORDS, has_anchor
 from diagnosis.log_pieces import pieces_of_interest
 from diagnosis.rule_words import Sieve, words_of
+from diagnosis.rules import all_rules
 
 LOADER = "".join(
     f"2026-11-30T01:{each // 60 % 60:02d}:{each % 60:02d} INFO loader: shard {each} opened\n" for each in range(70_000)
@@ -98,3 +102,34 @@ def test_a_quiet_log_counts_all(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text(LOADER + "WARNING reader: error 5, trying again\n" + LOADER)
     assert diagnose("summary", path).data["notes"] == []
+
+
+def _asked(folder: Path, cores: set[int]) -> dict[str, object]:
+    """The doctor's answer, where it may run on these cores only."""
+    command = ["taskset", "-c", ",".join(map(str, cores)), sys.executable, str(PROGRAM), "doctor", str(folder), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    data: dict[str, object] = json.loads(done.stdout)["data"]
+    return data
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: there is nothing to share")
+def test_several_processes_read_many_long_logs_and_the_answer_is_the_same(tmp_path: Path) -> None:
+    rows = [{"name": f"train-worker-{each}", "node": f"node-{each}", "node_rank": each} for each in range(6)]
+    for row in rows:
+        (tmp_path / "pods" / str(row["name"])).mkdir(parents=True)
+        number = int(str(row["node_rank"]))
+        lost = error(number, "RuntimeError: [gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.3.7]:33450")
+        end = error(3, "KeyError: 'answer_start'") if number == 3 else lost
+        (tmp_path / "pods" / str(row["name"]) / "pytorch.log").write_text(LOADER * 4 + end)
+    size = {"world_size": 6, "procs_per_node": 1, "pods": rows, "left_out": []}
+    (tmp_path / "evidence.json").write_text(json.dumps({"format": 1, "time": 1_796_000_000.0, "run": "train"} | size))
+    cores = sorted(os.sched_getaffinity(0))
+    alone, together = _asked(tmp_path, {cores[0]}), _asked(tmp_path, set(cores[:2]))
+    assert together == alone
+    assert together["root"]["rank"] == 3 and "answer_start" in json.dumps(together["root"])  # type: ignore[index]
+
+
+def test_a_rule_goes_between_processes_by_its_id() -> None:
+    for each in all_rules():
+        found, words = each.__reduce__()
+        assert found(*words) is each

@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 
 from diagnosis import cluster_words, gpu_words, kernel_words, launcher_words
+from diagnosis.all_logs import read_logs
 from diagnosis.case import Case
 from diagnosis.evidence import Evidence, Pod
 from diagnosis.facts import Found, Source
-from diagnosis.one_log import LogFacts, LogReader
+from diagnosis.one_log import LogFacts
 from diagnosis.rules import every_of, rule
 from diagnosis.run_history import Attempt, History, read_history
 
@@ -25,8 +26,7 @@ def read_case(evidence: Evidence, number: int | None = None) -> Case:
         case.history = read_history(evidence.run)
         case.problems += case.history.problems
         case.attempt = _attempt(case.history, number)
-    for source in _logs_of(evidence, case.attempt):
-        facts = LogReader(source).read()
+    for facts in read_logs(_logs_of(evidence, case.attempt)):
         case.logs.append(facts)
         if facts.problem:
             case.problems.append(facts.problem)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ class Rule:
     do: str = ""
     example: str = field(default="", compare=False)
     near_miss: str = field(default="", compare=False)
+
+    def __reduce__(self) -> tuple[Callable[[str], Rule], tuple[str]]:
+        """Between processes goes its id: on both sides it is the same rule."""
+        return rule, (self.id,)
 
     def search(self, text: str) -> re.Match[str] | None:
         found = next((match for pattern in self.patterns if (match := pattern.search(text))), None)
