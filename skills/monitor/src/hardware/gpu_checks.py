@@ -21,7 +21,7 @@ WARM_C, HOT_C = 80, 85
 """HyperPod's alerts: above 80 C for five minutes, above 85 C for one."""
 CRITICAL_XIDS = frozenset((46, 48, 54, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 142, 143, 151, 155, 156, 158))
 """As EKS' node monitoring agent has them: the node wants a reset or a replacement."""
-REPLACE = "hyperpod-manager replace-nodes, or cordon the node and restart the job elsewhere"
+REPLACE = "manage_hyperpod.py replace, or cordon the node and restart the job elsewhere"
 
 
 def gpu_checks(seen: Seen) -> list[Check]:

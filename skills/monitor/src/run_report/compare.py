@@ -145,7 +145,7 @@ def _page(found: list[Compared], rows: list[dict[str, Any]], common: int) -> str
         for at, row in enumerate(rows)
     )
     differing = "".join(
-        f"<tr><th scope='row'>{escape(shell.clean(row['run'], 120))}</th><td><code>{escape(shell.clean(row['words'], 400))}</code></td></tr>"
+        f"<tr><th scope='row'>{escape(shell.clean(row['run'], 120))}</th><td><code>{escape(shell.clean(row['words'], 400)) or '-'}</code></td></tr>"
         for row in _differences(found)
     )
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -178,11 +178,11 @@ def _curves(found: list[Compared]) -> str:
 
     units = {one.history.log.throughput_unit if one.history.log else "tokens/s" for one in found}
     plots = [
-        plot("Loss", series([one.line("loss") for one in found]), x_name="step", y_name=""),
-        plot("Validation loss", series([validation_line(one.history) for one in found], dots=True), x_name="step", y_name=""),
-        plot("Step time", series([one.line("step_s") for one in found]), x_name="step", y_name="seconds"),
+        ("Loss", series([one.line("loss") for one in found]), ""),
+        ("Validation loss", series([validation_line(one.history) for one in found], dots=True), ""),
+        ("Step time", series([[point for point in one.line("step_s") if point[1] > 0] for one in found]), "seconds"),
     ]
     if len(units) == 1:  # else one axis would hold two units
-        rates = series([one.line("tokens_per_s") for one in found])
-        plots.append(plot("Throughput", rates, x_name="step", y_name=shell.clean(units.pop(), 60)))
-    return "".join(plots)
+        plots.append(("Throughput", series([one.line("tokens_per_s") for one in found]), shell.clean(units.pop(), 60)))
+    drawn = [each for each in plots if any(one.lines for one in each[1])]
+    return "".join(plot(title, lines, x_name="step", y_name=y_name) for title, lines, y_name in drawn)

@@ -32,6 +32,10 @@ DETAILS = (
     *("incarnation", "attempt", "step", "steps", "seconds", "exit_code", "world_size", "total_steps", "state", "finished"),
     *("signal", "by", "reason", "reasons", "error", "tensors", "skipped", "delay_s"),
 )
+MARKS = (
+    "Crosses: a death, or a save that was lost. Triangles: a checkpoint was restored. Squares: a stop was requested. Colours of the first "
+    "row as in the table above."
+)
 MEANINGS = {
     "productive": "steps that still count, and what lies between them",
     "starting": "the first launch; a process until it begins to restore; from restored to the first step's begin",
@@ -52,12 +56,9 @@ def render(
         state=escape(view.state.name),
         state_class=BADGES.get(view.state.name, "open"),
         subtitle=escape(_subtitle(view)),
-        tiles=_tiles(summary),
+        tiles=_tiles(view, summary),
         notes="".join(f'<p class="warning">{escape(clean(note, 400))}</p>' for note in notes),
-        bar=_bar(account) if account else "",
-        account=_account_rows(account) if account else "",
-        account_note=escape(_account_note(history, account, stall_factor)),
-        timeline=timeline(history, account) if account else f'<p class="empty">{_no_account(history)}</p>',
+        times=_times(history, account, stall_factor),
         failed=how_it_failed(view),
         run=what_was_run(view),
         curves=curves(history) + given_plots(view.path, history),
@@ -72,18 +73,34 @@ def _subtitle(view: Observation) -> str:
     return ", ".join([*parts, clean(view.state.evidence, 160)])
 
 
-def _tiles(summary: dict[str, Any]) -> str:
+def _times(history: History, account: Account | None, stall_factor: float) -> str:
+    note = f'<p class="note">{escape(_account_note(history, account, stall_factor))}</p>'
+    if account is None:
+        return f"<section><h2>Where the time went</h2>{note}</section>"
+    table = f'<table class="account"><tbody>{_account_rows(account)}</tbody></table>'
+    went = f'<section><h2>Where the time went</h2><div class="bar">{_bar(account)}</div>{table}{note}</section>'
+    return f'{went}<section><h2>Time line</h2>{timeline(history, account)}<p class="note">{MARKS}</p></section>'
+
+
+def _tiles(view: Observation, summary: dict[str, Any]) -> str:
+    """Where a log has no times, what the runner knows: how long it ran, and how often it was started again."""
+    runner = view.runner
+    wall_s, restarts = summary["wall_s"], summary["kills_survived"]
+    if wall_s is None and runner is not None and runner.started is not None:
+        wall_s = max(0.0, (runner.ended or view.now) - runner.started)
+    if restarts is None and runner is not None:
+        restarts = runner.restarts
     of = f" of {summary['total_steps']:,}" if summary["total_steps"] else ""
     delays = summary["death_to_new_step_s"]
-    kills = "unknown" if summary["kills_survived"] is None else str(summary["kills_survived"])
+    kills = "unknown" if restarts is None else str(restarts)
     tiles = [
         ("steps", f"{summary['steps']:,}{of}"),
         ("loss, first to last", f"{_loss(summary['first_loss'])} → {_loss(summary['last_loss'])}"),
         ("goodput", _share(summary["goodput"])),
-        ("wall time", duration(summary["wall_s"])),
+        ("wall time", duration(wall_s)),
         ("failures survived", kills),
         ("steps repeated", f"{summary['steps_repeated']:,}"),
-        ("death to new step, longest", duration(max(delays)) if delays else kills if kills == "unknown" else "none"),
+        ("death to new step, longest", duration(max(delays)) if delays else "none" if kills == "0" else "unknown"),
     ]
     return "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in tiles)
 
@@ -115,13 +132,13 @@ def _account_rows(account: Account) -> str:
     return "".join(rows) + total
 
 
-def _no_account(history: History) -> str:
-    return "the log has no times that could be used" if history.log and len(history.steps) else "nothing has happened yet"
-
-
 def _account_note(history: History, account: Account | None, stall_factor: float) -> str:
     if account is None:
-        return "Unknown: the log has no times that could be used." if history.log else "Nothing was recorded yet."
+        return (
+            "Unknown: the log has no times that could be used."
+            if history.log and len(history.steps)
+            else "Unknown: nothing has happened yet."
+        )
     from_log = "From the times in the log, which does not tell saves and restores: they are in the other parts. "
     return (from_log if history.log else "") + (
         f"Goodput is productive time divided by wall time. The stall limit is {stall_factor:g} median step times, here "
