@@ -89,7 +89,10 @@ def _stop_spent(deployment: Deployment, run: Run) -> None:
 
 
 def _left(deployment: Deployment, run: Run, why: str, seen: list[Look]) -> shell.SkillError:
-    look = seen[-1] if seen else Look({}, place_of(deployment).progress(run))
+    place = place_of(deployment)
+    look = seen[-1] if seen else Look({}, {})
+    if not look.progress or place.keeps_record:  # files of this machine tell at once how far it is now
+        look = replace(look, progress=place.progress(run) or look.progress)
     told = f" ({look.progress['line']})" if look.progress.get("line") else ""
     message = f"{why}; {run.name} goes on without this program{told}"
     hint = f"{deployment.ref.command('status')} looks, {deployment.ref.command('run')} watches again, {deployment.ref.command('stop')} ends it"

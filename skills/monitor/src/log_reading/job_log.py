@@ -54,6 +54,8 @@ class JobLog:
     pace_s: float | None = None
     """Usual seconds between two lines with metrics; None where nothing tells it."""
     pace_source: str = ""
+    mean_step_s: float | None = None
+    """Seconds a step since the attempt began, its start included; None where nothing tells it."""
     behind_s: float = 0.0
     """Seconds from the last metric line to the last line of the file, where the log has times."""
     has_times: bool = False
@@ -128,6 +130,7 @@ def _with_metrics(look: JobLog, found: LogMetrics, whole: bool, events: list[Eve
         step_source=table.step_source,
         pace_s=pace_s,
         pace_source=pace_source,
+        mean_step_s=_mean_step(look, table, whole, events),
         behind_s=_behind_s(found),
         has_times=table.has_times,
         notes=tuple(notes),
@@ -136,10 +139,23 @@ def _with_metrics(look: JobLog, found: LogMetrics, whole: bool, events: list[Eve
 
 def _mean_pace(look: JobLog, table: LogTable, whole: bool, events: list[EventLine]) -> tuple[float | None, str]:
     """From the attempt's begin to the last write: too long by the start, so it never calls a healthy run stalled."""
-    began = next((event.time for event in reversed(events) if event.type == "attempt"), None)
+    began = _began(events)
     if began is None or not whole or len(table) < 2 or look.written <= began:
         return None, ""
     return (look.written - began) / len(table), "mean since the attempt began, start included"
+
+
+def _mean_step(look: JobLog, table: LogTable, whole: bool, events: list[EventLine]) -> float | None:
+    """As _mean_pace, of a step: it makes the rest look longer than it is, until the start no longer counts."""
+    began = _began(events)
+    if began is None or not whole or len(table) < 2 or table.step_source != "log" or table.restarts:
+        return None
+    steps = table.step[-1] - table.step[0] + 1
+    return (look.written - began) / steps if steps > 1 and look.written > began else None
+
+
+def _began(events: list[EventLine]) -> float | None:
+    return next((event.time for event in reversed(events) if event.type == "attempt"), None)
 
 
 def _behind_s(found: LogMetrics) -> float:

@@ -122,8 +122,15 @@ def _eta_s(view: Observation, step: int | None) -> float | None:
     if not (view.state.name in ("running", "orphaned") or view.state.source == ALONE) or step is None:
         return None
     if not times or not total:
-        return view.log.eta_s if view.log else None
+        return _eta_by_log(view.log, total, step) if view.log else None
     return max(0, total - step) * statistics.fmean(times)
+
+
+def _eta_by_log(log: JobLog, total: int | None, step: int) -> float | None:
+    """As the log says itself; else by the mean since the attempt began."""
+    if log.eta_s is not None or not total or log.mean_step_s is None:
+        return log.eta_s
+    return max(0, total - step) * log.mean_step_s
 
 
 def _attempts(view: Observation) -> int | None:
