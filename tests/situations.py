@@ -19,8 +19,8 @@ ROW = "situation"
 HEAD = """# Situations on a cluster, and what is said
 
 Written by `FULL_IMAGES=1 python -m pytest -m situation --situations shared-docs/situations.md`; do not edit. Each row is a test, nearly all on the
-test cluster (`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with nodes that only pretend where
-hardware is meant. What the deployer makes of a manager's answer is tried beside programs that stand in for the managers.
+test cluster (`tests/components/cluster`): a real API server, scheduler, controllers and kubelet, with simulated nodes where
+hardware is needed. How the deployer uses the answer of a manager program (such as `manage_cluster.py`) is tested with stand-ins for these programs.
 
 | # | situation | what is said | shown |
 |---|---|---|---|

@@ -160,7 +160,7 @@ def report(run: Named, output: str | None, dry_run: bool, stall_factor: float) -
 @click.option("--dry-run", is_flag=True, help="Compute everything, write nothing.")
 @STALL_FACTOR
 def compare(runs: tuple[str, ...], output: str | None, dry_run: bool, stall_factor: float) -> shell.Result:
-    """Two to six runs over each other: loss, validation loss, step time, throughput, and what their commands do not share.
+    """Two to six runs in the same charts: loss, validation loss, step time, throughput, and what their commands do not share.
 
     RUN is a run folder or a log file. One HTML file, the figures, and a chart of the losses in plain characters.
     """

@@ -290,7 +290,7 @@ def report(ref: Ref, output: str | None, dry_run: bool) -> shell.Result:
 @click.option("--output", metavar="FILE", help="Where to write. Default: compare.html here.")
 @click.option("--dry-run", is_flag=True, help="Compute it, write nothing.")
 def compare(runs: tuple[str, ...], state_dir: str | None, output: str | None, dry_run: bool) -> shell.Result:
-    """Two to six runs over each other: one HTML file, their figures, and what their commands do not share.
+    """Two to six runs in the same charts: one HTML file, their figures, and what their commands do not share.
 
     Of a run on a cluster only what was fetched when it ended is read.
     """

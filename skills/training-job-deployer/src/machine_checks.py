@@ -51,6 +51,7 @@ def local(job_file: JobFile, run_dir: Path) -> list[Check]:
 def ignored(job_file: JobFile) -> list[Check]:
     default = Job(name=job_file.job.name, run=job_file.job.run)
     given = [key for key in IGNORED_ON_LOCAL if getattr(job_file.job, key) != getattr(default, key)]
+    given += ["budget.max_usd"] if job_file.job.budget and job_file.job.budget.max_usd is not None else []
     return [Check("job.ignored", "skipped", f"not used on local: {', '.join(given)}")] if given else []
 
 

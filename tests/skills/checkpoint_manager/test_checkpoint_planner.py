@@ -58,6 +58,16 @@ def test_space_by_hand_for_seven_billion_parameters_on_four_nodes() -> None:
     assert size(data, "disk") == 7 * 42_000_000_000  # 3 rolling, 2 epochs, best, and one being written
 
 
+def test_the_volume_in_the_words_of_a_claim() -> None:
+    """576 GB are 536.4 GiB, with 15 percent 617; a copy of 96 GB takes 103 of them."""
+    data = plan("--params", "8e9", "--nodes", "4", "--keep-rolling", "3", "--keep-epochs", "1")
+    rows = {row["id"]: row["size"] for row in data["space"]}
+    assert (rows["disk"], rows["volume"], rows["fsx"], rows["one_fewer"]) == ("576.0 GB", "617Gi", "1200Gi", "103Gi")
+    large = plan("--params", "70e9", "--nodes", "16", "--keep-rolling", "3", "--keep-epochs", "1")
+    rows = {row["id"]: row["size"] for row in large["space"]}
+    assert (rows["volume"], rows["fsx"]) == ("5398Gi", "7200Gi")
+
+
 @pytest.mark.parametrize("written", ["7e9", "7B", "7b", "7000000000", "7.0e9", "7000M", ".007T"])
 def test_numbers_as_people_write_them(written: str) -> None:
     assert size(plan("--params", written, "--optimizer", "sgd"), "checkpoint") == 28_000_000_000

@@ -21,6 +21,11 @@ PUBLISHED_MTBF_HOURS_PER_GPU = 16_384 * 54 * 24 / 419
 COPY_BYTES_PER_S = 5e9
 """Into memory that was touched before, one rank. Two cores of a plain virtual machine reach twice that, pinned memory more."""
 
+HEADROOM = 1.15
+"""What a resume sets aside, and the file system's own."""
+FSX_FIRST_GIB, FSX_STEP_GIB = 1200, 2400
+"""Sizes that FSx for Lustre on SSDs has (CreateFileSystem, StorageCapacity)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -136,7 +141,24 @@ def space(request: Request, size: int) -> list[dict[str, Any]]:
             f"{request.keep_rolling} rolling, {request.keep_epochs} epochs, best, and one being written",
         ),
     ]
-    return [{"id": name, "size": size_text(value), "size_bytes": value, "is": told} for name, value, told in lines]
+    rows = [{"id": name, "size": size_text(value), "size_bytes": value, "is": told} for name, value, told in lines]
+    return [*rows, *volumes(size, size * (kept + 1))]
+
+
+def volumes(checkpoint: int, disk: int) -> list[dict[str, Any]]:
+    """As a volume claim names its size: in GiB, with room for what is set aside and for the file system itself."""
+    own, saved = _gib(disk * HEADROOM), _gib(checkpoint * HEADROOM)
+    fsx = FSX_FIRST_GIB if own <= FSX_FIRST_GIB else math.ceil(own / FSX_STEP_GIB) * FSX_STEP_GIB
+    lines = [
+        ("volume", own, "checkpoints.storage.size: disk, and 15 % headroom"),
+        ("fsx", fsx, f"the same on FSx for Lustre, which has {FSX_FIRST_GIB}Gi and multiples of {FSX_STEP_GIB}Gi"),
+        ("one_fewer", saved, "what one checkpoint fewer saves of the volume (keep_rolling, keep_epochs)"),
+    ]
+    return [{"id": name, "size": f"{gib}Gi", "size_bytes": gib << 30, "is": told} for name, gib, told in lines]
+
+
+def _gib(size: float) -> int:
+    return math.ceil(size / (1 << 30))
 
 
 def intervals(request: Request, times: Times) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""`compare`: several runs over each other, as figures, as one HTML file, and as a chart for a terminal."""
+"""`compare`: several runs in the same charts, as figures, as one HTML file, and as a chart for a terminal."""
 
 from __future__ import annotations
 
