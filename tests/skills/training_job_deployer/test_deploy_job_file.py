@@ -63,7 +63,7 @@ KEYS = [
     ("cluster: {context: hf_abcdefghijklmnop}", "$.cluster.context", "holds an access token"),
     ("env: {'A B': x}", "$.env.A B", "not a valid name of a variable"),
     ("secrets: {HF_TOKEN: the-token-itself}", "$.secrets.HF_TOKEN", "secret/key"),
-    ("budget: {}", "$.budget.max_usd", "is missing"),
+    ("budget: {}", "$.budget", "needs max_hours or max_usd"),
 ]
 EKS = "name: toy\nrun: torchrun train.py\nsource: src\ntarget: eks\nimage: {uri: repo/image:1}\n"
 # the same, added to EKS

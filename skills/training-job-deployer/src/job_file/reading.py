@@ -112,6 +112,8 @@ def _command(line: str, findings: list[Finding]) -> Command | None:
 
 def _beyond_types(job: Job, command: Command | None, path: Path) -> list[Finding]:
     findings = _name(job.name) + _variables(job) + _pattern(job.monitor.pattern)
+    if job.budget is not None and job.budget.max_hours is None and job.budget.max_usd is None:
+        findings.append(Finding("$.budget", "needs max_hours or max_usd"))
     if "\0" in job.source + job.python:
         return [*findings, Finding("$.source" if "\0" in job.source else "$.python", "holds a NUL character")]
     if not os.path.isdir(source_folder(path, job)):
