@@ -70,8 +70,13 @@ class Run:
         return [event["reason"] for event in map(json.loads, lines) if event["type"] == "hang"]
 
     def has_ended(self) -> bool:
-        """A control has when its hang was found: the next attempt hangs too."""
-        over = bool(self.hangs()) if self.is_control else self.runner()["state"] not in ("starting", "running", "stopping")
+        """A control has when its hang was found: the next attempt hangs too. A short pause is over before the rule calls it a hang."""
+        over = (self.is_control and bool(self.hangs())) or self.runner()["state"] not in (
+            "starting",
+            "running",
+            "stopping",
+            "backing-off",
+        )
         if over and not self.seconds:
             self.seconds = time.monotonic() - self.began
         return over
