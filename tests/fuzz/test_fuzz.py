@@ -21,6 +21,17 @@ def test_a_short_search_finds_nothing(name: str) -> None:
     assert ended.runs >= RUNS
 
 
+def test_the_memory_of_whoever_starts_a_search_does_not_count() -> None:
+    program = (
+        "from tests.fuzz import searching, targets\n"
+        "held = b'x' * (1200 << 20)\n"
+        f"ended = searching.search(targets.module_of('checkpoint_dcp'), runs={RUNS}, seed={SEED})\n"
+        "assert ended.is_clean, ended.told()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=searching.ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_planted_fault_is_found_and_breaks_it_again(tmp_path: Path) -> None:
     ended = searching.search("tests.fuzz.planted", runs=100_000, seed=SEED)
     assert ended.found is not None and ended.found.read_bytes().endswith(b"evil") and "KeyError: 'evil'" in ended.told()
