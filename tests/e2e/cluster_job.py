@@ -61,7 +61,15 @@ class ClusterJob:
         self.wait_for(f"step {step}", lambda: any(line["step"] >= step for line in self.steps()))
 
     def described(self) -> str:
-        return self.cluster.kubectl("get", "pods", "--namespace", self.namespace, "--output=wide")
+        """The pods, and how each one's log ends: what a test that fails once in many runs leaves to be read."""
+        pods = self.cluster.kubectl("get", "pods", "--namespace", self.namespace, "--output=wide")
+        ends = []
+        for name in self.cluster.kubectl("get", "pods", "--namespace", self.namespace, "--output=name").split():
+            try:
+                ends.append(f"{name}:\n{self.cluster.kubectl('logs', name, '--namespace', self.namespace, '--tail=25')}")
+            except subprocess.CalledProcessError as error:  # it has no log yet, or went meanwhile
+                ends.append(f"{name}: {error.stderr}")
+        return "\n".join([pods, *ends])
 
     # --- four ways to die, and one to be asked to go ---
 

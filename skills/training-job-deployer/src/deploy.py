@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import trainyard_shell as shell
 
-import functools
-import shlex
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from deploy_options import TIMEOUT, on_a_job, on_a_run, on_newest, watching
 
 if TYPE_CHECKING:
     from deployment import Ref
-
-WEEK_S = 7 * 86400.0
 
 
 @shell.program("training-job-deployer")
@@ -34,76 +30,6 @@ def cli() -> None:
     RUN is a job file, the name of a run, or a run folder. Runs lie in .trainyard/runs/NAME beside the job file. `status`, `why`,
     `watch`, `logs` and `report` take the run that was started last where RUN is left out.
     """
-
-
-def on_a_run(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument and the option that every verb on one run takes; the verb gets the `Ref` of that run."""
-
-    @functools.wraps(function)
-    def with_ref(*, run: str | None, state_dir: str | None, **options: Any) -> shell.Result:
-        import deploy_ref
-
-        ref = deploy_ref.newest(state_dir) if run is None else deploy_ref.resolve(run, state_dir)
-        result: shell.Result = function(ref, **options)
-        return result
-
-    return _run_argument(with_ref)
-
-
-def on_newest(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `on_a_run`, for verbs that change nothing: without RUN it is the one that was started last."""
-    return _run_argument(on_a_run(function), required=False)
-
-
-def _run_argument(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
-    function.__click_params__ = [  # type: ignore[attr-defined]
-        each for each in getattr(function, "__click_params__", []) if each.name not in ("run", "state_dir")
-    ]
-    state_dir = click.option(
-        "--state-dir", metavar="DIR", help="Where runs/NAME lies. Default: .trainyard beside the job file."
-    )
-    return click.argument("run", metavar="RUN" if required else "[RUN]", required=required)(state_dir(function))
-
-
-def on_a_job(*, claims: bool) -> Callable[..., Any]:
-    """As `on_a_run`, with arguments after --: the job file with these is a run of its own. `claims`: the verb makes it."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def with_ref(*, run: str, state_dir: str | None, added: tuple[str, ...], **options: Any) -> shell.Result:
-            import deploy_ref
-            import deploy_variant
-
-            if added and "--" not in sys.argv:
-                raise shell.SkillError(
-                    "usage", f"unexpected: {shlex.join(added)}", hint="-- comes before arguments of the script"
-                )
-            takes = claims and not options.get("dry_run")
-            several = functools.partial(deploy_variant.resolve, added=added, claims=takes)
-            result: shell.Result = function((several if added else deploy_ref.resolve)(run, state_dir), **options)
-            return result
-
-        more = click.argument("added", metavar="[-- ARGUMENTS]", nargs=-1, type=click.UNPROCESSED)
-        return _run_argument(more(with_ref))
-
-    return decorate
-
-
-TIMEOUT = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0, max=10 * WEEK_S),
-    default=WEEK_S,
-    metavar="SECONDS",
-    help="Watch no longer (exit 7); the job goes on.",
-)
-
-
-def watching(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of the verbs that watch."""
-    detach = click.option("--detach", is_flag=True, help="Return once the job is submitted; exit 0 then means just that.")
-    dry_run = click.option("--dry-run", is_flag=True, help="Print the plan and the call that would be made.")
-    return detach(TIMEOUT(dry_run(function)))
 
 
 @cli.command(epilog=shell.examples("deploy.py init", "deploy.py init ../my-project --target eks --output job-eks.yaml"))
@@ -153,7 +79,7 @@ def plan(ref: Ref) -> shell.Result:
 def run_verb(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running.
 
-    With arguments after -- it is a run of its own, NAME-2 say: the job with these after its command.
+    With arguments after -- it is a separate run, NAME-2 say: the job with these after its command.
     """
     return _run_or_resume(ref, dry_run, **wish)
 

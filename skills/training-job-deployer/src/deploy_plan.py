@@ -96,7 +96,7 @@ def _row(deployment: Deployment, run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _added(run_dir: Path) -> tuple[str, ...]:
-    """The arguments that make it a run of its own. A folder that cannot be read is refused by whoever needs the run."""
+    """The arguments that make it a separate run. A folder that cannot be read is refused by whoever needs the run."""
     with suppress(shell.SkillError):
         stored = store.load(run_dir)
         return tuple(stored.added) if stored else ()

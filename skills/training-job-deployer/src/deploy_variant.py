@@ -1,6 +1,6 @@
-"""`run job.yaml -- --lr 3e-4`: the same job with more arguments is a run of its own, NAME-2, NAME-3 and so on.
+"""`run job.yaml -- --lr 3e-4`: the same job with more arguments is a separate run, NAME-2, NAME-3 and so on.
 
-The note `.NAME-2.arguments` beside the run folder says whose number it is. The same call again finds it, and goes on with that run.
+The note `.NAME-2.arguments` beside the run folder says whose number it is: two long names may be cut to the same one. The same call again finds it, and goes on with that run.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def resolve(given: str, state_dir: str | None, added: tuple[str, ...], *, claims
     reading.read(ref.job_path, added=added)  # says what is wrong with it before a number is taken
     runs, base = ref.run_dir.parent, ref.run_dir.name
     for name in _names(base):
-        taken = _arguments(_note(runs, name))
-        if taken is None and not os.path.lexists(runs / name) and (not claims or _claim(runs, name, added)):
-            taken = added
-        if taken == added or (taken is None and _arguments(_note(runs, name)) == added):  # claimed by the same call meanwhile
+        note, wanted = _note(runs, name), (base, *added)
+        is_free = _taken_by(note) is None and not os.path.lexists(runs / name)
+        if is_free and claims:
+            _claim(note, base, added)  # or the same call, or another one, was faster
+        if (is_free and not claims) or _taken_by(note) == wanted:
             return replace(ref, run_dir=runs / name, added=added, name=_as_given(runs / name, state_dir))
     raise shell.SkillError("conflict", f"{runs} holds {MOST} runs of {base}", hint="--state-dir DIR, or remove old ones")
 
@@ -53,28 +54,27 @@ def _note(runs: Path, name: str) -> Path:
     return runs / f".{name}.arguments"
 
 
-def _arguments(note: Path) -> tuple[str, ...] | None:
+def _taken_by(note: Path) -> tuple[str, ...] | None:
+    """The job's name and the arguments; None where nobody has taken this number, or its note is damaged."""
     with suppress(Unusable, OSError):
-        told = (read_object(note, {"arguments": "a list of texts"}) or {}).get("arguments")
-        return None if told is None else tuple(told)
+        told = read_object(note, {"job": "text", "arguments": "a list of texts"}) or {}
+        return (told["job"], *told["arguments"]) if told.get("job") and told.get("arguments") else None
     return None
 
 
-def _claim(runs: Path, name: str, added: tuple[str, ...]) -> bool:
-    """False where somebody was faster. The note appears as a whole, or not at all."""
-    part = runs / f".{name}.{secrets.token_hex(4)}.tmp"
+def _claim(note: Path, base: str, added: tuple[str, ...]) -> None:
+    """The note appears as a whole, and only where there is none yet."""
+    part = note.with_name(f"{note.name}.{secrets.token_hex(4)}.tmp")
     try:
-        runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps({"arguments": list(added)}), encoding="utf-8")
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.write_text(json.dumps({"job": base, "arguments": list(added)}), encoding="utf-8")
         try:
-            os.link(part, _note(runs, name))
-        except FileExistsError:
-            return False
+            with suppress(FileExistsError):
+                os.link(part, note)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise shell.cannot_write(runs, error, "--state-dir puts the run elsewhere") from error
-    return True
+        raise shell.cannot_write(note.parent, error, "--state-dir puts the run elsewhere") from error
 
 
 def _as_given(run_dir: Path, state_dir: str | None) -> str:

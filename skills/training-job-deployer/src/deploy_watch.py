@@ -54,8 +54,7 @@ def _watch(deployment: Deployment, run: Run, deadline: float, seen: list[Look], 
         for look in place.looks(run, deadline):
             seen[:] = [look]
             if spent_at is not None and time.monotonic() >= spent_at and look.status["state"] not in (*ENDED, *UNFINISHED):
-                spent_at = None
-                _stop_spent(deployment, run)
+                spent_at = None if _stop_spent(deployment, run) else spent_at
             line, again = look.progress.get("line") or "", _restarted(look.status)
             for text in [*again, line] if line and line not in told else [*again, *look.trouble()]:
                 if text not in told and not view.draws:
@@ -77,8 +76,8 @@ def _restarted(status: dict[str, Any]) -> list[str]:
     return [f"restart {status['restarts']}{of}: {status['last_failure']}"]
 
 
-def _stop_spent(deployment: Deployment, run: Run) -> None:
-    """As `stop` would. A cluster that does not answer now is asked again by the next `run` or `watch`."""
+def _stop_spent(deployment: Deployment, run: Run) -> bool:
+    """As `stop` would. False where the cluster did not take it: it is asked again at the next look."""
     why = f"stopped by {deploy_budget.name(run)}"
     shell.progress(f"{run.name} is {why}")
     try:
@@ -86,6 +85,8 @@ def _stop_spent(deployment: Deployment, run: Run) -> None:
         deploy_stopping.stop_and_record(deployment.run_dir, run, place_of(deployment), now=False, why=why)
     except shell.SkillError as error:
         shell.progress(f"it could not be stopped: {error}")
+        return False
+    return True
 
 
 def _left(deployment: Deployment, run: Run, why: str, seen: list[Look]) -> shell.SkillError:
@@ -114,9 +115,8 @@ def _finish(deployment: Deployment, run: Run, look: Look) -> list[shell.Check]:
             assert current.submission is not None
             kept = ("state", "reason", "exit_code", "restarts", "attempt")
             since = current.submission.ended or current.submission.begun
-            came = {
-                key: look.progress.get(key) for key in ("step", "loss")
-            }  # what `list` shows where no file of the run tells it
+            # what `list` shows where no file of the run tells it
+            came = {key: look.progress.get(key) for key in ("step", "loss")}
             _record(deployment, current, "watch", since, {key: status.get(key) for key in kept} | came)
         return [] if current.done("report", deployment.digest("report")) else _report(deployment, current)
 

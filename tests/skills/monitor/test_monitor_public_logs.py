@@ -52,6 +52,12 @@ def test_a_step_takes_as_long_as_its_line_says_where_the_log_has_no_times(tmp_pa
     assert (data["step_s_median"], data["eta_s"]) == pytest.approx((step_s, 900 * step_s))
 
 
+@pytest.mark.parametrize("words", ["data time: 5.2 ms", "total time 91000ms", "dt=0.01", "wall_time 3000 s"])
+def test_what_is_not_the_time_of_a_step_is_not_taken_for_it(tmp_path: Path, words: str) -> None:
+    data = _status(tmp_path, [f"step {n}/1000 loss={3 - n / 1000:.3f} {words}" for n in range(1, 101)])
+    assert (data["step"], data["step_s_median"], data["eta_s"]) == (100, None, None)
+
+
 def test_a_trainer_that_says_itself_what_is_left_is_believed_without_a_number_of_steps(tmp_path: Path) -> None:
     words = "lr: 1.0e-02  eta: 0:09:39  time: 0.1904  data_time: 0.0327  memory: 970  loss: 2.5746"
     data = _status(tmp_path, [f"07/03 13:04:1{n} - mmengine - INFO - Epoch(train)  [1][ {n}0/196]  {words}" for n in (1, 2, 3)])

@@ -34,7 +34,9 @@ CLOCKS = re.compile(
 )
 # nanoGPT: time 123.45ms, Megatron: elapsed time per iteration (ms): 438.3, NeMo: train_step_timing in s=3.37, modded-nanogpt: step_avg:363.34ms
 STEP_TIME = re.compile(
-    r"\b(?P<what>dt|step[_ ]time|iter[_ ]time|step_avg|time per (?:step|iter(?:ation)?)|train_step_timing in s|time(?= ?[:=]? ?[\d.]{1,20} ?ms\b))"
+    r"\b(?P<what>step[_ ]time|iter[_ ]time|step_avg|time per (?:step|iter(?:ation)?)|train_step_timing in s"
+    # of another word's time (data time, total time), or of a dt that may be a simulation's, nothing is believed
+    r"|dt(?=[\"']?[:= ]{1,4}[\d.]{1,20} ?m?s\b)|(?<![A-Za-z] )time(?= ?[:=]? ?[\d.]{1,20} ?ms\b))"
     r"(?: ?\((?P<before>m?s)\))?[\"']?[:= ]{1,4}(?P<value>\d{1,12}(?:\.\d{1,12})?) ?(?P<behind>ms|s(?:ec(?:onds?)?)?)?\b",
     re.IGNORECASE,
 )

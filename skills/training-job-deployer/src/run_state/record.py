@@ -66,7 +66,7 @@ class Run(Struct, kw_only=True):
     job: dict[str, Any] = {}
     """The job file as read, without secret values (it never has any)."""
     added: list[str] = []
-    """Arguments after the job file's command, which make this a run of its own."""
+    """Arguments after the job file's command, which make this a separate run."""
     inputs: dict[str, str] = {}
     """Digest of each input of the submission: the job file's keys, and `source`."""
     cluster: dict[str, Any] = {}
