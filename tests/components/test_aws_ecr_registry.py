@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import http.client
 import json
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -26,6 +28,30 @@ def test_missing_layer(aws: Aws) -> None:
         aws.client("ecr").put_image(repositoryName="team/trainer", imageManifest=manifest.decode(), imageTag="v1")
     assert code_of(raised) == "LayersNotFoundException"
     assert aws.client("ecr").describe_images(repositoryName="team/trainer")["imageDetails"] == []
+
+
+def test_a_layer_that_is_pushed_once_more_is_there_all_the_time(aws: Aws) -> None:
+    """BuildKit pushes an image and its cache at once. docker-registry alone refuses some of these manifests."""
+    uri = make_repository(aws)
+    pusher = Pusher(aws, uri)
+    manifest, layer = pusher.manifest(b"one layer"), pusher.blob(b"one layer")
+    done = threading.Event()
+
+    def push_again() -> None:
+        while not done.is_set():
+            Pusher(aws, uri).blob(b"one layer")
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(push_again) for _ in range(2)]
+        try:
+            seen = [
+                pusher.ask(*words)[0]
+                for _ in range(150)
+                for words in [("PUT", "manifests/latest", manifest, MANIFEST), ("HEAD", f"blobs/{layer}")]
+            ]
+        finally:
+            done.set()
+    assert seen == [201, 200] * 150 and all(each.exception() is None for each in others)
 
 
 def test_token(aws: Aws) -> None:

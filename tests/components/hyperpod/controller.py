@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -70,8 +71,12 @@ class Controller:
             try:
                 for job in self.custom.list_cluster_custom_object(GROUP, VERSION, PLURAL)["items"]:
                     self._look_at(job)
-            except (ApiException, OSError) as error:  # an API server that restarts; everything is looked at again
-                print(f"{type(error).__name__}: {str(error)[:300]}", flush=True)
+            except (
+                ApiException,
+                OSError,
+                urllib3.exceptions.HTTPError,
+            ) as error:  # an API server that restarts; everything is looked at again
+                report(f"{type(error).__name__}: {str(error)[:300]}")
             time.sleep(PAUSE_S)
 
     def _look_at(self, job: Object) -> None:
@@ -84,7 +89,7 @@ class Controller:
             if error.status not in (404, 409):
                 raise
         except OSError as error:  # a launcher went while it was spoken to
-            print(f"{job['metadata']['name']}: {str(error)[:300]}", flush=True)
+            report(f"{job['metadata']['name']}: {str(error)[:300]}")
 
     def _next_step(self, job: Object) -> None:
         namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
@@ -94,7 +99,8 @@ class Controller:
         if not is_true(job, "Created"):
             self._once(self.core.create_namespaced_service, namespace, parts.service(job))
             job = self._tell(job, {"Created": True})
-        failed = [name for name in names if name in found and found[name].status.phase == "Failed"]
+        going = [name for name in names if name in found and found[name].metadata.deletion_timestamp]
+        failed = [name for name in names if name in found and found[name].status.phase == "Failed" and name not in going]
         if failed:
             return self._restart(job, failed, found)
         for rank, name in enumerate(names):
@@ -102,7 +108,8 @@ class Controller:
                 self._once(self.core.create_namespaced_pod, namespace, parts.pod(job, rank))
         for name in found.keys() - set(names):
             self._delete(found[name])
-        phases = [found[name].status.phase for name in names if name in found]
+        # One that is being deleted may fail as it ends, and stays for a moment then: it is waited for, and not counted anew each round.
+        phases = [found[name].status.phase for name in names if name in found and name not in going]
         if phases.count("Succeeded") == len(names):
             self._tell(job, {"Running": False, "PodsRunning": False, "Completed": True})
             return
@@ -203,6 +210,11 @@ class Controller:
             GROUP, VERSION, metadata["namespace"], PLURAL, metadata["name"], job
         )
         return changed
+
+
+def report(line: str) -> None:
+    """To stderr: nobody reads stdout after its first line, and a full pipe would block this loop."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def is_true(job: Object, condition: str) -> bool:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from codebuild_call import PROJECT, CodeBuild
@@ -27,6 +28,12 @@ class Prober:
 
     def __call__(self, *words: object, timeout_s: float = 120) -> Answer:
         return call(PROGRAM, *words, env=self.codebuild.environment(), timeout_s=timeout_s)
+
+    def built(self, folder: Path) -> str:
+        """Its reference; where the build failed, all that it said."""
+        answer = self.codebuild("build", folder)
+        assert answer.code == 0, answer
+        return str(answer.data["reference"])
 
     def containers(self) -> str:
         return self.docker.run("ps", "--all", "--quiet").stdout.strip()
@@ -108,7 +115,7 @@ def test_every_level_is_tested_there(tester: Prober) -> None:
 @pytest.mark.parametrize(("log", "code"), [("lost", 8), ("late", 1)])
 def test_a_log_that_comes_late_or_never(tester: Prober, log: str, code: int) -> None:
     """Without its log nothing is said about the image; lines that come after the build's end are waited for."""
-    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    reference = tester.built(tester.codebuild.project())
     tester.codebuild.aws.builds_fault(log=log, log_late_s=4)
     tested = tester("run", reference, "--level", "quick")
     assert tested.code == code, tested
@@ -118,7 +125,7 @@ def test_a_log_that_comes_late_or_never(tester: Prober, log: str, code: int) -> 
 @full_images
 def test_a_log_that_may_not_be_read(tester: Prober) -> None:
     """Exit 4 names the action; another call would end in the same way."""
-    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    reference = tester.built(tester.codebuild.project())
     granted = policies.policy("test", repository="trainyard/net", without="logs:GetLogEvents")
     tester.codebuild.user = tester.codebuild.aws.user(granted)
     denied = tester("run", reference, "--level", "quick")
@@ -129,7 +136,7 @@ def test_a_log_that_may_not_be_read(tester: Prober) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 def test_a_test_that_nobody_waits_for_is_stopped(tester: Prober, number: signal.Signals) -> None:
     """At Ctrl-C, and at the SIGTERM that the deployer sends then: nobody else could read its answer."""
-    reference = tester.codebuild("build", tester.codebuild.project()).data["reference"]
+    reference = tester.built(tester.codebuild.project())
     tester.codebuild.aws.builds_fault(phase="PRE_BUILD", slow_s=60)
     process = tester.codebuild.started("run", reference, "--level", "quick", program=PROGRAM)
     until(lambda: tester.codebuild.builds()[0]["currentPhase"] == "PRE_BUILD")
@@ -153,7 +160,7 @@ def until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
 def test_a_host_that_fails_says_nothing_about_the_image(tester: Prober) -> None:
     """Exit 8, retryable: no check of the image failed or passed."""
     folder = tester.codebuild.project()
-    reference = tester.codebuild("build", folder).data["reference"]
+    reference = tester.built(folder)
     tester.codebuild.aws.builds_fault(phase="PROVISIONING", status_code="CLIENT_ERROR", message="no host", project=PROJECT)
     failed = tester("run", reference, "--level", "quick")
     assert (failed.code, failed.error["retryable"], failed.document["checks"]) == (8, True, []), failed
@@ -163,7 +170,7 @@ def test_a_host_that_fails_says_nothing_about_the_image(tester: Prober) -> None:
 def test_an_image_without_python(tester: Prober) -> None:
     """It does not start: exit 1. The caller needs what its policy names, and nothing else."""
     folder = tester.codebuild.project()
-    reference = tester.codebuild("build", folder).data["reference"]
+    reference = tester.built(folder)
     tester.codebuild.user = tester.codebuild.aws.user(policies.policy("test", repository="trainyard/net"))
     failed = tester("run", reference, "--level", "quick")
     assert failed.code == 1 and failed.check("image.start")["status"] == "fail", failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 from ptjob_call import KWOK, NOWHERE, OURS, PYTHON, REAL, RUN, Manager
@@ -171,6 +172,26 @@ def test_a_hyperpod_job_is_restarted_up_to_its_count_and_then_failed(manager: Ma
     manager.create("fails", "--engine", "hyperpodjob", "--max-restarts", "1", *KWOK, *annotations)
     done = manager("wait", "fails", "--timeout", "60")
     assert (done.code, done.data["state"]) == (1, "failed") and "jobMaxRetryCount" in done.data["reason"]
+
+
+def test_a_failed_pod_that_is_slow_to_go_counts_as_one_restart(manager: Manager, cluster: Cluster, hyperpod: None) -> None:
+    """A finalizer holds it, as a loaded kubelet does for a moment; it is what the played operator counts that is tested here."""
+    command = ("--", "python3", "-c", "import time; time.sleep(3); raise SystemExit(1)")
+    manager.create("slow", "--engine", "hyperpodjob", "--max-restarts", "1", "--image", PYTHON, *REAL, command=command)
+    pod = manager.until("running", "slow").data["pods"][0]["name"]
+    held = ("patch", "pod", pod, "--namespace", manager.namespace, "--type=merge", "--patch")
+    cluster.kubectl(*held, '{"metadata":{"finalizers":["test.trainyard.dev/held"]}}')
+
+    def status() -> dict[str, Any]:
+        return dict(cluster.get("hyperpodpytorchjobs", "slow", "--namespace", manager.namespace).get("status") or {})
+
+    try:
+        cluster.kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", f"pod/{pod}", "-n", manager.namespace)
+        time.sleep(2)
+        assert status()["restartCount"] == 1 and manager("status", "slow").data["state"] != "failed", status()
+    finally:
+        cluster.kubectl(*held, '{"metadata":{"finalizers":null}}')
+    assert manager("wait", "slow", "--timeout", "60").data["state"] == "failed"
 
 
 def test_the_list_has_the_jobs_of_every_engine_and_of_nobody_else(manager: Manager, hyperpod: None) -> None:

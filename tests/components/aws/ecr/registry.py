@@ -158,8 +158,8 @@ class Registry(Exchange):
 
     def blob(self, held: Repository, *, upload: bool) -> None:
         """Passed on to docker-registry; mounts only where the account has switched them on."""
-        if self.command == "GET" and not upload:
-            self.redirect(held)
+        if self.command in ("GET", "HEAD") and not upload:
+            self.layer(held)
             return
         query = parse_qs(self.query)
         if self.command == "POST" and "mount" in query:
@@ -177,11 +177,16 @@ class Registry(Exchange):
         switched_on = self.world.account_settings.get((self.region, "BLOB_MOUNTING")) == "ENABLED"
         return {"mount": query["mount"], "from": [source.place]} if switched_on and source else {}
 
-    def redirect(self, held: Repository) -> None:
-        """ECR keeps layers in S3 and sends the client there."""
+    def layer(self, held: Repository) -> None:
+        """ECR keeps layers in S3 and sends the client there; HEAD it answers itself."""
         digest = self.route.rpartition("/")[2]
-        if storage.blob_size(self.world, held, digest) is None:
+        size = storage.blob_size(self.world, held, digest)
+        if size is None:
             raise RegistryError(404, "BLOB_UNKNOWN", f"blob unknown to registry: {digest}")
+        if self.command == "HEAD":
+            named = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+            self.answer(200, named | {"Content-Length": str(size)})
+            return
         self.answer(307, {"Location": layer_url(self.world, held, digest), "Docker-Content-Digest": digest})
 
 
