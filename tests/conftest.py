@@ -15,9 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests import situations, when_changed
-from tests.components.cluster import build
-from tests.components.cluster.fixtures import COMPONENTS
+from tests import situations, turns, when_changed
 from tests.components.images import fixtures as images
 
 MARK = "TRAINYARD_TEST_SESSION"
@@ -37,28 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     situations.configure(config)
 
 
-ON_ONE_CLUSTER = (
-    (
-        "tests/components/test_cluster",
-        "tests/e2e/test_cluster_",
-        "tests/skills/monitor_cluster/test_monitor_on_",
-        "tests/skills/monitor_cluster/test_evidence_of_",
-    ),
-    (
-        "tests/e2e/test_transcripts.py",
-        "tests/infrastructure/",
-        "tests/skills/checkpoint_manager/test_pod_",
-        "tests/skills/checkpoint_manager/test_volume_",
-        "tests/skills/cluster_manager/",
-        "tests/skills/hyperpod_manager/test_hyperpod_on_",
-        "tests/skills/kit/",
-        "tests/skills/pytorchjob_manager/",
-        "tests/skills/ray_manager/",
-    ),
-)
-"""Where tests use the cluster. With several processes each row stays in one of them, which starts one cluster; both take as long."""
 TRAINS_ON_RAY = re.compile(r"tests/e2e/.*(?:\b|_)ray|tests/e2e/test_cluster_kills|tests/skills/ray_manager/test_ray_re")
-LONG = "tests/training/exact/"
 NOT_FAST = (
     "tests/components/",
     "tests/e2e/",
@@ -98,29 +75,14 @@ BUT_FAST = (
 """Of these, what is tried in the test's own process or in a few short ones."""
 
 
-def row_of(nodeid: str) -> int | None:
-    return next((row for row, places in enumerate(ON_ONE_CLUSTER) if nodeid.startswith(places)), None)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process is left alone with it at the end; but what is to be built first, last."""
     if config.getoption("--fast"):
         items[:] = [item for item in items if is_fast(item)]
     for item in items:
         situations.note(item)
-        if "cluster" in getattr(item, "fixturenames", ()) and row_of(item.nodeid) is None:
+        if "cluster" in getattr(item, "fixturenames", ()) and turns.row_of(item.nodeid) is None:
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its place belongs into ON_ONE_CLUSTER")
-
-    cluster_turn = 10 if build.missing(COMPONENTS) else 0
-    images_turn = 20 if images.to_be_built() else len(ON_ONE_CLUSTER) + 1
-
-    def turn(item: pytest.Item) -> int:
-        row = row_of(item.nodeid)
-        if row is None and images.uses(item):
-            return images_turn
-        return cluster_turn + row if row is not None else len(ON_ONE_CLUSTER) + (not item.nodeid.startswith(LONG))
-
-    items.sort(key=turn)
+    items.sort(key=turns.turn)
 
 
 def is_fast(item: pytest.Item) -> bool:
@@ -138,17 +100,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`-n N`: a file's tests stay together."""
-    # Not --dist loadgroup: xdist 3.8 marks a test's group in its node id, which pytest 9.2 no longer takes.
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            row = row_of(nodeid)
-            return f"cluster {row}" if row is not None else nodeid.partition("::")[0]
-
-    config.option.loadscopereorder = False  # the order above, not the files with most tests first
-    return ByFile(config, log)
+    """For `-n N`."""
+    config.option.loadscopereorder = False  # the order of turns, not the files with most tests first
+    return turns.ByFile(config, log)
 
 
 BY_DESIGN = "by design: "
