@@ -33,8 +33,8 @@ Copies do not: run it again after every update. It then updates the copies that 
   --no-venv    skills and commands only
   -h, --help   this text
 
-Nothing that it did not make, and no copy that somebody has changed, is ever overwritten or removed: it is named and
-left, and the exit code is then 5.
+What this script did not make, and a copy that was changed, is never overwritten or removed. The script names it,
+leaves it, and exits with code 5.
 Exit codes: 0 done, or all is fine; 1 --check found something else; 2 wrong option; 3 no skills here; 5 something was
 left; 8 Python or a package is missing.
 PYTHON names the Python (3.11 or newer) that the venv is made with; python3 where it is not set.

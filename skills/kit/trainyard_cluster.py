@@ -149,7 +149,7 @@ class Cluster:
         return document
 
     def garbled(self, what: str) -> shell.SkillError:
-        return self._unreachable("garbles its answers", ValueError(f"{what} came"))
+        return self._unreachable("sent an invalid answer", ValueError(what))
 
     def open(
         self,

@@ -50,15 +50,19 @@ class LogRule(Section):
 
     name: Text
     logPattern: Text
-    expectedStartCutOffInSeconds: Annotated[Count | None, Meta(description="No match within so long: hanging.")] = None
+    expectedStartCutOffInSeconds: Annotated[
+        Count | None, Meta(description="Seconds: no match by then after the start means hanging.")
+    ] = None
     expectedRecurringFrequencyInSeconds: Annotated[
-        Count | None, Meta(description="No match for so long after one: hanging.")
+        Count | None, Meta(description="Seconds: no match for this long after one means hanging.")
     ] = None
     metricThreshold: Annotated[int | None, Meta(description="A whole number; group 1 of the pattern is compared with it.")] = (
         None
     )
     operator: Literal["gt", "gteq", "lt", "lteq", "eq"] | None = None
-    metricEvaluationDataPoints: Annotated[Count | None, Meta(description="So many matches beyond the threshold: slow.")] = None
+    metricEvaluationDataPoints: Annotated[
+        Count | None, Meta(description="This many matches beyond the threshold mean slow.")
+    ] = None
     stopPattern: Annotated[Text | None, Meta(description="A line that ends the rule.")] = None
     faultOnMatch: Annotated[bool | None, Meta(description="A match is a fault.")] = None
 

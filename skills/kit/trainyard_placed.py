@@ -14,8 +14,8 @@ from trainyard_finding import Finding, Row, age_s, how_long, row_of, words_of
 from trainyard_kube import Object
 
 REASONS: list[Row] = [
-    ("pod.topology", r"^TopologyAffinityError|^SMTAlignmentError", "that node's kubelet gives CPUs and devices of one NUMA node or none: ask for whole GPUs with less of resources.cpu and resources.memory (--cpu, --memory), for a whole node, or run the kubelet with topologyManagerPolicy best-effort"),
-    ("pod.node-shutdown", r"^(NodeShutdown|Terminated|Shutdown)\b", "that node shuts down or reboots (maintenance, spot): kubectl describe node; the pod is made anew on another one; cluster-manager health says whether the nodes are all there"),
+    ("pod.topology", r"^TopologyAffinityError|^SMTAlignmentError", "that node's kubelet rejects a pod whose CPUs and devices do not fit in one NUMA node: lower resources.cpu and resources.memory (--cpu, --memory), ask for a whole node, or set the kubelet's topologyManagerPolicy to best-effort"),
+    ("pod.node-shutdown", r"^(NodeShutdown|Terminated|Shutdown)\b", "that node is shutting down or rebooting (maintenance, spot): see kubectl describe node. The pod is recreated on another node; manage_cluster.py health says whether all nodes are there"),
     ("pod.preempted", r"^Preempt", "a system pod needed its place on that node: leave room there (less of resources.cpu and resources.memory), or a higher cluster.priority (--priority)"),
     ("node.lost", r"^NodeLost", "kubectl describe node; cluster-manager health"),
     ("pod.deadline", r"^DeadlineExceeded", "activeDeadlineSeconds of its pods or job is over: a longer one, or none"),
@@ -90,8 +90,8 @@ def _stuck_in_its_end(pod: Object) -> Finding:
     finalizers = [shell.clean(str(each), 100) for each in pod["metadata"].get("finalizers") or []]
     if finalizers:
         held = f"the finalizer {finalizers[0]}" + (f" and {len(finalizers) - 1} more" if finalizers[1:] else "")
-        fix = f"whoever set it takes it away (its name says who; look at that controller): kubectl get pod {name} -o yaml"
-        return Finding("pod.terminating", f"deleted, and its time was over {late} ago: {held} holds it", fix)
+        fix = f"the controller that set it must remove it (the finalizer's name says which): kubectl get pod {name} -o yaml"
+        return Finding("pod.terminating", f"deleted, but still there {late} after its grace period: {held} holds it", fix)
     statuses = kube.status(pod).get("containerStatuses") or []
     ended = bool(statuses) and all("terminated" in (each.get("state") or {}) for each in statuses)
     why = (
@@ -99,7 +99,7 @@ def _stuck_in_its_end(pod: Object) -> Finding:
         if ended
         else "that node does not answer, or a process cannot be killed"
     )
-    summary = f"deleted, and its time was over {late} ago: node {node} has not said that it is gone ({why})"
+    summary = f"deleted, but still there {late} after its grace period: node {node} has not confirmed its end ({why})"
     fix = (
         f"kubectl describe pod {name}; kubectl describe node {node}; once that machine is off for certain: "
         f"kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
@@ -113,14 +113,14 @@ def _silent(pod: Object) -> Iterator[Finding]:
     made = pod["metadata"].get("creationTimestamp")
     fix = f"kubectl describe node {node}; cluster-manager health"
     if node and status.get("phase") == "Pending" and not status.get("startTime") and made and age_s(made) > SILENT_S:
-        summary = f"node {node} has not taken it up for {how_long(age_s(made))}: it does not answer, or is not there"
+        summary = f"node {node} has not started this pod in {how_long(age_s(made))}: it does not answer, or no longer exists"
         yield Finding("node.silent", summary, fix)
     ready: Object = next((each for each in kube.conditions(pod) if each["type"] == "Ready"), {})
     if status.get("phase") != "Running" or ready.get("status") != "False" or not kube.holds(pod, "ContainersReady"):
         return
     if ready.get("reason") == "ReadinessGatesNotReady":
         gates = ", ".join(str(each["conditionType"]) for each in pod["spec"].get("readinessGates") or [])
-        summary = shell.clean(f"it runs, and whoever sets its readiness gate has not: {gates}", 300)
+        summary = shell.clean(f"it runs, but its readiness gate is not set: {gates}", 300)
         yield Finding(
             "pod.readiness-gate", summary, "look at the controller of that name; the training itself is not held by it"
         )

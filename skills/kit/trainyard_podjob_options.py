@@ -64,10 +64,24 @@ OPTIONS: list[Option] = [
         "Group that the volume is given to, where its driver can.  [default: 1000 on the run's own]",
         type=Id,
     ),
-    click.option("--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Of all ranks together."),
+    click.option(
+        "--max-restarts", default=3, show_default=True, type=click.IntRange(0, 1000), help="Restarts, of all ranks together."
+    ),
     click.option("--grace-s", default=60.0, show_default=True, type=Seconds(1, 86400), help="Seconds to save after SIGTERM."),
-    click.option("--hang", default="restart", show_default=True, type=click.Choice(["restart", "report"]), help="What then."),
-    click.option("--hang-after-s", default="auto", show_default=True, type=SecondsOrAuto(1, 1e7), help="Without a step."),
+    click.option(
+        "--hang",
+        default="restart",
+        show_default=True,
+        type=click.Choice(["restart", "report"]),
+        help="What to do about a hang.",
+    ),
+    click.option(
+        "--hang-after-s",
+        default="auto",
+        show_default=True,
+        type=SecondsOrAuto(1, 1e7),
+        help="Seconds without a step that count as a hang.",
+    ),
     text("--spread-key", "LABEL", "Spread the pods over the values of this node label; kubernetes.io/hostname: one a node."),
 ]
 

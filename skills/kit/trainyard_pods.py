@@ -27,7 +27,7 @@ EVENTS: list[Row] = [
     ("quota", r"exceeded quota", "kubectl describe resourcequota; fewer --nodes, or smaller --cpu --memory --gpus"),
     ("service-account", r'serviceaccount "[^"]*" not found', "make it, or another cluster.service_account (--service-account)"),
     ("priority", r"no PriorityClass with name", "kubectl get priorityclass; another --priority"),
-    ("mount.exclusive", r"Multi-Attach error", "the volume is still attached to another node, and takes one at a time: the pod there must be gone (kubectl get volumeattachments); several nodes need a claim of mode ReadWriteMany"),
+    ("mount.exclusive", r"Multi-Attach error", "the volume attaches to one node at a time, and is still attached to another: wait until the pod there is gone (kubectl get volumeattachments); for several nodes use a ReadWriteMany claim"),
     ("mount.driver", r"driver name \S+ not found", "install that CSI driver: cluster-manager health"),
     # A kubelet that has just got the pod may wait a second for the objects that it mounts: no trouble.
     ("mount", r"^(?!.*failed to sync \w+ cache).*(FailedMount|FailedAttachVolume|MountVolume|Unable to attach or mount)", "the security group must let the file system's port through (FSx 988, EFS 2049); kubectl describe pod"),

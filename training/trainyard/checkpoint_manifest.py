@@ -103,7 +103,7 @@ def _files_problem(manifest: dict[str, Any]) -> str | None:
             return f"{name} has no size"
         for algorithm, pattern in _DIGESTS.items():
             if algorithm in entry and not (isinstance(entry[algorithm], str) and pattern.fullmatch(entry[algorithm])):
-                return f"the {algorithm} of {name} is not one"
+                return f"{name} has an invalid {algorithm}"
     shards = sum(_SHARD.fullmatch(name) is not None for name in files)
     if shards != manifest["world_size"] or shard_name(shards - 1, shards) not in files:
         return f"it lists {shards} shards of {manifest['world_size']} ranks"

@@ -191,7 +191,7 @@ def cover_problem(blocks: list[Block], dtype: str, shape: tuple[int, ...]) -> st
         if not inside or block.dtype != dtype:
             return "a block of it does not fit the tensor that the manifest lists"
     if sum(block.elements for block in blocks) != math.prod(shape):
-        return "its blocks do not hold all of it once"
+        return "its blocks do not cover the tensor exactly once"
     return "two of its blocks overlap" if any(overlapping(blocks)) else None
 
 

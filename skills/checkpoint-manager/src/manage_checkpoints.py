@@ -146,7 +146,7 @@ def show(folder: str, step: int | None, limit: int) -> shell.Result:
 @click.option("--yes", is_flag=True, help="Carry the plan out.")
 @limit_option
 def prune(folder: str, holder_gone: bool, dry_run: bool, yes: bool, limit: int, **wishes: Any) -> shell.Result:
-    """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours.
+    """Remove steps that no tier keeps. Kept: the tiers, best, the newest that verifies, and what Trainyard did not write.
 
     The plan says why each thing stays, whose a *.tmp is, and under `would_free` what each option would remove besides.
     """
@@ -279,16 +279,16 @@ def export(
     "--accept",
     "accepted",
     multiple=True,
-    help="module.name of a class in the pickle that you trust: lifts the refusal of a name that is not known. May be repeated. "
-    "Nothing lifts that of a name that would run code, and nothing is run either way.",
+    help="Accept this name (module.name) in the pickle, though it is not one known to be harmless. May be repeated. "
+    "A name that would run code is always refused, and nothing is run either way.",
 )
 @click.option("--dry-run", is_flag=True, help="Read and judge the input, print the plan; write nothing.")
 @limit_option
 def convert(source: str, out: str, prefix: str, accepted: tuple[str, ...], dry_run: bool, limit: int) -> shell.Result:
     """The tensors of a .pt, .pth, .bin or .ckpt as a new safetensors file OUT. Never unpickles; refuses a pickle that names code.
 
-    Exit 1: OUT is written and lacks a tensor that was asked for (sparse, quantized, of a type or name that safetensors has not);
-    `left_out` names it. What is no tensor, or outside of --prefix, is listed there too and is no loss.
+    Exit 1: OUT is written but lacks a tensor that was asked for (sparse, quantized, or of a type or name that safetensors does not allow);
+    `left_out` names it. It also lists what is not a tensor or is outside --prefix; that does not change the exit code.
     """
     from checkpoint_formats.convert import answer
 

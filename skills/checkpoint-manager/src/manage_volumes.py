@@ -112,7 +112,7 @@ def list_volumes(where: kube.Where, run_id: str | None, limit: int) -> shell.Res
 @click.option("--yes", is_flag=True, help="Delete it.")
 @kube.options
 def delete_volume(where: kube.Where, claim: str, run_id: str, timeout_s: float, dry_run: bool, yes: bool) -> shell.Result:
-    """Delete a claim that this run made. Refused while a pod uses it. Whether the data goes too is the volume's reclaimPolicy."""
+    """Delete a claim that this run made. Refused while a pod uses it. The volume's reclaimPolicy decides whether the data is deleted too."""
     from checkpoint_volumes.ask import run_id_or_raise
     from checkpoint_volumes.listing import delete
 

@@ -112,7 +112,7 @@ def verify(where: kube.Where, target: Target, run_dir: str, step: int | None, ev
 @limit_option
 @options
 def prune(where: kube.Where, target: Target, run_dir: str, dry_run: bool, yes: bool, **words: Any) -> shell.Result:
-    """Remove steps that no tier names. Stays: the tiers, best, the newest that verifies, and whatever is not ours."""
+    """Remove steps that no tier keeps. Kept: the tiers, best, the newest that verifies, and what Trainyard did not write."""
     from checkpoint_pods.verbs import folder_or_raise, prune_on_pod
 
     folder = folder_or_raise(run_dir)

@@ -41,9 +41,7 @@ def remedy(error: OSError) -> str:
         as_owner = f"run the job as that user, cluster.security.run_as_user: {about.st_uid} (--run-as-user {about.st_uid})"
         return f"{as_owner}: root in a pod has no capabilities, so it may use its own files alone"
     if user in (0, about.st_uid):
-        return (
-            "the server of that file system refuses this user (root_squash, a read-only export): a rule of its own lets it in"
-        )
+        return "the file system's server refuses this user (root_squash, a read-only export): allow it in the export rules"
     give = f"give it to this user once, as root: chown -R {user} {barrier}"
     if IN_A_POD in os.environ:
         return f"run the job as root with cluster.security.run_as_user: 0 (--run-as-user 0), or {give}"

@@ -94,7 +94,10 @@ def capacity(where: kube.Where, node_selector: tuple[str, ...], toleration: tupl
 @click.option("--instance-type", metavar="TYPE", help="Without a job file, or in place of its instance type.")
 @click.option("--nodes", type=click.IntRange(1), metavar="N", help="Pods, one a node.  [default: the file's, or 1]")
 @click.option(
-    "--procs-per-node", type=click.IntRange(1), metavar="N", help="One a GPU.  [default: the file's, or all of the type]"
+    "--procs-per-node",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes per pod, one per GPU.  [default: the file's, or all GPUs of the type]",
 )
 @click.option("--node-selector", multiple=True, metavar="KEY=VALUE", help="Beside the file's; repeatable.")
 @click.option("--toleration", multiple=True, metavar="JSON", help="Beside the file's; repeatable.")

@@ -27,7 +27,7 @@ class Line:
 INTERFACES = Line(
     "NCCL_SOCKET_IFNAME",
     "^lo,docker,veth",
-    "NCCL's bootstrap takes the pod's own interface, not one that ends on this machine",
+    "NCCL's bootstrap uses the pod's network interface, not loopback or a bridge of this machine",
 )
 EFA_LINES = (
     Line("NCCL_NET", "AWS Libfabric", "without the EFA plugin NCCL stops instead of falling back to TCP in silence"),

@@ -95,7 +95,7 @@ def of_label(name: str, value: str) -> Finding:
     """HyperPod's label node-health-status or deep-health-check-status."""
     row = table()["labels"][name].get(value)
     if row is None:
-        return unknown(f"label.{name}", f"a value of {name} that nobody knows", f"{name}: {value}")
+        return unknown(f"label.{name}", f"an unknown value of {name}", f"{name}: {value}")
     return _finding(f"label.{name}.{value}", row, f"{name}: {value}")
 
 
@@ -104,7 +104,7 @@ def of_instance(status: str, message: str = "") -> Finding:
     evidence = f"SageMaker: {status}" + (f": {message}" if message else "")
     row = table()["instances"].get(status)
     if row is None:
-        return unknown("instance.status", "a status of the instance that nobody knows", evidence)
+        return unknown("instance.status", "an unknown instance status", evidence)
     return _finding(f"instance.{status}", row, evidence)
 
 
@@ -112,7 +112,7 @@ def of_image(version_status: str) -> Finding:
     """Whether the node's image is kept up to date."""
     row = table()["images"].get(version_status)
     if row is None:
-        return unknown("image", "a status of the image that nobody knows", version_status)
+        return unknown("image", "an unknown image status", version_status)
     return _finding(f"image.{version_status}", row, f"image: {version_status}")
 
 
@@ -130,7 +130,7 @@ def _of_reason_or_unknown(name: str, evidence: str, since: str | None) -> list[F
     row = _matching("reasons", name)
     if row:
         return [_finding(f"reason.{row[0]}", row[1], evidence, since)]
-    return [unknown("fault", f"a fault that nobody knows: {shell.clean(name, 60)}", evidence, since)]
+    return [unknown("fault", f"an unknown fault: {shell.clean(name, 60)}", evidence, since)]
 
 
 def of_reason(reason: str, evidence: str, since: str | None = None, *, event: bool = False) -> list[Finding]:
@@ -139,7 +139,7 @@ def of_reason(reason: str, evidence: str, since: str | None = None, *, event: bo
     row = None if found else _matching("reasons", reason)
     if row:
         found = [_finding(f"reason.{row[0]}", row[1], evidence, since)]
-    found = found or [unknown("reason", f"a reason that nobody knows: {shell.clean(reason, 60)}", evidence, since)]
+    found = found or [unknown("reason", f"an unknown reason: {shell.clean(reason, 60)}", evidence, since)]
     return [replace(each, repaired=NOBODY) for each in found] if event else found
 
 

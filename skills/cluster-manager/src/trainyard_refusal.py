@@ -19,7 +19,7 @@ RULE_VERBS = {"GET": "get", "WATCH": "watch", "POST": "create", "PATCH": "patch"
 CODES = {400: "usage", 401: "credentials", 403: "permission", 404: "not-found", 409: "conflict", 410: "timeout", 422: "usage"}
 HINTS = {
     "credentials": "the token has expired or is not known: sign in again (aws sso login, or what the kubeconfig's exec asks for)",
-    "permission": "it is not told why: kubectl auth can-i says what is allowed; else ask who runs the cluster",
+    "permission": "no reason is given: kubectl auth can-i shows what is allowed; else ask the cluster's administrator",
     "not-found": "kubectl get in the same namespace shows what is there; is the operator's CRD installed?",
     "conflict": "it exists, or somebody changed it at this moment: look with `status`, then repeat the call",
     "usage": "correct what the message names",

@@ -181,6 +181,8 @@ def allowing(text: str, operation: str, resource: str) -> str:
     service = named.split(":")[2] + ":" if named.startswith("arn:") and ":" not in operation else ""
     action = found["action"] if found else service + ACTIONS.get(operation, operation)
     if elsewhere:
-        return f"the {elsewhere['kind']} stands against {action}: ask whoever keeps it; a statement in your own policy changes nothing"
+        return (
+            f"the {elsewhere['kind']} blocks {action}: ask whoever administers it; a statement in your own policy does not help"
+        )
     wanted = json.dumps({"Effect": "Allow", "Action": action, "Resource": named.rstrip(".")})
     return f"a policy needs this statement: {wanted}"

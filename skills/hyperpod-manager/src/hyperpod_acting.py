@@ -54,7 +54,11 @@ def move(**given: Any) -> shell.Result:
 @click.option("--count", type=click.IntRange(0), metavar="N", help="How many nodes it shall have.")
 @click.option("--add", type=click.IntRange(1), metavar="N", help="How many more it shall have.")
 @click.option(
-    "--node", "nodes", multiple=True, metavar="ID|NAME|LOGICAL_ID", help="That go where --count is less. May be repeated."
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="ID|NAME|LOGICAL_ID",
+    help="A node to delete when --count is lower. May be repeated.",
 )
 @acting("2400")
 def scale(**given: Any) -> shell.Result:

@@ -25,7 +25,7 @@ FORCE_NODE = click.option(
     "forced",
     multiple=True,
     metavar="NAME",
-    help="Repeats the very name of a node on which somebody else's job runs, or may run, or one of ours would be lost.",
+    help="Act on this node (as --node names it) even if another job runs or may run there, or one of ours would be lost.",
 )
 YES = click.option("--yes", is_flag=True, help="Do it; without it the plan is the answer (exit 6).")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be sent; change nothing.")

@@ -56,7 +56,9 @@ def _described(name: str, region: str | None, checks: list[shell.Check]) -> dict
             raise
         status = "skipped" if known_type(name) else "unknown"
         checks.append(
-            shell.Check("type.ec2", status, "EC2 was not to be asked: the table answers", str(error)[:300], error.hint)
+            shell.Check(
+                "type.ec2", status, "EC2 could not be asked; the values are from the table", str(error)[:300], error.hint
+            )
         )
         return None
     if not found:

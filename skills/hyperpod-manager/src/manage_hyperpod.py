@@ -117,7 +117,7 @@ def health(
 @click.option("--group", metavar="NAME", help="Only those of this instance group.")
 @click.option("--since", default="24h", show_default=True, metavar="TIME", help="30m, 24h, 7d.")
 @click.option(
-    "--level", type=click.Choice(["Info", "Warn", "Error"]), default="Info", show_default=True, help="And graver ones."
+    "--level", type=click.Choice(["Info", "Warn", "Error"]), default="Info", show_default=True, help="This level and above."
 )
 @click.option(
     "--details", type=click.IntRange(0, 100), default=20, show_default=True, help="Events whose cause is asked for, at most."
@@ -153,7 +153,7 @@ def events(
 @click.option("--workspace", metavar="ID", help="AMP workspace (ws-...): signed with your AWS credentials.")
 @click.option("--url", metavar="URL", help="Any Prometheus instead; nothing is signed.")
 @REGION
-@click.option("--start", metavar="TIME", help="From then on: ISO 8601, or seconds. Default: only --end.")
+@click.option("--start", metavar="TIME", help="Start of a range: ISO 8601, or seconds. Default: one value, at --end.")
 @click.option("--end", metavar="TIME", help="Default: now.")
 @click.option("--step", metavar="TIME", help="Between two points, with --start.  [default: 60s]")
 @click.option("--timeout", type=Seconds(1, 600), default=60.0, show_default=True, help="Seconds for the whole answer.")

@@ -78,7 +78,7 @@ def of_condition(each: Condition) -> list[Finding]:
     if each.status == "True" and (found := faults.of_fault_type(each.type, evidence, each.since)):
         return found + (faults.of_fault(each.reason, evidence, each.since) if each.reason else []) + _xids(each, evidence)
     if each.status != ("True" if each.type.endswith(POSITIVE) else "False"):
-        return [faults.unknown("condition", f"a condition that nobody knows: {each.type[:60]}", evidence, each.since)]
+        return [faults.unknown("condition", f"an unknown condition: {each.type[:60]}", evidence, each.since)]
     return []
 
 
@@ -86,7 +86,7 @@ def _of_known(each: Condition, row: Mapping[str, Any], evidence: str) -> list[Fi
     if each.status not in ("True", "False"):  # the kubelet or the agent is not heard of any more
         if each.type == "Ready":
             return [faults.of_condition(each.type, row, evidence, each.since)]
-        return [faults.unknown(f"condition.{each.type}", "nobody has heard of it lately", evidence, each.since)]
+        return [faults.unknown(f"condition.{each.type}", "its status has not been reported lately", evidence, each.since)]
     if each.status != row["bad"]:
         return []
     return faults.of_reason(each.reason, evidence, each.since) if row.get("agent") else [

@@ -155,10 +155,10 @@ def _settled(
 
 
 def still_going(build_id: str, timeout_s: float, build: Build | None) -> shell.SkillError:
-    where = f"in phase {build.phase}" if build else "and AWS does not answer"
+    where = f"it is in phase {build.phase}" if build else "AWS does not answer"
     return shell.SkillError(
         "timeout",
-        f"{build_id} has not ended within {timeout_s:.0f} s; it is {where}, and goes on",
+        f"{build_id} has not ended within {timeout_s:.0f} s: {where}; the build goes on",
         hint=f"build_image_codebuild.py wait {build_id}",
         retryable=True,
         data={"build_id": build_id, "status": build.status if build else None, "phase": build.phase if build else None},

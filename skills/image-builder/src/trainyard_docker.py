@@ -71,7 +71,7 @@ def no_daemon(done: Done) -> shell.SkillError:
     said = shell.clean((done.err or done.out).strip()[-500:])
     if "permission denied" in said.lower():
         hint = "a member of the group docker may: `sudo usermod -aG docker $USER`, then sign in again"
-        return shell.SkillError("permission", f"the Docker daemon may not be asked: {said}", hint=hint)
+        return shell.SkillError("permission", f"you have no permission to use the Docker daemon: {said}", hint=hint)
     return shell.SkillError("unreachable", f"the Docker daemon does not answer: {said}", hint=START_IT, retryable=True)
 
 

@@ -179,7 +179,9 @@ class Program(click.Group):
             verb = add(function)
             verb.params.append(click.Option(["--json", "as_json"], is_flag=True, expose_value=False, help="JSON."))
             choice = click.Choice(["json", "table"])
-            verb.params.append(click.Option(["--format"], type=choice, expose_value=False, help="Default: by terminal."))
+            verb.params.append(
+                click.Option(["--format"], type=choice, expose_value=False, help="Default: table on a terminal, else json.")
+            )
             return verb
 
         return decorate

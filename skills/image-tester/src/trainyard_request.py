@@ -252,7 +252,7 @@ def _unknown(key: str, known: list[str], path: str) -> str:
     for field in msgspec.structs.fields(Job):
         section = _section_of(field.type)
         if section and key in (inner.encode_name for inner in msgspec.structs.fields(section)):
-            return f"unknown key here; it stands under {field.encode_name}:"
+            return f"unknown key here; it belongs under {field.encode_name}:"
     if path != "$" and key in (field.encode_name for field in msgspec.structs.fields(Job)):
-        return "unknown key here; it stands at the top"
+        return "unknown key here; it belongs at the top level"
     return f"unknown key; known here: {', '.join(known)}"

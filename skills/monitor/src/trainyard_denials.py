@@ -29,7 +29,7 @@ _ROWS: list[Row] = [
      "", "correct what the message names: webhook {name} is the operator's own, or a policy of the cluster; no Role would help"),
     ("webhook-away", "unreachable", r'failed calling webhook "(?P<name>[^"]+)"',
      "admission webhook {name} does not answer",
-     "without it nothing of this kind can be made: {where}cluster-manager health shows it; kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"),
+     "no object of this kind can be created until it answers: {where}manage_cluster.py health shows it; kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"),
     ("conversion-away", "unreachable", r"conversion webhook for (?P<name>.{1,200}?) failed",
      "the conversion webhook of {name} does not answer",
      "objects of this kind cannot be read or made without it: {where}cluster-manager health shows it; kubectl describe crd"),
@@ -43,7 +43,7 @@ _ROWS: list[Row] = [
     ("owner", "permission", r"cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on",
      "", "a Role needs `update` on the owner's RESOURCE/finalizers (OwnerReferencesPermissionEnforcement)"),
     ("terminating", "conflict", r"unable to create new content in namespace (?P<name>\S+) because it is being terminated",
-     "namespace {name} is being deleted", "another namespace (--namespace), or the same call when it is gone and made anew: kubectl get namespace {name} -o yaml says what holds it"),
+     "namespace {name} is being deleted", "use another namespace (--namespace); or wait until it is gone, create it again and repeat the call: kubectl get namespace {name} -o yaml shows what blocks the deletion"),
     ("quota", "conflict", r"forbidden: (exceeded quota|insufficient quota to match|status unknown for quota): (?P<name>[^,\s]*)",
      "", "kubectl describe resourcequota shows what is used; fewer nodes, or ask for more"),
     ("quota-needs", "usage", r"forbidden: failed quota: (?P<name>[^:\s]+): must specify (?P<what>[^;]+)",
@@ -55,7 +55,7 @@ _ROWS: list[Row] = [
     ("service-account", "usage", r'error looking up service account .*?: serviceaccount "(?P<name>[^"]+)" not found',
      "", "kubectl get serviceaccount; cluster.service_account (--service-account)"),
     ("priority", "usage", r"no PriorityClass with name (?P<name>\S+) was found", "", "kubectl get priorityclass; another cluster.priority (--priority)"),
-    ("admission", "permission", r"forbidden: ", "", "an admission rule of the cluster forbids it, not a missing right: ask who runs the cluster; no Role would help"),
+    ("admission", "permission", r"forbidden: ", "", "an admission rule of the cluster forbids this, so a Role does not help: ask the cluster's administrator"),
 ]  # fmt: skip
 ROWS = [(cause, code, re.compile(pattern), told, hint) for cause, code, pattern, told, hint in _ROWS]
 REFUSED = (401, 403, 422, 500, 504)
@@ -67,13 +67,13 @@ PROXY = Denial(
     "proxy",
     "permission",
     "",
-    "no answer of Kubernetes' own: is a proxy or load balancer before it (proxy-url, VPN, WAF) that refuses?",
+    "not an answer from Kubernetes: does a proxy or load balancer in front of it (proxy-url, VPN, WAF) refuse the request?",
 )
 AGGREGATED = Denial(
     "api-away",
     "unreachable",
     "",
-    "the API server is overloaded or away, or the service behind this API: kubectl get apiservices shows AVAILABLE",
+    "the API server, or the service behind this API, is overloaded or down: see AVAILABLE in kubectl get apiservices",
 )
 SLOW = Denial(
     "slow",

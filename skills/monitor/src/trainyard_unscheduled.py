@@ -20,12 +20,12 @@ SELECTOR: Row = (
 )
 OTHER: Row = ("node.unschedulable", r"", "kubectl describe pod; kubectl get nodes: is one cordoned, or not ready?")
 UNSCHEDULED: list[Row] = [
-    ("volume.deleting", r"persistentvolumeclaim \S+ (is )?being deleted", "no new pod gets that volume: let its other users end, then checkpoint-manager ensure-volume makes a claim anew; its checkpoints go with it unless the volume's reclaim policy is Retain"),
+    ("volume.deleting", r"persistentvolumeclaim \S+ (is )?being deleted", "no new pod can mount that volume: wait until the pods that use it have ended, then manage_volumes.py ensure-volume makes a new claim. The old claim's checkpoints are deleted unless the volume's reclaim policy is Retain"),
     ("volume.zone", r"volume node affinity conflict|PersistentVolume's node affinity|no available volume zone", "put the pods into the volume's zone: cluster.node_selector (--node-selector) topology.kubernetes.io/zone=ZONE"),
     ("volume.pending", r"unbound (immediate )?PersistentVolumeClaim|find available persistent volumes", "kubectl describe pvc: does its StorageClass exist, and its driver run?"),
     ("volume.lost", r"non-existent pv", "its volume was deleted under the claim: kubectl describe pvc; a claim made anew begins empty"),
     ("volume.space", r"enough free storage", "no node or zone has that much room for a new volume: a smaller checkpoints.storage.size, or another class"),
-    ("volume.exclusive", r"ReadWriteOncePod", "a claim of mode ReadWriteOncePod is one pod's: end the other, or a claim that several may mount (ReadWriteMany)"),
+    ("volume.exclusive", r"ReadWriteOncePod", "only one pod may mount a ReadWriteOncePod claim: end the other pod, or use a ReadWriteMany claim"),
     ("volume.count", r"max volume count", "those nodes hold no more volumes: another instance type, or fewer pods a node"),
     ("volume.missing", r"persistentvolumeclaim", "checkpoint-manager ensure-volume makes a claim; checkpoints.storage.claim (--claim) names it"),
     ("node.resource", r"Insufficient ", "cluster-manager fit and capacity say what is free; fewer nodes (--nodes), or less of resources.cpu and resources.memory (--cpu, --memory, --gpus, --efa)"),
@@ -82,7 +82,11 @@ def _gated(name: str, gates: list[str]) -> Finding:
     first = shell.clean(gates[0], 100)
     others = f" and {len(gates) - 1} more" if len(gates) > 1 else ""
     domain = first.partition("/")[0] if "/" in first else first
-    who = KUEUE if "kueue" in domain else f"whoever set it takes it away: by its name {domain}; look at that controller's log"
+    who = (
+        KUEUE
+        if "kueue" in domain
+        else f"the controller that set it must remove it ({domain}, by its name); read that controller's log"
+    )
     command = f"kubectl get pod {name} -o jsonpath='{{.spec.schedulingGates}}'"
     summary = f"held back by the scheduling gate {first}{others}: no scheduler looks at it"
     return Finding("pod.gated", summary, who if "kueue" in domain else f"{who}; {command}")

@@ -36,12 +36,12 @@ PULLS = {
 NO_START = ("container.start", "is that program in the image, for this architecture?")
 OWNER = (
     "volume.owner",
-    "cluster.security.run_as_user (--run-as-user) with the owner's number, for in a pod root may use its own files alone; or fs_group "
+    "set cluster.security.run_as_user (--run-as-user) to the owner's number, because root in a pod may only use its own files; or set fs_group "
     "(--fs-group) where the volume's driver applies it; or give the folder to that user once",
 )
 WAITING: list[Row] = [
     ("container.user", r"^CreateContainerConfigError.*(runAsNonRoot|run as root|non-numeric user)", "cluster.security.run_as_user (--run-as-user) with a number that is not 0"),
-    ("container.config", r"^CreateContainerConfigError", "does the Secret of secrets (--secret) exist, with that key?"),
+    ("container.config", r"^CreateContainerConfigError", "check that the Secret named under `secrets:` (--secret) exists and has that key"),
     (NO_START[0], r"^(CreateContainerError|RunContainerError)", NO_START[1]),
     ("container.crashing", r"^CrashLoopBackOff", "logs --rank R --previous"),
     ("container.waiting", r"", "kubectl describe pod"),
@@ -89,11 +89,13 @@ def containers(pod: Object, main: str | None) -> Iterator[Finding]:
         yield from _of_container(pod, each, f"container {each['name']}", own)
     if names := held_by(pod, main):
         code = main_of(pod, main)["state"]["terminated"].get("exitCode")
-        summary = f"container {own} has ended with {code}, and {', '.join(names)} goes on beside it: the pod does not end, nor does the job"
+        summary = (
+            f"container {own} has ended with {code}, but {', '.join(names)} keeps running, so neither the pod nor the job ends"
+        )
         yield Finding(
             "pod.held",
             shell.clean(summary, 300),
-            'delete the job, its nodes are not free yet; leave the injection out (sidecar.istio.io/inject: "false" and the like), or a native sidecar',
+            'delete the job to free its nodes; then turn sidecar injection off (sidecar.istio.io/inject: "false" or similar), or use a native sidecar',
         )
 
 
@@ -152,9 +154,9 @@ def _out_of_memory(pod: Object, container: str, name: str) -> Finding:
     filled = kube.notes(pod).get("kubernetes.io/limit-ranger", "")
     fix = "a larger resources.memory (--memory), fewer data workers, a smaller batch"
     if limit and any("memory limit" in part and part.split()[-1] == container for part in _filled_in(filled)):
-        limit, fix = f"{limit}, the namespace's LimitRange set it", f"resources.memory (--memory) says another; {fix}"
+        limit, fix = f"{limit}, the namespace's LimitRange set it", f"set resources.memory (--memory) to override it; {fix}"
     met = f": its limit is {shell.clean(str(limit), 120)}" if limit else ": it has no limit, the node itself ran out"
-    return Finding("memory.out", f"{name} was killed for memory{met}", fix)
+    return Finding("memory.out", f"{name} ran out of memory and was killed{met}", fix)
 
 
 def _filled_in(note: str) -> list[str]:

@@ -36,8 +36,8 @@ def _part(name: str, asked: str, nodes: list[Object]) -> str:
     if not offers:
         return f"{asked} {name}"
     most = max(offers, key=_amount)
-    return f"{asked} {name}, of which a node with its labels has at most {most}" + (
-        " in all" if _amount(most) >= _amount(asked) else ""
+    return f"{asked} {name} (the largest node with its labels has {most}" + (
+        " in total)" if _amount(most) >= _amount(asked) else ")"
     )
 
 

@@ -49,9 +49,9 @@ def problem(kind: str, text: str) -> str | None:
     if value is None:
         return f"{said} is not a quantity such as {EXAMPLES[kind]}"
     if value <= 0:
-        return f"{said} is not more than nothing"
+        return f"{said} is not greater than 0"
     if kind == BYTES and text.endswith(("n", "u", "m")) and value < LEAST_IN_PARTS:
-        return f"{said} counts fractions of a byte (m is a thousandth); {text[:-1]}M or {text[:-1]}Mi is meant?"
+        return f"{said} counts fractions of a byte (m is a thousandth); did you mean {text[:-1]}M or {text[:-1]}Mi?"
     if value < LEAST[kind]:
         return f"{said} is " + ("less than a thousandth of a CPU" if kind == CPU else _few(value, text))
     if value > MOST[kind]:
@@ -61,4 +61,4 @@ def problem(kind: str, text: str) -> str | None:
 
 def _few(value: Decimal, text: str) -> str:
     what = "a fraction of a byte" if value < 1 else f"{value.normalize():f} bytes"
-    return f"{what}; {text}Gi is meant?" if text.replace(".", "").isdigit() else what
+    return f"{what}; did you mean {text}Gi?" if text.replace(".", "").isdigit() else what

@@ -159,7 +159,7 @@ def refuse_certificates(configuration: Any, cluster: str, user: str) -> None:
 
 
 def _no_password() -> bytes:
-    raise Unusable("client-key has a password: openssl pkey -in KEY writes one without")
+    raise Unusable("client-key has a password: openssl pkey -in KEY -out NEW_KEY writes a key without one")
 
 
 def _readable(path: Path, where: str) -> None:

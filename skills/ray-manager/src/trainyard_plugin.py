@@ -69,7 +69,7 @@ def credential(settings: Object, cluster: Object, folder: Path, where: str) -> O
     check(settings, where)
     asks = settings.get("interactiveMode", "IfAvailable") != "Never" and sys.stdin is not None and sys.stdin.isatty()
     if settings.get("interactiveMode") == "Always" and not asks:
-        raise _refused(where, settings, "it asks a person, and here is no terminal (interactiveMode Always)")
+        raise _refused(where, settings, "it needs a terminal to ask a person, and there is none here (interactiveMode Always)")
     code, output, said = _run(settings, _environment(settings, cluster, asks), folder, where, asks)
     if code:
         raise _refused(where, settings, f"it ended with {code}" + (f": {said}" if said else " and said nothing"))

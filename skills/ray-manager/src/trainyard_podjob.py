@@ -114,13 +114,15 @@ class PodJob:
         for name, value in self.env.items():
             if is_secret(name, value):
                 message = f"{name} looks like a secret, and a variable's value is visible to everybody"
-                raise usage(message, f"secrets names one instead: {name}: secret/key, or --secret {name}=SECRET/KEY")
+                raise usage(
+                    message, f"name a Secret instead: under `secrets:` {name}: secret/key, or --secret {name}=SECRET/KEY"
+                )
         if carried := in_words(self.command):
             message = f"{carried[0]!r} in the command carries a secret, and a manifest is visible to everybody"
             raise usage(message, "--secret NAME=SECRET/KEY, and the script reads the variable NAME")
         for name, (_, key) in self.secrets.items():
             if not SECRET_KEY.fullmatch(key):
-                raise usage(f"the secret of {name} names no secret and key", f"--secret {name}=hf/token")
+                raise usage(f"the secret for {name} is not written as SECRET/KEY", f"--secret {name}=hf/token")
 
     def _check_names(self) -> None:
         named = {"PersistentVolumeClaim": self.claim, "PriorityClass": self.priority, "ServiceAccount": self.service_account}
@@ -143,7 +145,7 @@ class PodJob:
         for key, least in asked.items():
             if least and (limit := limits[key]) and trainyard_quantity.is_more(least, limit):
                 message = f"resources.limits.{key} {limit} is less than the {least} that a pod asks for"
-                raise usage(message, f"resources.{key} (--{key}) or resources.limits.{key} (--limit-{key})")
+                raise usage(message, f"lower resources.{key} (--{key}) or raise resources.limits.{key} (--limit-{key})")
 
     @property
     def run_dir(self) -> str:

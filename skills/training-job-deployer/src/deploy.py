@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from deploy_options import TIMEOUT, on_a_job, on_a_run, on_newest, watching
+from deploy_options import TIMEOUT, WEEK_S, on_a_job, on_a_run, on_newest, watching
 
 if TYPE_CHECKING:
     from deployment import Ref
@@ -35,7 +35,9 @@ def cli() -> None:
 @cli.command(epilog=shell.examples("deploy.py init", "deploy.py init ../my-project --target eks --output job-eks.yaml"))
 @click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False))
 @click.option("--target", default="local", show_default=True, help="Where it will run: local, eks or hyperpod.")
-@click.option("--script", metavar="FILE", help="What trains, from FOLDER. Default: the file that looks most like it.")
+@click.option(
+    "--script", metavar="FILE", help="The training script, relative to FOLDER. Default: the file that looks most like one."
+)
 @click.option("--output", metavar="FILE", default="job.yaml", show_default=True, help="In FOLDER.")
 @click.option("--dry-run", is_flag=True, help="Print the text and write nothing.")
 def init(folder: str, target: str, script: str | None, output: str, dry_run: bool) -> shell.Result:
@@ -79,7 +81,7 @@ def plan(ref: Ref) -> shell.Result:
 def run_verb(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
     """Run the job, or go on with it, and watch to its end. Exit 0 only when the job finished. Ctrl-C leaves the job running.
 
-    With arguments after -- it is a separate run, NAME-2 say: the job with these after its command.
+    Arguments after -- make a separate run, such as NAME-2: the job with these arguments added to its command.
     """
     return _run_or_resume(ref, dry_run, **wish)
 
@@ -119,25 +121,28 @@ def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
         return answer.result
 
 
-@cli.command(epilog=shell.examples("deploy.py status job.yaml", "deploy.py status tiny-lm --json"))
+@cli.command(epilog=shell.examples("deploy.py status job.yaml", "deploy.py status tiny-lm --watch"))
 @on_newest
-def status(ref: Ref) -> shell.Result:
+@click.option("--watch", "follows", is_flag=True, help="Keep it on the screen to the end of the run: the same as `watch`.")
+def status(ref: Ref, follows: bool) -> shell.Result:
     """How the run is: the runner's state, the monitor's progress and checks, the stages. `health` is the worst check, `concerns` those that do not pass."""
     import deploy_views
+    from healing import loop
 
-    return deploy_views.status(ref)
+    return loop.watch(ref, loop.wish(WEEK_S)) if follows else deploy_views.status(ref)
 
 
-@cli.command(epilog=shell.examples("deploy.py why job.yaml", "deploy.py why tiny-lm --format table"))
+@cli.command(epilog=shell.examples("deploy.py why job.yaml", "deploy.py why tiny-lm --attempt 2"))
 @on_newest
-def why(ref: Ref) -> shell.Result:
+@click.option("--attempt", type=click.IntRange(min=0), help="Why this start of the launcher ended. Default: the newest.")
+def why(ref: Ref, attempt: int | None) -> shell.Result:
     """Why the run failed, hangs or restarts: the one root cause, whose it is, the lines that prove it, what a restart would bring.
 
     Exit 0: it answered; `cause` is none where nothing is wrong, unknown where nothing says why.
     """
     from healing.why import why as why_verb
 
-    return why_verb(ref)
+    return why_verb(ref, attempt)
 
 
 @cli.command(epilog=shell.examples("deploy.py watch job.yaml", "deploy.py watch job.yaml --restart --max-restarts 20"))

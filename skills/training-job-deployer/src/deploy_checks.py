@@ -41,7 +41,7 @@ def saving(job_file: JobFile) -> Check:
         rolling = job_file.job.checkpoints.rolling_steps
         return Check(name, "pass", f"the program names trainyard; unless it says otherwise it saves every {rolling} steps")
     summary = f"no program file in {source} names trainyard: nothing is saved, and a restart begins at step 0"
-    fix = f"its lines are in {OWN_PROJECT}; or the script saves and resumes by itself"
+    fix = f"the lines to add are in {OWN_PROJECT}"
     return Check(name, "warn", f"{summary} unless the script resumes by itself", fix=fix)
 
 
@@ -61,13 +61,13 @@ def grace(run_dir: Path, stop_grace_s: float) -> Check:
         return Check(
             "stop.grace",
             "skipped",
-            f"no save was measured yet; of the {stop_grace_s:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+            f"no save has been measured yet; a stop has {stop_grace_s:.0f} s, of which {share_s:.0f} s are for saving",
         )
     status = "pass" if seconds < share_s / 2 else "warn"
     return Check(
         "stop.grace",
         status,
-        f"the last save took {seconds:.1f} s; of the {stop_grace_s:.0f} s grace of a stop, {share_s:.0f} s are left for one",
+        f"the last save took {seconds:.1f} s; a stop has {stop_grace_s:.0f} s, of which {share_s:.0f} s are for saving",
         fix=None if status == "pass" else "a larger monitor.stop_grace_s in the job file",
     )
 
@@ -86,10 +86,10 @@ def notify(job: Job) -> list[Check]:
     asked, checks = job.notify, list[Check]()
     if asked and asked.webhook and asked.webhook not in os.environ:
         fix = f"export {asked.webhook} with the URL before the call"
-        checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: nobody would be called", fix=fix))
+        checks.append(Check("notify.webhook", "warn", f"{asked.webhook} is not set: no notification would be sent", fix=fix))
     if asked and asked.command and shutil.which(asked.command[0]) is None:
         word = asked.command[0]
         checks.append(
-            Check("notify.command", "warn", f"there is no program {word}: nobody would be called", fix="notify.command")
+            Check("notify.command", "warn", f"there is no program {word}: no notification would be sent", fix="notify.command")
         )
     return checks

@@ -38,7 +38,7 @@ class Calling:
                 process_group=0,
             )
         except (OSError, ValueError, shell.SkillError) as error:
-            shell.progress(f"nobody will be called (notify): {error}")
+            shell.progress(f"no notifications will be sent (notify): {error}")
         return self
 
     def ended(self) -> None:
@@ -51,7 +51,7 @@ class Calling:
         if self._ended:
             _wait(process, LAST_WORDS_S)
         elif process.poll() not in (None, shell.EXIT_CODES["timeout"]):
-            shell.progress(f"nobody was called any more (notify): the monitor ended with {process.returncode}")
+            shell.progress(f"notifications stopped (notify): the monitor ended with {process.returncode}")
         if process.poll() is None:
             process.terminate()
             _wait(process, 5.0)

@@ -18,7 +18,7 @@ TIMEOUT = click.option(
     type=click.FloatRange(min=0, max=10 * WEEK_S),
     default=WEEK_S,
     metavar="SECONDS",
-    help="Watch no longer (exit 7); the job goes on.",
+    help="How long to watch; then exit 7, and the job goes on.",
 )
 
 

@@ -192,8 +192,8 @@ def _next(deployment: Deployment, state: str, reason: str | None) -> list[str]:
     return {
         "finished": [f"{command('run', '--fresh')}   (a new run; this one is kept)"],
         "failed": [command("why"), command("logs"), f"{command('resume')}   (after the cause is fixed)"],
-        "stopped": [f"{command('resume')}   (a stopped run is left so by `run`)"],
-        "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` leaves it so)"],
+        "stopped": [f"{command('resume')}   (`run` does not restart a stopped run)"],
+        "gone": [f"{command('resume')}   (its object was removed from the cluster; `run` does not recreate it)"],
         "lost": [f"{command('run')}   (its supervisor died; the same command goes on)"],
         "orphaned": [f"{command('run')}   (its supervisor died; the same command goes on)"],
     }.get(state, [command("status")])

@@ -125,11 +125,14 @@ class Monitor(Section):
 
     stall_factor: Annotated[float, Meta(gt=1, description="Stalled: no step for this many median step times.")] = 10.0
     hang: Annotated[
-        Literal["restart", "report"], Meta(description="A hang ends the attempt and counts as a restart; report: only said.")
+        Literal["restart", "report"],
+        Meta(description="restart: a hang ends the attempt and counts as a restart; report: it is only reported."),
     ] = "restart"
     hang_after_s: Annotated[
         Annotated[float, Meta(ge=1, le=10_000_000)] | Literal["auto"],
-        Meta(description="A hang: no step for so many seconds (no output, where no step can be read). auto: found out."),
+        Meta(
+            description="Seconds without a step (without output, if no step can be read) that make a hang; auto: at least 600."
+        ),
     ] = "auto"
     max_restarts: Annotated[int, Meta(ge=0, description="Restarts of ranks and of the launcher together.")] = 3
     stop_grace_s: Annotated[float, Meta(ge=1, le=86400, description="Seconds that a stop leaves for saving.")] = 60.0
@@ -148,7 +151,7 @@ class Budget(Section):
     ] = None
     max_usd: Annotated[
         Annotated[float, Meta(gt=0)] | None,
-        Meta(description="The plan says how many hours that pays for; it ends nothing. Ignored on local."),
+        Meta(description="The plan says how many hours this pays for; it does not stop the run. Ignored on local."),
     ] = None
 
 
@@ -164,7 +167,8 @@ class Notify(Section):
         Meta(description="The caller's variable that holds the URL; the same JSON is posted there."),
     ] = None
     min_goodput: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="Low: a smaller share of the wall time is productive.")
+        Annotated[float, Meta(ge=0, le=1)] | None,
+        Meta(description="Notify when a smaller share of the wall time than this is productive."),
     ] = None
 
 
@@ -183,9 +187,9 @@ class Job(Section):
         ),
     ] = "auto"
     nodes: Annotated[Count, Meta(description="Machines.")] = 1
-    procs_per_node: Annotated[Count | Literal["auto"], Meta(description="Processes a machine; auto: one an accelerator.")] = (
-        "auto"
-    )
+    procs_per_node: Annotated[
+        Count | Literal["auto"], Meta(description="Processes per machine; auto: one per accelerator.")
+    ] = "auto"
     image: Image | None = None
     engine: Annotated[
         Literal["pytorchjob", "trainjob", "hyperpodjob", "rayjob", "raycluster"] | None,

@@ -292,7 +292,7 @@ def test_a_container_that_waits_is_told_whatever_its_reason_is(reason: str, mess
 @pytest.mark.parametrize(
     ("end", "cause", "told"),
     [
-        (ended(137, "OOMKilled"), "memory.out", "killed for memory"),
+        (ended(137, "OOMKilled"), "memory.out", "ran out of memory"),
         (ended(137), "exit.137", "signal 9"),
         (ended(3), "exit.3", "an error of the job"),
         (ended(128, "StartError", NO_PROGRAM), "container.start", "no such file"),
@@ -308,9 +308,9 @@ def test_a_container_that_ended_is_told_by_how(when: str, end: Object, cause: st
 @pytest.mark.parametrize(
     ("limits", "note", "told"),
     [
-        ({"memory": "64Gi"}, "", "killed for memory: its limit is 64Gi ("),
+        ({"memory": "64Gi"}, "", "ran out of memory and was killed: its limit is 64Gi ("),
         ({"memory": "512Mi"}, "cpu, memory request for container main; memory limit for container main", "512Mi, the namespace's LimitRange set it"),
-        ({"memory": "64Gi"}, "memory limit for container other", "killed for memory: its limit is 64Gi ("),
+        ({"memory": "64Gi"}, "memory limit for container other", "ran out of memory and was killed: its limit is 64Gi ("),
         ({}, "", "it has no limit, the node itself ran out"),
     ],
 )  # fmt: skip
@@ -335,7 +335,7 @@ def over(code: int, since_s: float) -> Object:
 
 def test_a_container_that_goes_on_after_the_one_that_trains_holds_the_pod() -> None:
     held = only(find_in_pods([beside(over(0, 60))], main="main"))
-    assert held.id == "pod.held" and "proxy goes on" in held.summary
+    assert held.id == "pod.held" and "proxy keeps running" in held.summary
     assert find_in_pods([beside(over(0, 2))], main="main") == [], "it may be about to end"
     assert find_in_pods([beside({"running": {"startedAt": ago(60)}})], main="main") == []
     assert ids(find_in_pods([beside(over(1, 60), "OnFailure")], main="main")) == ["exit.1"], "the kubelet starts it again"

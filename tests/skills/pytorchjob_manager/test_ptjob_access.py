@@ -97,7 +97,7 @@ def test_a_command_that_asks_is_told_that_nobody_is_there(tmp_path: Path) -> Non
     never = kubeconfig(
         tmp_path / "always", "http://127.0.0.1:9", user=plugin("import time; time.sleep(99)", interactiveMode="Always")
     )
-    assert "no terminal" in list_jobs(never).error["message"]
+    assert "needs a terminal" in list_jobs(never).error["message"]
 
 
 def test_on_a_terminal_the_command_can_ask(script: StandIn, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def gpus(count: int) -> Object:
 
 REASONS = {
     "TopologyAffinityError": ("pod.topology", "Resources cannot be allocated with Topology locality", "topologyManagerPolicy"),
-    "NodeShutdown": ("pod.node-shutdown", "Pod was rejected as the node is shutting down.", "another one"),
-    "Terminated": ("pod.node-shutdown", "Pod was terminated in response to imminent node shutdown.", "another one"),
+    "NodeShutdown": ("pod.node-shutdown", "Pod was rejected as the node is shutting down.", "another node"),
+    "Terminated": ("pod.node-shutdown", "Pod was terminated in response to imminent node shutdown.", "another node"),
     "Preempting": ("pod.preempted", "Preempted in order to admit critical pod", "system pod"),
     "NodeLost": ("node.lost", "Node i-1 which was running pod is unresponsive", "describe node"),
     "AnotherRule": ("pod.rejected", "Pod was rejected: by a kubelet of next year", "describe node"),
@@ -187,7 +187,7 @@ def test_what_the_fitting_nodes_lack_is_told_first(there: Manager) -> None:
     seen = there.until_found("node.resource", "waits")
     assert [each["id"] for each in seen.data["findings"]] == ["node.resource"], "four nodes have the labels"
     assert "4 Insufficient nvidia.com/gpu" in seen.data["findings"][0]["summary"]
-    assert "asks for 16 nvidia.com/gpu, of which a node with its labels has at most 8" in seen.data["findings"][0]["summary"]
+    assert "asks for 16 nvidia.com/gpu (the largest node with its labels has 8" in seen.data["findings"][0]["summary"]
 
 
 def test_a_finding_is_told_whole_and_first_in_the_table(there: Manager) -> None:

@@ -59,5 +59,5 @@ def test_a_volume_that_nobody_gives_away_ends_the_job_and_says_whose_it_is(
     assert done.code == 1 and done.data["state"] == "failed", done
     found = next(each for each in manager("status", "mine").data["findings"] if each["id"] == "volume.owner")
     assert "/trainyard belongs to user 0, group 0 (drwxr-xr-x), and this process is user 1000" in found["summary"]
-    assert "cluster.security.run_as_user (--run-as-user) with the owner's number" in found["fix"]
+    assert "set cluster.security.run_as_user (--run-as-user) to the owner's number" in found["fix"]
     assert folder.stat().st_gid == 0 and not list(folder.iterdir())

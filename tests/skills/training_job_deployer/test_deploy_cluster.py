@@ -187,7 +187,7 @@ def test_a_warning_of_the_fit_is_told_and_the_job_is_submitted(eks: ClusterProje
     fit = {"fits": True, "nodes": [], "zone": None, "missing": [], "preempts": ["team/low-0"], "usd_per_hour": 11.3}
     eks.say(answers={"fit": {"code": 0, "data": fit, "checks": [warns]}}, state="finished")
     plan = eks.deploy("run")
-    assert plan.exit_code == 6 and "puts out pods of a lower priority, such as team/low-0" in plan.data["summary"], plan.data
+    assert plan.exit_code == 6 and "evicts pods of a lower priority, such as team/low-0" in plan.data["summary"], plan.data
     assert eks.deploy("run", "--yes").data["state"] == "finished"
 
 

@@ -191,7 +191,8 @@ def test_a_tag_that_another_source_has_is_found_before_the_build(project: Cluste
     project.say(images={"v1": digest, "src-0123456789abcdef-01234567": digest})
     found = project.deploy("plan").check("image.tag")
     assert (
-        found["status"] == "fail" and f"team/net:v1 is {digest}, of another source (src-0123456789abcdef-" in found["summary"]
+        found["status"] == "fail"
+        and f"team/net:v1 already names {digest}, of another source (src-0123456789abcdef-" in found["summary"]
     )
     refused = project.deploy("run", "--yes", "--detach")
     assert refused.exit_code != 0 and done(project) == [] and not project.made()["claims"]

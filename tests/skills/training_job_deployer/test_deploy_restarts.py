@@ -73,6 +73,14 @@ def test_why_of_a_run_that_went_on_tells_what_it_has_survived(project: Project) 
     why = deploy("why", project.job)
     assert (why.data["cause"], why.data["restart"]) == ("none", None)
     assert [(each["attempt"], each["cause"], each["last_step"]) for each in why.data["earlier"]] == [(0, "killed", 2)]
+    first = deploy("why", project.job, "--attempt", "0")
+    assert (first.exit_code, first.data["cause"], first.data["attempt"]) == (0, "killed", 0)
+    newest = deploy("why", project.job, "--attempt", "1")
+    assert (newest.data["cause"], newest.data["attempt"]) == ("none", 1)
+    missing = deploy("why", project.job, "--attempt", "2")
+    assert (missing.exit_code, "no attempt 2" in missing.error["message"]) == (3, True)
+    ended = deploy("status", project.job, "--watch")
+    assert (ended.exit_code, ended.data["state"], ended.data["step"]) == (0, "finished", 4), "the same as watch"
 
 
 def test_the_same_step_every_time_is_given_up_by_the_ledger(project: Project) -> None:

@@ -23,9 +23,9 @@ def refuse_in_use(found: CheckpointFolder, folder: str, holder_gone: bool, verb:
             "conflict", f"process {holder.pid} of run {holder.run_id} lives and uses this folder", hint=f"stop it; {dry}"
         )
     if holder.state == "unreadable":
-        raise shell.SkillError("conflict", "lock.json cannot be read: whose folder this is, is not known", hint=dry)
+        raise shell.SkillError("conflict", "lock.json cannot be read, so it is not known which run uses this folder", hint=dry)
     if holder.state == "elsewhere" and not holder_gone:
-        why = f"process {holder.pid} on {holder.host} holds the lock; whether it lives cannot be seen from here"
+        why = f"process {holder.pid} on {holder.host} holds the lock; this host cannot see whether it is still running"
         raise shell.SkillError(
             "conflict", why, hint=f"{verb} on that host, or make sure it has ended and add --holder-gone; {dry}"
         )

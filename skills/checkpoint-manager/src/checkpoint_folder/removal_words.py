@@ -30,7 +30,7 @@ def whose_temporary(name: str, holder: Holder) -> str:
         "alive": f"process {holder.pid} lives",
         "gone": f"process {holder.pid} is gone",
         "closed": "it has ended",
-        "elsewhere": f"whether process {holder.pid} on {shown(holder.host or '?', 60)} lives cannot be seen from here",
+        "elsewhere": f"it is not known here whether process {holder.pid} on {shown(holder.host or '?', 60)} still runs",
     }.get(holder.state, "whether it lives is not known")
     if incarnation is None:
         return f"left by a removal of {run}; {state}"
@@ -41,7 +41,7 @@ def whose_temporary(name: str, holder: Holder) -> str:
         return (
             f"left by a save of {run}, incarnation {incarnation}, which is dead: incarnation {holder.incarnation} followed it"
         )
-    return f"a save of incarnation {incarnation}, later than the lock's {holder.incarnation}: not of {run} as the lock knows it"
+    return f"a save of incarnation {incarnation}, later than the lock's {holder.incarnation}: not by {run}, per lock.json"
 
 
 def best_check(folder: CheckpointFolder, best: int | None) -> list[shell.Check]:

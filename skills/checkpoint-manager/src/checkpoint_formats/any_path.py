@@ -34,7 +34,9 @@ def recognise(path: Path) -> Found:
             hint = "give a checkpoint's file or folder"
             raise shell.SkillError("not-found", f"no file or folder {shown(str(path))}", hint=hint)
     except PermissionError as error:
-        raise shell.SkillError("permission", f"{shown(str(error.filename))} cannot be read", hint="ls -ld it") from error
+        raise shell.SkillError(
+            "permission", f"{shown(str(error.filename))} cannot be read", hint=f"ls -ld {shown(str(error.filename))}"
+        ) from error
     except (OSError, ValueError) as error:  # a name too long, a NUL in it, a disk that fails
         raise shell.SkillError("not-found", f"{shown(str(path))} cannot be used: {error}", hint="check the path") from error
     raise shell.SkillError("usage", f"{shown(str(path))} is neither a file nor a folder", hint="give a checkpoint's path")

@@ -18,7 +18,7 @@ from tensor_reading.layout import LayoutError, NotReadError
 from torch_reading.file import FileVerdict, verify_torch_file
 from torch_reading.pickle_names import Suspicion
 
-NO_CHECKSUM = "header, offsets and size fit; safetensors has no checksum: whether the values are right is not known"
+NO_CHECKSUM = "header, offsets and size are consistent; safetensors has no checksum, so the values could not be checked"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ OPTIONS: list[click.Parameter] = [
         type=click.Choice(list(BYTES_OF)),
         default="fp32",
         show_default=True,
-        help="Of the weights as the module holds them: fp32 under autocast and under FSDP2's MixedPrecisionPolicy.",
+        help="Dtype of the weights in the module: fp32 under autocast and under FSDP2's MixedPrecisionPolicy.",
     ),
     click.Option(
         ["--optimizer-dtype"],
@@ -83,7 +83,7 @@ OPTIONS: list[click.Parameter] = [
         ["--blocked-seconds"],
         callback=positive,
         metavar="NUMBER",
-        help="What a snapshot holds the loop: `blocked_s` in steps.jsonl.",
+        help="Seconds that a snapshot blocks the training loop: `blocked_s` in steps.jsonl.",
     ),
     click.Option(["--step-seconds"], callback=positive, metavar="NUMBER", help="One optimizer step: `step_s` in steps.jsonl."),
     click.Option(

@@ -71,7 +71,7 @@ def copied_before(out: Path, offered: Identity) -> shell.Result | None:
     except (DamagedError, OSError) as error:
         raise _unfit(there, str(error)) from error
     if held != offered:
-        message = f"{there} is a step {held.told()}, and the one to be copied is {offered.told()}; nothing was changed"
+        message = f"{there} already holds this step {held.told()}; the one to copy is {offered.told()}; nothing was changed"
         data = {"step": offered.step, "there": held.row(), "offered": offered.row()}
         raise shell.SkillError("conflict", message, hint="another OUT_DIR for this one", data=data)
     verdict = verify(out, Entry(offered.name, "step", offered.step), owner=ANY_RUN)

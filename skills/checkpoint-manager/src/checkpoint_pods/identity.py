@@ -60,7 +60,7 @@ def instead_of_root(error: kube.ApiError, who: Identity) -> Identity:
         message = (
             f"the namespace refuses pods of root, and the helper pod shall be user {who.user}, as the job: {error.message}"
         )
-        hint = "--run-as-user N: another user reads what its mode lets all or its group read; or look from a namespace that allows root"
+        hint = "--run-as-user N: that user can read the files that everybody, or their group, may read; or use a namespace that allows root"
         raise shell.SkillError("permission", shell.clean(message, 600), hint=hint) from error
     shell.progress(f"the namespace refuses pods of root: the helper pod is user {NOT_ROOT}; --run-as-user names another")
     return replace(who, user=NOT_ROOT)
@@ -75,7 +75,7 @@ def telling_who(who: Identity) -> Iterator[None]:
         if error.code != "permission" or isinstance(error, kube.ApiError) or not who.user:
             raise
         hint = (
-            f"the helper pod was user {who.user}: --run-as-user of the owner, --run-as-group or --fs-group of a group that may; "
-            "what root alone may read is out of reach where the namespace refuses root, until somebody gives it to the job's user (chown)"
+            f"the helper pod was user {who.user}: give --run-as-user of the owner, or --run-as-group or --fs-group of a group with access; "
+            "if the namespace refuses root, files that only root may read must first be given to the job's user (chown)"
         )
         raise shell.SkillError(error.code, str(error), hint=hint, data=error.data, checks=error.checks) from error

@@ -97,7 +97,7 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--request",
             metavar="FILE",
-            help="The job, as a request or its job file (- is stdin): the helper goes where its pods could.",
+            help="The job's request or job file (- is stdin): the helper pod is placed where the job's pods could run.",
         ),
         click.option("--pod", metavar="NAME", help="Look from inside this running pod."),
         click.option("--container", metavar="NAME", help="Of that pod. Default: the job's, else the first."),

@@ -93,7 +93,7 @@ def _ours_and_same(claim: kube.Object, ask: Ask) -> None:
         )
     if kube.notes(claim).get(DIGEST) != ask.digest:
         hint = f"the call that made it, or checkpoints.storage.claim (--claim) {name} to use it as it is"
-        raise shell.SkillError("conflict", f"claim {name} is there and was asked for with other words", hint=hint)
+        raise shell.SkillError("conflict", f"claim {name} already exists and was requested with other settings", hint=hint)
 
 
 def _settled(cluster: kube.Cluster, claim: kube.Object, facts: Facts, timeout_s: float) -> kube.Object:

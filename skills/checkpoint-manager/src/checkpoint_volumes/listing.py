@@ -93,7 +93,7 @@ def _plan(cluster: kube.Cluster, claim: kube.Object) -> dict[str, Any]:
         "Delete": "its volume and every checkpoint on it are deleted with it",
         "Retain": f"the data stays on {volume}, which nobody can claim until an administrator releases it",
     }
-    unknown = "what becomes of the data is not known here (the volume's reclaimPolicy cannot be read)"
+    unknown = "it is not known whether the data is deleted too (the volume's reclaimPolicy cannot be read)"
     return {
         "claim": kube.name(claim),
         "existed": True,

@@ -89,7 +89,7 @@ def values(tensor: Tensor) -> Array:
             whole[place] = _block(np, tensor, block)
         return whole
     except MemoryError:
-        raise NotReadError(f"{tensor.name}: {tensor.size_bytes} bytes, for which there is not the memory here") from None
+        raise NotReadError(f"{tensor.name}: {tensor.size_bytes} bytes do not fit into the memory here") from None
 
 
 def _check_repeats(tensor: Tensor, block: Block) -> None:

@@ -124,7 +124,7 @@ def _status(device: Device, plugin: Plugin, rows: Sequence[Row]) -> str:
 def _fix(device: Device, plugin: Plugin, rows: Sequence[Row], worst: Row) -> str:
     look = f"kubectl describe node {worst.node}"
     if plugin.found and not plugin.ready:
-        return f"{look}; fix delete-plugin-pod POD restarts a plugin that does not run"
+        return f"{look}; manage_cluster.py fix delete-plugin-pod POD restarts a plugin that does not run"
     if not plugin.found and not any(row.devices.offered for row in rows):
         return f"install the {device.name} device plugin"
     return f"{look}; devices that stay unhealthy or unseen: drain the node, reboot or replace it (manage_hyperpod.py health)"

@@ -27,7 +27,11 @@ def _ready(nodes: list[Node]) -> Component:
     if len(bad) == len(nodes):
         return component("nodes", NOT_READY, summary, evidence, f"kubectl describe node {bad[0]}")
     fix = (
-        f"kubectl describe node {bad[0]}" if bad else f"fix uncordon {cordoned[0]}, if nobody works on it" if cordoned else None
+        f"kubectl describe node {bad[0]}"
+        if bad
+        else f"manage_cluster.py fix uncordon {cordoned[0]}, if nobody is working on it"
+        if cordoned
+        else None
     )
     return component("nodes", READY, summary, evidence, fix, "warn" if bad or cordoned else "pass")
 
@@ -65,7 +69,7 @@ def _hyperpod(nodes: list[Node]) -> Component:
     bad = [f"{name}: {', '.join(each.evidence for each in against)}" for name, against in found if against]
     if not bad:
         return component("nodes.hyperpod", READY, f"all {len(ours)} HyperPod nodes are Schedulable")
-    summary = f"HyperPod holds back {len(bad)} of {len(ours)} nodes, or nobody knows why it should not"
+    summary = f"HyperPod holds back {len(bad)} of {len(ours)} nodes, or their health is unknown"
     fix = "manage_hyperpod.py health says why and what to do; with automatic node recovery HyperPod reboots (minutes) or replaces (half an hour) them"
     return component("nodes.hyperpod", NOT_READY, summary, some(bad), fix, "fail" if len(bad) == len(ours) else "warn")
 

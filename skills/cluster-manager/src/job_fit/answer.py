@@ -125,7 +125,7 @@ def _nodes_check(
     if job.cluster.queue:
         fix = f"queue {job.cluster.queue} starts it when there is room"
         return shell.Check("fit.nodes", "warn", f"{summary} now", "; ".join(told), fix)
-    fix = "free nodes or add some; a smaller job; where taints hold pods back, cluster.tolerations; where it is a label, cluster.node_selector"
+    fix = "free or add nodes, or run a smaller job; if taints keep pods off, set cluster.tolerations; if a label does, change cluster.node_selector"
     return shell.Check("fit.nodes", "fail", summary, "; ".join(told), fix)
 
 

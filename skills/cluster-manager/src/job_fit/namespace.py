@@ -19,7 +19,7 @@ ENFORCED = "pod-security.kubernetes.io/enforce"
 LINES = "cluster: {security: {run_as_user: 1000, run_as_group: 1000, fs_group: 1000}}"
 """Of the job file. Any number but 0 does for the user; the group owns what is written, and the volume."""
 OPERATORS_OWN = (
-    "engine: trainjob, which has no such container; or the operator's administrator gives it a template with one "
+    "set engine: trainjob, which has no such container; or ask the operator's administrator for a security context "
     "(infrastructure/kubernetes/restricted)"
 )
 
@@ -31,7 +31,7 @@ def namespace_checks(cluster: kube.Cluster, job: Job) -> list[shell.Check]:
     with kube.noted("fit.namespace", refused):
         space = cluster.find(f"/api/v1/namespaces/{cluster.namespace}")
     if refused:
-        summary = "which pods the namespace takes may not be read"
+        summary = "the namespace's pod security level may not be read"
         return [*refused, shell.Check("fit.security", "unknown", summary, None, refused[0].fix)]
     skipped = shell.Check("fit.security", "skipped", "there is no namespace for pods")
     if space is None:

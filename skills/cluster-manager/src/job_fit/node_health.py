@@ -59,10 +59,10 @@ def _worst(machine: Machine) -> faults.Finding | None:
 def health_check(found: Judged) -> shell.Check:
     """`fit.health`: a warning, for the nodes that are left decide whether the job fits."""
     fix = "manage_hyperpod.py health says what to do about each"
-    told = [f"does not count: {line}" for line in found.against] + [f"unknown: {line}" for line in found.unknown]
+    told = [f"left out: {line}" for line in found.against] + [f"unknown: {line}" for line in found.unknown]
     if not told:
         return shell.Check("fit.health", "pass", f"nothing is known against {len(found.usable)} nodes")
-    summary = f"{len(found.against)} nodes do not count for their health, of {len(found.unknown)} others it is not known"
+    summary = f"{len(found.against)} nodes left out as unhealthy; {len(found.unknown)} used whose health is unknown"
     return shell.Check("fit.health", "warn", summary, "; ".join(_some(told)), fix)
 
 

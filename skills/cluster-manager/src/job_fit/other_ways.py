@@ -38,7 +38,7 @@ def other_way(cluster: kube.Cluster, priority: Priority, wanted: Wanted, count: 
     if found:
         names = [f"{each.name} ({each.priority})" for each in found.victims]
         summary = (
-            f"{count} pods fit in {where(found.placement)} by preemption: {len(names)} pods of a lower priority are put out"
+            f"{count} pods fit in {where(found.placement)} by preemption: {len(names)} pods of a lower priority are evicted"
         )
         told = f"priority {priority.value} ({priority.name or 'the default'}) puts out, such as: {some(names)}"
         fix = "their owners lose them at once; a class with preemptionPolicy: Never waits instead (cluster.priority)"
@@ -47,7 +47,7 @@ def other_way(cluster: kube.Cluster, priority: Priority, wanted: Wanted, count: 
     grows = karpenter.growth(cluster, wanted)
     grows += cluster_autoscaler.growth(cluster, wanted)
     if grows.may:
-        fix = "the job waits until they are there, which nobody promises; `status` says what becomes of it"
+        fix = "the job waits until the nodes arrive, which is not guaranteed; `status` shows its progress"
         summary = f"{now} now; nodes may be added by {some(grows.may)}"
         check = shell.Check("fit.nodes", "warn", summary, "; ".join(grows.would_not) or None, fix)
         return OtherWay(check, NOWHERE, waits_for=grows.may)

@@ -41,7 +41,7 @@ def _devices(wants: PodWants, resource: str, placement: Placement, machines: Seq
     else:
         pods = replace(wants, whole=None)
         others = [one for one in machines if against(wants, one) and not against(pods, one) and room(wants, one)]
-        summary = f"{len(others)} nodes do not count for their GPUs, and the scheduler may choose them all the same"
+        summary = f"{len(others)} nodes are left out for their GPUs, but the scheduler may still choose them"
     if not others:
         return []
     told = [f"{one.name}: {not_whole(each)}" for one in others for each in in_parts(one, resource)]

@@ -174,7 +174,7 @@ def _by_hyperpod(each: Judged) -> bool:
 
 
 FIXES = {
-    faults.FAULTY: "data.nodes[].next: the command for each; a job of yours on it is moved first",
+    faults.FAULTY: "data.nodes[].next has the repair command for each; it evicts your own pods from the node first",
     faults.DEGRADED: "jobs may run there; data.nodes[].findings say what to look at",
     faults.UNKNOWN: "unknown is not healthy: data.nodes[].findings say what could not be read",
 }

@@ -138,7 +138,7 @@ def _checks(rows: list[Any], notes: list[str], chosen: named.Named, document: Do
         if chosen.off
         else "query-metrics targets says what is scraped; is it the right workspace, and the right time?"
     )
-    what = "there is no such series: nothing is known, which is not zero"
+    what = "no such series: the value is unknown, not zero"
     return [*checks, shell.Check("metrics.data", "unknown", what, chosen.query, fix)]
 
 

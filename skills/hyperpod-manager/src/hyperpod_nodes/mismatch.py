@@ -31,7 +31,7 @@ SAYS = {
     "nodes.unregistered": ("warn", "instances that SageMaker calls Running have no node", "kubectl get nodes; events of the instance; a node that never comes: replace"),
     "nodes.without-instance": ("warn", "nodes that SageMaker does not list: replaced, deleted, or of another account", "kubectl delete node NAME, once its instance is gone for good"),
     "nodes.stale-name": ("warn", "nodes whose name carries another instance id than they have: made before a replacement", "go by the instance id; the name is of the old one"),
-    "nodes.other-cluster": ("warn", "nodes with an instance of this cluster and the label of another one", "the instance was moved: the label follows, or SageMaker's support"),
+    "nodes.other-cluster": ("warn", "nodes with an instance of this cluster and the label of another one", "the instance was moved: the label changes later; if it does not, ask AWS support"),
     "nodes.other-group": ("warn", "nodes whose group differs between the two sides", "SageMaker's is right; the label follows after a move"),
     "nodes.same-id": ("warn", "several nodes with the same instance id, or with none that can be read", "kubectl get nodes -o wide; the one that is not Ready is the old one"),
     "nodes.foreign": ("skipped", "nodes of other HyperPod clusters on the same EKS cluster are left out", None),

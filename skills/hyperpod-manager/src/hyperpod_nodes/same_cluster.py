@@ -53,7 +53,7 @@ def _by_endpoint(found: HyperPodCluster, where: kube.Cluster) -> shell.Check:
             said = aws.client("eks", arn["region"]).describe_cluster(name=arn["name"])["cluster"]
     except aws.AwsError as error:
         fix = f"aws eks update-kubeconfig --name {arn['name']} --region {arn['region']}, or: {error.hint}"
-        what = f"nobody says that context {where.context} is {arn[0]}; only instance ids are trusted"
+        what = f"it could not be checked that context {where.context} is {arn[0]}; only instance ids are trusted"
         return shell.Check(ID, "unknown", what, shell.clean(str(error), 300), fix)
     there, here = (urlsplit(str(each)).netloc.lower() for each in (said.get("endpoint"), where.server))
     if there and there == here:

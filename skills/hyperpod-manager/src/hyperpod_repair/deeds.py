@@ -28,7 +28,7 @@ REPLACE = Deed(
     "batch_replace_cluster_nodes",
     "replaced",
     (ROOT, SECONDARY, NVME, HOST_PATHS),
-    "20-30 minutes a node, and as long as AWS has no such instance free",
+    "20-30 minutes per node, and longer while AWS has no such instance free",
     25,
     False,
     2400,

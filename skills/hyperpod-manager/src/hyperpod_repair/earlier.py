@@ -51,7 +51,7 @@ def adopt(picture: Picture, journal: Journal, deed: Deed, words: tuple[str, ...]
             continue
         if is_at_work(request) and request["phase"] in (PREPARING, ASKED):
             hint = picture.command("wait", picture.cluster.name)
-            message = f"process {request['pid']} is at the same since {when(request)}"
+            message = f"process {request['pid']} has been running the same request since {when(request)}"
             raise shell.SkillError("conflict", message, hint=hint, retryable=True)
         if request["phase"] == PREPARING or (
             request["phase"] == ASKED and not any(each.begun for each in outcomes(picture, request))

@@ -135,7 +135,7 @@ def checks(stops: list[Stop]) -> list[shell.Check]:
             found.append(shell.Check(id, "pass", f"{each.name} stopped; lost: {each.lost}"))
             continue
         if each.agreed:
-            told = f"{each.name} was gone within its grace period; its exit code was not seen, so that it saved is not proven"
+            told = f"{each.name} was gone within its grace period; its exit code was not seen, so it may not have saved"
             found.append(shell.Check(id, "warn", told, None, "the newest checkpoint of its run says what was saved"))
             continue
         why = each.refusal or (

@@ -139,7 +139,7 @@ class Done:
                     shell.Check(
                         f"cordon.{id}",
                         "warn",
-                        f"{entry['node']} stays cordoned, for it may go",
+                        f"{entry['node']} stays cordoned, because the request may still take effect",
                         None,
                         f"kubectl uncordon {entry['node']}",
                     )

@@ -61,7 +61,7 @@ class Growth:
             if request["verb"] != "scale" or request.get("group") != self.group:
                 continue
             if is_at_work(request) and request["phase"] != ACCEPTED:
-                raise self._conflict(f"process {request['pid']} is at it since {when(request)}")
+                raise self._conflict(f"process {request['pid']} has been changing this group since {when(request)}")
             if request["phase"] == PREPARING:
                 self.journal.close(request)
             elif (add is not None and request.get("add") == add) or (count is not None and request.get("target") == count):

@@ -99,7 +99,7 @@ def _seen_down(request: Request, entry: Entry, found: Outcome) -> Outcome:
         return found
     if time.time() - request["asked_at"] < REBOOT_S:
         return Outcome(WAITING, f"{found.instance_id} was not seen to go down yet", request["phase"] == ACCEPTED)
-    text = f"{found.text}; no boot id is known and it was not seen to go down, so that it has booted is not proven"
+    text = f"{found.text}; no boot id is known and it was not seen to go down, so it may not have rebooted"
     return Outcome(UNKNOWN, text, request["phase"] == ACCEPTED, found.instance_id, found.node)
 
 

@@ -47,7 +47,7 @@ class Wish:
     """The options of the same call again."""
 
 
-def wish(timeout_s: float, restart: bool, max_restarts: int, backoff_s: float, yes: bool) -> Wish:
+def wish(timeout_s: float, restart: bool = False, max_restarts: int = 0, backoff_s: float = 0.0, yes: bool = False) -> Wish:
     """Raises SkillError usage for --yes without --restart."""
     if yes and not restart:
         raise shell.SkillError("usage", "--yes is for --restart", hint="watch --restart --yes")
@@ -208,7 +208,7 @@ def _not_here(ref: Ref, found: Told, place: Place, run: Run) -> Refusal | None:
 
 def _unasked(ref: Ref, wish: Wish) -> Refusal:
     fix = f"{ref.command('watch', *wish.words, '--yes')}, or stop and resume it"
-    return Refusal("a run that lives is ended only with --yes", fix, "RESTART")
+    return Refusal("a run that is still active is only ended with --yes", fix, "RESTART")
 
 
 def _refused(ref: Ref, run: Run, place: Place, ended: shell.Result, found: Told, no: Refusal) -> shell.Result:

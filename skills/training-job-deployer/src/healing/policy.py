@@ -43,7 +43,7 @@ def refusal(told: Told, reason: str | None, earlier: list[Restarted], step: int 
         why = str(told.ledger.get("why") or "") if root.get("restart") != "STOP" else ""
         return Refusal(f"a restart cannot help: {told.sentence()}" + (f"; {why}" if why else ""), do)
     if kind not in ("RESTART", "RESTART_ELSEWHERE", "RESTART_OLDER"):
-        return Refusal(f"the doctor's word on a restart is not known here: {told.sentence()}", do)
+        return Refusal(f"this version does not know the doctor's answer about a restart: {told.sentence()}", do)
     if kind == "RESTART" and is_hopeless(reason):
         return Refusal(f"the runner has given it up: {reason}", do)
     if root.get("cause") in ("unknown", "none") and _is_second_unknown(told, earlier, step):

@@ -73,15 +73,17 @@ class Told:
         return shell.clean(f"{root.get('cause')}{whose}{where}: {root.get('title')}", 400)
 
 
-def ask_doctor(place: Place, run: Run, state: str, *, gone: bool = False) -> Told:
-    """The root cause. `gone`: the run's objects are no longer on the cluster, so its files here are all there is.
+def ask_doctor(place: Place, run: Run, state: str, *, gone: bool = False, attempt: int | None = None) -> Told:
+    """The root cause, of the newest attempt or of this one. `gone`: the run's objects are no longer on the cluster, so its files here
+    are all there is.
 
     Nothing wrong in the evidence of a run that failed means that there is too little of it: `unknown`.
 
     Raises SkillError: not-found (no evidence of any kind), dependency, timeout, unreachable, permission.
     """
-    words, checks = _whom(place, run), list[shell.Check]()
-    here = [str(place.run_dir)]
+    of = [] if attempt is None else ["--attempt", str(attempt)]
+    words, checks = [*_whom(place, run), *of], list[shell.Check]()
+    here = [str(place.run_dir), *of]
     try:
         answer = _asked("doctor", here if gone else words)
     except shell.SkillError as error:
@@ -91,7 +93,7 @@ def ask_doctor(place: Place, run: Run, state: str, *, gone: bool = False) -> Tol
     if gone and words != here:
         told = "its objects are gone from the cluster: this is from the files that were fetched into the run folder"
         checks.append(shell.Check("why.evidence", "warn", told))
-    return Told(_of_state(answer.data, state), checks=checks)
+    return Told(_of_state(answer.data, state) if attempt is None else answer.data, checks=checks)
 
 
 def with_ledger(place: Place, run: Run, told: Told) -> Told:

@@ -18,9 +18,10 @@ from run_state.record import Run
 SHOWN = 3
 
 
-def why(ref: Ref) -> shell.Result:
+def why(ref: Ref, attempt: int | None = None) -> shell.Result:
+    """`attempt`: None is the newest. Raises SkillError: not-found, and those of `ask_doctor`."""
     run, place, status = the_run(ref)
-    told = ask_doctor(place, run, status["state"], gone=place.is_gone(status))
+    told = ask_doctor(place, run, status["state"], gone=place.is_gone(status), attempt=attempt)
     if (told.data.get("attempts") or 0) > 1:
         told = with_ledger(place, run, told)
     root, kind = told.root, kind_of(told)
@@ -39,7 +40,8 @@ def why(ref: Ref) -> shell.Result:
     }
     if kind == "RESTART_OLDER":
         data["older"] = how_to_go_back(ref, place, run)
-    return shell.Result(data=data, checks=told.checks, next=next_calls(ref, status["state"], told, place, run, kind), ok=True)
+    next_ = next_calls(ref, status["state"], told, place, run, kind) if attempt is None else [ref.command("why")]
+    return shell.Result(data=data, checks=told.checks, next=next_, ok=True)
 
 
 def earlier_ends(told: Told) -> list[dict[str, Any]]:

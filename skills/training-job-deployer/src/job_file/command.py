@@ -74,7 +74,7 @@ def _split(line: str) -> tuple[str, ...]:
     expanded = None if words[0].rpartition("/")[2] in SHELLS else _expanded(line)
     if expanded:
         raise CommandError(
-            f"no shell sees this line, so nobody replaces {expanded}: write its value, or read the variable in the script; "
+            f"this line runs without a shell: {expanded} is not expanded: write its value, or read the variable in the script; "
             "'single quotes' keep it as it stands"
         )
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", words[0], re.DOTALL):
@@ -113,7 +113,7 @@ def _launched(launcher: Launcher, words: tuple[str, ...], rest: tuple[str, ...])
 
 def _refusal(error: launchers.LauncherError, launcher: Launcher, head: tuple[str, ...]) -> str:
     if error.decides == launchers.TUNING:
-        return f"{error.option} starts jobs of its own; tune by hand, and train here with what it found"
+        return f"{error.option} starts the launcher's own tuning jobs: run that yourself, then train here with its result"
     if error.decides:
         return f"{error.option} is set by the engine (`nodes`, `procs_per_node`, `monitor`); leave it out"
     if error.option:

@@ -41,7 +41,7 @@ def start(folder: Path, target: str, script: str | None) -> Started:
     """Raises SkillError: not-found (no script that trains), usage (the one that was named is not there)."""
     project = project_look.look(folder)
     chosen = _chosen(project, script)
-    launcher, reason = _launcher(project, chosen) if target == "local" else ("torchrun", "a process a GPU on every node")
+    launcher, reason = _launcher(project, chosen) if target == "local" else ("torchrun", "one process per GPU on every node")
     python = project_python(str(folder), os.environ, sys.executable)
     lacks = _lacks(project, chosen)
     text = _text(project, chosen, launcher, reason, python, target, lacks)
@@ -94,7 +94,7 @@ def _launcher(project: Project, script: Script) -> tuple[str, str]:
     if script.has(FRAMEWORKS["deepspeed"]):
         return "deepspeed", "the script imports deepspeed"
     if script.is_distributed or script.has(FRAMEWORKS["transformers"]) or script.has(FRAMEWORKS["lightning"]):
-        return "torchrun", "one process an accelerator"
+        return "torchrun", "one process per accelerator"
     return "python", "the script speaks of no process group, so it is one process"
 
 
@@ -113,7 +113,7 @@ def _lacks(project: Project, script: Script) -> list[str]:
         found.append(f"{script.path} may resume by itself; what it saves is not verified, and a stop saves nothing: {LINES}")
     if not STEP_LINE.search(text):
         found.append(
-            f"{script.path}: no line with a step or a loss was found in it, which progress is read from; see monitor.pattern"
+            f"{script.path}: it prints no line with a step or a loss that progress could be read from; see monitor.pattern"
         )
     return found
 
@@ -135,7 +135,7 @@ def _text(project: Project, script: Script, launcher: str, reason: str, python: 
         rows.append(("python", "auto", f"now {python}"))
     if launcher != "python":
         rows.append(
-            ("procs_per_node", "auto", "processes a machine, as in 2; auto: one an accelerator, one where there is none")
+            ("procs_per_node", "auto", "processes per machine, such as 2; auto: one per accelerator, or one if there is none")
         )
     lines = [(f"{key}: {_yaml(value)}", about) for key, value, about in rows]
     if target == "local":

@@ -25,7 +25,11 @@ def commands(run: Run, node: str | None) -> list[str]:
     """What its administrator would type."""
     if run.target == "hyperpod":
         return [f"manage_hyperpod.py {shlex.join(_words(run, 'CLUSTER', node or 'NODE'))}"]
-    return [f"kubectl cordon {shlex.quote(node)}   (its administrator; `resume` then comes to another one)"] if node else []
+    return (
+        [f"kubectl cordon {shlex.quote(node)}   (for the cluster's administrator; `resume` then uses another node)"]
+        if node
+        else []
+    )
 
 
 def leave(run: Run, node: str, *, yes: bool, deadline: float) -> tuple[list[shell.Check], bool]:

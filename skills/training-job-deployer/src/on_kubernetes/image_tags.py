@@ -59,7 +59,7 @@ def other_tag(deployment: Deployment) -> list[shell.Check]:
     found = call(PUSH, words, timeout_s=LOOK_S)
     if found.error_code == "permission":
         hint = str((found.document.get("error") or {}).get("hint") or "")
-        return [shell.Check("image.tag", "unknown", f"whether {wanted} is taken may not be read", fix=hint or None)]
+        return [shell.Check("image.tag", "unknown", f"not allowed to read whether the tag {wanted} is taken", fix=hint or None)]
     if found.error_code == "not-found":  # no repository yet
         return []
     rows = found.or_raise().data.get("images")
@@ -78,6 +78,6 @@ def _taken(deployment: Deployment, wanted: str, holder: dict[str, Any]) -> shell
     same = any(each.startswith(_of_source(deployment)) for each in others)
     told = "of this source, tested for something else" if same else "of another source" if others else "of an unknown source"
     named = f"{told} ({', '.join(others[:3])})" if others else told
-    summary = f"{repository(deployment.job)}:{wanted} is {holder.get('digest')}, {named}, and cannot be given to another image"
+    summary = f"{repository(deployment.job)}:{wanted} already names {holder.get('digest')}, {named}, and cannot be moved"
     fix = f"another image.tag, or tag: auto; push_image.py tags {repository(deployment.job)} shows what is there"
     return shell.Check("image.tag", "warn" if same or unknown else "fail", shell.clean(summary, 400), fix=fix)

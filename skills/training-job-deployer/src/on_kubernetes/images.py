@@ -212,7 +212,7 @@ def _local(built: dict[str, Any]) -> str:
 
 def _refused(name: str, answer: Answer) -> shell.SkillError:
     failed = [check for check in answer.checks if check.status in ("fail", "unknown")]
-    told = "; ".join(f"{check.id}: {check.summary}" for check in failed[:3]) or "it says no, without a reason"
+    told = "; ".join(f"{check.id}: {check.summary}" for check in failed[:3]) or "it refused and gave no reason"
     attempts = answer.data.get("attempts")
     if name == "build" and isinstance(attempts, list) and attempts and isinstance(attempts[-1], dict):
         told = str(attempts[-1].get("cause") or told)
@@ -245,7 +245,7 @@ def _told(plan: dict[str, Any]) -> str:
     if plan.get("reused") is True:
         return f"{estimate.get('basis') or 'was built before'}; it is still to be tested and pushed"
     minutes, usd = estimate.get("minutes"), estimate.get("usd")
-    bases = plan.get("bases") or ["a base image that nobody knows"]
+    bases = plan.get("bases") or ["an unknown base image"]
     size = f"; about {minutes} minutes" if minutes else ""
     price = f", {usd:.2f} USD" if isinstance(usd, int | float) else ""
     return f"will be built on {bases[-1]} by {plan.get('builder')}{size}{price}"

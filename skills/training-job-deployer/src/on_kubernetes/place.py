@@ -146,7 +146,7 @@ class KubernetesPlace(deploy_place.Place):
             answer.or_raise()
         if (other := data.get("run_id")) != run.run_id:
             whose = f"belongs to run {shell.clean(str(other), 40)}" if other else "was not made by trainyard"
-            message = f"the job {run.name} on the cluster {whose}, not by run {run.run_id}"
+            message = f"the job {run.name} on the cluster {whose}; it is not run {run.run_id}'s"
             raise shell.SkillError("conflict", message, hint="another name in the job file, or another namespace")
         return states.as_told(run, data)
 

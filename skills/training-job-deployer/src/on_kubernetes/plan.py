@@ -68,7 +68,7 @@ def _ask(deployment: Deployment, run: Run, name: str) -> list[shell.Check]:
     answer = call(_program(deployment, name), dry, timeout_s=CALL_TIMEOUT_S).or_raise()
     deployment.answers[name] = answer
     if not answer.ok and not answer.checks:
-        return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} says no, without a reason")]
+        return [shell.Check(name, "fail", f"{_program(deployment, name)[0]} refused and gave no reason")]
     return answer.checks
 
 
@@ -102,7 +102,7 @@ def result(deployment: Deployment, name: str, asked: Call) -> dict[str, Any]:
     answer = call(_program(deployment, name), asked, timeout_s=CALL_TIMEOUT_S).or_raise()
     failed = next((check for check in answer.checks if check.status == "fail"), None)
     if not answer.ok and (failed or not answer.checks):
-        told = failed.summary if failed else "it says no, without a reason"
+        told = failed.summary if failed else "it refused and gave no reason"
         raise shell.SkillError("conflict", f"{name}: {told}", hint=(failed.fix if failed else "") or "", checks=answer.checks)
     changed = answer.document.get("changed")
     return {**answer.data, "changed": changed if isinstance(changed, list) else []}
@@ -157,7 +157,7 @@ def _budget(deployment: Deployment, run: Run) -> list[shell.Check]:
         return checks
     hours = _hours(budget.max_usd, data(deployment, run, "fit").get("usd_per_hour"))
     if hours is None or hours["hours"] is None:
-        told = "what an hour costs is not known, so nobody can say how long the budget lasts"
+        told = "the price per hour is not known, so it cannot be computed how long the budget lasts"
         return [*checks, shell.Check("budget", "warn", told)]
     told = f"{budget.max_usd:g} USD last {hours['hours']:g} hours; nothing ends the job then"
     return [*checks, shell.Check("budget", "pass", told)]
@@ -181,7 +181,7 @@ def _puts_out(fit: dict[str, Any]) -> list[str]:
     """For people: whose pods end for this run, where its priority is above theirs."""
     pods = fit.get("preempts") or []
     more = f" and {len(pods) - MAX_NODES_TOLD} more" if len(pods) > MAX_NODES_TOLD else ""
-    return [f"puts out pods of a lower priority, such as {', '.join(map(str, pods[:MAX_NODES_TOLD]))}{more}"] if pods else []
+    return [f"evicts pods of a lower priority, such as {', '.join(map(str, pods[:MAX_NODES_TOLD]))}{more}"] if pods else []
 
 
 def _hours(max_usd: float | None, usd_per_hour: Any) -> dict[str, float | None] | None:
@@ -214,8 +214,8 @@ def _unused(deployment: Deployment) -> list[shell.Check]:
     job = deployment.job
     checks = [] if job.python == "auto" else [shell.Check("job.ignored", "skipped", "not used on a cluster: python")]
     if job.checkpoints.storage is None:
-        told = "without checkpoints.storage they end with the pod, and a restart begins at step 0"
+        told = "without checkpoints.storage the checkpoints are lost with the pod, and a restart begins at step 0"
         checks.append(shell.Check("storage", "warn", told, fix=STORAGES))
     if job.engine in RAY_ENGINES and deployment.job_file.command.launcher is None and job.nodes > 1:
-        checks.append(shell.Check("run", "warn", "the command is the driver, once; the other nodes are Ray's to use"))
+        checks.append(shell.Check("run", "warn", "the command runs once, as the Ray driver; Ray uses the other nodes"))
     return checks

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from run_state.record import Run
 
 STATES = ("pending", "running", "restarting", "suspended", "deleting", "finished", "failed")
-GONE = "its object is no longer on the cluster, and it was not `stop` that removed it"
+GONE = "its object was removed from the cluster, but not by `stop`"
 
 
 def as_told(run: Run, data: dict[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def copy_check(run_dir: Path, run: Run) -> list[shell.Check]:
     original = original_of(run_dir, run)
     if original is None:
         return []
-    summary = f"this folder is a copy; run {run.run_id} is in {original}, and its job is that one's"
+    summary = f"this folder is a copy: run {run.run_id} is in {original}, and the job belongs to that folder"
     return [shell.Check("run.copy", "warn", summary, fix=_way_out(original))]
 
 
