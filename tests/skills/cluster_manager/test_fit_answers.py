@@ -155,7 +155,7 @@ def test_efa_that_no_node_offers_is_a_warning_for_auto_and_a_no_for_efa(api: Api
             "$.resources.memory: '100m' counts fractions of a byte",
             marks=pytest.mark.situation("S12", "the job file says `memory: 100m`", "a usage error: that is a tenth of a byte"),
         ),
-        ({"resources": {"shm": "64"}}, "$.resources.shm: '64' is 64 bytes; 64Gi is meant?"),
+        ({"resources": {"shm": "64"}}, "$.resources.shm: '64' is 64 bytes; did you mean 64Gi?"),
         ({"resources": {"limits": {"cpu": "0"}}}, "$.resources.limits.cpu: '0' is not greater than 0"),
         ({"resources": {"memory": "2Gi", "limits": {"memory": "1Gi"}}}, "$.resources.limits.memory: 1Gi is less than the 2Gi"),
         ({"cluster": {"node_selector": {"gpu": True}}}, "$.cluster.node_selector.gpu: expected str, got bool"),
