@@ -44,7 +44,7 @@ def test_a_statement_is_shown_where_it_helps(pusher: Pusher, why: str) -> None:
     pusher.aws.fail("ecr:DescribeRepositories", "AccessDeniedException", USER + why)
     hint = pusher.call("tags", "net").error["hint"]
     if DENIALS[why]:
-        assert hint.startswith(f"the {DENIALS[why]} stands against ecr:DescribeRepositories") and "{" not in hint, hint
+        assert hint.startswith(f"the {DENIALS[why]} blocks ecr:DescribeRepositories") and "{" not in hint, hint
     else:
         assert json.loads(hint.partition("statement: ")[2])["Action"] == "ecr:DescribeRepositories", hint
 
