@@ -7,6 +7,7 @@ directly above a block leaves it out. A command that fails must show what it pri
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -159,15 +160,21 @@ def run_document(text: str, folder: Path, **more: str) -> list[str]:
         end_all(f"{MARK}={mark}")
 
 
+LOOKS = 4
+
+
 def end_all(mark: str) -> None:
-    """Kill the processes that carry the mark, and those that they start meanwhile."""
-    deadline = time.monotonic() + 20
-    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+    """Kill the processes that carry the mark, and those that they start meanwhile.
+
+    In the middle of its exec a process shows no environment (proc(5)): only after several looks without one, none is left.
+    """
+    deadline, without = time.monotonic() + 20, 0
+    while without < LOOKS and time.monotonic() < deadline:
+        left = marked_processes(mark)
+        without = 0 if left else without + 1
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         time.sleep(0.05)
     assert not left, f"cannot be ended: {left}"
 
