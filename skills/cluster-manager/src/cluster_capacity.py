@@ -132,7 +132,7 @@ def _check(chosen: Sequence[Machine], wants: PodWants) -> shell.Check:
         return shell.Check("capacity.nodes", "warn", "no node has these labels", None, "kubectl get nodes --show-labels")
     held = sum(bool(against(wants, one)) for one in chosen)
     if held == len(chosen):
-        fix = "--toleration with the taints in held_back; for a cordoned node, fix uncordon NODE"
+        fix = "--toleration with the taints in held_back; for a cordoned node: manage_cluster.py fix uncordon NODE"
         return shell.Check("capacity.nodes", "warn", f"none of {held} nodes takes a pod", None, fix)
     return shell.Check("capacity.nodes", "pass", f"{len(chosen) - held} of {len(chosen)} nodes take pods")
 

@@ -17,7 +17,7 @@ COMING, NOT_COMING = "nodes.coming", "nodes.not-coming"
 SAYS: list[tuple[str, str, str]] = [
     (r"TriggeredScaleUp: ", COMING, "wait: the pod starts on the new node. kubectl get nodes -w shows when it joins; if none joins, check the cloud account's quota"),
     (r"Nominated: Pod should schedule on", COMING, "wait: the pod starts on the new node; kubectl get nodeclaims says how far it is"),
-    (r"NotTriggerScaleUp: ", NOT_COMING, "no node group fits these pods, or every group is at its maximum size: manage_cluster.py fit names each; ask its administrator to raise the maximum"),
+    (r"NotTriggerScaleUp: ", NOT_COMING, "no node group fits these pods, or every group is at its maximum size: manage_cluster.py fit names each; ask the group's administrator to raise the maximum"),
     (r"FailedScheduling: Failed to schedule pod", NOT_COMING, "kubectl get nodepools: their requirements, taints and limits; cluster-manager fit names each"),
     (r"(FailedScaleUp|InsufficientCapacity|InsufficientCapacityError)", NOT_COMING, "the cloud has no such machine now: another zone or instance type, or wait"),
 ]  # fmt: skip

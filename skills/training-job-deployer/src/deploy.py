@@ -126,10 +126,13 @@ def _run_or_resume(ref: Ref, dry_run: bool, **wish: Any) -> shell.Result:
 @click.option("--watch", "follows", is_flag=True, help="Keep it on the screen to the end of the run: the same as `watch`.")
 def status(ref: Ref, follows: bool) -> shell.Result:
     """How the run is: the runner's state, the monitor's progress and checks, the stages. `health` is the worst check, `concerns` those that do not pass."""
-    import deploy_views
-    from healing import loop
+    if follows:
+        from healing import loop
 
-    return loop.watch(ref, loop.wish(WEEK_S)) if follows else deploy_views.status(ref)
+        return loop.watch(ref, loop.wish(WEEK_S))
+    import deploy_views
+
+    return deploy_views.status(ref)
 
 
 @cli.command(epilog=shell.examples("deploy.py why job.yaml", "deploy.py why tiny-lm --attempt 2"))

@@ -25,6 +25,8 @@ Object = dict[str, Any]
 GROUP, VERSION, PLURAL = "sagemaker.amazonaws.com", "v1", "hyperpodpytorchjobs"
 PAUSE_S = 0.3
 ENDS = ("Completed", "Failed")
+PASSES = (ApiException, OSError, urllib3.exceptions.HTTPError)
+"""An API server that restarts; everything is looked at again."""
 FIRST_PORT = 29500
 ASK = "test.trainyard.dev/ask"
 """Annotation of a job by which a test asks for something: one of STOPS holds while it stands there, restart happens once."""
@@ -71,11 +73,7 @@ class Controller:
             try:
                 for job in self.custom.list_cluster_custom_object(GROUP, VERSION, PLURAL)["items"]:
                     self._look_at(job)
-            except (
-                ApiException,
-                OSError,
-                urllib3.exceptions.HTTPError,
-            ) as error:  # an API server that restarts; everything is looked at again
+            except PASSES as error:
                 report(f"{type(error).__name__}: {str(error)[:300]}")
             time.sleep(PAUSE_S)
 

@@ -65,7 +65,6 @@ EXCEPTIONS = {
     ],
     "gpu-lost": [
         "RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment",
-        "torch.cuda.DeferredCudaCallError: CUDA call failed lazily with error: device >= 0 && device < num_gpus",
     ],
     "gpu-oom": ["RuntimeError: HIP error: out of memory", "RuntimeError: NPU out of memory. Tried to allocate 2 GiB"],
     "checkpoint-mismatch": [
@@ -80,9 +79,20 @@ HANDLED = (
     "read of shard-3 failed: Input/output error, retry 1 of 5",
     "warning: cannot lock /mnt/x: Cannot allocate memory, going on without",
     "connect to the metrics host failed: Connection timed out, ignored",
+    "WARNING: madvise: EPERM, huge pages are off",
+    "stat of the old cache gave EIO, skipped",
+    "probe ended with errno 5, retrying",
+    "no index yet (ENOENT), a new one is built instead",
     "node:internal errno 0, 12 files, 28 shards",
     "0 errors of the device, 2 of the disk",
 )
+
+
+A_SCRIPTS_OWN = (
+    "RuntimeError: CUDA error: initialization error",
+    "torch.cuda.DeferredCudaCallError: CUDA call failed lazily with error: device >= 0 && device < num_gpus",
+)
+"""CUDA used before a fork, or CUDA_VISIBLE_DEVICES changed after the start: no node is replaced for these."""
 
 
 def causes(line: str) -> list[str]:
@@ -111,3 +121,8 @@ def test_a_wording_has_its_cause(cause: str, line: str) -> None:
 @pytest.mark.parametrize("line", HANDLED)
 def test_what_is_handled_is_no_cause(line: str) -> None:
     assert causes(line) == []
+
+
+@pytest.mark.parametrize("line", A_SCRIPTS_OWN)
+def test_no_hardware_is_blamed_for_a_scripts_use_of_cuda(line: str) -> None:
+    assert not any(cause.startswith("gpu") for cause in causes(line)), causes(line)

@@ -93,7 +93,7 @@ def ask_doctor(place: Place, run: Run, state: str, *, gone: bool = False, attemp
     if gone and words != here:
         told = "its objects are gone from the cluster: this is from the files that were fetched into the run folder"
         checks.append(shell.Check("why.evidence", "warn", told))
-    return Told(_of_state(answer.data, state) if attempt is None else answer.data, checks=checks)
+    return Told(_of_state(answer.data, state), checks=checks)
 
 
 def with_ledger(place: Place, run: Run, told: Told) -> Told:
