@@ -115,10 +115,12 @@ def _workers(launcher_pid: int) -> Iterator[int]:
 
 def _children(pid: int) -> list[int]:
     """[] too where the kernel does not say: then nothing is known of the ranks, and nothing is done to them."""
-    found = []
-    for path in (PROC / str(pid) / "task").glob("*/children"):
-        found += _numbers(path)
-    return found
+    folder = PROC / str(pid) / "task"
+    try:  # not Path.glob: it raises where a process or a thread ends while it looks
+        threads = os.listdir(folder)
+    except OSError:
+        return []
+    return [child for thread in threads for child in _numbers(folder / thread / "children")]
 
 
 def _numbers(path: Path) -> list[int]:
