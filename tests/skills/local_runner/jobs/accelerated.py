@@ -2,12 +2,15 @@
 
 import os
 import signal
+import sys
 
 import torch
 from accelerate import Accelerator
 
 accelerator = Accelerator()
-print(f"rank {accelerator.process_index} of {accelerator.num_processes}, {accelerator.mixed_precision}", flush=True)
+# One write: print makes two where nothing is buffered, and the ranks share a log.
+sys.stdout.write(f"rank {accelerator.process_index} of {accelerator.num_processes}, {accelerator.mixed_precision}\n")
+sys.stdout.flush()
 last = accelerator.process_index == accelerator.num_processes - 1
 for step in range(6):
     if last and step == 3 and accelerator.num_processes > 1 and os.environ["TRAINYARD_ATTEMPT"] == "0":
